@@ -1,0 +1,27 @@
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Appliances;
+
+/// <summary>The status of an appliance. At rest it is Undeployed or Deployed.</summary>
+public enum ApplianceStatus
+{
+    Undeployed,
+    Deploying,
+    Deployed,
+
+    /// <summary>An instance is being created.</summary>
+    Bundling,
+    Undeploying,
+}
+
+/// <param name="Operation">The operation that runs, or null at rest.</param>
+[GenerateSerializer, Immutable, Alias("instances.ApplianceView")]
+public sealed record ApplianceView(
+    [property: Id(0)] ApplianceId Id,
+    [property: Id(1)] string Name,
+    [property: Id(2)] string? Description,
+    [property: Id(3)] ApplianceStatus Status,
+    [property: Id(4)] OperationId? Operation,
+    [property: Id(5)] IReadOnlyList<VirtualMachineId> VirtualMachines,
+    [property: Id(6)] DateTimeOffset CreatedAt);

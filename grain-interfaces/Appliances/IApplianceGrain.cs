@@ -1,0 +1,80 @@
+using Instances.Faults;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Appliances;
+
+/// <summary>A named group of virtual machines that is deployed, captured and undeployed as one.</summary>
+[Alias("instances.IApplianceGrain")]
+public interface IApplianceGrain : IGrainWithGuidKey
+{
+    /// <summary>Idempotent for an equal specification.</summary>
+    /// <exception cref="FaultException">name-invalid; appliance-exists where another specification was given before.</exception>
+    [Alias("Create")]
+    Task<ApplianceView> Create(ApplianceSpec spec);
+
+    /// <exception cref="FaultException">appliance-not-found.</exception>
+    [Alias("Get")]
+    Task<ApplianceView> Get();
+
+    /// <summary>Renames or describes it. Allowed at rest.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid.</exception>
+    [Alias("Change")]
+    Task<ApplianceView> Change(ApplianceSpec spec);
+
+    /// <summary>Removes it and its machines. Allowed when Undeployed. Images stay.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed.</exception>
+    [Alias("Delete")]
+    Task Delete();
+
+    /// <summary>Adds a machine, undeployed. Allowed at rest: in a deployed appliance it waits for the next deploy. Idempotent for an equal specification.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-ready; too-many-virtual-machines.</exception>
+    [Alias("AddVirtualMachine")]
+    Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
+
+    /// <summary>Changes a machine that is undeployed. Allowed at rest.</summary>
+    /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed; name-taken; image-not-ready.</exception>
+    [Alias("ChangeVirtualMachine")]
+    Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
+
+    /// <summary>Removes a machine that is undeployed. Allowed at rest.</summary>
+    /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed.</exception>
+    [Alias("RemoveVirtualMachine")]
+    Task RemoveVirtualMachine(VirtualMachineId id);
+
+    /// <summary>Deploys every machine that is not deployed. Allowed when Undeployed, and when Deployed with machines that are not.
+    /// Idempotent by operation.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed; appliance-empty; image-not-ready; no-capacity.</exception>
+    [Alias("Deploy")]
+    Task<OperationView> Deploy(OperationId operation);
+
+    /// <summary>Removes every machine from its host and throws its changes away. Allowed when Deployed. Idempotent by operation.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed.</exception>
+    [Alias("Undeploy")]
+    Task<OperationView> Undeploy(OperationId operation);
+
+    /// <summary>Captures machines as slave images. Allowed when Deployed. Idempotent by operation.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed; choice-empty; choice-repeated;
+    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; no-space.</exception>
+    [Alias("CreateInstance")]
+    Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command);
+
+    /// <summary>Called by the operation's grain: undoes the running operation. Idempotent.</summary>
+    /// <exception cref="FaultException">operation-past-commit; operation-finished.</exception>
+    [Alias("Cancel")]
+    Task Cancel(OperationId operation);
+
+    /// <summary>Called by a host whose machines were held for a capture for longer than the bound, or were found held after a restart.</summary>
+    [Alias("ReleaseHold")]
+    Task<HoldVerdict> ReleaseHold(OperationId operation);
+}
+
+/// <summary>What a host does with machines that it holds paused or frozen for a capture.</summary>
+public enum HoldVerdict
+{
+    /// <summary>The operation has not committed and fails: the machines go on.</summary>
+    Release,
+
+    /// <summary>The operation has committed, or is just about to: the machines stay as they are, and the host asks again.</summary>
+    Keep,
+}

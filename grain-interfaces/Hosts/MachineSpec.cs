@@ -1,0 +1,22 @@
+using Instances.Appliances;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Hosts;
+
+/// <summary>All that a host needs to run a machine, also after a restart of the host's silo.</summary>
+/// <param name="Deployment">The operation that deployed it: a machine that is deployed again gets new layers and a new run folder.</param>
+/// <param name="Name">The guest's host name.</param>
+/// <param name="Disks">The boot disk first. The last layer of each chain is the writable top, which the host makes.</param>
+[GenerateSerializer, Immutable, Alias("instances.MachineSpec")]
+public sealed record MachineSpec(
+    [property: Id(0)] VirtualMachineId Id,
+    [property: Id(1)] ApplianceId Appliance,
+    [property: Id(2)] OperationId Deployment,
+    [property: Id(3)] string Name,
+    [property: Id(4)] int Cpus,
+    [property: Id(5)] long MemoryBytes,
+    [property: Id(6)] IReadOnlyList<DiskChain> Disks,
+    [property: Id(7)] IReadOnlyList<PortForward> PortForwards,
+    [property: Id(8)] IReadOnlyList<string> SshAuthorizedKeys,
+    [property: Id(9)] string? UserData);

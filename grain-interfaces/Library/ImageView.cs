@@ -1,0 +1,133 @@
+using Instances.Appliances;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Library;
+
+public enum ImageKind
+{
+    /// <summary>Imported.</summary>
+    Master,
+
+    /// <summary>Captured from a machine: an instance. Belongs to one master.</summary>
+    Slave,
+}
+
+public enum ImageStatus
+{
+    /// <summary>Its upload is received, checked and converted.</summary>
+    Importing,
+
+    /// <summary>It can be deployed.</summary>
+    Ready,
+
+    /// <summary>Deleted by a person or replaced by an update: it cannot be deployed, and goes when the grace period has passed.</summary>
+    Retired,
+
+    /// <summary>Its import failed. It holds nothing and can be deleted.</summary>
+    Failed,
+}
+
+/// <summary>What a captured disk can be relied on for.</summary>
+public enum ConsistencyLevel
+{
+    /// <summary>What a power cut would leave.</summary>
+    Crash,
+
+    /// <summary>File systems were frozen through the guest agent.</summary>
+    Application,
+
+    /// <summary>The machine was shut down.</summary>
+    Offline,
+}
+
+/// <summary>One immutable qcow2 file: a base, or the changes over its parent.</summary>
+/// <param name="Parent">The layer that this one is over; null for a base.</param>
+/// <param name="Bytes">Space that the file takes.</param>
+/// <param name="Sha256">Of the file, in lower case hex; null while it was not computed.</param>
+[GenerateSerializer, Immutable, Alias("instances.LayerManifest")]
+public sealed record LayerManifest(
+    [property: Id(0)] LayerId Id,
+    [property: Id(1)] LayerId? Parent,
+    [property: Id(2)] long Bytes,
+    [property: Id(3)] string? Sha256 = null);
+
+/// <param name="Layers">From the base to the top, at least one.</param>
+[GenerateSerializer, Immutable, Alias("instances.DiskManifest")]
+public sealed record DiskManifest([property: Id(0)] IReadOnlyList<LayerManifest> Layers, [property: Id(1)] long VirtualSizeBytes)
+{
+    public DiskChain ToChain() => new([.. Layers.Select(layer => layer.Id)], VirtualSizeBytes);
+}
+
+/// <summary>How a slave came to be.</summary>
+/// <param name="ConsistencyWindowMs">Milliseconds between the first pause and the last seal of its operation.</param>
+/// <param name="QuiesceDetail">Why the consistency is not what was asked for; null where it is.</param>
+[GenerateSerializer, Immutable, Alias("instances.CaptureFacts")]
+public sealed record CaptureFacts(
+    [property: Id(0)] OperationId Operation,
+    [property: Id(1)] ApplianceId Appliance,
+    [property: Id(2)] VirtualMachineId VirtualMachine,
+    [property: Id(3)] string VirtualMachineName,
+    [property: Id(4)] DateTimeOffset At,
+    [property: Id(5)] ConsistencyLevel Consistency,
+    [property: Id(6)] double ConsistencyWindowMs,
+    [property: Id(7)] string? QuiesceDetail);
+
+/// <summary>How a master came to be.</summary>
+/// <param name="Sha256">Of the bytes that were uploaded, in lower case hex.</param>
+/// <param name="Bytes">How many bytes were uploaded.</param>
+[GenerateSerializer, Immutable, Alias("instances.ImportFacts")]
+public sealed record ImportFacts(
+    [property: Id(0)] OperationId Operation,
+    [property: Id(1)] DateTimeOffset At,
+    [property: Id(2)] ImageFormat Format,
+    [property: Id(3)] string Sha256,
+    [property: Id(4)] long Bytes);
+
+/// <summary>The formats that can be imported.</summary>
+public enum ImageFormat
+{
+    Qcow2,
+    Raw,
+}
+
+/// <summary>All that there is to know of an image. Stands as JSON beside the layers, so that the library can be rebuilt from its files.</summary>
+/// <param name="Master">The master that a slave belongs to; null for a master.</param>
+/// <param name="Parent">The image that a slave was deployed from; null for a master. It may be deleted since.</param>
+/// <param name="Disks">The boot disk first.</param>
+[GenerateSerializer, Immutable, Alias("instances.ImageManifest")]
+public sealed record ImageManifest(
+    [property: Id(0)] ImageId Id,
+    [property: Id(1)] string Name,
+    [property: Id(2)] ImageKind Kind,
+    [property: Id(3)] ImageId? Master,
+    [property: Id(4)] ImageId? Parent,
+    [property: Id(5)] IReadOnlyList<DiskManifest> Disks,
+    [property: Id(6)] DateTimeOffset CreatedAt,
+    [property: Id(7)] ImportFacts? Import = null,
+    [property: Id(8)] CaptureFacts? Capture = null)
+{
+    /// <summary>The version of the JSON form.</summary>
+    [Id(9)]
+    public int Schema { get; init; } = 1;
+}
+
+/// <param name="Bytes">Space that the image's own layer files take, for a slave without those that it shares with its parent.</param>
+/// <param name="Disks">Empty until the image is Ready.</param>
+/// <param name="RetiredAt">Since when it is Retired; it is deleted one grace period later.</param>
+/// <param name="Failure">Why its import failed.</param>
+[GenerateSerializer, Immutable, Alias("instances.ImageView")]
+public sealed record ImageView(
+    [property: Id(0)] ImageId Id,
+    [property: Id(1)] string Name,
+    [property: Id(2)] ImageKind Kind,
+    [property: Id(3)] ImageStatus Status,
+    [property: Id(4)] ImageId? Master,
+    [property: Id(5)] ImageId? Parent,
+    [property: Id(6)] long Bytes,
+    [property: Id(7)] IReadOnlyList<DiskManifest> Disks,
+    [property: Id(8)] DateTimeOffset CreatedAt,
+    [property: Id(9)] DateTimeOffset? RetiredAt,
+    [property: Id(10)] ImportFacts? Import,
+    [property: Id(11)] CaptureFacts? Capture,
+    [property: Id(12)] string? Failure);

@@ -1,0 +1,115 @@
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Operations;
+
+public enum OperationKind
+{
+    Deploy,
+    Undeploy,
+    CreateInstance,
+    Import,
+}
+
+public enum OperationStatus
+{
+    /// <summary>Its steps run.</summary>
+    Running,
+
+    /// <summary>It failed or was cancelled, and its steps are being undone.</summary>
+    Unwinding,
+
+    Succeeded,
+
+    /// <summary>It was undone: what it acts on is as it was before.</summary>
+    Failed,
+
+    /// <summary>It was undone on request.</summary>
+    Cancelled,
+
+    /// <summary>A step that cannot be skipped goes on failing. It is repeated by itself; the fault says what stands in the way.</summary>
+    Stuck,
+}
+
+public enum StepStatus
+{
+    Waiting,
+    Running,
+    Done,
+    Failed,
+    Undone,
+}
+
+/// <summary>One step of an operation.</summary>
+[GenerateSerializer, Immutable, Alias("instances.StepView")]
+public sealed record StepView(
+    [property: Id(0)] string Name,
+    [property: Id(1)] StepStatus Status,
+    [property: Id(2)] DateTimeOffset? StartedAt = null,
+    [property: Id(3)] DateTimeOffset? FinishedAt = null);
+
+/// <summary>How far one virtual machine has come in an operation.</summary>
+/// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for people.</param>
+/// <param name="Bytes">Bytes of its disks that were moved so far; 0 where nothing needs to be moved.</param>
+[GenerateSerializer, Immutable, Alias("instances.VirtualMachineProgress")]
+public sealed record VirtualMachineProgress(
+    [property: Id(0)] VirtualMachineId Id,
+    [property: Id(1)] string Name,
+    [property: Id(2)] string Activity,
+    [property: Id(3)] long Bytes = 0);
+
+/// <summary>A long-running request. Every version is a whole: a reader that has the newest one has missed nothing.</summary>
+/// <param name="Appliance">The appliance that it acts on; null for an import.</param>
+/// <param name="Image">The image that an import makes; null otherwise.</param>
+/// <param name="Step">The name of the step that runs, or null before the first and after the last.</param>
+/// <param name="Version">Grows with every change, also over restarts. The id of its server-sent event.</param>
+/// <param name="Cancellable">True until the commit point.</param>
+/// <param name="Fault">Why it failed, was cancelled or is stuck.</param>
+/// <param name="Result">What was done; null until it has succeeded.</param>
+[GenerateSerializer, Immutable, Alias("instances.OperationView")]
+public sealed record OperationView(
+    [property: Id(0)] OperationId Id,
+    [property: Id(1)] OperationKind Kind,
+    [property: Id(2)] OperationStatus Status,
+    [property: Id(3)] ApplianceId? Appliance,
+    [property: Id(4)] ImageId? Image,
+    [property: Id(5)] string? Step,
+    [property: Id(6)] IReadOnlyList<StepView> Steps,
+    [property: Id(7)] IReadOnlyList<VirtualMachineProgress> VirtualMachines,
+    [property: Id(8)] DateTimeOffset StartedAt,
+    [property: Id(9)] DateTimeOffset? FinishedAt,
+    [property: Id(10)] long Version,
+    [property: Id(11)] bool Cancellable,
+    [property: Id(12)] Fault? Fault,
+    [property: Id(13)] OperationResult? Result)
+{
+    public bool IsFinished => Status is OperationStatus.Succeeded or OperationStatus.Failed or OperationStatus.Cancelled;
+}
+
+/// <summary>What an operation that succeeded has done. Parts that do not belong to its kind are null.</summary>
+/// <param name="Instances">Create instance: the slave images, one for each chosen virtual machine.</param>
+/// <param name="ConsistencyWindowMs">Create instance: milliseconds between the first pause and the last seal.</param>
+/// <param name="DiskBytesWritten">Create instance: bytes that the capture itself wrote to disks, for all machines: new empty layers and their metadata.</param>
+/// <param name="Retired">Create instance with update: the previous versions that were retired.</param>
+/// <param name="Kept">Create instance with update: the previous versions that were kept, each with the reason.</param>
+[GenerateSerializer, Immutable, Alias("instances.OperationResult")]
+public sealed record OperationResult(
+    [property: Id(0)] IReadOnlyList<CapturedInstance>? Instances = null,
+    [property: Id(1)] double? ConsistencyWindowMs = null,
+    [property: Id(2)] long? DiskBytesWritten = null,
+    [property: Id(3)] IReadOnlyList<ImageId>? Retired = null,
+    [property: Id(4)] IReadOnlyList<KeptImage>? Kept = null);
+
+/// <summary>A virtual machine and the slave image that was captured from it.</summary>
+[GenerateSerializer, Immutable, Alias("instances.CapturedInstance")]
+public sealed record CapturedInstance(
+    [property: Id(0)] VirtualMachineId VirtualMachine,
+    [property: Id(1)] ImageId Image,
+    [property: Id(2)] string ImageName,
+    [property: Id(3)] ConsistencyLevel Consistency);
+
+/// <summary>A previous version that an update did not delete.</summary>
+[GenerateSerializer, Immutable, Alias("instances.KeptImage")]
+public sealed record KeptImage([property: Id(0)] ImageId Image, [property: Id(1)] string Reason);

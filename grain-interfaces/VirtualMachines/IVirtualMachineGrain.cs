@@ -1,0 +1,81 @@
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+
+namespace Instances.VirtualMachines;
+
+/// <summary>A virtual machine. Its appliance creates, changes, deploys, captures and removes it; people act on its power and its console.</summary>
+[Alias("instances.IVirtualMachineGrain")]
+public interface IVirtualMachineGrain : IGrainWithGuidKey
+{
+    /// <summary>Called by the appliance. Idempotent for an equal specification.</summary>
+    /// <exception cref="FaultException">virtual-machine-invalid; image-not-ready; virtual-machine-exists.</exception>
+    [Alias("Create")]
+    Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec);
+
+    /// <exception cref="FaultException">virtual-machine-not-found.</exception>
+    [Alias("Get")]
+    Task<VirtualMachineView> Get();
+
+    /// <summary>Called by the appliance. Allowed when Undeployed.</summary>
+    [Alias("Change")]
+    Task<VirtualMachineView> Change(VirtualMachineSpec spec);
+
+    /// <summary>Called by the appliance. Allowed when Undeployed. Idempotent.</summary>
+    [Alias("Delete")]
+    Task Delete();
+
+    /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing.</summary>
+    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict.</exception>
+    [Alias("Power")]
+    Task<VirtualMachineView> Power(PowerAction action);
+
+    /// <summary>The end of what the guest printed on its serial console since it was deployed.</summary>
+    /// <param name="maxBytes">1 to 65,536.</param>
+    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed.</exception>
+    [Alias("ReadConsole")]
+    Task<string> ReadConsole(int maxBytes);
+
+    /// <summary>Called by a saga: runs the machine on a host, on new writable layers. Idempotent by operation.</summary>
+    [Alias("Deploy")]
+    Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken);
+
+    /// <summary>Called by a saga: removes the machine from its host with all that was not captured. Idempotent.</summary>
+    /// <param name="newImage">The image that the machine uses from then on, or null to keep the present one.</param>
+    [Alias("Undeploy")]
+    Task Undeploy(OperationId operation, ImageId? newImage);
+
+    /// <summary>Called by a saga: from here until <see cref="EndCapture"/> or <see cref="Undeploy"/> nobody else acts on the machine. Idempotent by operation.</summary>
+    [Alias("BeginCapture")]
+    Task<CaptureTarget> BeginCapture(OperationId operation);
+
+    /// <summary>Called by a saga: the machine goes on, on the disks that its host reports. Idempotent.</summary>
+    /// <param name="newImage">The image that the machine uses from then on, or null to keep the present one.</param>
+    [Alias("EndCapture")]
+    Task EndCapture(OperationId operation, ImageId? newImage);
+
+    /// <summary>Called by the host when the machine's status has changed by itself, and after the host has restarted.</summary>
+    [Alias("Observe")]
+    Task<ObserveVerdict> Observe(HostId host, MachineObservation observation);
+}
+
+/// <summary>What a saga needs to know of a machine that it captures.</summary>
+/// <param name="Disks">The disks as they are; the last layer of each is the one to be sealed.</param>
+[GenerateSerializer, Immutable, Alias("instances.CaptureTarget")]
+public sealed record CaptureTarget(
+    [property: Id(0)] VirtualMachineId Id,
+    [property: Id(1)] string Name,
+    [property: Id(2)] HostId Host,
+    [property: Id(3)] ImageId Image,
+    [property: Id(4)] IReadOnlyList<DiskChain> Disks);
+
+/// <summary>What a host does with a machine that it found.</summary>
+public enum ObserveVerdict
+{
+    Keep,
+
+    /// <summary>The machine does not belong there: the host removes it.</summary>
+    Remove,
+}

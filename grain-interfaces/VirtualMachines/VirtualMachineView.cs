@@ -1,0 +1,97 @@
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Library;
+
+namespace Instances.VirtualMachines;
+
+public enum VirtualMachineStatus
+{
+    Undeployed,
+    Deploying,
+    Running,
+    Paused,
+
+    /// <summary>Deployed and powered off: its disks are kept on its host.</summary>
+    Stopped,
+
+    /// <summary>Held for a capture.</summary>
+    Capturing,
+    Undeploying,
+}
+
+/// <summary>A TCP or UDP port of the host's loopback address that leads into the guest.</summary>
+/// <param name="GuestPort">1 to 65535.</param>
+/// <param name="HostPort">1024 to 65535, or 0 to have a free one chosen at each deploy.</param>
+[GenerateSerializer, Immutable, Alias("instances.PortForward")]
+public sealed record PortForward(
+    [property: Id(0)] int GuestPort,
+    [property: Id(1)] int HostPort = 0,
+    [property: Id(2)] TransportProtocol Protocol = TransportProtocol.Tcp);
+
+public enum TransportProtocol
+{
+    Tcp,
+    Udp,
+}
+
+/// <param name="Name">The machine's name and its guest's host name: 1 to 63 letters, digits and hyphens; unique in its appliance.</param>
+/// <param name="Image">The image to deploy, Ready.</param>
+/// <param name="Cpus">1 to 64.</param>
+/// <param name="MemoryBytes">32 MiB to 1 TiB, a multiple of 1 MiB.</param>
+/// <param name="DataDisks">Sizes in bytes of blank disks behind those of the image, each 1 MiB to 64 TiB and a multiple of 512; at most 15 disks in all.</param>
+/// <param name="PortForwards">At most 32.</param>
+/// <param name="SshAuthorizedKeys">OpenSSH public keys for the guest's default user, at most 32.</param>
+/// <param name="UserData">Given to the guest as NoCloud user data as it is, at most 64 KiB; excludes SSH keys, which it can hold itself.</param>
+[GenerateSerializer, Immutable, Alias("instances.VirtualMachineSpec")]
+public sealed record VirtualMachineSpec(
+    [property: Id(0)] string Name,
+    [property: Id(1)] ImageId Image,
+    [property: Id(2)] int Cpus = 1,
+    [property: Id(3)] long MemoryBytes = 256L << 20,
+    [property: Id(4)] IReadOnlyList<long>? DataDisks = null,
+    [property: Id(5)] IReadOnlyList<PortForward>? PortForwards = null,
+    [property: Id(6)] IReadOnlyList<string>? SshAuthorizedKeys = null,
+    [property: Id(7)] string? UserData = null);
+
+/// <param name="Host">Where it is deployed, or null.</param>
+/// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
+/// <param name="PortForwards">While deployed: with the host ports that are in use.</param>
+[GenerateSerializer, Immutable, Alias("instances.VirtualMachineView")]
+public sealed record VirtualMachineView(
+    [property: Id(0)] VirtualMachineId Id,
+    [property: Id(1)] ApplianceId Appliance,
+    [property: Id(2)] string Name,
+    [property: Id(3)] VirtualMachineStatus Status,
+    [property: Id(4)] ImageId Image,
+    [property: Id(5)] int Cpus,
+    [property: Id(6)] long MemoryBytes,
+    [property: Id(7)] IReadOnlyList<long> DataDisks,
+    [property: Id(8)] IReadOnlyList<PortForward> PortForwards,
+    [property: Id(9)] HostId? Host,
+    [property: Id(10)] IReadOnlyList<DiskChain> Disks,
+    [property: Id(11)] DateTimeOffset CreatedAt);
+
+/// <summary>A disk as a chain of layers.</summary>
+/// <param name="Layers">From the base to the top, at least one. For a deployed machine the last one is its writable top.</param>
+/// <param name="VirtualSizeBytes">What the guest sees as the size of the disk.</param>
+[GenerateSerializer, Immutable, Alias("instances.DiskChain")]
+public sealed record DiskChain(
+    [property: Id(0)] IReadOnlyList<LayerId> Layers,
+    [property: Id(1)] long VirtualSizeBytes);
+
+public enum PowerAction
+{
+    /// <summary>Starts a stopped machine on its disks as they are.</summary>
+    On,
+
+    /// <summary>Cuts the power: what the guest had not written is lost.</summary>
+    Off,
+
+    /// <summary>Presses the power button (ACPI) and returns; the machine is Stopped when its guest has shut down.</summary>
+    Shutdown,
+
+    /// <summary>Presses the reset button: what the guest had not written is lost.</summary>
+    Reset,
+    Pause,
+    Resume,
+}

@@ -1,0 +1,30 @@
+using System.Text.Json;
+using Instances.Library;
+
+namespace Instances.Catalogue;
+
+/// <summary>The part of a grain's stored state that the database projects into the catalogue: the property <c>catalogue</c> of its JSON.
+/// A state without one is not listed.</summary>
+/// <param name="Kind"><c>appliance</c>, <c>virtual-machine</c>, <c>image</c> or <c>operation</c>.</param>
+/// <param name="Owner">The appliance of a machine or an operation; the master of a slave.</param>
+/// <param name="Image">The image that a machine uses.</param>
+/// <param name="Machine">The machine that a slave was captured from.</param>
+/// <param name="Layers">The layers that this thing needs; they are kept while it is listed.</param>
+/// <param name="View">What lists show.</param>
+internal sealed record CatalogueEntry(
+    string Kind,
+    Guid Id,
+    string? Name,
+    string Status,
+    Guid? Owner,
+    Guid? Image,
+    Guid? Machine,
+    DateTimeOffset CreatedAt,
+    IReadOnlyList<LayerId> Layers,
+    JsonElement View)
+{
+    public const string Appliance = "appliance";
+    public const string VirtualMachine = "virtual-machine";
+    public const string ImageKind = "image";
+    public const string Operation = "operation";
+}

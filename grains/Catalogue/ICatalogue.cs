@@ -1,0 +1,36 @@
+using Instances.Appliances;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Catalogue;
+
+/// <summary>Reads what the database projects from grain states in the statement that writes them: it shows every write that has returned.</summary>
+public interface ICatalogue
+{
+    Task<Page<ApplianceView>> Appliances(PageRequest page);
+
+    Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page);
+
+    Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page);
+
+    Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page);
+
+    /// <summary>The machines that use an image, at most <paramref name="limit"/> of them.</summary>
+    Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit);
+
+    /// <summary>The slaves of a master that are not Retired, at most <paramref name="limit"/> of them.</summary>
+    Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit);
+
+    /// <summary>Slaves that were captured from a machine, in any status.</summary>
+    Task<IReadOnlyList<ImageId>> CapturedFrom(VirtualMachineId machine);
+
+    /// <summary>Images in a status, for background work.</summary>
+    Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status);
+
+    /// <summary>Every layer that a machine, an image or a running operation refers to.</summary>
+    Task<IReadOnlySet<LayerId>> ReferencedLayers();
+
+    /// <summary>Every image that has a record.</summary>
+    Task<IReadOnlySet<ImageId>> KnownImages();
+}

@@ -1,0 +1,76 @@
+using System.Threading.Channels;
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Hosts;
+
+/// <summary>Runs machines on the host where it lives. Every call is idempotent and may come from several threads; calls on one machine are serialized by the driver.</summary>
+/// <remarks>
+/// A machine outlives the process that started it: <see cref="Adopt"/> finds it again. What a machine is, and the capture that holds it,
+/// stand in files of its run folder before they are acted upon.
+/// Failures of QEMU and of the system are thrown as <see cref="FaultException"/> with the code <c>hypervisor-failed</c>, a full disk as <c>no-space</c>,
+/// a machine that is not there as <c>virtual-machine-not-on-host</c>.
+/// </remarks>
+public interface IHypervisor
+{
+    /// <summary>The name and version, such as <c>QEMU 7.2.22</c>.</summary>
+    string Name { get; }
+
+    /// <summary><c>kvm</c>, <c>tcg</c> or <c>simulated</c>.</summary>
+    string Accelerator { get; }
+
+    /// <summary>Status changes that nobody asked for: a guest that shut down or restarted, a machine that died. Read by the host's grain.</summary>
+    ChannelReader<MachineObservation> Changes { get; }
+
+    /// <summary>Finds the machines of this host's run folders and connects to those that run. Called once, before any other call.</summary>
+    Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken);
+
+    /// <summary>Every machine on this host, in any power state.</summary>
+    Task<IReadOnlyList<MachineObservation>> List();
+
+    /// <summary>The machine, or null where it is not on this host.</summary>
+    Task<MachineObservation?> Find(VirtualMachineId machine);
+
+    /// <summary>Writes the run folder and starts the machine on its layers, all of which exist. A machine with the same deployment that runs is left alone;
+    /// one with another deployment is a defect of the caller.</summary>
+    Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken);
+
+    /// <summary>Ends the machine and deletes its run folder. Its layers stay.</summary>
+    Task Remove(VirtualMachineId machine);
+
+    /// <exception cref="FaultException">power-conflict where the action does not fit the power state.</exception>
+    Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action);
+
+    /// <summary>The end of the serial console's log, at most <paramref name="maxBytes"/> bytes of it.</summary>
+    Task<string> ReadConsole(VirtualMachineId machine, int maxBytes);
+
+    /// <summary>Records the capture in the run folder, and gives a running machine its next layers (which exist) without using them.</summary>
+    Task AddNextLayers(VirtualMachineId machine, OperationId operation, IReadOnlyList<LayerId> next);
+
+    /// <summary>Undoes <see cref="AddNextLayers"/>. Does nothing where the layers were sealed, or another operation holds the machine.</summary>
+    /// <returns>The layers that the machine no longer uses and never used: the caller deletes them.</returns>
+    Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation);
+
+    /// <summary>Freezes file systems or shuts the guest down. A machine that is Paused or Stopped is left alone.</summary>
+    /// <param name="bound">How long it may take; past it the guest is thawed and the consistency is <see cref="ConsistencyLevel.Crash"/>.</param>
+    Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken);
+
+    /// <summary>Thaws or powers on again what <see cref="Quiesce"/> did. The machine is not paused when this is called.</summary>
+    Task Unquiesce(VirtualMachineId machine, OperationId operation);
+
+    /// <summary>Pauses the machine, and remembers whether it ran.</summary>
+    Task Pause(VirtualMachineId machine, OperationId operation);
+
+    /// <summary>Resumes the machine where <see cref="Pause"/> of this operation had paused it.</summary>
+    Task Resume(VirtualMachineId machine, OperationId operation);
+
+    /// <summary>Switches all disks to their next layers in one transaction; offline where the machine is stopped.</summary>
+    /// <returns>Bytes that the capture wrote to this machine's disks since <see cref="AddNextLayers"/>.</returns>
+    Task<long> Seal(VirtualMachineId machine, OperationId operation);
+
+    /// <summary>Forgets the capture. The machine stays in the state that it is in.</summary>
+    Task EndHold(VirtualMachineId machine, OperationId operation);
+}
