@@ -1,3 +1,4 @@
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Instances.Appliances;
@@ -19,8 +20,6 @@ internal static class ApiGateway
 {
     /// <summary>A request body that is JSON is never larger than this.</summary>
     public const long MaxJsonBytes = 1L << 20;
-
-    private const string DefaultUrl = "http://127.0.0.1:8080";
 
     /// <summary>Adds all but the datacenters: follow with <c>AddLocalDatacenter</c> or <c>AddRemoteDatacenters</c>.</summary>
     public static IServiceCollection AddApiGateway(this IServiceCollection services)
@@ -56,18 +55,13 @@ internal static class ApiGateway
         return app;
     }
 
-    /// <summary>Nothing listens beyond this machine unless an address was configured.</summary>
-    public static void ListenOnLoopbackByDefault(this WebApplicationBuilder builder)
-    {
-        string[] addresses = [WebHostDefaults.ServerUrlsKey, WebHostDefaults.HttpPortsKey, WebHostDefaults.HttpsPortsKey];
-        if (addresses.All(key => string.IsNullOrEmpty(builder.Configuration[key]))) builder.WebHost.UseUrls(DefaultUrl);
-    }
-
     /// <summary>A misspelt field is refused, not skipped: it may be the one that keeps somebody's work.</summary>
     private static void ApplyJson(JsonSerializerOptions options)
     {
         InstancesJson.Apply(options);
         options.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         options.NumberHandling = JsonNumberHandling.Strict;
+        // Answers are JSON and are never sniffed for anything else: names need no escapes against HTML.
+        options.Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping;
     }
 }

@@ -2,7 +2,7 @@ using Instances.ApiGateway;
 using Instances.Datacenters;
 
 var builder = WebApplication.CreateBuilder(args);
-builder.ListenOnLoopbackByDefault();
+builder.UseGatewayDefaults();
 builder.Services.AddApiGateway().AddRemoteDatacenters(builder.Configuration);
 
 var app = builder.Build();

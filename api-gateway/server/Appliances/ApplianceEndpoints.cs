@@ -67,17 +67,12 @@ internal static class ApplianceEndpoints
     }
 
     private static async Task<Accepted<OperationView>> Deploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>
-        datacenter.Accepted(await datacenter.Once(key, operation => datacenter.Appliance(id).Deploy(operation)));
+        datacenter.Accepted(await datacenter.Appliance(id).Deploy(key.NewId<OperationId>()));
 
     private static async Task<Accepted<OperationView>> Undeploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>
-        datacenter.Accepted(await datacenter.Once(key, operation => datacenter.Appliance(id).Undeploy(operation)));
+        datacenter.Accepted(await datacenter.Appliance(id).Undeploy(key.NewId<OperationId>()));
 
-    private static async Task<Accepted<OperationView>> CreateInstance(Datacenter datacenter, RequestKey key, ApplianceId id, CreateInstanceRequest? request)
-    {
-        var command = (request ?? new()).ToCommand();
-        return datacenter.Accepted(await datacenter.Once(
-            key,
-            operation => datacenter.Appliance(id).CreateInstance(operation, command),
-            earlier => CreateInstanceRequest.MayHaveStarted(command, earlier)));
-    }
+    private static async Task<Accepted<OperationView>> CreateInstance(
+        Datacenter datacenter, RequestKey key, ApplianceId id, CreateInstanceRequest? request) =>
+        datacenter.Accepted(await datacenter.Appliance(id).CreateInstance(key.NewId<OperationId>(), (request ?? new()).ToCommand()));
 }

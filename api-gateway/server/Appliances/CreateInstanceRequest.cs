@@ -1,7 +1,6 @@
 using System.ComponentModel;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Instances.Operations;
 using Instances.VirtualMachines;
 
 namespace Instances.Appliances;
@@ -18,12 +17,6 @@ internal sealed record CreateInstanceRequest(
     bool Undeploy = true)
 {
     public CreateInstanceCommand ToCommand() => new(VirtualMachines?.Ids, UpdateImages, Quiesce, Undeploy);
-
-    /// <summary>Whether an operation can have come from this command, as far as it shows what it was asked for.</summary>
-    public static bool MayHaveStarted(CreateInstanceCommand command, OperationView operation) =>
-        operation.Kind is OperationKind.CreateInstance
-        && (command.VirtualMachines is not { } chosen || chosen.ToHashSet().SetEquals(operation.VirtualMachines.Select(machine => machine.Id)))
-        && (command.UpdateImages || operation.Result?.Retired is not { Count: > 0 });
 }
 
 /// <summary>All machines of an appliance, or a choice of them.</summary>

@@ -8,6 +8,8 @@ internal static class OpenApiSetup
     public static void AddInstancesOpenApi(this IServiceCollection services) => services.AddOpenApi(options =>
     {
         options.AddDocumentTransformer<DocumentTransformer>();
+        options.AddOperationTransformer<OperationTransformer>();
+        options.AddSchemaTransformer<SchemaTransformer>();
     });
 
     public static void MapReference(this IEndpointRouteBuilder routes)

@@ -55,7 +55,7 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
         response.StatusCode = Status;
         response.Headers.CacheControl = "no-store";
         if (Status is StatusCodes.Status503ServiceUnavailable) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
-        return response.WriteAsJsonAsync(this, InstancesJson.Options, ContentType, context.RequestAborted);
+        return response.WriteAsJsonAsync(this, options: null, ContentType, context.RequestAborted);
     }
 
     private static int StatusOf(FaultKind kind) => kind switch

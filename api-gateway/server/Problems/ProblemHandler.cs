@@ -12,8 +12,10 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
     public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
     {
         var problem = ProblemOf(context, exception);
-        if (problem.Status >= StatusCodes.Status500InternalServerError)
-            LogFailed(logger, exception, context.Request.Method, context.Request.Path, problem.Status, problem.Code, problem.TraceId);
+        if (problem.Status == StatusCodes.Status500InternalServerError)
+            LogDefect(logger, exception, context.Request.Method, context.Request.Path, problem.Code, problem.TraceId);
+        else if (problem.Status > StatusCodes.Status500InternalServerError)
+            LogFailed(logger, context.Request.Method, context.Request.Path, problem.Status, problem.Code, Cause(exception), problem.TraceId);
         await problem.Write(context);
         return true;
     }
@@ -40,8 +42,10 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         JsonException { Path: { } path } json => $"The JSON body is not as expected at {path}, line {json.LineNumber + 1}: {Reason(json)}",
         JsonException => "The body is not JSON.",
         FormatException format => format.Message,
-        _ => bad.Message,
+        _ => ParameterPattern().Replace(bad.Message, "'$1'"),
     };
+
+    private static string Cause(Exception exception) => exception.InnerException is { } inner ? $"{exception.Message} ({inner.Message})" : exception.Message;
 
     /// <summary>The serializer's sentences name types of this program: said again without them.</summary>
     private static string Reason(JsonException json)
@@ -51,6 +55,10 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         if (UnknownPattern().Match(sentence) is { Success: true } unknown) return $"there is no property {unknown.Groups[1].Value}.";
         return TypeNamePattern().IsMatch(sentence) ? "the value is of the wrong type, or none of those that are allowed." : sentence;
     }
+
+    /// <summary>A handler's parameter as the framework names it, with its type.</summary>
+    [GeneratedRegex(@"""[^"" ]+ (\w+)""")]
+    private static partial Regex ParameterPattern();
 
     [GeneratedRegex(@"missing required properties including: (.+?)\.?\z")]
     private static partial Regex MissingPattern();
