@@ -1,0 +1,211 @@
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.Json;
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Client;
+
+/// <summary>The HTTP interface of one datacenter, typed. Requests that found something away are repeated, each POST under a key of its own, so that
+/// nothing is done twice.</summary>
+/// <param name="http">With the server's address as its base address, and no timeout of its own: uploads and watching last as long as they last.</param>
+/// <exception cref="ProblemException">From every method: the server refused.</exception>
+public sealed partial class InstancesClient(HttpClient http, string datacenter = "local")
+{
+    /// <summary>How often a request is sent at most.</summary>
+    public const int MaxAttempts = 5;
+
+    private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan RequestBound = TimeSpan.FromSeconds(60);
+
+    private string Root => $"api/v1/datacenters/{Uri.EscapeDataString(datacenter)}";
+
+    public Task<IReadOnlyList<ImageView>> ListImages(ImageFilter filter, CancellationToken cancellationToken)
+    {
+        (string Name, string? Value)[] parts =
+        [
+            ("kind", filter.Kind?.ToString()), ("status", filter.Status?.ToString()), ("master", filter.Master?.ToString()), ("name", filter.Name),
+        ];
+        var query = string.Join('&', parts.Where(part => part.Value is not null).Select(part => $"{part.Name}={Uri.EscapeDataString(part.Value!)}"));
+        return List<ImageView>($"{Root}/images?{query}", cancellationToken);
+    }
+
+    /// <summary>The image, or null where there is none.</summary>
+    public async Task<ImageView?> FindImage(ImageId id, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await Get<ImageView>($"{Root}/images/{id}", cancellationToken);
+        }
+        catch (ProblemException problem) when (problem.Code == "image-not-found")
+        {
+            return null;
+        }
+    }
+
+    public Task DeleteImage(ImageId id, CancellationToken cancellationToken) => Delete($"{Root}/images/{id}", cancellationToken);
+
+    public Task<IReadOnlyList<ApplianceView>> ListAppliances(CancellationToken cancellationToken) =>
+        List<ApplianceView>($"{Root}/appliances?", cancellationToken);
+
+    public Task<ApplianceView> CreateAppliance(ApplianceSpec spec, CancellationToken cancellationToken) =>
+        Post<ApplianceView>($"{Root}/appliances", spec, cancellationToken);
+
+    public Task<ApplianceView> GetAppliance(ApplianceId id, CancellationToken cancellationToken) =>
+        Get<ApplianceView>($"{Root}/appliances/{id}", cancellationToken);
+
+    public Task DeleteAppliance(ApplianceId id, CancellationToken cancellationToken) => Delete($"{Root}/appliances/{id}", cancellationToken);
+
+    public Task<OperationView> Deploy(ApplianceId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/appliances/{id}/deploy", body: null, cancellationToken);
+
+    public Task<OperationView> Undeploy(ApplianceId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/appliances/{id}/undeploy", body: null, cancellationToken);
+
+    public Task<OperationView> CreateInstance(ApplianceId id, CreateInstanceCommand command, CancellationToken cancellationToken)
+    {
+        var body = new
+        {
+            VirtualMachines = (object?)command.VirtualMachines ?? "all",
+            command.UpdateImages,
+            command.Quiesce,
+            command.Undeploy,
+        };
+        return Post<OperationView>($"{Root}/appliances/{id}/instances", body, cancellationToken);
+    }
+
+    public Task<VirtualMachineView> AddVirtualMachine(ApplianceId appliance, VirtualMachineSpec spec, CancellationToken cancellationToken) =>
+        Post<VirtualMachineView>($"{Root}/appliances/{appliance}/virtual-machines", spec, cancellationToken);
+
+    public Task<IReadOnlyList<VirtualMachineView>> ListVirtualMachines(ApplianceId appliance, CancellationToken cancellationToken) =>
+        List<VirtualMachineView>($"{Root}/appliances/{appliance}/virtual-machines?", cancellationToken);
+
+    public Task<VirtualMachineView> GetVirtualMachine(VirtualMachineId id, CancellationToken cancellationToken) =>
+        Get<VirtualMachineView>($"{Root}/virtual-machines/{id}", cancellationToken);
+
+    public Task<VirtualMachineView> Power(VirtualMachineId id, PowerAction action, CancellationToken cancellationToken) =>
+        Post<VirtualMachineView>($"{Root}/virtual-machines/{id}/power", new { Action = action }, cancellationToken);
+
+    /// <summary>The end of what the guest printed on its serial console since it was deployed.</summary>
+    public async Task<string> ReadConsole(VirtualMachineId id, CancellationToken cancellationToken)
+    {
+        using var response = await Send(() => new(HttpMethod.Get, $"{Root}/virtual-machines/{id}/console-log"), cancellationToken);
+        return await response.Content.ReadAsStringAsync(cancellationToken);
+    }
+
+    public Task<OperationView> GetOperation(OperationId id, CancellationToken cancellationToken) =>
+        Get<OperationView>($"{Root}/operations/{id}", cancellationToken);
+
+    public Task<OperationView> Cancel(OperationId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/operations/{id}/cancel", body: null, cancellationToken);
+
+    public async Task<IReadOnlyList<HostView>> ListHosts(CancellationToken cancellationToken) =>
+        await Get<HostView[]>($"{Root}/hosts", cancellationToken);
+
+    /// <summary>Uploads a disk image. Sent once: the bytes of a stream are not there a second time.</summary>
+    /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
+    public async Task<OperationView> ImportImage(string name, ImageFormat format, Stream bytes, string? sha256, CancellationToken cancellationToken)
+    {
+        var check = sha256 is null ? "" : $"&sha256={sha256}";
+        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/images?name={Uri.EscapeDataString(name)}&format={format}{check}")
+        {
+            Content = new StreamContent(bytes) { Headers = { ContentType = new("application/octet-stream") } },
+        };
+        request.Headers.ExpectContinue = true;
+        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+        await Require(response, cancellationToken);
+        return await Read<OperationView>(response, cancellationToken);
+    }
+
+    private async Task<T> Get<T>(string path, CancellationToken cancellationToken)
+    {
+        using var response = await Send(() => new(HttpMethod.Get, path), cancellationToken);
+        return await Read<T>(response, cancellationToken);
+    }
+
+    private async Task<IReadOnlyList<T>> List<T>(string path, CancellationToken cancellationToken)
+    {
+        var items = new List<T>();
+        for (string? cursor = ""; cursor is not null;)
+        {
+            var page = await Get<Page<T>>(cursor == "" ? path : $"{path}&cursor={Uri.EscapeDataString(cursor)}", cancellationToken);
+            items.AddRange(page.Items);
+            cursor = page.NextCursor;
+        }
+
+        return items;
+    }
+
+    private async Task<T> Post<T>(string path, object? body, CancellationToken cancellationToken)
+    {
+        var key = Guid.CreateVersion7().ToString();
+        using var response = await Send(Request, cancellationToken);
+        return await Read<T>(response, cancellationToken);
+
+        HttpRequestMessage Request() => new(HttpMethod.Post, path)
+        {
+            Headers = { { "Idempotency-Key", key } },
+            Content = body is null ? null : JsonContent.Create(body, body.GetType(), options: InstancesJson.Options),
+        };
+    }
+
+    private async Task Delete(string path, CancellationToken cancellationToken)
+    {
+        using var response = await Send(() => new(HttpMethod.Delete, path), cancellationToken);
+    }
+
+    private async Task<HttpResponseMessage> Send(Func<HttpRequestMessage> create, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            using var bound = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            bound.CancelAfter(RequestBound);
+            try
+            {
+                using var request = create();
+                var response = await http.SendAsync(request, bound.Token);
+                await Require(response, bound.Token);
+                return response;
+            }
+            catch (Exception exception) when (attempt < MaxAttempts && MayRepeat(exception))
+            {
+                await Task.Delay(AttemptDelay, cancellationToken);
+            }
+        }
+    }
+
+    private static bool MayRepeat(Exception exception) =>
+        exception is HttpRequestException or IOException or ProblemException { Status: HttpStatusCode.ServiceUnavailable };
+
+    private static async Task Require(HttpResponseMessage response, CancellationToken cancellationToken)
+    {
+        if (response.IsSuccessStatusCode) return;
+        using (response)
+        {
+            var text = await response.Content.ReadAsStringAsync(cancellationToken);
+            var (code, detail) = Problem(text);
+            throw new ProblemException(response.StatusCode, code, detail ?? $"The server answered {(int)response.StatusCode} {response.ReasonPhrase}.");
+        }
+    }
+
+    private static (string? Code, string? Detail) Problem(string text)
+    {
+        try
+        {
+            using var json = JsonDocument.Parse(text);
+            return (json.RootElement.GetProperty("code").GetString(), json.RootElement.GetProperty("detail").GetString());
+        }
+        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            return (null, null);
+        }
+    }
+
+    private static async Task<T> Read<T>(HttpResponseMessage response, CancellationToken cancellationToken) =>
+        await response.Content.ReadFromJsonAsync<T>(InstancesJson.Options, cancellationToken)
+        ?? throw new ProblemException(response.StatusCode, code: null, "The server answered null.");
+}

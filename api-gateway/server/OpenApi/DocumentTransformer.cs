@@ -1,0 +1,26 @@
+using Microsoft.AspNetCore.OpenApi;
+using Microsoft.OpenApi;
+
+namespace Instances.OpenApi;
+
+/// <summary>The head of the document.</summary>
+internal sealed class DocumentTransformer : IOpenApiDocumentTransformer
+{
+    public Task TransformAsync(OpenApiDocument document, OpenApiDocumentTransformerContext context, CancellationToken cancellationToken)
+    {
+        document.Info = new()
+        {
+            Title = "Instances",
+            Version = "v1",
+            Description =
+                "Runs virtual appliances, which are groups of virtual machines, and creates instances of them: consistent snapshots, kept in the library "
+                + "as slave images of their masters.\n\n"
+                + "Long work answers 202 with the URL of an operation. Every POST takes an Idempotency-Key: a repeat with the same key gives the same answer. "
+                + "Whatever is not carried out is answered with a problem (RFC 9457), whose code is for programs and whose detail says what to do.",
+            License = new() { Name = "MIT", Identifier = "MIT" },
+        };
+        // Paths are relative to the server that the document came from.
+        document.Servers = [];
+        return Task.CompletedTask;
+    }
+}

@@ -1,0 +1,82 @@
+using System.Text.Json.Nodes;
+using Instances.Problems;
+using Instances.Requests;
+using Microsoft.AspNetCore.OpenApi;
+using Microsoft.OpenApi;
+
+namespace Instances.OpenApi;
+
+/// <summary>Adds what handlers bind by hand: the datacenter, the idempotency key, uploads; and the problems that an answer can be.</summary>
+internal sealed class OperationTransformer : IOpenApiOperationTransformer
+{
+    public async Task TransformAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    {
+        var description = context.Description;
+        operation.Parameters ??= [];
+        foreach (var parameter in operation.Parameters.OfType<OpenApiParameter>()) DescribeParameter(parameter, context);
+        if (description.RelativePath!.Contains("{datacenter}", StringComparison.Ordinal)) operation.Parameters.Insert(0, Datacenter());
+        if (description.HttpMethod == HttpMethods.Post) operation.Parameters.Add(IdempotencyKey());
+        if (IsUpload(description.HttpMethod!, description.RelativePath)) operation.RequestBody = Upload();
+        if (description.RelativePath.StartsWith("api/", StringComparison.Ordinal))
+        {
+            var problem = await context.GetOrCreateSchemaAsync(typeof(Problem), null, cancellationToken);
+            context.Document!.AddComponent(nameof(Problem), problem);
+            operation.Responses!["default"] = ProblemResponse(context.Document!);
+        }
+    }
+
+    private static void DescribeParameter(OpenApiParameter parameter, OpenApiOperationTransformerContext context)
+    {
+        var declared = context.Description.ParameterDescriptions.First(candidate => candidate.Name == parameter.Name).ParameterDescriptor?.ParameterType;
+        var type = declared is null ? null : Nullable.GetUnderlyingType(declared) ?? declared;
+        if (type is not null && SchemaTransformer.IsId(type)) parameter.Schema = SchemaTransformer.Uuid();
+        if (type is { IsGenericType: true } && type.GetGenericTypeDefinition() == typeof(Choice<>)) parameter.Schema = OneOf(type.GetGenericArguments()[0]);
+    }
+
+    private static OpenApiSchema OneOf(Type choice) => new()
+    {
+        Type = JsonSchemaType.String,
+        Enum = [.. Enum.GetNames(choice).Select(name => (JsonNode)System.Text.Json.JsonNamingPolicy.CamelCase.ConvertName(name))],
+    };
+
+    private static bool IsUpload(string method, string path) =>
+        method == HttpMethods.Post && path.TrimEnd('/').EndsWith("/images", StringComparison.Ordinal);
+
+    private static OpenApiRequestBody Upload() => new()
+    {
+        Required = true,
+        Description = "The bytes of the disk image.",
+        Content = new Dictionary<string, OpenApiMediaType>
+        {
+            ["application/octet-stream"] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } },
+        },
+    };
+
+    private static OpenApiParameter Datacenter() => new()
+    {
+        Name = "datacenter",
+        In = ParameterLocation.Path,
+        Required = true,
+        Description = "The name of a datacenter, as the list of datacenters shows it.",
+        Schema = new OpenApiSchema { Type = JsonSchemaType.String },
+    };
+
+    private static OpenApiParameter IdempotencyKey() => new()
+    {
+        Name = RequestKey.Header,
+        In = ParameterLocation.Header,
+        Description = "A value of your own. A repeat of the request with the same key gives the same answer and does nothing twice.",
+        Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = RequestKey.MaxLength, Pattern = "^[!-~]+$" },
+    };
+
+    private static OpenApiResponse ProblemResponse(OpenApiDocument document) => new()
+    {
+        Description =
+            "Not carried out: 400 malformed, 403 forbidden, 404 not found, 409 not in this status, 413 too large, 415 not JSON, 422 can never succeed as it is, "
+            + "500 a defect, 503 away at the moment (repeat after Retry-After), 507 not enough memory, disk or quota.",
+        Content = new Dictionary<string, OpenApiMediaType>
+        {
+            [Problem.ContentType] = new() { Schema = new OpenApiSchemaReference(nameof(Problem), document) },
+        },
+    };
+}

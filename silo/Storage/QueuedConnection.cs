@@ -1,0 +1,68 @@
+using System.Data;
+using System.Data.Common;
+using System.Runtime.CompilerServices;
+using Microsoft.Data.Sqlite;
+using SQLitePCL;
+
+namespace Instances.Storage;
+
+/// <summary>A pooled connection whose writing commands take turns.</summary>
+internal sealed class QueuedConnection(string connectionString, WriteQueue writes) : SqliteConnection(connectionString)
+{
+    private static readonly ConditionalWeakTable<sqlite3, object> s_configured = [];
+
+    public override void Open()
+    {
+        base.Open();
+        Configure(Handle!);
+    }
+
+    public override SqliteCommand CreateCommand() =>
+        new QueuedCommand(writes) { Connection = this, CommandTimeout = DefaultTimeout, Transaction = Transaction };
+
+    // The settings belong to the file handle, which the pool keeps.
+    private void Configure(sqlite3 handle)
+    {
+        if (s_configured.TryGetValue(handle, out _))
+            return;
+
+        raw.sqlite3_busy_timeout(handle, (int)SqliteDataSource.BusyTimeout.TotalMilliseconds);
+
+        // FULL: a commit that has returned is on the disk, so it survives a power cut and not only the end of this process. A saga acts on the
+        // world right after it wrote its intent; with NORMAL the intent could be gone after a power cut while what was done is still there.
+        using var command = base.CreateCommand();
+        command.CommandText = "PRAGMA synchronous = FULL";
+        command.ExecuteNonQuery();
+        s_configured.TryAdd(handle, handle);
+    }
+
+    /// <summary>Waits for its turn where it writes, and keeps the turn until it is disposed: the last row is read after the commit.</summary>
+    /// <remarks>Orleans and Dapper run every command through <see cref="ExecuteDbDataReaderAsync"/>. Commands that are run synchronously do not queue.</remarks>
+    private sealed class QueuedCommand(WriteQueue writes) : SqliteCommand
+    {
+        private bool _hasTurn;
+
+        private bool Writes => !CommandText.AsSpan().TrimStart().StartsWith("SELECT", StringComparison.OrdinalIgnoreCase);
+
+        protected override async Task<DbDataReader> ExecuteDbDataReaderAsync(CommandBehavior behavior, CancellationToken cancellationToken)
+        {
+            if (Writes && !_hasTurn)
+            {
+                await writes.Enter(cancellationToken).ConfigureAwait(false);
+                _hasTurn = true;
+            }
+
+            return await base.ExecuteDbDataReaderAsync(behavior, cancellationToken).ConfigureAwait(false);
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            base.Dispose(disposing);
+            if (!disposing || !_hasTurn)
+                return;
+
+            _hasTurn = false;
+            writes.Leave();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+using System.Text.Json;
+using Dapper;
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Storage;
+
+/// <summary>Reads the catalogue table, which triggers keep (0004-catalogue.sql).</summary>
+/// <remarks>Kinds stand in the queries as literals, not as parameters: SQLite uses a partial index only where it sees that its condition holds.</remarks>
+internal sealed class SqliteCatalogue(SqliteDataSource dataSource) : ICatalogue
+{
+    private const string Listed = "status NOT IN ('retired', 'failed')";
+
+    public Task<Page<ApplianceView>> Appliances(PageRequest page) =>
+        ReadPage<ApplianceView>(page, new("kind = 'appliance'"));
+
+    public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) =>
+        ReadPage<VirtualMachineView>(page, new("kind = 'virtual-machine' AND owner = @owner", Owner: appliance.ToString()));
+
+    public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page)
+    {
+        string?[] conditions =
+        [
+            "kind = 'image'",
+            filter.Status is null ? Listed : "status = @status",
+            filter.Kind is { } kind ? ConditionOf(kind) : null,
+            filter.Master is null ? null : "owner = @owner",
+            filter.Name is null ? null : "name = @name",
+        ];
+        return ReadPage<ImageView>(page, new(
+            string.Join(" AND ", conditions.OfType<string>()),
+            filter.Master?.ToString(),
+            filter.Status is { } status ? TextOf(status) : null,
+            filter.Name));
+    }
+
+    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) =>
+        ReadPage<OperationView>(page, appliance is null
+            ? new("kind = 'operation'")
+            : new("kind = 'operation' AND owner = @owner", Owner: appliance.ToString()));
+
+    public Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit) =>
+        ReadIds<VirtualMachineId>(
+            "SELECT id FROM catalogue WHERE kind = 'virtual-machine' AND image = @image LIMIT @limit",
+            new { image = image.ToString(), limit });
+
+    public Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit) =>
+        ReadIds<ImageId>(
+            $"SELECT id FROM catalogue WHERE kind = 'image' AND owner = @owner AND {Listed} ORDER BY createdAt, id LIMIT @limit",
+            new { owner = master.ToString(), limit });
+
+    public Task<IReadOnlyList<ImageId>> CapturedFrom(VirtualMachineId machine) =>
+        ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image' AND machine = @machine AND status = 'ready' ORDER BY createdAt, id", new { machine = machine.ToString() });
+
+    public Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status) =>
+        ReadIds<ImageId>(
+            "SELECT id FROM catalogue WHERE kind = 'image' AND status = @status ORDER BY createdAt, id",
+            new { status = TextOf(status) });
+
+    public async Task<IReadOnlySet<LayerId>> ReferencedLayers() =>
+        (await ReadIds<LayerId>("SELECT DISTINCT layer.value FROM catalogue JOIN json_each(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL")).ToHashSet();
+
+    public async Task<IReadOnlySet<ImageId>> KnownImages() =>
+        (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();
+
+    /// <summary>The SQL of a page: the rows after the cursor, and one more that tells whether there is a next page.</summary>
+    internal static string PageSql(string condition) =>
+        $"SELECT createdAt, id, view FROM catalogue WHERE {condition} AND (createdAt, id) > (@createdAt, @id) ORDER BY createdAt, id LIMIT @limit";
+
+    private async Task<Page<TView>> ReadPage<TView>(PageRequest page, Query query)
+    {
+        var limit = CatalogueCursor.CheckLimit(page.Limit);
+        var after = CatalogueCursor.Parse(page.Cursor);
+        await using var connection = await dataSource.OpenConnectionAsync();
+        var rows = (await connection.QueryAsync<Row>(
+            PageSql(query.Condition),
+            new { owner = query.Owner, status = query.Status, name = query.Name, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 })).AsList();
+
+        var next = rows.Count > limit ? new CatalogueCursor(rows[limit - 1].CreatedAt, rows[limit - 1].Id).ToString() : null;
+        return new(
+            [.. rows.Take(limit).Select(row => JsonSerializer.Deserialize<TView>(row.View, InstancesJson.Options)!)],
+            next);
+    }
+
+    private async Task<IReadOnlyList<TId>> ReadIds<TId>(string sql, object? parameters = null)
+        where TId : struct, IGuidId<TId>
+    {
+        await using var connection = await dataSource.OpenConnectionAsync();
+        return [.. (await connection.QueryAsync<string>(sql, parameters)).Select(id => TId.Parse(id, provider: null))];
+    }
+
+    // The owner of a slave is its master.
+    private static string ConditionOf(ImageKind kind) => kind switch
+    {
+        ImageKind.Master => "owner IS NULL",
+        ImageKind.Slave => "owner IS NOT NULL",
+    };
+
+    /// <summary>A status as it stands in JSON.</summary>
+    private static string TextOf(ImageStatus status) => JsonSerializer.SerializeToElement(status, InstancesJson.Options).GetString()!;
+
+    private sealed record Query(string Condition, string? Owner = null, string? Status = null, string? Name = null);
+
+    private sealed record Row(long CreatedAt, string Id, string View);
+}
