@@ -164,7 +164,12 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         }
     }
 
-    public Task End(ApplianceStatus rest, OperationResult result) => End(rest, OperationStatus.Succeeded, fault: null, result);
+    public Task End(ApplianceStatus rest, OperationResult result)
+    {
+        // The step that runs is the last one, and done with this write.
+        _reporter!.Step(SagaOf(State.Operation!.Kind).Steps[^1].Name, StepStatus.Done);
+        return End(rest, OperationStatus.Succeeded, fault: null, result);
+    }
 
     private Task End(ApplianceStatus rest, OperationStatus status, Fault? fault, OperationResult? result)
     {
