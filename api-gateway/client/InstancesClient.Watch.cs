@@ -15,7 +15,7 @@ public sealed partial class InstancesClient
         for (var attempt = 1; ; attempt++)
         {
             await using var events = Events(id, seen, cancellationToken).GetAsyncEnumerator(cancellationToken);
-            while (await HasNext(events, attempt))
+            while (await HasNext(events, attempt, cancellationToken))
             {
                 var operation = events.Current;
                 seen = operation.Version;
@@ -44,13 +44,13 @@ public sealed partial class InstancesClient
         return operation;
     }
 
-    private static async Task<bool> HasNext(IAsyncEnumerator<OperationView> events, int attempt)
+    private static async Task<bool> HasNext(IAsyncEnumerator<OperationView> events, int attempt, CancellationToken cancellationToken)
     {
         try
         {
             return await events.MoveNextAsync();
         }
-        catch (Exception exception) when (attempt < MaxAttempts && MayRepeat(exception))
+        catch (Exception exception) when (attempt < MaxAttempts && !cancellationToken.IsCancellationRequested && MayRepeat(exception))
         {
             return false;
         }

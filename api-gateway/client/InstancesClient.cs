@@ -171,7 +171,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
                 await Require(response, bound.Token);
                 return response;
             }
-            catch (Exception exception) when (attempt < MaxAttempts && MayRepeat(exception))
+            catch (Exception exception) when (attempt < MaxAttempts && !cancellationToken.IsCancellationRequested && MayRepeat(exception))
             {
                 await Task.Delay(AttemptDelay, cancellationToken);
             }
@@ -179,7 +179,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     }
 
     private static bool MayRepeat(Exception exception) =>
-        exception is HttpRequestException or IOException or ProblemException { Status: HttpStatusCode.ServiceUnavailable };
+        exception is HttpRequestException or IOException or OperationCanceledException or ProblemException { Status: HttpStatusCode.ServiceUnavailable };
 
     private static async Task Require(HttpResponseMessage response, CancellationToken cancellationToken)
     {
