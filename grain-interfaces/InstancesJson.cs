@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 
 namespace Instances;
 
@@ -15,7 +16,14 @@ public static class InstancesJson
         options.DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull;
         options.RespectNullableAnnotations = true;
         options.RespectRequiredConstructorParameters = true;
+        // Null is written by leaving the property out, so that it may be missing where it may be null.
+        options.TypeInfoResolver = (options.TypeInfoResolver ?? new DefaultJsonTypeInfoResolver()).WithAddedModifier(RequireOnlyWhatIsNeverNull);
         options.Converters.Add(new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false));
+    }
+
+    private static void RequireOnlyWhatIsNeverNull(JsonTypeInfo type)
+    {
+        foreach (var property in type.Properties) property.IsRequired &= !property.IsSetNullable;
     }
 
     private static JsonSerializerOptions CreateOptions()

@@ -1,6 +1,7 @@
 using Instances.Faults;
 using Instances.Operations;
 using Instances.VirtualMachines;
+using Orleans.Concurrency;
 
 namespace Instances.Appliances;
 
@@ -14,7 +15,8 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task<ApplianceView> Create(ApplianceSpec spec);
 
     /// <exception cref="FaultException">appliance-not-found.</exception>
-    [Alias("Get")]
+    /// <remarks>Interleaves with longer calls: the state is immutable and replaced as a whole, so that a reader sees one version of it.</remarks>
+    [Alias("Get"), AlwaysInterleave]
     Task<ApplianceView> Get();
 
     /// <summary>Renames or describes it. Allowed at rest.</summary>
@@ -63,6 +65,10 @@ public interface IApplianceGrain : IGrainWithGuidKey
     /// <exception cref="FaultException">operation-past-commit; operation-finished.</exception>
     [Alias("Cancel")]
     Task Cancel(OperationId operation);
+
+    /// <summary>Called by an operation's record that does not know its end: the appliance goes on with it, or tells it how it ended. Idempotent.</summary>
+    [Alias("Nudge"), OneWay]
+    Task Nudge(OperationId operation);
 
     /// <summary>Called by a host whose machines were held for a capture for longer than the bound, or were found held after a restart.</summary>
     [Alias("ReleaseHold")]

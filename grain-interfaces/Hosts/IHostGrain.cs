@@ -20,11 +20,11 @@ public interface IHostGrain : IGrainWithStringKey
 
     /// <summary>Makes the writable tops and starts the machine.</summary>
     /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed.</exception>
-    [Alias("Deploy")]
+    [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken);
 
     /// <summary>Ends the machine, and deletes its run folder and the layers that are its alone.</summary>
-    [Alias("Undeploy")]
+    [Alias("Undeploy"), ResponseTimeout("00:02:00")]
     Task Undeploy(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers);
 
     /// <summary>The machine as it is, or null where it is not on this host.</summary>
@@ -39,7 +39,7 @@ public interface IHostGrain : IGrainWithStringKey
     Task<string> ReadConsole(VirtualMachineId machine, int maxBytes);
 
     /// <summary>Capture: makes the next layers and hands them to QEMU. Undone by <see cref="DiscardNextLayers"/>.</summary>
-    [Alias("PrepareNextLayers")]
+    [Alias("PrepareNextLayers"), ResponseTimeout("00:10:00")]
     Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines);
 
     /// <summary>Undoes <see cref="PrepareNextLayers"/>, where the layers were not sealed.</summary>
@@ -47,11 +47,11 @@ public interface IHostGrain : IGrainWithStringKey
     Task DiscardNextLayers(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
     /// <summary>Capture: freezes file systems or shuts guests down, each within its bound. Undone by <see cref="Unquiesce"/>.</summary>
-    [Alias("Quiesce")]
+    [Alias("Quiesce"), ResponseTimeout("00:02:00")]
     Task<IReadOnlyList<QuiesceOutcome>> Quiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines, Quiesce mode, CancellationToken cancellationToken);
 
     /// <summary>Thaws and powers on what this capture froze or shut down.</summary>
-    [Alias("Unquiesce")]
+    [Alias("Unquiesce"), ResponseTimeout("00:02:00")]
     Task Unquiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
     /// <summary>Capture: pauses the machines that run. Undone by <see cref="Resume"/>.</summary>
@@ -72,7 +72,7 @@ public interface IHostGrain : IGrainWithStringKey
 
     /// <summary>Capture: makes the sealed layers durable and read-only, then writes the manifests.</summary>
     /// <returns>The manifests, with the sizes of the layers filled in.</returns>
-    [Alias("Publish")]
+    [Alias("Publish"), ResponseTimeout("00:10:00")]
     Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests);
 
     /// <summary>Undoes <see cref="Publish"/>: the manifests go, the layers stay while machines use them.</summary>

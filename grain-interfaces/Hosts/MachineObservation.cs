@@ -16,7 +16,8 @@ public sealed record MachineObservation(
     [property: Id(2)] VirtualMachineStatus Status,
     [property: Id(3)] IReadOnlyList<DiskChain> Disks,
     [property: Id(4)] IReadOnlyList<PortForward> PortForwards,
-    [property: Id(5)] CaptureHold? Hold = null);
+    [property: Id(5)] long MemoryBytes,
+    [property: Id(6)] CaptureHold? Hold = null);
 
 /// <summary>A machine is part of a capture: it has next layers, and may be frozen, shut down or paused for it.</summary>
 [GenerateSerializer, Immutable, Alias("instances.CaptureHold")]

@@ -1,5 +1,6 @@
 using Instances.Faults;
 using Instances.Operations;
+using Orleans.Concurrency;
 
 namespace Instances.Library;
 
@@ -33,6 +34,14 @@ public interface IImageGrain : IGrainWithGuidKey
     /// <summary>Called by the operation's grain. Idempotent.</summary>
     [Alias("CancelImport")]
     Task CancelImport(OperationId operation);
+
+    /// <summary>Called by an operation's record that does not know its end. Idempotent.</summary>
+    [Alias("Nudge"), OneWay]
+    Task Nudge(OperationId operation);
+
+    /// <summary>Called by background work: deletes the image where it is Retired and its grace period has passed. Idempotent.</summary>
+    [Alias("Expire")]
+    Task Expire();
 
     /// <exception cref="FaultException">image-not-found.</exception>
     [Alias("Get")]

@@ -1,3 +1,5 @@
+using Orleans.Concurrency;
+
 namespace Instances.Library;
 
 /// <summary>The background work on the library. Keyed by <see cref="Key"/>.</summary>
@@ -9,6 +11,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     /// <summary>Removes layers, partial files and manifests that nobody refers to. Runs by itself at start, every hour, and after an image went.</summary>
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
+
+    /// <summary>Sweeps in the background, shortly: calls that come close together are served by one sweep.</summary>
+    [Alias("SweepSoon"), OneWay]
+    Task SweepSoon();
 }
 
 /// <param name="Layers">How many layer files, partial ones included, were removed.</param>

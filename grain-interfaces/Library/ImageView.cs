@@ -44,13 +44,15 @@ public enum ConsistencyLevel
 /// <summary>One immutable qcow2 file: a base, or the changes over its parent.</summary>
 /// <param name="Parent">The layer that this one is over; null for a base.</param>
 /// <param name="Bytes">Space that the file takes.</param>
+/// <param name="Image">The image that the layer came with; it may be deleted since.</param>
 /// <param name="Sha256">Of the file, in lower case hex; null while it was not computed.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerManifest")]
 public sealed record LayerManifest(
     [property: Id(0)] LayerId Id,
     [property: Id(1)] LayerId? Parent,
     [property: Id(2)] long Bytes,
-    [property: Id(3)] string? Sha256 = null);
+    [property: Id(3)] ImageId Image,
+    [property: Id(4)] string? Sha256 = null);
 
 /// <param name="Layers">From the base to the top, at least one.</param>
 [GenerateSerializer, Immutable, Alias("instances.DiskManifest")]

@@ -35,6 +35,7 @@ public interface IOperationGrain : IGrainWithGuidKey
     Task<OperationView> Cancel();
 }
 
+/// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationStart")]
 public sealed record OperationStart(
     [property: Id(0)] OperationKind Kind,
@@ -42,7 +43,8 @@ public sealed record OperationStart(
     [property: Id(2)] ImageId? Image,
     [property: Id(3)] IReadOnlyList<string> Steps,
     [property: Id(4)] IReadOnlyList<VirtualMachineProgress> VirtualMachines,
-    [property: Id(5)] DateTimeOffset StartedAt);
+    [property: Id(5)] DateTimeOffset StartedAt,
+    [property: Id(6)] CreateInstanceCommand? Command = null);
 
 [GenerateSerializer, Immutable, Alias("instances.OperationProgress")]
 public sealed record OperationProgress(

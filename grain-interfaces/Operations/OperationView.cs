@@ -68,6 +68,7 @@ public sealed record VirtualMachineProgress(
 /// <param name="Cancellable">True until the commit point.</param>
 /// <param name="Fault">Why it failed, was cancelled or is stuck.</param>
 /// <param name="Result">What was done; null until it has succeeded.</param>
+/// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationView")]
 public sealed record OperationView(
     [property: Id(0)] OperationId Id,
@@ -83,7 +84,8 @@ public sealed record OperationView(
     [property: Id(10)] long Version,
     [property: Id(11)] bool Cancellable,
     [property: Id(12)] Fault? Fault,
-    [property: Id(13)] OperationResult? Result)
+    [property: Id(13)] OperationResult? Result,
+    [property: Id(14)] CreateInstanceCommand? Command = null)
 {
     public bool IsFinished => Status is OperationStatus.Succeeded or OperationStatus.Failed or OperationStatus.Cancelled;
 }

@@ -3,6 +3,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Orleans.Concurrency;
 
 namespace Instances.VirtualMachines;
 
@@ -16,7 +17,8 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec);
 
     /// <exception cref="FaultException">virtual-machine-not-found.</exception>
-    [Alias("Get")]
+    /// <remarks>Interleaves with longer calls: the state is immutable and replaced as a whole, so that a reader sees one version of it.</remarks>
+    [Alias("Get"), AlwaysInterleave]
     Task<VirtualMachineView> Get();
 
     /// <summary>Called by the appliance. Allowed when Undeployed.</summary>
@@ -38,23 +40,24 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("ReadConsole")]
     Task<string> ReadConsole(int maxBytes);
 
-    /// <summary>Called by a saga: runs the machine on a host, on new writable layers. Idempotent by operation.</summary>
-    [Alias("Deploy")]
+    /// <summary>Called by a saga: runs the machine on a host, on new writable layers. Allowed when Undeployed; idempotent by operation.</summary>
+    /// <exception cref="FaultException">image-not-ready; virtual-machine-deployed; what the host throws.</exception>
+    [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken);
 
     /// <summary>Called by a saga: removes the machine from its host with all that was not captured. Idempotent.</summary>
-    /// <param name="newImage">The image that the machine uses from then on, or null to keep the present one.</param>
-    [Alias("Undeploy")]
-    Task Undeploy(OperationId operation, ImageId? newImage);
+    [Alias("Undeploy"), ResponseTimeout("00:02:00")]
+    Task Undeploy(CaptureEnd end);
 
-    /// <summary>Called by a saga: from here until <see cref="EndCapture"/> or <see cref="Undeploy"/> nobody else acts on the machine. Idempotent by operation.</summary>
+    /// <summary>Called by a saga: from here until <see cref="EndCapture"/> or <see cref="Undeploy"/> nobody else acts on the machine.
+    /// Allowed when Running, Paused or Stopped; idempotent by operation.</summary>
+    /// <param name="next">The next layer of each disk.</param>
     [Alias("BeginCapture")]
-    Task<CaptureTarget> BeginCapture(OperationId operation);
+    Task<CaptureTarget> BeginCapture(OperationId operation, IReadOnlyList<LayerId> next);
 
     /// <summary>Called by a saga: the machine goes on, on the disks that its host reports. Idempotent.</summary>
-    /// <param name="newImage">The image that the machine uses from then on, or null to keep the present one.</param>
     [Alias("EndCapture")]
-    Task EndCapture(OperationId operation, ImageId? newImage);
+    Task EndCapture(OperationId operation, CaptureEnd end);
 
     /// <summary>Called by the host when the machine's status has changed by itself, and after the host has restarted.</summary>
     [Alias("Observe")]
@@ -70,6 +73,16 @@ public sealed record CaptureTarget(
     [property: Id(2)] HostId Host,
     [property: Id(3)] ImageId Image,
     [property: Id(4)] IReadOnlyList<DiskChain> Disks);
+
+/// <summary>How a capture ended for a machine.</summary>
+/// <param name="Captured">Whether its layers up to the sealed ones belong to an image by now.</param>
+/// <param name="NewImage">The image that the machine uses from then on, or null to keep the present one.</param>
+[GenerateSerializer, Immutable, Alias("instances.CaptureEnd")]
+public sealed record CaptureEnd([property: Id(0)] bool Captured, [property: Id(1)] ImageId? NewImage = null)
+{
+    /// <summary>Nothing was captured: the machine is as it was.</summary>
+    public static CaptureEnd None { get; } = new(false);
+}
 
 /// <summary>What a host does with a machine that it found.</summary>
 public enum ObserveVerdict

@@ -22,7 +22,7 @@ public interface ICatalogue
     /// <summary>The slaves of a master that are not Retired, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit);
 
-    /// <summary>Slaves that were captured from a machine, in any status.</summary>
+    /// <summary>The slaves that were captured from a machine and are Ready.</summary>
     Task<IReadOnlyList<ImageId>> CapturedFrom(VirtualMachineId machine);
 
     /// <summary>Images in a status, for background work.</summary>

@@ -53,7 +53,7 @@ internal sealed class SqliteCatalogue(SqliteDataSource dataSource) : ICatalogue
             new { owner = master.ToString(), limit });
 
     public Task<IReadOnlyList<ImageId>> CapturedFrom(VirtualMachineId machine) =>
-        ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image' AND machine = @machine", new { machine = machine.ToString() });
+        ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image' AND machine = @machine AND status = 'ready' ORDER BY createdAt, id", new { machine = machine.ToString() });
 
     public Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status) =>
         ReadIds<ImageId>(

@@ -1,0 +1,73 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Instances.Appliances;
+using Instances.Datacenters;
+using Instances.Health;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.OpenApi;
+using Instances.Operations;
+using Instances.Problems;
+using Instances.Requests;
+using Instances.VirtualMachines;
+using Microsoft.AspNetCore.Mvc;
+
+namespace Instances.ApiGateway;
+
+/// <summary>The HTTP interface: the same in a process of its own and inside a silo's.</summary>
+internal static class ApiGateway
+{
+    /// <summary>A request body that is JSON is never larger than this.</summary>
+    public const long MaxJsonBytes = 1L << 20;
+
+    private const string DefaultUrl = "http://127.0.0.1:8080";
+
+    /// <summary>Adds all but the datacenters: follow with <c>AddLocalDatacenter</c> or <c>AddRemoteDatacenters</c>.</summary>
+    public static IServiceCollection AddApiGateway(this IServiceCollection services)
+    {
+        services.ConfigureHttpJsonOptions(options => ApplyJson(options.SerializerOptions));
+        // Bad requests arrive at the one exception handler, in every environment.
+        services.Configure<RouteHandlerOptions>(options => options.ThrowOnBadRequest = true);
+        services.AddExceptionHandler<ProblemHandler>();
+        services.AddProblemDetails();
+        services.AddSingleton(TimeProvider.System);
+        services.AddSingleton<DatacenterDirectory>();
+        services.AddSingleton<UploadClient>();
+        services.AddInstancesOpenApi();
+        return services;
+    }
+
+    public static WebApplication MapApiGateway(this WebApplication app)
+    {
+        app.UseExceptionHandler();
+        app.UseStatusCodePages(context => Problem.ForStatus(context.HttpContext).Write(context.HttpContext));
+        app.UseSameOrigin();
+        app.MapHealth();
+        app.MapReference();
+
+        var api = app.MapGroup("/api/v1/datacenters").WithMetadata(new RequestSizeLimitAttribute(MaxJsonBytes));
+        api.MapDatacenters();
+        var datacenter = api.MapGroup("/{datacenter}");
+        datacenter.MapImages();
+        datacenter.MapAppliances();
+        datacenter.MapVirtualMachines();
+        datacenter.MapOperations();
+        datacenter.MapHosts();
+        return app;
+    }
+
+    /// <summary>Nothing listens beyond this machine unless an address was configured.</summary>
+    public static void ListenOnLoopbackByDefault(this WebApplicationBuilder builder)
+    {
+        string[] addresses = [WebHostDefaults.ServerUrlsKey, WebHostDefaults.HttpPortsKey, WebHostDefaults.HttpsPortsKey];
+        if (addresses.All(key => string.IsNullOrEmpty(builder.Configuration[key]))) builder.WebHost.UseUrls(DefaultUrl);
+    }
+
+    /// <summary>A misspelt field is refused, not skipped: it may be the one that keeps somebody's work.</summary>
+    private static void ApplyJson(JsonSerializerOptions options)
+    {
+        InstancesJson.Apply(options);
+        options.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
+        options.NumberHandling = JsonNumberHandling.Strict;
+    }
+}

@@ -1,0 +1,83 @@
+using Instances.Catalogue;
+using Instances.Datacenters;
+using Instances.Operations;
+using Instances.Requests;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Http.Json;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Appliances;
+
+internal static class ApplianceEndpoints
+{
+    public static void MapAppliances(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/appliances").WithTags("Appliances");
+        group.MapPost("/", Create)
+            .WithSummary("Create an appliance")
+            .WithDescription("Creates an empty, undeployed appliance. Add virtual machines to it, then deploy it.");
+        group.MapGet("/", List).WithSummary("List appliances").WithDescription("In the order in which they were created.");
+        group.MapGet("/{id}", Get).WithSummary("Get an appliance");
+        group.MapPatch("/{id}", Change)
+            .WithSummary("Rename or describe an appliance")
+            .WithDescription("A JSON merge patch: what is left out stays; null clears the description. Allowed at rest.");
+        group.MapDelete("/{id}", Delete)
+            .WithSummary("Delete an appliance")
+            .WithDescription("Removes it and its virtual machines. Allowed when Undeployed. Images stay in the library.");
+        group.MapPost("/{id}/deploy", Deploy)
+            .WithSummary("Deploy an appliance")
+            .WithDescription("Deploys every virtual machine that is not deployed, from its image. Answers 202 at once; the operation tells the progress.");
+        group.MapPost("/{id}/undeploy", Undeploy)
+            .WithSummary("Undeploy an appliance")
+            .WithDescription("Removes every virtual machine from its host and throws its changes away: create an instance first to keep them.");
+        group.MapPost("/{id}/instances", CreateInstance)
+            .WithSummary("Create an instance")
+            .WithDescription(
+                "Captures the chosen virtual machines, all at one instant, as slave images of the masters that they came from, and then undeploys "
+                + "the appliance (unless undeploy is false). With updateImages each captured machine uses its new image from then on, and its previous "
+                + "versions are retired; masters never are. Without a body: all machines, frozen through the guest agent, images not updated. "
+                + "The operation can be cancelled until its commit point.");
+    }
+
+    private static async Task<Created<ApplianceView>> Create(Datacenter datacenter, RequestKey key, ApplianceSpec spec)
+    {
+        var id = key.NewId<ApplianceId>();
+        var appliance = await key.Guard(datacenter.Appliance(id).Create(spec), "appliance-exists");
+        return TypedResults.Created(datacenter.Url($"appliances/{id}"), appliance);
+    }
+
+    private static async Task<Ok<Page<ApplianceView>>> List(Datacenter datacenter, [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.Appliances(page.ToRequest()));
+
+    private static async Task<Ok<ApplianceView>> Get(Datacenter datacenter, ApplianceId id) =>
+        TypedResults.Ok(await datacenter.Appliance(id).Get());
+
+    private static async Task<Ok<ApplianceView>> Change(
+        Datacenter datacenter, ApplianceId id, MergePatch<ApplianceSpec> patch, IOptions<JsonOptions> json)
+    {
+        var appliance = await datacenter.Appliance(id).Get();
+        var spec = patch.Apply(new(appliance.Name, appliance.Description), json);
+        return TypedResults.Ok(await datacenter.Appliance(id).Change(spec));
+    }
+
+    private static async Task<NoContent> Delete(Datacenter datacenter, ApplianceId id)
+    {
+        await datacenter.Appliance(id).Delete();
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<Accepted<OperationView>> Deploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>
+        datacenter.Accepted(await datacenter.Once(key, operation => datacenter.Appliance(id).Deploy(operation)));
+
+    private static async Task<Accepted<OperationView>> Undeploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>
+        datacenter.Accepted(await datacenter.Once(key, operation => datacenter.Appliance(id).Undeploy(operation)));
+
+    private static async Task<Accepted<OperationView>> CreateInstance(Datacenter datacenter, RequestKey key, ApplianceId id, CreateInstanceRequest? request)
+    {
+        var command = (request ?? new()).ToCommand();
+        return datacenter.Accepted(await datacenter.Once(
+            key,
+            operation => datacenter.Appliance(id).CreateInstance(operation, command),
+            earlier => CreateInstanceRequest.MayHaveStarted(command, earlier)));
+    }
+}

@@ -1,0 +1,75 @@
+using Instances.Faults;
+using Orleans.Configuration;
+
+namespace Instances.Datacenters;
+
+/// <summary>A datacenter that is reached as an Orleans client, with services of its own: one that is down keeps no other from its work.</summary>
+internal sealed partial class RemoteDatacenter(
+    string name,
+    DatacenterOptions options,
+    ILoggerFactory loggers,
+    TimeProvider clock) : BackgroundService, IDatacenterConnection, IClientConnectionRetryFilter, IAsyncDisposable
+{
+    /// <summary>How long a silo that died keeps a request. More than half of the silos' own bound, for which a watched operation waits for a change.</summary>
+    public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(10);
+
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
+
+    private readonly ILogger _logger = loggers.CreateLogger<RemoteDatacenter>();
+    private ServiceProvider? _services;
+    private volatile IClusterClient? _client;
+    private bool _failureIsLogged;
+
+    public string Name => name;
+
+    public IClusterClient Client => _client ?? throw Unreachable(name);
+
+    public static FaultException Unreachable(string name, Exception? cause = null) => FaultException.Unavailable(
+        "datacenter-unavailable",
+        $"The datacenter '{name}' cannot be reached at the moment. What runs there goes on; repeat the request later.",
+        cause);
+
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await base.StopAsync(cancellationToken);
+        if (_client is null) return;
+        foreach (var service in _services!.GetServices<IHostedService>()) await service.StopAsync(cancellationToken);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Dispose();
+        if (_services is not null) await _services.DisposeAsync();
+    }
+
+    async Task<bool> IClientConnectionRetryFilter.ShouldRetryConnectionAttempt(Exception exception, CancellationToken cancellationToken)
+    {
+        if (!_failureIsLogged) LogNotReached(_logger, exception, name);
+        _failureIsLogged = true;
+        await Task.Delay(RetryDelay, clock, cancellationToken);
+        return true;
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        _services = CreateServices();
+        foreach (var service in _services.GetServices<IHostedService>()) await service.StartAsync(stoppingToken);
+        _client = _services.GetRequiredService<IClusterClient>();
+        LogReached(_logger, name);
+    }
+
+    private ServiceProvider CreateServices()
+    {
+        var services = new ServiceCollection();
+        services.AddLogging();
+        services.AddSingleton(loggers);
+        services.AddOrleansClient(client =>
+        {
+            client.UseStaticClustering(options.EndPoints());
+            client.Configure<ClusterOptions>(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, name));
+            client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
+            client.Services.AddSingleton<IClientConnectionRetryFilter>(this);
+        });
+        return services.BuildServiceProvider();
+    }
+}

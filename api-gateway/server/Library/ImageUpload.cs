@@ -1,0 +1,75 @@
+using Instances.Datacenters;
+using Instances.Faults;
+using Instances.Operations;
+using Instances.Problems;
+using Instances.Requests;
+
+namespace Instances.Library;
+
+/// <summary>Leads the bytes of a request to the data plane, and makes sure that an import whose bytes did not arrive ends.</summary>
+internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
+{
+    /// <summary>A refusal of the data plane is a short JSON text.</summary>
+    private const int MaxRefusalBytes = 64 * 1024;
+
+    /// <summary>Begins an import, or finds the one that an earlier request with the same key began.</summary>
+    /// <returns>The ticket, or null where the bytes of the earlier one have come.</returns>
+    /// <exception cref="FaultException">idempotency-key-reused, and what the grain refuses.</exception>
+    public async Task<UploadTicket?> Begin(RequestKey key, ImageId image, OperationId operation, ImportCommand command)
+    {
+        try
+        {
+            return await datacenter.Image(image).BeginImport(operation, command);
+        }
+        catch (FaultException exception) when (key.IsGiven && exception.Fault.Code == "image-exists")
+        {
+            var earlier = await datacenter.Image(image).Get();
+            return earlier.Name == command.Name ? null : throw RequestKey.Reused();
+        }
+    }
+
+    /// <returns>The refusal of the data plane as it stands, or null when it took the bytes.</returns>
+    /// <exception cref="FaultException">data-plane-unavailable.</exception>
+    public async Task<IResult?> Send(UploadTicket ticket, OperationId operation, HttpRequest request)
+    {
+        var cancellationToken = request.HttpContext.RequestAborted;
+        try
+        {
+            using var response = await client.Send(ticket, request.Body, request.ContentLength, cancellationToken);
+            if (response.IsSuccessStatusCode) return null;
+            return await Refusal(response, cancellationToken);
+        }
+        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        {
+            await Abandon(operation);
+            cancellationToken.ThrowIfCancellationRequested();
+            if (exception is BadHttpRequestException) throw;
+            throw FaultException.Unavailable(
+                "data-plane-unavailable",
+                "The library's data plane did not take the bytes; the import was cancelled. Repeat the upload later.",
+                exception);
+        }
+    }
+
+    private static async Task<IResult> Refusal(HttpResponseMessage response, CancellationToken cancellationToken)
+    {
+        if (response.Content.Headers.ContentType?.MediaType is not Problem.ContentType)
+            throw new HttpRequestException($"The data plane answered {(int)response.StatusCode} without a problem.");
+        await response.Content.LoadIntoBufferAsync(MaxRefusalBytes, cancellationToken);
+        var body = await response.Content.ReadAsByteArrayAsync(cancellationToken);
+        return TypedResults.Text(body, Problem.ContentType, (int)response.StatusCode);
+    }
+
+    /// <summary>The data plane ends an import whose bytes stop. One whose bytes never reached it has to be ended from here.</summary>
+    private async Task Abandon(OperationId operation)
+    {
+        try
+        {
+            await datacenter.Operation(operation).Cancel();
+        }
+        catch (Exception exception) when (exception is FaultException || Interruptions.IsInterruption(exception))
+        {
+            // It has ended, or nobody can be reached who could end it. Its image can be deleted either way.
+        }
+    }
+}

@@ -1,0 +1,61 @@
+using System.ComponentModel;
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Datacenters;
+using Instances.Requests;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Mvc;
+
+namespace Instances.Operations;
+
+internal static class OperationEndpoints
+{
+    public static void MapOperations(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/operations").WithTags("Operations");
+        group.MapGet("/", List)
+            .WithSummary("List operations")
+            .WithDescription("In the order in which they were started; of one appliance, or of all appliances and images.");
+        group.MapGet("/{id}", Get)
+            .WithSummary("Get an operation")
+            .WithDescription("The newest version: its steps, what happens to each virtual machine, and, once it has succeeded, what was done.");
+        group.MapGet("/{id}/events", Watch)
+            .Produces<OperationView>(StatusCodes.Status200OK, OperationEvents.ContentType)
+            .WithSummary("Watch an operation")
+            .WithDescription(
+                "Server-sent events. The id of an event is the operation's version, its data the operation as JSON; it is named progress, and the last "
+                + "one end. A reader that reconnects with the header Last-Event-ID (or the parameter lastEventId) misses nothing; one that has seen "
+                + "the end is answered 204.");
+        group.MapPost("/{id}/cancel", Cancel)
+            .WithSummary("Cancel an operation")
+            .WithDescription("Undoes what was done. Allowed until the commit point. 202 while it unwinds, 200 once it has ended.");
+    }
+
+    private static async Task<Ok<Page<OperationView>>> List(
+        Datacenter datacenter,
+        [Description("Only the operations of this appliance.")] ApplianceId? appliance,
+        [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.Operations(appliance, page.ToRequest()));
+
+    private static async Task<Ok<OperationView>> Get(Datacenter datacenter, OperationId id) =>
+        TypedResults.Ok(await datacenter.GetOperation(id));
+
+    private static async Task<Results<OperationEvents, NoContent>> Watch(
+        Datacenter datacenter,
+        OperationId id,
+        [FromHeader(Name = "Last-Event-ID"), Description("The last version that the reader has seen.")] long? lastEventHeader,
+        [Description("The same, for readers that cannot set headers. The header goes before it.")] long? lastEventId)
+    {
+        var seen = lastEventHeader ?? lastEventId ?? 0;
+        var operation = await datacenter.GetOperation(id);
+        return operation.IsFinished && operation.Version <= seen
+            ? TypedResults.NoContent()
+            : new OperationEvents(datacenter.Operation(id), seen);
+    }
+
+    private static async Task<Results<Accepted<OperationView>, Ok<OperationView>>> Cancel(Datacenter datacenter, RequestKey key, OperationId id)
+    {
+        var operation = await datacenter.Operation(id).Cancel();
+        return operation.IsFinished ? TypedResults.Ok(operation) : datacenter.Accepted(operation);
+    }
+}

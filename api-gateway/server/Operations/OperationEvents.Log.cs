@@ -1,0 +1,7 @@
+namespace Instances.Operations;
+
+internal sealed partial class OperationEvents
+{
+    [LoggerMessage(LogLevel.Warning, "Watching the operation {Operation} was given up: its datacenter stayed away")]
+    private static partial void LogGivenUp(ILogger logger, Exception cause, Guid operation);
+}

@@ -1,0 +1,71 @@
+using System.Diagnostics;
+using System.Net.Mime;
+using Instances.Faults;
+using Microsoft.AspNetCore.WebUtilities;
+using Microsoft.Net.Http.Headers;
+
+namespace Instances.Problems;
+
+/// <summary>Why a request was not carried out (RFC 9457).</summary>
+/// <param name="Type">A relative URL that names the code.</param>
+/// <param name="Title">The meaning of the status.</param>
+/// <param name="Status">The HTTP status.</param>
+/// <param name="Detail">What was found, and what to do.</param>
+/// <param name="Code">A stable word in kebab case, for programs.</param>
+/// <param name="TraceId">Stands in the gateway's log with the cause, where there is one to log.</param>
+internal sealed record Problem(string Type, string Title, int Status, string Detail, string Code, string TraceId)
+{
+    /// <summary>Seconds after which to repeat a request that found something away.</summary>
+    public const int RetryAfterSeconds = 2;
+
+    public const string ContentType = MediaTypeNames.Application.ProblemJson;
+
+    public static Problem For(HttpContext context, int status, string code, string detail) => new(
+        $"/problems/{code}",
+        ReasonPhrases.GetReasonPhrase(status),
+        status,
+        detail,
+        code,
+        Activity.Current?.Id ?? context.TraceIdentifier);
+
+    public static Problem For(HttpContext context, Fault fault) => For(
+        context,
+        StatusOf(fault.Kind),
+        fault.Code,
+        fault.Kind is FaultKind.Internal ? "The server met a defect of its own. Its log tells more, under this trace id." : fault.Message);
+
+    /// <summary>For an answer that the framework gave without a body.</summary>
+    public static Problem ForStatus(HttpContext context)
+    {
+        var status = context.Response.StatusCode;
+        var (code, detail) = status switch
+        {
+            StatusCodes.Status404NotFound => ("path-not-found", $"There is nothing at {context.Request.Path}. /docs shows what there is."),
+            StatusCodes.Status405MethodNotAllowed => ("method-not-allowed", $"{context.Request.Method} is not possible here; the header Allow says what is."),
+            StatusCodes.Status413PayloadTooLarge => ("body-too-large", $"A JSON body has at most {ApiGateway.ApiGateway.MaxJsonBytes:N0} bytes."),
+            StatusCodes.Status415UnsupportedMediaType => ("media-type-unsupported", "The body has to be JSON: send the header Content-Type: application/json."),
+            _ => ("request-refused", $"The request was refused: {ReasonPhrases.GetReasonPhrase(status)}."),
+        };
+        return For(context, status, code, detail);
+    }
+
+    public Task Write(HttpContext context)
+    {
+        var response = context.Response;
+        response.StatusCode = Status;
+        response.Headers.CacheControl = "no-store";
+        if (Status is StatusCodes.Status503ServiceUnavailable) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
+        return response.WriteAsJsonAsync(this, InstancesJson.Options, ContentType, context.RequestAborted);
+    }
+
+    private static int StatusOf(FaultKind kind) => kind switch
+    {
+        FaultKind.NotFound => StatusCodes.Status404NotFound,
+        FaultKind.Conflict => StatusCodes.Status409Conflict,
+        FaultKind.Invalid => StatusCodes.Status422UnprocessableEntity,
+        FaultKind.Forbidden => StatusCodes.Status403Forbidden,
+        FaultKind.Capacity => StatusCodes.Status507InsufficientStorage,
+        FaultKind.Unavailable => StatusCodes.Status503ServiceUnavailable,
+        FaultKind.Internal => StatusCodes.Status500InternalServerError,
+    };
+}

@@ -1,0 +1,63 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Instances.Datacenters;
+using Instances.Faults;
+using Microsoft.AspNetCore.Diagnostics;
+
+namespace Instances.Problems;
+
+/// <summary>Turns whatever a request failed with into a problem, and logs it once where it is the server's fault.</summary>
+internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : IExceptionHandler
+{
+    public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
+    {
+        var problem = ProblemOf(context, exception);
+        if (problem.Status >= StatusCodes.Status500InternalServerError)
+            LogFailed(logger, exception, context.Request.Method, context.Request.Path, problem.Status, problem.Code, problem.TraceId);
+        await problem.Write(context);
+        return true;
+    }
+
+    private static Problem ProblemOf(HttpContext context, Exception exception) => exception switch
+    {
+        FaultException fault => Problem.For(context, fault.Fault),
+        BadHttpRequestException { StatusCode: StatusCodes.Status400BadRequest } bad =>
+            Problem.For(context, bad.StatusCode, "request-malformed", WhatIsWrong(bad)),
+        BadHttpRequestException bad => ForStatus(context, bad.StatusCode),
+        _ when Interruptions.IsInterruption(exception) =>
+            Problem.For(context, RemoteDatacenter.Unreachable(context.Request.RouteValues["datacenter"] as string ?? "").Fault),
+        _ => Problem.For(context, new Fault(FaultKind.Internal, "internal", "")),
+    };
+
+    private static Problem ForStatus(HttpContext context, int status)
+    {
+        context.Response.StatusCode = status;
+        return Problem.ForStatus(context);
+    }
+
+    private static string WhatIsWrong(BadHttpRequestException bad) => bad.InnerException switch
+    {
+        JsonException { Path: { } path } json => $"The JSON body is not as expected at {path}, line {json.LineNumber + 1}: {Reason(json)}",
+        JsonException => "The body is not JSON.",
+        FormatException format => format.Message,
+        _ => bad.Message,
+    };
+
+    /// <summary>The serializer's sentences name types of this program: said again without them.</summary>
+    private static string Reason(JsonException json)
+    {
+        var sentence = json.Message.Split(" Path: ", 2)[0];
+        if (MissingPattern().Match(sentence) is { Success: true } missing) return $"it lacks {missing.Groups[1].Value}.";
+        if (UnknownPattern().Match(sentence) is { Success: true } unknown) return $"there is no property {unknown.Groups[1].Value}.";
+        return TypeNamePattern().IsMatch(sentence) ? "the value is of the wrong type, or none of those that are allowed." : sentence;
+    }
+
+    [GeneratedRegex(@"missing required properties including: (.+?)\.?\z")]
+    private static partial Regex MissingPattern();
+
+    [GeneratedRegex(@"The JSON property ('.*?') could not be mapped")]
+    private static partial Regex UnknownPattern();
+
+    [GeneratedRegex(@"\b(Instances|System)\.")]
+    private static partial Regex TypeNamePattern();
+}

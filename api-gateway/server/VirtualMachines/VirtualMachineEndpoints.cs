@@ -1,0 +1,102 @@
+using System.ComponentModel;
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Datacenters;
+using Instances.Faults;
+using Instances.Requests;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Http.Json;
+using Microsoft.Extensions.Options;
+
+namespace Instances.VirtualMachines;
+
+internal static class VirtualMachineEndpoints
+{
+    public const int MaxConsoleBytes = 65_536;
+
+    public static void MapVirtualMachines(this IEndpointRouteBuilder routes)
+    {
+        var members = routes.MapGroup("/appliances/{appliance}/virtual-machines").WithTags("Virtual machines");
+        members.MapPost("/", Add)
+            .WithSummary("Add a virtual machine to an appliance")
+            .WithDescription("The machine is undeployed; in a deployed appliance it waits for the next deploy. Allowed at rest.");
+        members.MapGet("/", List).WithSummary("List an appliance's virtual machines").WithDescription("In the order in which they were added.");
+        members.MapGet("/{id}", GetMember).WithSummary("Get a virtual machine of an appliance");
+        members.MapPatch("/{id}", Change)
+            .WithSummary("Change a virtual machine")
+            .WithDescription("A JSON merge patch: what is left out stays, null takes a property back to its default. "
+                + "sshAuthorizedKeys and userData are not shown by a view and do not stay: send them again with each patch. Allowed while the machine is undeployed.");
+        members.MapDelete("/{id}", Remove)
+            .WithSummary("Remove a virtual machine from its appliance")
+            .WithDescription("Allowed while the machine is undeployed. Its images stay in the library.");
+
+        var group = routes.MapGroup("/virtual-machines/{id}").WithTags("Virtual machines");
+        group.MapGet("/", Get).WithSummary("Get a virtual machine");
+        group.MapPost("/power", Power)
+            .WithSummary("Switch a virtual machine's power")
+            .WithDescription(
+                "on, off, shutdown (presses the power button and returns), reset, pause or resume. An action whose end is there already does nothing. "
+                + "off and reset lose what the guest had not written.");
+        group.MapGet("/console-log", ReadConsole)
+            .Produces<string>(StatusCodes.Status200OK, "text/plain")
+            .WithSummary("Read the end of the serial console")
+            .WithDescription("What the guest printed on its serial console since it was deployed, the last part of it.");
+    }
+
+    private static async Task<Created<VirtualMachineView>> Add(Datacenter datacenter, RequestKey key, ApplianceId appliance, VirtualMachineSpec spec)
+    {
+        var id = key.NewId<VirtualMachineId>();
+        var machine = await key.Guard(datacenter.Appliance(appliance).AddVirtualMachine(id, spec), "virtual-machine-exists");
+        return TypedResults.Created(datacenter.Url($"appliances/{appliance}/virtual-machines/{id}"), machine);
+    }
+
+    private static async Task<Ok<Page<VirtualMachineView>>> List(Datacenter datacenter, ApplianceId appliance, [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.VirtualMachines(appliance, page.ToRequest()));
+
+    private static async Task<Ok<VirtualMachineView>> GetMember(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id) =>
+        TypedResults.Ok(await Member(datacenter, appliance, id));
+
+    private static async Task<Ok<VirtualMachineView>> Change(
+        Datacenter datacenter, ApplianceId appliance, VirtualMachineId id, MergePatch<VirtualMachineSpec> patch, IOptions<JsonOptions> json)
+    {
+        var machine = await Member(datacenter, appliance, id);
+        var spec = patch.Apply(SpecOf(machine), json);
+        return TypedResults.Ok(await datacenter.Appliance(appliance).ChangeVirtualMachine(id, spec));
+    }
+
+    private static async Task<NoContent> Remove(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id)
+    {
+        await datacenter.Appliance(appliance).RemoveVirtualMachine(id);
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<Ok<VirtualMachineView>> Get(Datacenter datacenter, VirtualMachineId id) =>
+        TypedResults.Ok(await datacenter.VirtualMachine(id).Get());
+
+    private static async Task<Ok<VirtualMachineView>> Power(Datacenter datacenter, RequestKey key, VirtualMachineId id, PowerRequest request) =>
+        TypedResults.Ok(await datacenter.VirtualMachine(id).Power(request.Action));
+
+    private static async Task<Utf8ContentHttpResult> ReadConsole(
+        Datacenter datacenter, VirtualMachineId id, [Description("At most so many bytes, 1 to 65,536, which is the default.")] int? bytes)
+    {
+        if (bytes is < 1 or > MaxConsoleBytes)
+            throw FaultException.Invalid("bytes-out-of-range", $"bytes is {bytes}; it has to be 1 to {MaxConsoleBytes}.");
+        var text = await datacenter.VirtualMachine(id).ReadConsole(bytes ?? MaxConsoleBytes);
+        return TypedResults.Text(System.Text.Encoding.UTF8.GetBytes(text), "text/plain; charset=utf-8");
+    }
+
+    /// <summary>SSH keys and user data are secrets of the guest, which a view does not show: a patch that keeps them has to hold them.</summary>
+    private static VirtualMachineSpec SpecOf(VirtualMachineView machine) =>
+        new(machine.Name, machine.Image, machine.Cpus, machine.MemoryBytes, machine.DataDisks, machine.PortForwards);
+
+    private static async Task<VirtualMachineView> Member(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id)
+    {
+        var machine = await datacenter.VirtualMachine(id).Get();
+        return machine.Appliance == appliance
+            ? machine
+            : throw FaultException.NotFound("virtual-machine-not-found", $"The appliance {appliance} has no virtual machine {id}.");
+    }
+}
+
+/// <summary>What to do with a machine's power.</summary>
+internal sealed record PowerRequest(PowerAction Action);

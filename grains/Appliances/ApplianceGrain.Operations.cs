@@ -1,0 +1,238 @@
+using Instances.Catalogue;
+using Instances.Faults;
+using Instances.Operations;
+using Instances.Sagas;
+using Instances.Storage;
+using Instances.VirtualMachines;
+using Orleans.Runtime;
+
+namespace Instances.Appliances;
+
+/// <summary>How an appliance runs its operations: accepted durably, run in the background, taken up again by activation and by the reminder.</summary>
+internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
+{
+    private const string OperationReminder = "operation";
+
+    /// <summary>How soon an operation is taken up again after its silo has gone.</summary>
+    public static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(10);
+
+    private readonly CancellationTokenSource _stop = new();
+    private CancellationTokenSource _cancel = new();
+    private SagaFailure? _cancelReason;
+    private OperationReporter? _reporter;
+    private Task _run = Task.CompletedTask;
+
+    /// <summary>The commit is being written: too late to cancel, though not durable yet.</summary>
+    private bool _isCommitting;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        if (State.Operation is not null) StartRun();
+        return Task.CompletedTask;
+    }
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        await _stop.CancelAsync();
+        await _run;
+    }
+
+    public async Task ReceiveReminder(string reminderName, TickStatus status)
+    {
+        if (State.Operation is not null) StartRun();
+        else await CloseEnded();
+    }
+
+    public async Task Nudge(OperationId operation)
+    {
+        if (State.Operation?.Id == operation) StartRun();
+        else if (State.Ended?.Id == operation) await CloseEnded();
+    }
+
+    public async Task Cancel(OperationId operation)
+    {
+        if (State.Operation is not { } running || running.Id != operation)
+            throw FaultException.Conflict("operation-finished", "The operation has finished: there is nothing to cancel.");
+        if (running.Phase is SagaPhase.Committed || _isCommitting)
+            throw FaultException.Conflict("operation-past-commit", "The operation is past its commit point and only goes forward: wait for it to end.");
+        await Abort(new(new(FaultKind.Conflict, "operation-cancelled", "The operation was cancelled and undone."), Cancelled: true));
+    }
+
+    public async Task<HoldVerdict> ReleaseHold(OperationId operation)
+    {
+        if (State.Operation is not { } running || running.Id != operation) return HoldVerdict.Release;
+        if (running.Phase is SagaPhase.Committed || _isCommitting) return HoldVerdict.Keep;
+        await Abort(new(new(FaultKind.Unavailable, "hold-expired", "The machines were held for longer than the bound and go on: try again."), Cancelled: false));
+        return HoldVerdict.Release;
+    }
+
+    /// <summary>The answer to a repeated request, or null where the operation is not known.</summary>
+    private async Task<OperationView?> Known(OperationId operation, OperationKind kind, CreateInstanceCommand? command)
+    {
+        RequireExists();
+        var view = await GrainFactory.Operation(operation).Find();
+        if (view is null) return null;
+        if (view.Kind == kind && view.Appliance == Id && SameCommand(view.Command, command)) return view;
+        throw FaultException.Invalid("idempotency-key-reused", "The Idempotency-Key was used for another request: use a new one for each.");
+    }
+
+    private static bool SameCommand(CreateInstanceCommand? one, CreateInstanceCommand? other) =>
+        (one is null) == (other is null) && (one is null ||
+            (one with { VirtualMachines = null } == other! with { VirtualMachines = null }
+            && (one.VirtualMachines ?? []).ToHashSet().SetEquals(other.VirtualMachines ?? [])
+            && one.VirtualMachines is null == other.VirtualMachines is null));
+
+    /// <summary>Persist first, then act: the reminder, the intent, the operation's record, the run.</summary>
+    private async Task<OperationView> Accept(RunningOperation operation, ApplianceStatus status)
+    {
+        await this.RegisterOrUpdateReminder(OperationReminder, ReminderPeriod, ReminderPeriod);
+        await SaveListed(State with { Status = status, Operation = operation, Ended = null });
+        var view = await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
+        StartRun(isFirst: true);
+        return view;
+    }
+
+    private IReadOnlyList<string> StepNames(OperationKind kind) => [.. SagaOf(kind).Steps.Select(step => step.Name)];
+
+    private Saga SagaOf(OperationKind kind) => kind switch
+    {
+        OperationKind.Deploy => new DeploySaga(this).Saga,
+        OperationKind.Undeploy => new UndeploySaga(this).Saga,
+        OperationKind.CreateInstance => new CreateInstanceSaga(this).Saga,
+        OperationKind.Import => throw new ArgumentOutOfRangeException(nameof(kind), kind, "An image runs its import."),
+    };
+
+    /// <summary>Runs the operation in the background, on this grain's scheduler, unless it runs already.</summary>
+    private void StartRun(bool isFirst = false)
+    {
+        if (_run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(State.Operation!, isFirst);
+    }
+
+    private async Task Run(RunningOperation operation, bool isFirst)
+    {
+        DelayDeactivation(Timeout.InfiniteTimeSpan);
+        (_cancel, _cancelReason, _isCommitting) = (new(), null, false);
+        var record = GrainFactory.Operation(operation.Id);
+        try
+        {
+            var start = operation.ToStart(Id, StepNames(operation.Kind));
+            await record.Begin(start);
+            _reporter = new(record, start.Steps, start.VirtualMachines, time, logger);
+            _reporter.Status(OperationStatus.Running, cancellable: operation.Phase is SagaPhase.Forward);
+
+            // The barrier of a capture does not survive its run.
+            if (operation is { Kind: OperationKind.CreateInstance, Phase: SagaPhase.Forward } && !isFirst)
+                await Unwind(new(new(FaultKind.Unavailable, "operation-interrupted", "The operation was interrupted before its commit point and was undone: try again."), Cancelled: false));
+
+            var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, _stop.Token);
+            await Conclude(end);
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            // The next activation goes on.
+        }
+        catch (Exception exception) when (exception is FaultException or StateWriteException or TimeoutException or OrleansException)
+        {
+            // What is durable stands, and the reminder starts the next run.
+            LogRunInterrupted(Id.Value, operation.Id.Value, exception.Message);
+        }
+        finally
+        {
+            DelayDeactivation(TimeSpan.Zero);
+        }
+    }
+
+    private async Task Conclude(SagaEnd end)
+    {
+        switch (end)
+        {
+            case SagaEnd.Succeeded:
+                await CloseEnded();
+                break;
+            case SagaEnd.Undone undone:
+                await End(
+                    State.Operation!.RestStatus,
+                    undone.Failure.Cancelled ? OperationStatus.Cancelled : OperationStatus.Failed,
+                    undone.Failure.Fault,
+                    result: null);
+                await CloseEnded();
+                break;
+            case SagaEnd.Stuck stuck:
+                _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with { Message = $"The step '{stuck.Step}' goes on failing and is repeated by itself: {stuck.Fault.Message}" });
+                LogStuck(Id.Value, State.Operation!.Id.Value, stuck.Step, stuck.Fault.Message);
+                break;
+        }
+    }
+
+    public Task End(ApplianceStatus rest, OperationResult result)
+    {
+        // The step that runs is the last one, and done with this write.
+        _reporter!.Step(SagaOf(State.Operation!.Kind).Steps[^1].Name, StepStatus.Done);
+        return End(rest, OperationStatus.Succeeded, fault: null, result);
+    }
+
+    private Task End(ApplianceStatus rest, OperationStatus status, Fault? fault, OperationResult? result)
+    {
+        var outcome = new OperationOutcome(status, _reporter!.Progress, time.GetUtcNow(), fault, result);
+        _isCommitting = true;
+        var command = rest is ApplianceStatus.Deployed ? ApplianceCommand.RestDeployed : ApplianceCommand.RestUndeployed;
+        return SaveListed(State with
+        {
+            Status = ApplianceLifecycle.Decide(State.Status, command).OrThrow() ?? State.Status,
+            Operation = null,
+            Ended = new(State.Operation!.Id, outcome),
+        });
+    }
+
+    /// <summary>Tells the operation's record how it ended, and only then gives up the reminder.</summary>
+    private async Task CloseEnded()
+    {
+        if (State.Ended is { } ended)
+        {
+            if (_reporter is { } reporter) await reporter.Drain();
+            await GrainFactory.Operation(ended.Id).Finish(ended.Outcome);
+        }
+
+        if (await this.GetReminder(OperationReminder) is { } reminder) await this.UnregisterReminder(reminder);
+    }
+
+    private async Task Abort(SagaFailure reason)
+    {
+        _cancelReason ??= reason;
+        StartRun();
+        await _cancel.CancelAsync();
+    }
+
+    IGrainFactory ISagaContext.Grains => GrainFactory;
+
+    ICatalogue ISagaContext.Catalogue => catalogue;
+
+    TimeProvider ISagaContext.Time => time;
+
+    ApplianceState ISagaContext.State => State;
+
+    Task ISagaContext.Commit(Func<ApplianceState, ApplianceState> change)
+    {
+        _isCommitting = true;
+        return SaveListed(change(State));
+    }
+
+    void ISagaContext.Activity(VirtualMachineId machine, string activity, long? bytes) => _reporter!.Machine(machine, activity, bytes);
+
+    Task ISagaContext.ForMachine(string step, string machine, Func<Task> action) =>
+        probe.Around(new(SagaOf(State.Operation!.Kind).Name, step, IsUndo: false, Id.Value, machine), action);
+
+    SagaPhase ISagaJournal.Phase => State.Operation?.Phase ?? SagaPhase.Committed;
+
+    SagaFailure? ISagaJournal.Failure => State.Operation?.Failure;
+
+    Task ISagaJournal.Unwind(SagaFailure failure) => Unwind(failure);
+
+    private Task Unwind(SagaFailure failure)
+    {
+        _reporter!.Status(OperationStatus.Unwinding, cancellable: false, failure.Fault);
+        return SaveListed(State with { Operation = State.Operation! with { Phase = SagaPhase.Unwinding, Failure = failure } });
+    }
+
+    void ISagaJournal.Step(string step, StepStatus status) => _reporter!.Step(step, status);
+}

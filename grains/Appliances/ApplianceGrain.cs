@@ -1,0 +1,189 @@
+using Instances.Catalogue;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Sagas;
+using Instances.Storage;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+
+namespace Instances.Appliances;
+
+/// <summary>An appliance: what people ask of it. How its operations run stands in the other part.</summary>
+internal sealed partial class ApplianceGrain(
+    [PersistentState("appliance", StoredGrain<ApplianceState>.Provider)] IPersistentState<ApplianceState> stored,
+    SagaEngine engine,
+    ISagaProbe probe,
+    ICatalogue catalogue,
+    TimeProvider time,
+    ILogger<ApplianceGrain> logger)
+    : StoredGrain<ApplianceState>(stored), IApplianceGrain, IRemindable
+{
+    public const int MaxVirtualMachines = 1000;
+
+    public ApplianceId Id => new(this.GetPrimaryKey());
+
+    public async Task<ApplianceView> Create(ApplianceSpec spec)
+    {
+        var (name, description) = (Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description));
+        if (!Exists) await SaveListed(new() { Name = name, Description = description, CreatedAt = time.GetUtcNow() });
+        else if (State.Name != name || State.Description != description)
+            throw FaultException.Conflict("appliance-exists", "An appliance with this id and another name or description exists.");
+        return State.ToView(Id);
+    }
+
+    public Task<ApplianceView> Get()
+    {
+        RequireExists();
+        return Task.FromResult(State.ToView(Id));
+    }
+
+    public async Task<ApplianceView> Change(ApplianceSpec spec)
+    {
+        Allow(ApplianceCommand.Edit);
+        await SaveListed(State with { Name = Names.Require(spec.Name, "an appliance"), Description = Names.RequireDescription(spec.Description) });
+        return State.ToView(Id);
+    }
+
+    public async Task Delete()
+    {
+        Allow(ApplianceCommand.Delete);
+        await FanOut.Each(State.VirtualMachines, member => GrainFactory.VirtualMachine(member.Id).Delete());
+        await Forget();
+        DeactivateOnIdle();
+    }
+
+    public async Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec)
+    {
+        Allow(ApplianceCommand.Edit);
+        RequireFreeName(spec.Name, except: id);
+        if (State.VirtualMachines.Count >= MaxVirtualMachines && !IsMember(id))
+            throw FaultException.Capacity("too-many-virtual-machines", $"An appliance has at most {MaxVirtualMachines} virtual machines: use a second appliance.");
+
+        // The machine first: a member that does not exist would be worse than a machine that its appliance does not know.
+        var view = await GrainFactory.VirtualMachine(id).Create(Id, spec);
+        if (!IsMember(id)) await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines, new(id, view.Name)] });
+        return view;
+    }
+
+    public async Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec)
+    {
+        Allow(ApplianceCommand.Edit);
+        RequireMember(id);
+        RequireFreeName(spec.Name, except: id);
+        var view = await GrainFactory.VirtualMachine(id).Change(spec);
+        await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Select(member => member.Id == id ? new(id, view.Name) : member)] });
+        return view;
+    }
+
+    public async Task RemoveVirtualMachine(VirtualMachineId id)
+    {
+        Allow(ApplianceCommand.Edit);
+        RequireMember(id);
+        await GrainFactory.VirtualMachine(id).Delete();
+        await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Where(member => member.Id != id)] });
+    }
+
+    public async Task<OperationView> Deploy(OperationId operation)
+    {
+        if (await Known(operation, OperationKind.Deploy, command: null) is { } known) return known;
+        var next = Allow(ApplianceCommand.Deploy);
+        if (State.VirtualMachines.Count == 0)
+            throw FaultException.Conflict("appliance-empty", "The appliance is Undeployed and has no virtual machines: add one before you deploy it.");
+        var views = await Members();
+        var missing = views.Where(view => view.Status is VirtualMachineStatus.Undeployed).ToList();
+        if (missing.Count == 0)
+            throw FaultException.Conflict("appliance-deployed", "The appliance is Deployed with all its virtual machines: there is nothing to deploy.");
+        await RequireReady(missing);
+        return await Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next);
+    }
+
+    public async Task<OperationView> Undeploy(OperationId operation)
+    {
+        if (await Known(operation, OperationKind.Undeploy, command: null) is { } known) return known;
+        var next = Allow(ApplianceCommand.Undeploy);
+        return await Accept(new(operation, OperationKind.Undeploy, SagaPhase.Committed, time.GetUtcNow(), ApplianceStatus.Undeployed, State.VirtualMachines), next);
+    }
+
+    public async Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command)
+    {
+        if (await Known(operation, OperationKind.CreateInstance, command) is { } known) return known;
+        var next = Allow(ApplianceCommand.CreateInstance);
+        var chosen = Choose(await Members(), command.VirtualMachines);
+        var plan = new CapturePlan(command, await Task.WhenAll(chosen.Select(Plan)));
+        return await Accept(
+            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next);
+    }
+
+    /// <summary>The machines to capture.</summary>
+    private static List<VirtualMachineView> Choose(IReadOnlyList<VirtualMachineView> members, IReadOnlyList<VirtualMachineId>? choice)
+    {
+        var chosen = choice is null
+            ? members.Where(view => view.Status is not VirtualMachineStatus.Undeployed).ToList()
+            : [.. choice.Select(Member)];
+        if (chosen.Count == 0) throw FaultException.Invalid("choice-empty", "No virtual machine is chosen: name at least one, or ask for all.");
+        if (chosen.DistinctBy(view => view.Id).Count() < chosen.Count) throw FaultException.Invalid("choice-repeated", "A virtual machine is chosen twice: name each once.");
+        foreach (var view in chosen)
+        {
+            if (view.Status is VirtualMachineStatus.Undeployed)
+                throw FaultException.Conflict("virtual-machine-not-deployed", $"The virtual machine '{view.Name}' is Undeployed and has nothing to capture: deploy the appliance, or leave it out.");
+            if (view.Status is not (VirtualMachineStatus.Running or VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped))
+                throw FaultException.Conflict("virtual-machine-busy", $"The virtual machine '{view.Name}' is {view.Status}: wait until it is at rest.");
+        }
+
+        return chosen;
+
+        VirtualMachineView Member(VirtualMachineId id) => members.SingleOrDefault(view => view.Id == id)
+            ?? throw FaultException.Invalid("virtual-machine-not-in-appliance", $"The virtual machine {id} is not in this appliance: choose among its own.");
+    }
+
+    private async Task<PlannedInstance> Plan(VirtualMachineView machine)
+    {
+        var parent = await GrainFactory.Image(machine.Image).Get();
+        var master = parent.Master is { } id ? await GrainFactory.Image(id).Get() : parent;
+        var image = ImageId.New();
+        return new(
+            machine.Id, machine.Name, image, $"{master.Name}-{image}", master.Id, parent.Id, [.. machine.Disks.Select(_ => LayerId.New())]);
+    }
+
+    private async Task RequireReady(IReadOnlyList<VirtualMachineView> machines)
+    {
+        foreach (var id in machines.Select(view => view.Image).Distinct())
+        {
+            var image = await GrainFactory.Image(id).Get();
+            ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+        }
+    }
+
+    private async Task<IReadOnlyList<VirtualMachineView>> Members() =>
+        await Task.WhenAll(State.VirtualMachines.Select(member => GrainFactory.VirtualMachine(member.Id).Get()));
+
+    private static IReadOnlyList<ApplianceMember> Chosen(IEnumerable<VirtualMachineView> views) => [.. views.Select(view => new ApplianceMember(view.Id, view.Name))];
+
+    private ApplianceStatus Allow(ApplianceCommand command)
+    {
+        RequireExists();
+        return ApplianceLifecycle.Decide(State.Status, command).OrThrow() ?? State.Status;
+    }
+
+    private void RequireExists()
+    {
+        if (!Exists) throw FaultException.NotFound("appliance-not-found", "There is no such appliance.");
+    }
+
+    private bool IsMember(VirtualMachineId id) => State.VirtualMachines.Any(member => member.Id == id);
+
+    private void RequireMember(VirtualMachineId id)
+    {
+        if (!IsMember(id)) throw FaultException.NotFound("virtual-machine-not-found", "There is no such virtual machine in this appliance.");
+    }
+
+    private void RequireFreeName(string? name, VirtualMachineId except)
+    {
+        if (State.VirtualMachines.Any(member => member.Id != except && string.Equals(member.Name, name, StringComparison.OrdinalIgnoreCase)))
+            throw FaultException.Conflict("name-taken", $"Another virtual machine of this appliance is named '{name}': choose another name.");
+    }
+
+    private Task SaveListed(ApplianceState next) => Save(next.WithCatalogue(Id));
+}

@@ -1,0 +1,92 @@
+using System.Text.Json;
+using Instances.Catalogue;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Sagas;
+using Instances.Storage;
+using Instances.VirtualMachines;
+
+namespace Instances.Appliances;
+
+internal sealed record ApplianceState : IStoredState
+{
+    public int Schema { get; init; } = 1;
+
+    public string Name { get; init; } = "";
+
+    public string? Description { get; init; }
+
+    public ApplianceStatus Status { get; init; }
+
+    public IReadOnlyList<ApplianceMember> VirtualMachines { get; init; } = [];
+
+    public DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>The operation that runs; null at rest.</summary>
+    public RunningOperation? Operation { get; init; }
+
+    /// <summary>How the newest operation ended, for its record, should that have missed it.</summary>
+    public EndedOperation? Ended { get; init; }
+
+    public CatalogueEntry? Catalogue { get; init; }
+
+    public ApplianceView ToView(ApplianceId id) =>
+        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt);
+
+    public ApplianceState WithCatalogue(ApplianceId id) => this with
+    {
+        Catalogue = new(
+            CatalogueEntry.Appliance, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Owner: null, Image: null, Machine: null,
+            CreatedAt, Layers: [], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options)),
+    };
+}
+
+/// <summary>A machine of the appliance.</summary>
+internal sealed record ApplianceMember(VirtualMachineId Id, string Name);
+
+/// <summary>An operation from its acceptance to its end: enough to take it up again after a crash.</summary>
+/// <param name="RestStatus">The status that the appliance goes back to when the operation is undone.</param>
+/// <param name="Targets">The machines that it acts on.</param>
+/// <param name="Failure">Why it is being undone.</param>
+/// <param name="Capture">Create instance: what is made, with every id chosen up front.</param>
+/// <param name="Committed">Create instance: what was made, from the commit point on.</param>
+internal sealed record RunningOperation(
+    OperationId Id,
+    OperationKind Kind,
+    SagaPhase Phase,
+    DateTimeOffset StartedAt,
+    ApplianceStatus RestStatus,
+    IReadOnlyList<ApplianceMember> Targets,
+    SagaFailure? Failure = null,
+    CapturePlan? Capture = null,
+    CommittedCapture? Committed = null)
+{
+    public OperationStart ToStart(ApplianceId appliance, IReadOnlyList<string> steps) =>
+        new(Kind, appliance, Image: null, steps, [.. Targets.Select(target => new VirtualMachineProgress(target.Id, target.Name, "waiting"))], StartedAt, Capture?.Command);
+}
+
+internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<PlannedInstance> Instances);
+
+/// <summary>An image that a capture makes.</summary>
+/// <param name="Master">The master that it belongs to.</param>
+/// <param name="Parent">The image that the machine was deployed from.</param>
+/// <param name="NextLayers">What each of the machine's disks goes on with.</param>
+internal sealed record PlannedInstance(
+    VirtualMachineId Machine,
+    string MachineName,
+    ImageId Image,
+    string ImageName,
+    ImageId Master,
+    ImageId Parent,
+    IReadOnlyList<LayerId> NextLayers);
+
+/// <param name="Manifests">The new images.</param>
+/// <param name="Previous">The images that were captured earlier from the chosen machines: an update retires them.</param>
+internal sealed record CommittedCapture(
+    IReadOnlyList<ImageManifest> Manifests,
+    double ConsistencyWindowMs,
+    long DiskBytesWritten,
+    IReadOnlyList<ImageId> Previous);
+
+internal sealed record EndedOperation(OperationId Id, OperationOutcome Outcome);

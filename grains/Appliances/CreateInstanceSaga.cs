@@ -1,0 +1,213 @@
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Sagas;
+using Instances.VirtualMachines;
+
+namespace Instances.Appliances;
+
+/// <summary>Create instance: the chosen machines are captured at one instant, each as a slave image of the master that it came from.</summary>
+/// <remarks>
+/// No byte of a disk is moved: each disk goes on in an empty next layer, and what was its top becomes part of the image.
+/// A run that was interrupted before the commit point is undone and never continued: the hosts may have let the machines go on since,
+/// and the instant would not be one.
+/// </remarks>
+internal sealed class CreateInstanceSaga(ISagaContext appliance)
+{
+    private IReadOnlyList<CaptureTarget> _targets = [];
+    private IReadOnlyDictionary<VirtualMachineId, QuiesceOutcome> _quiesced = new Dictionary<VirtualMachineId, QuiesceOutcome>();
+    private DateTimeOffset _firstPause;
+    private DateTimeOffset _lastSeal;
+    private long _bytesWritten;
+    private IReadOnlyList<ImageManifest> _manifests = [];
+    private IReadOnlyList<KeptImage> _kept = [];
+
+    public Saga Saga => new("create-instance",
+    [
+        SagaStep.Undoable("prepare", Prepare, Unprepare),
+        SagaStep.Undoable("quiesce", Quiesce, () => OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
+        SagaStep.Undoable("pause", Pause, () => OnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
+        SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
+        SagaStep.Undoable("publish", Publish, () => OnEachHost((host, _) => host.Unpublish(Operation.Id, [.. Plan.Instances.Select(instance => instance.Image)]))),
+        SagaStep.Commit("commit", Commit),
+        SagaStep.Forward("register", _ => Register()),
+        SagaStep.Forward("undeploy", _ => Command.Undeploy ? Undeploy() : LetGo()),
+        SagaStep.Forward("update", _ => Update()),
+        SagaStep.Forward("finish", _ => Finish()),
+    ]);
+
+    private RunningOperation Operation => appliance.State.Operation!;
+
+    private CapturePlan Plan => Operation.Capture!;
+
+    private CreateInstanceCommand Command => Plan.Command;
+
+    private CommittedCapture Committed => Operation.Committed!;
+
+    private async Task Prepare(CancellationToken cancellationToken)
+    {
+        var targets = new CaptureTarget[Plan.Instances.Count];
+        await FanOut.Each(Plan.Instances.Index(), item => ForInstance("prepare", item.Item, "preparing", async () =>
+            targets[item.Index] = await appliance.Grains.VirtualMachine(item.Item.Machine).BeginCapture(Operation.Id, item.Item.NextLayers)), cancellationToken);
+        _targets = targets;
+
+        var next = Plan.Instances.ToDictionary(instance => instance.Machine, instance => new NextLayers(instance.Machine, instance.NextLayers));
+        await OnEachHost((host, machines) => host.PrepareNextLayers(Operation.Id, [.. machines.Select(machine => next[machine])]));
+        Activity("prepared");
+    }
+
+    private async Task Unprepare()
+    {
+        await OnEachHost((host, machines) => host.DiscardNextLayers(Operation.Id, machines));
+        await FanOut.Each(Plan.Instances, async instance =>
+        {
+            await appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, CaptureEnd.None);
+            appliance.Activity(instance.Machine, "goes on as before");
+        });
+    }
+
+    private async Task Quiesce(CancellationToken cancellationToken)
+    {
+        Activity("quiescing");
+        var outcomes = await OnEachHost((host, machines) => host.Quiesce(Operation.Id, machines, Command.Quiesce, cancellationToken));
+        _quiesced = outcomes.SelectMany(outcome => outcome).ToDictionary(outcome => outcome.Machine);
+    }
+
+    /// <summary>A barrier: when this returns, no chosen machine runs.</summary>
+    private async Task Pause(CancellationToken cancellationToken)
+    {
+        Activity("pausing");
+        _firstPause = (await OnEachHost((host, machines) => host.Pause(Operation.Id, machines))).Min();
+    }
+
+    private async Task Seal(CancellationToken cancellationToken)
+    {
+        var outcomes = await OnEachHost((host, machines) => host.Seal(Operation.Id, machines));
+        _lastSeal = outcomes.Max(outcome => outcome.SealedAt);
+        _bytesWritten = outcomes.Sum(outcome => outcome.BytesWritten);
+        Activity("sealed");
+        if (Command.Undeploy) return;
+
+        await OnEachHost((host, machines) => host.Resume(Operation.Id, machines));
+        await OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines));
+        Activity("goes on");
+    }
+
+    private async Task Publish(CancellationToken cancellationToken)
+    {
+        var parents = await Task.WhenAll(Plan.Instances.Select(instance => appliance.Grains.Image(instance.Parent).Get()));
+        var known = parents.SelectMany(parent => parent.Disks).SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
+        var drafts = Plan.Instances.ToDictionary(instance => instance.Machine, instance => Draft(instance, _targets.Single(target => target.Id == instance.Machine), known));
+        var published = await OnEachHost((host, machines) => host.Publish(Operation.Id, [.. machines.Select(machine => drafts[machine])]));
+        _manifests = [.. published.SelectMany(manifests => manifests)];
+        Activity("published");
+    }
+
+    private async Task Commit(CancellationToken cancellationToken)
+    {
+        var previous = Command.UpdateImages
+            ? await Task.WhenAll(Plan.Instances.Select(instance => appliance.Catalogue.CapturedFrom(instance.Machine)))
+            : [];
+        var committed = new CommittedCapture(_manifests, Window.TotalMilliseconds, _bytesWritten, [.. previous.SelectMany(images => images)]);
+        cancellationToken.ThrowIfCancellationRequested();
+        await appliance.Commit(state => state with
+        {
+            Status = Command.Undeploy
+                ? ApplianceLifecycle.Decide(state.Status, ApplianceCommand.CommitToUndeploy).OrThrow() ?? state.Status
+                : state.Status,
+            Operation = state.Operation! with { Phase = SagaPhase.Committed, Committed = committed },
+        });
+    }
+
+    /// <summary>Nobody sees an image before the commit point, so that none that was seen Ready is ever taken back.</summary>
+    private Task Register() => FanOut.Each(Committed.Manifests, manifest => appliance.Grains.Image(manifest.Id).Publish(manifest));
+
+    private Task Undeploy() => FanOut.Each(appliance.State.VirtualMachines, member => appliance.ForMachine("undeploy", member.Name, async () =>
+    {
+        appliance.Activity(member.Id, "removing");
+        await appliance.Grains.VirtualMachine(member.Id).Undeploy(EndOf(member.Id));
+        appliance.Activity(member.Id, "captured");
+    }));
+
+    private Task LetGo() => FanOut.Each(Plan.Instances, instance => ForInstance("undeploy", instance, "captured", () =>
+        appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, EndOf(instance.Machine))));
+
+    /// <summary>Retires the previous versions. The machines point to their new images by now, so that only others can stand in the way.</summary>
+    private async Task Update()
+    {
+        var kept = new List<KeptImage>();
+        await FanOut.Each(Committed.Previous, async image =>
+        {
+            try
+            {
+                await appliance.Grains.Image(image).Delete();
+            }
+            catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Conflict)
+            {
+                kept.Add(new(image, exception.Fault.Message));
+            }
+            catch (FaultException exception) when (exception.Fault.Kind is FaultKind.NotFound)
+            {
+                // It went in the run before this one.
+            }
+        });
+        _kept = kept;
+    }
+
+    private Task Finish() => appliance.End(Command.Undeploy ? ApplianceStatus.Undeployed : ApplianceStatus.Deployed, new OperationResult(
+        [.. Committed.Manifests.Select(manifest => new CapturedInstance(manifest.Capture!.VirtualMachine, manifest.Id, manifest.Name, manifest.Capture.Consistency))],
+        Committed.ConsistencyWindowMs,
+        Committed.DiskBytesWritten,
+        [.. Committed.Previous.Except(_kept.Select(image => image.Image))],
+        _kept));
+
+    private TimeSpan Window => _lastSeal - _firstPause;
+
+    private CaptureEnd EndOf(VirtualMachineId machine) => Plan.Instances.SingleOrDefault(instance => instance.Machine == machine) is { } instance
+        ? new(Captured: true, Command.UpdateImages ? instance.Image : null)
+        : CaptureEnd.None;
+
+    /// <summary>The image's manifest, with the sizes of the layers that the host is about to publish still unknown.</summary>
+    private ImageManifest Draft(PlannedInstance instance, CaptureTarget target, Dictionary<LayerId, LayerManifest> known)
+    {
+        var quiesced = _quiesced[instance.Machine];
+        var facts = new CaptureFacts(
+            Operation.Id, appliance.Id, instance.Machine, instance.MachineName, _lastSeal, quiesced.Consistency, Window.TotalMilliseconds, quiesced.Detail);
+        return new(instance.Image, instance.ImageName, ImageKind.Slave, instance.Master, instance.Parent, [.. target.Disks.Select(ToManifest)], _lastSeal, Import: null, facts);
+
+        DiskManifest ToManifest(DiskChain disk) => new(
+            [.. disk.Layers.Index().Select(layer => known.GetValueOrDefault(layer.Item) ?? new LayerManifest(layer.Item, layer.Index == 0 ? null : disk.Layers[layer.Index - 1], Bytes: 0, instance.Image))],
+            disk.VirtualSizeBytes);
+    }
+
+    private Task ForInstance(string step, PlannedInstance instance, string activity, Func<Task> action) => appliance.ForMachine(step, instance.MachineName, () =>
+    {
+        appliance.Activity(instance.Machine, activity);
+        return action();
+    });
+
+    private void Activity(string activity)
+    {
+        foreach (var instance in Plan.Instances) appliance.Activity(instance.Machine, activity);
+    }
+
+    private async Task<T[]> OnEachHost<T>(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task<T>> call) => await Task.WhenAll(
+        (await Hosts()).Select(host => call(appliance.Grains.Host(host.Key), [.. host.Select(machine => machine.Machine)])).ToList());
+
+    private Task OnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => OnEachHost(async (host, machines) =>
+    {
+        await call(host, machines);
+        return true;
+    });
+
+    /// <summary>The chosen machines by host. An undo after a restart has no targets in memory and asks the machines.</summary>
+    private async Task<ILookup<HostId, PlacedMachine>> Hosts()
+    {
+        if (_targets.Count > 0) return _targets.Select(target => new PlacedMachine(target.Id, target.Host)).ToLookup(machine => machine.Host);
+        var views = await Task.WhenAll(Plan.Instances.Select(instance => appliance.Grains.VirtualMachine(instance.Machine).Get()));
+        return views.Where(view => view.Host is not null).Select(view => new PlacedMachine(view.Id, view.Host!.Value)).ToLookup(machine => machine.Host);
+    }
+
+    private readonly record struct PlacedMachine(VirtualMachineId Machine, HostId Host);
+}

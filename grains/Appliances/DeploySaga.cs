@@ -1,0 +1,47 @@
+using Instances.Datacenters;
+using Instances.Operations;
+using Instances.Sagas;
+using Instances.VirtualMachines;
+
+namespace Instances.Appliances;
+
+/// <summary>Deploy: every machine of the operation runs on a host, or none does and nothing of them is left.</summary>
+internal sealed class DeploySaga(ISagaContext appliance)
+{
+    private IReadOnlyList<Placement> _placements = [];
+
+    public Saga Saga => new("deploy",
+    [
+        SagaStep.WithoutUndo("place", Place, why: "choosing hosts changes nothing"),
+        SagaStep.Undoable("start", Start, Remove),
+        SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
+    ]);
+
+    private RunningOperation Operation => appliance.State.Operation!;
+
+    private async Task Place(CancellationToken cancellationToken)
+    {
+        var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
+        _placements = await appliance.Grains.Datacenter().Place([.. views.Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes))]);
+    }
+
+    private Task Start(CancellationToken cancellationToken)
+    {
+        var names = Operation.Targets.ToDictionary(target => target.Id, target => target.Name);
+        return FanOut.EachByHost(_placements, placement => placement.Host, StartOne, cancellationToken);
+
+        Task StartOne(Placement placement) => appliance.ForMachine("start", names[placement.Machine], async () =>
+        {
+            appliance.Activity(placement.Machine, "starting");
+            var view = await appliance.Grains.VirtualMachine(placement.Machine).Deploy(Operation.Id, placement.Host, cancellationToken);
+            appliance.Activity(placement.Machine, view.Status is VirtualMachineStatus.Running ? "running" : "stopped");
+        });
+    }
+
+    private Task Remove() => FanOut.Each(Operation.Targets, async target =>
+    {
+        appliance.Activity(target.Id, "removing");
+        await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None);
+        appliance.Activity(target.Id, "undeployed");
+    });
+}

@@ -1,0 +1,32 @@
+using Instances.Catalogue;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Appliances;
+
+/// <summary>What the sagas of an appliance see of their grain.</summary>
+internal interface ISagaContext
+{
+    ApplianceId Id { get; }
+
+    /// <summary>The appliance as it is durable.</summary>
+    ApplianceState State { get; }
+
+    IGrainFactory Grains { get; }
+
+    ICatalogue Catalogue { get; }
+
+    TimeProvider Time { get; }
+
+    /// <summary>Makes the commit durable. From this call on, nobody can cancel.</summary>
+    Task Commit(Func<ApplianceState, ApplianceState> change);
+
+    /// <summary>The last step of a saga that went through: the appliance rests, and the operation has succeeded. One durable write.</summary>
+    Task End(ApplianceStatus rest, OperationResult result);
+
+    /// <summary>For people who watch.</summary>
+    void Activity(VirtualMachineId machine, string activity, long? bytes = null);
+
+    /// <summary>Runs the part of a step that belongs to one machine, under the probe's eyes.</summary>
+    Task ForMachine(string step, string machine, Func<Task> action);
+}

@@ -1,0 +1,52 @@
+using System.Data.Common;
+using Instances.Storage;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+using Orleans.Storage;
+
+namespace Instances.Faults;
+
+/// <summary>Lets only faults and cancellation out of a grain: an exception type that the caller does not know would hide its cause.</summary>
+internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomingGrainCallFilter
+{
+    public async Task Invoke(IIncomingGrainCallContext context)
+    {
+        try
+        {
+            await context.Invoke();
+        }
+        catch (Exception exception) when (exception is not (FaultException or OperationCanceledException) && IsOurs(context))
+        {
+            throw Convert(exception, context.InterfaceName, context.MethodName);
+        }
+    }
+
+    private static bool IsOurs(IIncomingGrainCallContext context) => context.Grain is Grain && context.Grain.GetType().Assembly == typeof(FaultFilter).Assembly;
+
+    private FaultException Convert(Exception exception, string grain, string method)
+    {
+        if (exception is StateWriteException or InconsistentStateException or DbException)
+        {
+            LogStateUnavailable(exception, grain, method);
+            return FaultException.Unavailable("state-unavailable", "The database did not take the change, or its answer was lost: look at the present status, and try again.");
+        }
+
+        if (exception is TimeoutException or OrleansException)
+        {
+            LogGrainUnavailable(grain, method, exception.Message);
+            return FaultException.Unavailable("grain-unavailable", "A part of the datacenter did not answer: try again.");
+        }
+
+        LogUnexpected(exception, grain, method);
+        return new(new(FaultKind.Internal, "internal-error", "An unexpected error occurred; the server's log has the details."));
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Grain}.{Method}: the state could not be written.")]
+    private partial void LogStateUnavailable(Exception exception, string grain, string method);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Grain}.{Method}: another grain did not answer: {Reason}")]
+    private partial void LogGrainUnavailable(string grain, string method, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "{Grain}.{Method} failed unexpectedly.")]
+    private partial void LogUnexpected(Exception exception, string grain, string method);
+}

@@ -1,0 +1,163 @@
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Hosts;
+
+/// <summary>The host's part in a capture, and its dead man's switch: machines that are held for too long go on, unless their capture has committed.</summary>
+internal sealed partial class HostGrain
+{
+    private static readonly TimeSpan HoldCheckPeriod = TimeSpan.FromSeconds(5);
+
+    private readonly Dictionary<OperationId, HeldMachines> _holds = [];
+
+    /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
+    private OperationId? _expired;
+
+    public async Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines)
+    {
+        await Adopted();
+        await FanOut.Each(machines, async next =>
+        {
+            var machine = await Require(next.Machine);
+            foreach (var (disk, layer) in machine.Disks.Zip(next.Layers)) await layers.CreateLayer(layer, TopBefore(disk, layer), disk.VirtualSizeBytes, CancellationToken.None);
+            await hypervisor.AddNextLayers(next.Machine, operation, next.Layers);
+        });
+    }
+
+    public async Task DiscardNextLayers(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    {
+        await Adopted();
+        await FanOut.Each(machines, async machine =>
+        {
+            if (await hypervisor.Find(machine) is null) return;
+            foreach (var layer in await hypervisor.RemoveNextLayers(machine, operation)) await layers.Delete(layer);
+        });
+    }
+
+    public async Task<IReadOnlyList<QuiesceOutcome>> Quiesce(
+        OperationId operation, IReadOnlyList<VirtualMachineId> machines, Quiesce mode, CancellationToken cancellationToken)
+    {
+        await HoldAll(operation, machines);
+        var bound = mode is Appliances.Quiesce.Shutdown ? options.Value.ShutdownBound : options.Value.FreezeBound;
+        return await Task.WhenAll(machines.Select(machine => hypervisor.Quiesce(machine, operation, mode, bound, cancellationToken)));
+    }
+
+    public Task Unquiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
+        OnPresent(machines, machine => hypervisor.Unquiesce(machine, operation));
+
+    public async Task<DateTimeOffset> Pause(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    {
+        await HoldAll(operation, machines);
+        RequireHeld(operation);
+        var first = time.GetUtcNow();
+        await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)));
+        return first;
+    }
+
+    public Task Resume(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
+        OnPresent(machines, machine => hypervisor.Resume(machine, operation));
+
+    public async Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    {
+        RequireHeld(operation);
+        var written = await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)));
+        return new(time.GetUtcNow(), written.Sum());
+    }
+
+    public async Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests)
+    {
+        var published = new ImageManifest[manifests.Count];
+        await FanOut.Each(manifests.Index(), async manifest =>
+        {
+            published[manifest.Index] = manifest.Item with { Disks = await Task.WhenAll(manifest.Item.Disks.Select(SealNew)) };
+            await layers.WriteManifest(published[manifest.Index]);
+
+            // Only those that the image brings: what came with an earlier one is sealed.
+            async Task<DiskManifest> SealNew(DiskManifest disk) => disk with
+            {
+                Layers = await Task.WhenAll(disk.Layers.Select(async layer =>
+                    layer.Image == manifest.Item.Id ? layer with { Bytes = await layers.Seal(layer.Id) } : layer)),
+            };
+        });
+        return published;
+    }
+
+    public Task Unpublish(OperationId operation, IReadOnlyList<ImageId> images) => FanOut.Each(images, layers.DeleteManifest);
+
+    public async Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    {
+        await OnPresent(machines, machine => hypervisor.EndHold(machine, operation));
+        foreach (var machine in machines) LetGo(machine);
+    }
+
+    /// <summary>An undo may come for a machine that is gone: there is nothing left to undo.</summary>
+    private async Task OnPresent(IReadOnlyList<VirtualMachineId> machines, Func<VirtualMachineId, Task> call)
+    {
+        await Adopted();
+        await FanOut.Each(machines, async machine =>
+        {
+            if (await hypervisor.Find(machine) is not null) await call(machine);
+        });
+    }
+
+    private async Task<MachineObservation> Require(VirtualMachineId machine) => await hypervisor.Find(machine)
+        ?? throw FaultException.Conflict("virtual-machine-not-on-host", $"The virtual machine {machine} is not on the host {Id}.");
+
+    /// <summary>A repeated call may come after the seal, when the next layer is the top already.</summary>
+    private static LayerId TopBefore(DiskChain disk, LayerId next) => disk.Layers[^1] == next ? disk.Layers[^2] : disk.Layers[^1];
+
+    private async Task HoldAll(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    {
+        var appliance = (await Require(machines[0])).Appliance;
+        foreach (var machine in machines) Hold(new(operation, time.GetUtcNow()), appliance, machine, isFound: false);
+    }
+
+    /// <param name="isFound">It was found after a restart: whoever held it may be gone, so ask at once.</param>
+    private void Hold(CaptureHold hold, ApplianceId appliance, VirtualMachineId machine, bool isFound)
+    {
+        var since = isFound ? DateTimeOffset.MinValue : hold.Since;
+        if (!_holds.TryGetValue(hold.Operation, out var held)) _holds[hold.Operation] = held = new(appliance, since, []);
+        held.Machines.Add(machine);
+    }
+
+    private void LetGo(VirtualMachineId machine)
+    {
+        foreach (var (operation, held) in _holds.Where(hold => hold.Value.Machines.Contains(machine)).ToList())
+        {
+            held.Machines.Remove(machine);
+            if (held.Machines.Count == 0) _holds.Remove(operation);
+        }
+    }
+
+    private void RequireHeld(OperationId operation)
+    {
+        if (_expired == operation)
+            throw FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and go on: try again.");
+    }
+
+    private async Task CheckHolds(CancellationToken cancellationToken)
+    {
+        await Adopted();
+        foreach (var (operation, held) in _holds.Where(hold => time.GetUtcNow() - hold.Value.Since >= options.Value.HoldBound).ToList())
+        {
+            try
+            {
+                if (await GrainFactory.Appliance(held.Appliance).ReleaseHold(operation) is HoldVerdict.Keep) continue;
+                LogHoldExpired(Id.Name, operation.Value, held.Machines.Count);
+                _expired = operation;
+                await Resume(operation, [.. held.Machines]);
+                await Unquiesce(operation, [.. held.Machines]);
+                _holds.Remove(operation);
+            }
+            catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
+            {
+                LogHoldCheckFailed(Id.Name, operation.Value, exception.Message);
+            }
+        }
+    }
+
+    private sealed record HeldMachines(ApplianceId Appliance, DateTimeOffset Since, HashSet<VirtualMachineId> Machines);
+}

@@ -1,0 +1,21 @@
+using Microsoft.Extensions.Logging;
+
+namespace Instances.Hosts;
+
+internal sealed partial class HostGrain
+{
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Count} virtual machines found.")]
+    private partial void LogAdopted(string host, int count);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} belongs to nobody and is removed.")]
+    private partial void LogOrphan(string host, Guid machine);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the status of the virtual machine {Machine} could not be passed on: {Reason}")]
+    private partial void LogReconcileFailed(string host, Guid machine, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Count} machines were held for operation {Operation} for too long and go on.")]
+    private partial void LogHoldExpired(string host, Guid operation, int count);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: whether operation {Operation} has committed could not be asked; it is asked again: {Reason}")]
+    private partial void LogHoldCheckFailed(string host, Guid operation, string reason);
+}

@@ -1,0 +1,135 @@
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Concurrency;
+
+namespace Instances.Hosts;
+
+/// <summary>One host: what runs on it, and its part in a capture. Keeps nothing of its own: the hypervisor and the layer store are the truth.</summary>
+/// <remarks>
+/// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds changes, and those only by whole
+/// entries; the hypervisor serializes calls on one machine.
+/// </remarks>
+[Reentrant]
+internal sealed partial class HostGrain(
+    IHypervisor hypervisor, ILayerStore layers, IOptions<HostOptions> options, TimeProvider time, ILogger<HostGrain> logger) : Grain, IHostGrain
+{
+    private readonly CancellationTokenSource _stop = new();
+    private Task _watching = Task.CompletedTask;
+    private Task<IReadOnlyList<MachineObservation>>? _adoption;
+
+    private HostId Id => new(this.GetPrimaryKeyString());
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(HoldCheckPeriod, HoldCheckPeriod) { KeepAlive = true });
+        return Task.CompletedTask;
+    }
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        await _stop.CancelAsync();
+        await _watching;
+    }
+
+    public async Task<HostView> Start()
+    {
+        var found = await Adopted();
+        await GrainFactory.Datacenter().Register(Id);
+        await FanOut.Each(found, Reconcile);
+        return await Get();
+    }
+
+    public async Task<HostView> Get()
+    {
+        var machines = await hypervisor.List();
+        var memory = options.Value.MemoryBytes is > 0 and var configured ? configured : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var given = machines.Where(machine => machine.Status is not VirtualMachineStatus.Stopped).Sum(machine => machine.MemoryBytes);
+        return new(Id, hypervisor.Name, hypervisor.Accelerator, Environment.ProcessorCount, memory, Math.Max(0, memory - given), layers.FreeBytes, machines.Count);
+    }
+
+    public async Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken)
+    {
+        await Adopted();
+        foreach (var disk in spec.Disks)
+        {
+            var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
+            if (parents.FirstOrDefault(layer => !layers.Contains(layer)) is { } missing && missing != default)
+                throw FaultException.Unavailable("layer-missing", $"The layer {missing} of '{spec.Name}' is not on the host {Id}: check the library.");
+            await layers.CreateLayer(top, parents.Count == 0 ? null : parents[^1], disk.VirtualSizeBytes, cancellationToken);
+        }
+
+        return await hypervisor.Start(spec, cancellationToken);
+    }
+
+    public async Task Undeploy(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers)
+    {
+        await Adopted();
+        await hypervisor.Remove(machine);
+        foreach (var layer in ownLayers) await layers.Delete(layer);
+        LetGo(machine);
+    }
+
+    public async Task<MachineObservation?> Observe(VirtualMachineId machine)
+    {
+        await Adopted();
+        return await hypervisor.Find(machine);
+    }
+
+    public async Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action)
+    {
+        await Adopted();
+        return await hypervisor.Power(machine, action);
+    }
+
+    public async Task<string> ReadConsole(VirtualMachineId machine, int maxBytes)
+    {
+        await Adopted();
+        return await hypervisor.ReadConsole(machine, maxBytes);
+    }
+
+    /// <summary>Finds the machines that an earlier silo on this host has left running. Every call waits for it; a failure is tried again by the next call.</summary>
+    private Task<IReadOnlyList<MachineObservation>> Adopted() =>
+        _adoption is { IsFaulted: false, IsCanceled: false } adoption ? adoption : _adoption = Adopt();
+
+    private async Task<IReadOnlyList<MachineObservation>> Adopt()
+    {
+        var found = await hypervisor.Adopt(_stop.Token);
+        LogAdopted(Id.Name, found.Count);
+        foreach (var machine in found.Where(machine => machine.Hold is not null)) Hold(machine.Hold!, machine.Appliance, machine.Id, isFound: true);
+        if (_watching.IsCompleted) _watching = Watch();
+        return found;
+    }
+
+    private async Task Watch()
+    {
+        try
+        {
+            await foreach (var observation in hypervisor.Changes.ReadAllAsync(_stop.Token)) await Reconcile(observation);
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            // The grain goes.
+        }
+    }
+
+    /// <summary>Tells a machine what the host sees, and removes what belongs to nobody.</summary>
+    private async Task Reconcile(MachineObservation observation)
+    {
+        try
+        {
+            if (await GrainFactory.VirtualMachine(observation.Id).Observe(Id, observation) is ObserveVerdict.Keep) return;
+            LogOrphan(Id.Name, observation.Id.Value);
+            await hypervisor.Remove(observation.Id);
+            await GrainFactory.Library().SweepSoon();
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
+        {
+            LogReconcileFailed(Id.Name, observation.Id.Value, exception.Message);
+        }
+    }
+}

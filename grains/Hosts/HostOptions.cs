@@ -1,0 +1,27 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Instances.Hosts;
+
+/// <summary>Configuration section <c>Host</c>.</summary>
+public sealed class HostOptions
+{
+    /// <summary>The host's name; the silo on it has the same.</summary>
+    [Required, RegularExpression(@"\A[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\z", ErrorMessage = "Host:Name has 1 to 63 letters, digits and hyphens.")]
+    public string Name { get; set; } = "local";
+
+    /// <summary>Memory for machines in bytes; 0 takes what the host has.</summary>
+    [Range(0, long.MaxValue)]
+    public long MemoryBytes { get; set; }
+
+    /// <summary>How long machines are held paused or frozen for a capture before the host asks whether to let them go.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
+    public TimeSpan HoldBound { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>How long the guest agent may take to freeze file systems.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:01:00")]
+    public TimeSpan FreezeBound { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>How long a guest may take to shut down before a capture.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:01:30")]
+    public TimeSpan ShutdownBound { get; set; } = TimeSpan.FromSeconds(60);
+}

@@ -1,0 +1,152 @@
+using System.Security.Cryptography;
+using System.Text;
+using Instances.Faults;
+using Instances.Operations;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+
+namespace Instances.Library;
+
+/// <summary>How an image is imported: a ticket is given, the data plane takes the bytes and does the work, and this grain keeps the record.</summary>
+internal sealed partial class ImageGrain
+{
+    private const string ImportReminder = "import";
+
+    private static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(30);
+
+    private static readonly string[] Steps = ["receive", "check", "convert", "publish"];
+
+    private OperationReporter? _reporter;
+    private DateTimeOffset _lastSign;
+    private bool _cancelled;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _lastSign = time.GetUtcNow();
+        return Task.CompletedTask;
+    }
+
+    public async Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command)
+    {
+        var next = Decide(ImageCommand.BeginImport)!.Value;
+        if (State.Import is { } running && (running.Operation != operation || running.Command != command || running.SecretHash.Length == 0))
+            throw FaultException.Conflict("image-exists", "The image is Importing: its bytes are on their way already.");
+        RequireImportable(command);
+
+        var secret = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
+        var import = new RunningImport(operation, State.Import?.Layer ?? LayerId.New(), command, Hash(secret), time.GetUtcNow());
+        await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
+        await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = next, CreatedAt = import.StartedAt, Import = import });
+        await Record.Begin(new(OperationKind.Import, Appliance: null, Id, Steps, VirtualMachines: [], import.StartedAt));
+        _reporter = new(Record, Steps, [], time, logger);
+        return new(dataPlane.UploadAddress(Id), secret);
+    }
+
+    public async Task<UploadPlan> AcceptUpload(string ticket)
+    {
+        if (State.Import is not { SecretHash.Length: > 0 } import || State.Status is not ImageStatus.Importing || _cancelled
+            || !CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(import.SecretHash), Encoding.ASCII.GetBytes(Hash(ticket))))
+        {
+            throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The upload ticket is not valid: begin the import again."));
+        }
+
+        await SaveListed(State with { Import = import with { SecretHash = "" } });
+        _lastSign = time.GetUtcNow();
+        return new(import.Operation, import.Layer, import.Command);
+    }
+
+    public Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes)
+    {
+        if (State.Import?.Operation != operation || State.Status is not ImageStatus.Importing || _cancelled) return Task.FromResult(false);
+        _lastSign = time.GetUtcNow();
+        var reporter = _reporter ??= new(Record, Steps, [], time, logger);
+        for (var done = 0; done < (int)stage; done++) reporter.Step(Steps[done], StepStatus.Done);
+        reporter.Step(Steps[(int)stage], StepStatus.Running);
+        return Task.FromResult(true);
+    }
+
+    public async Task<ImageView> CompleteImport(OperationId operation, ImageManifest manifest)
+    {
+        if (State.Import?.Operation == operation && Decide(ImageCommand.CompleteImport) is { } next)
+        {
+            foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
+            await SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
+            await CloseImport();
+        }
+
+        return State.ToView(Id);
+    }
+
+    public Task FailImport(OperationId operation, Fault fault) => EndImport(operation, OperationStatus.Failed, fault);
+
+    public async Task CancelImport(OperationId operation)
+    {
+        if (State.Status is ImageStatus.Ready)
+            throw FaultException.Conflict("operation-finished", "The import has finished: delete the image instead.");
+        _cancelled = true;
+        await EndImport(operation, OperationStatus.Cancelled, new(FaultKind.Conflict, "operation-cancelled", "The import was cancelled."));
+    }
+
+    public async Task Nudge(OperationId operation)
+    {
+        if (State.Import?.Operation == operation && State.Ended is not null) await CloseImport();
+    }
+
+    public async Task ReceiveReminder(string reminderName, TickStatus status)
+    {
+        if (Exists && State.Status is ImageStatus.Importing)
+        {
+            if (time.GetUtcNow() - _lastSign < options.Value.UploadIdleBound) return;
+            await EndImport(State.Import!.Operation, OperationStatus.Failed, new(
+                FaultKind.Unavailable, "import-interrupted", "The upload stopped, or the server was restarted while it ran: import the image again."));
+            return;
+        }
+
+        await CloseImport();
+    }
+
+    private IOperationGrain Record => GrainFactory.Operation(State.Import!.Operation);
+
+    private void RequireImportable(ImportCommand command)
+    {
+        Names.Require(command.Name, "an image");
+        if (command.Bytes is { } bytes)
+        {
+            if (bytes < 1) throw FaultException.Invalid("image-empty", "The upload has no bytes.");
+            if (bytes > options.Value.MaxUploadBytes)
+                throw FaultException.Invalid("image-too-large", $"The upload has {bytes.Bytes()}: {options.Value.MaxUploadBytes.Bytes()} are allowed.");
+            if (bytes > layers.FreeBytes)
+                throw FaultException.Capacity("no-space", $"The upload has {bytes.Bytes()} and the library has {layers.FreeBytes.Bytes()} left: free some space first.");
+        }
+
+        if (command.Sha256 is { } sha256 && (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigit)))
+            throw FaultException.Invalid("digest-invalid", "sha256 is not a SHA-256 in hex: 64 digits.");
+    }
+
+    private async Task EndImport(OperationId operation, OperationStatus status, Fault fault)
+    {
+        if (State.Import?.Operation != operation || Decide(ImageCommand.FailImport) is not { } next || next == State.Status) return;
+        await SaveListed(State with { Status = next, Failure = fault, Ended = Outcome(status, fault) });
+        LogImportEnded(Id.Value, fault.Code);
+        await CloseImport();
+        await GrainFactory.Library().SweepSoon();
+    }
+
+    private OperationOutcome Outcome(OperationStatus status, Fault? fault)
+    {
+        var progress = (_reporter ?? new(Record, Steps, [], time, logger)).Progress;
+        return new(status, progress, time.GetUtcNow(), fault, status is OperationStatus.Succeeded ? new() : null);
+    }
+
+    private async Task CloseImport()
+    {
+        if (_reporter is { } reporter) await reporter.Drain();
+        if (State.Ended is { } ended) await Record.Finish(ended);
+        if (await this.GetReminder(ImportReminder) is { } reminder) await this.UnregisterReminder(reminder);
+    }
+
+    private static string Hash(string secret) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(secret)));
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The import of image {Image} ended with {Code}.")]
+    private partial void LogImportEnded(Guid image, string code);
+}

@@ -1,0 +1,87 @@
+using Instances.Faults;
+using static Instances.Library.ImageCommand;
+using static Instances.Library.ImageStatus;
+
+namespace Instances.Library;
+
+internal enum ImageCommand
+{
+    BeginImport,
+    CompleteImport,
+    FailImport,
+
+    /// <summary>A capture has committed.</summary>
+    Publish,
+
+    /// <summary>A machine is created with it or deployed from it.</summary>
+    Use,
+    Delete,
+
+    /// <summary>Its grace period has passed.</summary>
+    Expire,
+}
+
+/// <summary>Which commands an image takes, by its status; null stands for an image that does not exist.</summary>
+/// <remarks>
+/// <code>
+///         BeginImport              CompleteImport           Delete             Expire
+///  (none) ──────────► Importing ──────────────────► Ready ────────► Retired ─────────► (none)
+///    │                    │ FailImport                ▲                ▲
+///    │                    └──────────► Failed ────────┼────────────────┘
+///    └────────────────────────────────────────────────┘     Delete
+///                         Publish
+/// </code>
+/// </remarks>
+internal static class ImageLifecycle
+{
+    public static Decision<ImageStatus> Decide(ImageStatus? status, ImageCommand command) =>
+        status is { } known ? DecideKnown(known, command) : DecideUnknown(command);
+
+    private static Decision<ImageStatus> DecideUnknown(ImageCommand command) => command switch
+    {
+        BeginImport => Accept(Importing),
+        Publish => Accept(Ready),
+        CompleteImport or FailImport or Expire => Ignore,
+        Use or ImageCommand.Delete => NotFound(),
+    };
+
+    private static Decision<ImageStatus> DecideKnown(ImageStatus status, ImageCommand command) => (status, command) switch
+    {
+        (Importing, BeginImport) => Accept(Importing),
+        (Importing, CompleteImport) => Accept(Ready),
+        (Importing, FailImport) => Accept(Failed),
+        (Importing, Publish) => Defect(Importing, command),
+        (Importing, Use) => NotReady(Importing, "wait for its import to end"),
+        (Importing, ImageCommand.Delete) => Refuse("image-importing", "The image is Importing: cancel its import, or wait for it to end."),
+        (Importing, Expire) => Ignore,
+
+        (Ready, BeginImport) => Refuse("image-exists", "The image is Ready: an import makes a new image."),
+        (Ready, CompleteImport or FailImport or Publish or Expire) => Ignore,
+        (Ready, Use) => Accept(Ready),
+        (Ready, ImageCommand.Delete) => Accept(Retired),
+
+        (Retired, BeginImport) => Refuse("image-exists", "The image is Retired: an import makes a new image."),
+        (Retired, CompleteImport or FailImport or Publish or ImageCommand.Delete) => Ignore,
+        (Retired, Use) => NotReady(Retired, "choose another image"),
+        (Retired, Expire) => Accept(Retired),
+
+        (Failed, BeginImport) => Refuse("image-exists", "The import of this image has failed: import it again as a new one."),
+        (Failed, CompleteImport or FailImport or Publish or Expire) => Ignore,
+        (Failed, Use) => NotReady(Failed, "choose another image"),
+        (Failed, ImageCommand.Delete) => Accept(Retired),
+    };
+
+    private static Decision<ImageStatus> Ignore => Decide<ImageStatus>.Ignore;
+
+    private static Decision<ImageStatus> Accept(ImageStatus next) => Decide<ImageStatus>.Accept(next);
+
+    private static Decision<ImageStatus> Refuse(string code, string message) => Decide<ImageStatus>.Refuse(code, message);
+
+    private static Decision<ImageStatus> Defect(ImageStatus status, ImageCommand command) => Decide<ImageStatus>.Defect(status, command.ToString());
+
+    private static Decision<ImageStatus> NotFound() =>
+        new Decision<ImageStatus>.Refuse(new(FaultKind.NotFound, "image-not-found", "There is no such image in the library."));
+
+    private static Decision<ImageStatus> NotReady(ImageStatus status, string advice) =>
+        Refuse("image-not-ready", $"The image is {status} and cannot be deployed: {advice}.");
+}

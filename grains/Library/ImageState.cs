@@ -1,0 +1,54 @@
+using System.Text.Json;
+using Instances.Catalogue;
+using Instances.Faults;
+using Instances.Operations;
+using Instances.Storage;
+
+namespace Instances.Library;
+
+internal sealed record ImageState : IStoredState
+{
+    public int Schema { get; init; } = 1;
+
+    public string Name { get; init; } = "";
+
+    public ImageStatus Status { get; init; }
+
+    public DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>Set from Ready on.</summary>
+    public ImageManifest? Manifest { get; init; }
+
+    public DateTimeOffset? RetiredAt { get; init; }
+
+    /// <summary>The import that runs, or that has failed; null for a captured image and once Ready.</summary>
+    public RunningImport? Import { get; init; }
+
+    /// <summary>How the import ended, for its record.</summary>
+    public OperationOutcome? Ended { get; init; }
+
+    public Fault? Failure { get; init; }
+
+    public CatalogueEntry? Catalogue { get; init; }
+
+    public ImageView ToView(ImageId id) => new(
+        id, Name, Manifest?.Kind ?? ImageKind.Master, Status, Manifest?.Master, Manifest?.Parent, OwnBytes(id, Manifest), Manifest?.Disks ?? [], CreatedAt, RetiredAt,
+        Manifest?.Import, Manifest?.Capture, Failure?.Message);
+
+    public ImageState WithCatalogue(ImageId id) => this with
+    {
+        Catalogue = new(
+            CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
+            Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options)),
+    };
+
+    private IEnumerable<LayerId> Layers => Manifest is { } manifest
+        ? manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)
+        : Status is ImageStatus.Importing ? [Import!.Layer] : [];
+
+    private static long OwnBytes(ImageId id, ImageManifest? manifest) =>
+        manifest?.Disks.SelectMany(disk => disk.Layers).Where(layer => layer.Image == id).Sum(layer => layer.Bytes) ?? 0;
+}
+
+/// <param name="SecretHash">SHA-256 of the ticket's secret; empty once it was used.</param>
+internal sealed record RunningImport(OperationId Operation, LayerId Layer, ImportCommand Command, string SecretHash, DateTimeOffset StartedAt);

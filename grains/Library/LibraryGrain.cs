@@ -1,0 +1,71 @@
+using Instances.Catalogue;
+using Instances.Faults;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace Instances.Library;
+
+internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore layers, IOptions<LibraryOptions> options, ILogger<LibraryGrain> logger)
+    : Grain, ILibraryGrain
+{
+    /// <summary>Deletions that come close together are served by one sweep.</summary>
+    private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
+
+    private IGrainTimer? _timer;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(SoonDelay, options.Value.SweepPeriod) { KeepAlive = true });
+        return Task.CompletedTask;
+    }
+
+    public async Task<SweepReport> Sweep()
+    {
+        await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), image => GrainFactory.Image(image).Expire());
+
+        // Files first, references then: a reference is durable before its file is made, so that a file of this list that has none by now is nobody's.
+        var stored = layers.List();
+        var manifests = await layers.ReadManifests(CancellationToken.None);
+        var known = await catalogue.KnownImages();
+        var pinned = await catalogue.ReferencedLayers();
+
+        var orphans = manifests.Where(manifest => !known.Contains(manifest.Id) && !IsBeingPublished(manifest, pinned)).ToList();
+        foreach (var manifest in orphans) await layers.DeleteManifest(manifest.Id);
+
+        var garbage = stored.Where(layer => !pinned.Contains(layer.Id)).ToList();
+        foreach (var layer in garbage) await layers.Delete(layer.Id);
+
+        var report = new SweepReport(garbage.Count, garbage.Sum(layer => layer.Bytes), orphans.Count);
+        if (report is not { Layers: 0, Manifests: 0 }) LogSwept(report.Layers, report.Bytes, report.Manifests);
+        return report;
+    }
+
+    public Task SweepSoon()
+    {
+        _timer!.Change(SoonDelay, options.Value.SweepPeriod);
+        return Task.CompletedTask;
+    }
+
+    private async Task Tick(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Sweep();
+        }
+        catch (FaultException exception)
+        {
+            LogSweepFailed(exception.Fault.Message);
+        }
+    }
+
+    /// <summary>A capture or an import writes its manifest before its image has a record; until then its machine or its upload holds the layers.</summary>
+    private static bool IsBeingPublished(ImageManifest manifest, IReadOnlySet<LayerId> pinned) =>
+        manifest.Disks.All(disk => disk.Layers.All(layer => pinned.Contains(layer.Id)));
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Swept the library: {Layers} layers of {Bytes} bytes and {Manifests} manifests that nobody refers to.")]
+    private partial void LogSwept(int layers, long bytes, int manifests);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be swept; it is tried again: {Reason}")]
+    private partial void LogSweepFailed(string reason);
+}

@@ -1,0 +1,23 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Instances.Library;
+
+/// <summary>Configuration section <c>Library</c>.</summary>
+public sealed class LibraryOptions
+{
+    /// <summary>How long a retired image is kept before it is deleted; 0 deletes it at once.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "3650.00:00:00")]
+    public TimeSpan GracePeriod { get; set; } = TimeSpan.FromHours(24);
+
+    /// <summary>The largest upload in bytes.</summary>
+    [Range(1, long.MaxValue)]
+    public long MaxUploadBytes { get; set; } = 1L << 40;
+
+    /// <summary>How often the library is swept of what nobody refers to.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
+    public TimeSpan SweepPeriod { get; set; } = TimeSpan.FromHours(1);
+
+    /// <summary>How long an import waits for its first byte, and for the next one.</summary>
+    [Range(typeof(TimeSpan), "00:00:05", "1.00:00:00")]
+    public TimeSpan UploadIdleBound { get; set; } = TimeSpan.FromMinutes(2);
+}

@@ -1,0 +1,41 @@
+using System.Globalization;
+using Instances.Faults;
+using Instances.Hosts;
+
+namespace Instances;
+
+/// <summary>The rules for names that people give.</summary>
+internal static class Names
+{
+    public const int MaxLength = 128;
+    public const int MaxDescriptionLength = 4096;
+
+    /// <exception cref="FaultException">name-invalid.</exception>
+    public static string Require(string? name, string of)
+    {
+        if (string.IsNullOrWhiteSpace(name)) throw Refused($"The name of {of} is empty: give it 1 to {MaxLength} characters.");
+        if (name.Length > MaxLength) throw Refused($"The name of {of} has {name.Length} characters: {MaxLength} are allowed.");
+        if (name.Any(IsUnprintable)) throw Refused($"The name of {of} holds a control or formatting character: use printable ones.");
+        return name.Trim();
+    }
+
+    /// <exception cref="FaultException">description-invalid.</exception>
+    public static string? RequireDescription(string? description) =>
+        description is null || description.Length <= MaxDescriptionLength
+            ? description
+            : throw FaultException.Invalid("description-invalid", $"The description has {description.Length} characters: {MaxDescriptionLength} are allowed.");
+
+    /// <summary>A machine's name is its guest's host name.</summary>
+    /// <exception cref="FaultException">name-invalid.</exception>
+    public static string RequireHostName(string? name) =>
+        HostId.TryParse(name, null, out _)
+            ? name!
+            : throw Refused("A virtual machine's name is its guest's host name: 1 to 63 letters, digits and hyphens, no hyphen at either end.");
+
+    private static FaultException Refused(string message) => FaultException.Invalid("name-invalid", message);
+
+    // Right-to-left marks and their like make a name look like another one.
+    private static bool IsUnprintable(char character) =>
+        char.GetUnicodeCategory(character) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator
+            or UnicodeCategory.ParagraphSeparator or UnicodeCategory.OtherNotAssigned;
+}

@@ -1,0 +1,121 @@
+using System.Runtime.CompilerServices;
+using Instances.Faults;
+using Instances.Storage;
+using Orleans.Runtime;
+
+namespace Instances.Operations;
+
+internal sealed class OperationGrain(
+    [PersistentState("operation", StoredGrain<OperationState>.Provider)] IPersistentState<OperationState> stored, TimeProvider time)
+    : StoredGrain<OperationState>(stored), IOperationGrain
+{
+    private OperationView? _view;
+    private TaskCompletionSource _changed = NewSignal();
+
+    private OperationId Id => new(this.GetPrimaryKey());
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        if (State.Start is not { } start) return Task.CompletedTask;
+        _view = State.Outcome is { } outcome ? Finished(Begun(start), outcome) : Begun(start);
+
+        // The record woke up in the middle of the operation: its owner may have gone with it.
+        return _view.IsFinished ? Task.CompletedTask : NudgeOwner(start);
+    }
+
+    public async Task<OperationView> Begin(OperationStart start)
+    {
+        if (_view is { } begun) return begun;
+        var view = Begun(start);
+        await Save((State with { Start = start }).WithCatalogue(view));
+        Show(view);
+        return view;
+    }
+
+    public Task Report(OperationProgress progress)
+    {
+        if (_view is { IsFinished: false } view) Show(Shown(view, progress));
+        return Task.CompletedTask;
+    }
+
+    public async Task Finish(OperationOutcome outcome)
+    {
+        if (_view is not { IsFinished: false } view) return;
+        var finished = Finished(view, outcome);
+        await Save((State with { Outcome = outcome }).WithCatalogue(finished));
+        Show(finished);
+    }
+
+    public Task<OperationView?> Find() => Task.FromResult(_view);
+
+    public async IAsyncEnumerable<OperationView> Watch(long afterVersion, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var seen = afterVersion;
+        while (true)
+        {
+            var (view, changed) = (RequireView(), _changed.Task);
+            if (view.Version > seen)
+            {
+                seen = view.Version;
+                yield return view;
+            }
+
+            if (view.IsFinished) yield break;
+            if (_view!.Version > seen) continue;
+            await changed.WaitAsync(cancellationToken);
+        }
+    }
+
+    public async Task<OperationView> Cancel()
+    {
+        var view = RequireView();
+        if (view.Status is OperationStatus.Cancelled) return view;
+        if (view.IsFinished) throw FaultException.Conflict("operation-finished", $"The operation is {view.Status}: there is nothing to cancel.");
+        if (view.Appliance is { } appliance) await GrainFactory.Appliance(appliance).Cancel(Id);
+        else await GrainFactory.Image(view.Image!.Value).CancelImport(Id);
+        return _view!;
+    }
+
+    private OperationView RequireView() => _view ?? throw FaultException.NotFound("operation-not-found", "There is no such operation.");
+
+    private Task NudgeOwner(OperationStart start) =>
+        start.Appliance is { } appliance ? GrainFactory.Appliance(appliance).Nudge(Id) : GrainFactory.Image(start.Image!.Value).Nudge(Id);
+
+    private void Show(OperationView view)
+    {
+        _view = view;
+        var changed = _changed;
+        _changed = NewSignal();
+        changed.SetResult();
+    }
+
+    private OperationView Begun(OperationStart start) => new(
+        Id, start.Kind, OperationStatus.Running, start.Appliance, start.Image, Step: null, [.. start.Steps.Select(step => new StepView(step, StepStatus.Waiting))],
+        start.VirtualMachines, start.StartedAt, FinishedAt: null, NextVersion(0), Cancellable: false, Fault: null, Result: null, start.Command);
+
+    private OperationView Shown(OperationView view, OperationProgress progress) => view with
+    {
+        Status = progress.Status,
+        Steps = progress.Steps,
+        Step = progress.Steps.LastOrDefault(step => step.Status is StepStatus.Running)?.Name,
+        VirtualMachines = progress.VirtualMachines,
+        Cancellable = progress.Cancellable,
+        Fault = progress.Fault,
+        Version = NextVersion(view.Version),
+    };
+
+    private OperationView Finished(OperationView view, OperationOutcome outcome) => Shown(view, outcome.Last) with
+    {
+        Status = outcome.Status,
+        Step = null,
+        Cancellable = false,
+        FinishedAt = outcome.FinishedAt,
+        Fault = outcome.Fault,
+        Result = outcome.Result,
+    };
+
+    /// <summary>Grows also over activations: the clock stands for the versions that were lost with the one before.</summary>
+    private long NextVersion(long last) => Math.Max(last + 1, time.GetUtcNow().ToUnixTimeMilliseconds());
+
+    private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+}

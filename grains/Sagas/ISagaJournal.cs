@@ -1,0 +1,39 @@
+using Instances.Faults;
+using Instances.Operations;
+
+namespace Instances.Sagas;
+
+/// <summary>What a running saga tells its owner.</summary>
+internal interface ISagaJournal
+{
+    /// <summary>The durable phase.</summary>
+    SagaPhase Phase { get; }
+
+    /// <summary>Why it is undone; not null while it is <see cref="SagaPhase.Unwinding"/>.</summary>
+    SagaFailure? Failure { get; }
+
+    /// <summary>Makes <see cref="SagaPhase.Unwinding"/> durable, with the reason, before the first undo.</summary>
+    Task Unwind(SagaFailure failure);
+
+    /// <summary>For people who watch. Not durable.</summary>
+    void Step(string step, StepStatus status);
+}
+
+/// <summary>Why a saga is undone.</summary>
+/// <param name="Cancelled">A person asked for it; otherwise it failed.</param>
+internal sealed record SagaFailure(Fault Fault, bool Cancelled);
+
+/// <summary>How a run of a saga ended.</summary>
+internal abstract record SagaEnd
+{
+    private SagaEnd()
+    {
+    }
+
+    public sealed record Succeeded : SagaEnd;
+
+    public sealed record Undone(SagaFailure Failure) : SagaEnd;
+
+    /// <summary>A step behind the commit point, or an undo, goes on failing. The saga is to be run again later.</summary>
+    public sealed record Stuck(string Step, Fault Fault) : SagaEnd;
+}

@@ -1,0 +1,56 @@
+using System.Text.Json;
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Storage;
+
+namespace Instances.VirtualMachines;
+
+internal sealed record VirtualMachineState : IStoredState
+{
+    public int Schema { get; init; } = 1;
+
+    public ApplianceId Appliance { get; init; }
+
+    public VirtualMachineSpec? Spec { get; init; }
+
+    public VirtualMachineStatus Status { get; init; }
+
+    public DateTimeOffset CreatedAt { get; init; }
+
+    /// <summary>Where and how it is deployed; null when Undeployed.</summary>
+    public Deployment? Deployment { get; init; }
+
+    public CatalogueEntry? Catalogue { get; init; }
+
+    public VirtualMachineView ToView(VirtualMachineId id, VirtualMachineStatus status) => new(
+        id, Appliance, Spec!.Name, status, Spec.Image, Spec.Cpus, Spec.MemoryBytes, Spec.DataDisks ?? [],
+        Deployment?.PortForwards ?? Spec.PortForwards ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt);
+
+    public VirtualMachineState WithCatalogue(VirtualMachineId id) => this with
+    {
+        Catalogue = new(
+            CatalogueEntry.VirtualMachine, id.Value, Spec!.Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Appliance.Value, Spec.Image.Value,
+            Machine: null, CreatedAt, [.. Deployment?.Layers ?? []], JsonSerializer.SerializeToElement(ToView(id, Status), InstancesJson.Options)),
+    };
+}
+
+/// <param name="Operation">The operation that deployed it.</param>
+/// <param name="OwnLayers">The layers that no image holds: they go when the machine is undeployed.</param>
+/// <param name="Capture">The capture that has the machine; null otherwise.</param>
+internal sealed record Deployment(
+    OperationId Operation,
+    HostId Host,
+    IReadOnlyList<DiskChain> Disks,
+    IReadOnlyList<LayerId> OwnLayers,
+    IReadOnlyList<PortForward> PortForwards,
+    RunningCapture? Capture = null)
+{
+    /// <summary>Everything that must not be swept away.</summary>
+    public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Distinct();
+}
+
+/// <param name="NextLayers">What each disk goes on with once it is sealed.</param>
+internal sealed record RunningCapture(OperationId Operation, IReadOnlyList<LayerId> NextLayers);

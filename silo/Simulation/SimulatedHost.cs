@@ -1,0 +1,135 @@
+using System.Collections.Concurrent;
+using System.Threading.Channels;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Simulation;
+
+/// <summary>The calls of a hypervisor that a test can slow down, fail or hold.</summary>
+internal enum SimulatedCall
+{
+    Adopt,
+    Start,
+    Remove,
+    Power,
+    AddNextLayers,
+    RemoveNextLayers,
+    Quiesce,
+    Unquiesce,
+    Pause,
+    Resume,
+    Seal,
+    EndHold,
+}
+
+/// <summary>A host that runs nothing, for tests of scale and of failure. Its machines outlive the silo, as those of QEMU do.</summary>
+internal sealed class SimulatedHost(TimeProvider time)
+{
+    private const int ChangesBound = 10_000;
+
+    private readonly ConcurrentDictionary<SimulatedCall, Control> _controls = new();
+
+    public ConcurrentDictionary<VirtualMachineId, SimulatedMachine> Machines { get; } = new();
+
+    public Channel<MachineObservation> Changes { get; } = Channel.CreateBounded<MachineObservation>(ChangesBound);
+
+    /// <summary>Every call that was carried out, in order.</summary>
+    public ConcurrentQueue<(SimulatedCall Call, VirtualMachineId Machine)> Journal { get; } = new();
+
+    /// <summary>The next calls of this kind fail, and change nothing.</summary>
+    public void FailNext(SimulatedCall call, int times = 1) => ControlOf(call).Failures = times;
+
+    /// <summary>Calls of this kind are carried out, but their answers are lost: they fail afterwards.</summary>
+    public void LoseNextAnswer(SimulatedCall call) => ControlOf(call).LostAnswers = 1;
+
+    /// <summary>Calls of this kind wait until <see cref="Release"/>.</summary>
+    /// <returns>Completes when the first call waits.</returns>
+    public Task HoldNext(SimulatedCall call)
+    {
+        var control = ControlOf(call);
+        control.Gate = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        control.Arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        return control.Arrived.Task;
+    }
+
+    public void Release(SimulatedCall call) => ControlOf(call).Gate?.TrySetResult();
+
+    public void SetLatency(SimulatedCall call, TimeSpan latency) => ControlOf(call).Latency = latency;
+
+    /// <summary>A guest powers itself off.</summary>
+    public void GuestPowersOff(VirtualMachineId machine)
+    {
+        Machines[machine].Status = VirtualMachineStatus.Stopped;
+        Changes.Writer.TryWrite(Machines[machine].Observe());
+    }
+
+    public async Task Call(SimulatedCall call, VirtualMachineId machine, Action action, CancellationToken cancellationToken = default)
+    {
+        var control = ControlOf(call);
+        control.Arrived?.TrySetResult();
+        if (control.Gate is { } gate) await gate.Task.WaitAsync(cancellationToken);
+        if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
+        if (control.TakeFailure()) throw Failed(call);
+        action();
+        Journal.Enqueue((call, machine));
+        if (control.TakeLostAnswer()) throw Failed(call);
+    }
+
+    private static FaultException Failed(SimulatedCall call) =>
+        FaultException.Unavailable("hypervisor-failed", $"The simulated hypervisor was told to fail at {call}.");
+
+    private Control ControlOf(SimulatedCall call) => _controls.GetOrAdd(call, _ => new());
+
+    private sealed class Control
+    {
+        private int _failures;
+        private int _lostAnswers;
+
+        public int Failures
+        {
+            set => Volatile.Write(ref _failures, value);
+        }
+
+        public int LostAnswers
+        {
+            set => Volatile.Write(ref _lostAnswers, value);
+        }
+
+        public TimeSpan Latency { get; set; }
+
+        public TaskCompletionSource? Gate { get; set; }
+
+        public TaskCompletionSource? Arrived { get; set; }
+
+        public bool TakeFailure() => Interlocked.Decrement(ref _failures) >= 0;
+
+        public bool TakeLostAnswer() => Interlocked.Decrement(ref _lostAnswers) >= 0;
+    }
+}
+
+/// <summary>A machine of a simulated host.</summary>
+internal sealed class SimulatedMachine(MachineSpec spec)
+{
+    public MachineSpec Spec { get; } = spec;
+
+    public VirtualMachineStatus Status { get; set; } = VirtualMachineStatus.Running;
+
+    public IReadOnlyList<DiskChain> Disks { get; set; } = spec.Disks;
+
+    public CaptureHold? Hold { get; set; }
+
+    public IReadOnlyList<LayerId> NextLayers { get; set; } = [];
+
+    public bool IsFrozen { get; set; }
+
+    public bool WasPaused { get; set; }
+
+    public bool WasShutDown { get; set; }
+
+    public bool IsSealed => NextLayers.Count > 0 && Disks[0].Layers[^1] == NextLayers[0];
+
+    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Hold);
+}

@@ -1,0 +1,136 @@
+using System.Threading.Channels;
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Simulation;
+
+/// <summary>The hypervisor of a simulated host.</summary>
+internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time) : IHypervisor
+{
+    public string Name => "simulated";
+
+    public string Accelerator => "simulated";
+
+    public ChannelReader<MachineObservation> Changes => host.Changes.Reader;
+
+    public async Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken)
+    {
+        await host.Call(SimulatedCall.Adopt, default, () => { }, cancellationToken);
+        return await List();
+    }
+
+    public Task<IReadOnlyList<MachineObservation>> List() => Task.FromResult<IReadOnlyList<MachineObservation>>([.. host.Machines.Values.Select(machine => machine.Observe())]);
+
+    public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(host.Machines.GetValueOrDefault(machine)?.Observe());
+
+    public async Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)
+    {
+        await host.Call(SimulatedCall.Start, spec.Id, () => host.Machines.TryAdd(spec.Id, new(spec)), cancellationToken);
+        return Require(spec.Id).Observe();
+    }
+
+    public Task Remove(VirtualMachineId machine) => host.Call(SimulatedCall.Remove, machine, () => host.Machines.TryRemove(machine, out _));
+
+    public async Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action)
+    {
+        var simulated = Require(machine);
+        await host.Call(SimulatedCall.Power, machine, () => simulated.Status = action switch
+        {
+            PowerAction.On or PowerAction.Reset or PowerAction.Resume => VirtualMachineStatus.Running,
+            PowerAction.Off or PowerAction.Shutdown => VirtualMachineStatus.Stopped,
+            PowerAction.Pause => VirtualMachineStatus.Paused,
+        });
+        return simulated.Observe();
+    }
+
+    public Task<string> ReadConsole(VirtualMachineId machine, int maxBytes)
+    {
+        Require(machine);
+        return Task.FromResult("boots=1\n");
+    }
+
+    public Task AddNextLayers(VirtualMachineId machine, OperationId operation, IReadOnlyList<LayerId> next)
+    {
+        var simulated = Require(machine);
+        return host.Call(SimulatedCall.AddNextLayers, machine, () =>
+        {
+            if (simulated.Hold?.Operation == operation) return;
+            (simulated.Hold, simulated.NextLayers) = (new(operation, time.GetUtcNow()), next);
+        });
+    }
+
+    public async Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation)
+    {
+        IReadOnlyList<LayerId> removed = [];
+        var simulated = Require(machine);
+        await host.Call(SimulatedCall.RemoveNextLayers, machine, () =>
+        {
+            if (simulated.Hold?.Operation != operation || simulated.IsSealed) return;
+            (removed, simulated.NextLayers) = (simulated.NextLayers, []);
+        });
+        return removed;
+    }
+
+    public async Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken)
+    {
+        var simulated = Require(machine);
+        await host.Call(SimulatedCall.Quiesce, machine, () =>
+        {
+            if (simulated.Status is not VirtualMachineStatus.Running) return;
+            if (mode is Appliances.Quiesce.Freeze) simulated.IsFrozen = true;
+            if (mode is Appliances.Quiesce.Shutdown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Stopped, true);
+        }, cancellationToken);
+        var level = simulated switch
+        {
+            { Status: VirtualMachineStatus.Stopped } => ConsistencyLevel.Offline,
+            { IsFrozen: true } => ConsistencyLevel.Application,
+            _ => ConsistencyLevel.Crash,
+        };
+        return new(machine, level, level is ConsistencyLevel.Crash && mode is not Appliances.Quiesce.None ? "The machine was paused." : null);
+    }
+
+    public Task Unquiesce(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Unquiesce, machine, operation, simulated =>
+    {
+        simulated.IsFrozen = false;
+        if (simulated.WasShutDown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Running, false);
+    });
+
+    public Task Pause(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Pause, machine, operation, simulated =>
+    {
+        if (simulated.Status is VirtualMachineStatus.Running) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Paused, true);
+    });
+
+    public Task Resume(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Resume, machine, operation, simulated =>
+    {
+        if (simulated.WasPaused) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Running, false);
+    });
+
+    public async Task<long> Seal(VirtualMachineId machine, OperationId operation)
+    {
+        await Held(SimulatedCall.Seal, machine, operation, simulated =>
+        {
+            if (simulated.IsSealed) return;
+            simulated.Disks = [.. simulated.Disks.Zip(simulated.NextLayers, (disk, next) => disk with { Layers = [.. disk.Layers, next] })];
+        });
+        return 0;
+    }
+
+    public Task EndHold(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.EndHold, machine, operation, simulated =>
+        (simulated.Hold, simulated.NextLayers, simulated.WasPaused, simulated.WasShutDown, simulated.IsFrozen) = (null, [], false, false, false));
+
+    private Task Held(SimulatedCall call, VirtualMachineId machine, OperationId operation, Action<SimulatedMachine> action)
+    {
+        var simulated = Require(machine);
+        return host.Call(call, machine, () =>
+        {
+            if (simulated.Hold?.Operation == operation) action(simulated);
+        });
+    }
+
+    private SimulatedMachine Require(VirtualMachineId machine) => host.Machines.GetValueOrDefault(machine)
+        ?? throw FaultException.Conflict("virtual-machine-not-on-host", $"The virtual machine {machine} is not on this host.");
+}

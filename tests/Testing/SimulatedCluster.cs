@@ -1,0 +1,131 @@
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Sagas;
+using Instances.Simulation;
+using Instances.Storage;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Orleans.TestingHost;
+
+namespace Instances.Testing;
+
+/// <summary>One silo with the real grains on a real SQLite file, and a simulated host that outlives it.</summary>
+internal sealed class SimulatedCluster : IAsyncDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-test-").FullName;
+    private InProcessTestCluster? _cluster;
+
+    public SimulatedHost Host { get; } = new(TimeProvider.System);
+
+    public SimulatedLayerStore Layers { get; } = new();
+
+    public ScriptedProbe Probe { get; } = new();
+
+    public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
+
+    public HostOptions HostOptions { get; } = new();
+
+    public IGrainFactory Grains => _cluster!.Client;
+
+    public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
+
+    public static async Task<SimulatedCluster> Start()
+    {
+        var cluster = new SimulatedCluster();
+        await cluster.StartSilo();
+        return cluster;
+    }
+
+    /// <summary>The silo ends as in a crash, and another one starts on the same database and host.</summary>
+    public async Task Crash()
+    {
+        await _cluster!.KillSiloAsync(_cluster.Silos[0]);
+        await _cluster.DisposeAsync();
+        await StartSilo();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_cluster is not null) await _cluster.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    /// <summary>A master that can be deployed, with disks of one layer each.</summary>
+    public async Task<ImageView> AddMaster(string name = "tiny-linux", int disks = 1)
+    {
+        var id = ImageId.New();
+        var layers = Enumerable.Range(0, disks).Select(_ => new LayerManifest(LayerId.New(), Parent: null, Bytes: 1_000_000, id)).ToList();
+        foreach (var layer in layers) Layers.Layers[layer.Id] = true;
+        var manifest = new ImageManifest(
+            id, name, ImageKind.Master, Master: null, Parent: null, [.. layers.Select(layer => new DiskManifest([layer], 1L << 30))], TimeProvider.System.GetUtcNow());
+        await Layers.WriteManifest(manifest);
+        return await Grains.GetGrain<IImageGrain>(id.Value).Publish(manifest);
+    }
+
+    /// <summary>An appliance with machines named vm0, vm1, …</summary>
+    public async Task<IApplianceGrain> AddAppliance(int machines, ImageId image, int dataDisks = 0)
+    {
+        var appliance = Grains.GetGrain<IApplianceGrain>(ApplianceId.New().Value);
+        await appliance.Create(new("shop"));
+        for (var index = 0; index < machines; index++)
+        {
+            await appliance.AddVirtualMachine(
+                VirtualMachineId.New(), new($"vm{index}", image, MemoryBytes: 64L << 20, DataDisks: [.. Enumerable.Repeat(1L << 30, dataDisks)]));
+        }
+
+        return appliance;
+    }
+
+    public async Task<OperationView> Deploy(IApplianceGrain appliance) => await End(await appliance.Deploy(OperationId.New()));
+
+    public async Task<OperationView> Undeploy(IApplianceGrain appliance) => await End(await appliance.Undeploy(OperationId.New()));
+
+    public async Task<OperationView> CreateInstance(IApplianceGrain appliance, CreateInstanceCommand command) =>
+        await End(await appliance.CreateInstance(OperationId.New(), command));
+
+    /// <summary>Watches an operation to its end.</summary>
+    public async Task<OperationView> End(OperationView operation)
+    {
+        using var bound = new CancellationTokenSource(Bounds.Wait);
+        await foreach (var view in Grains.GetGrain<IOperationGrain>(operation.Id.Value).Watch(0, bound.Token))
+        {
+            if (view.IsFinished) return view;
+        }
+
+        throw new InvalidOperationException($"The operation {operation.Id} was not watched to its end.");
+    }
+
+    public Task<VirtualMachineView[]> Machines(ApplianceView appliance) =>
+        Task.WhenAll(appliance.VirtualMachines.Select(id => Grains.GetGrain<IVirtualMachineGrain>(id.Value).Get()));
+
+    private async Task StartSilo()
+    {
+        var builder = new InProcessTestClusterBuilder(1);
+        builder.Options.ServiceId = "instances";
+        builder.Options.ConfigureFileLogging = false;
+        builder.ConfigureSilo((_, silo) =>
+        {
+            silo.Services.AddSingleton(Host);
+            silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
+            silo.Services.AddSingleton<ILayerStore>(Layers);
+            silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
+            silo.Services.AddSingleton<ISagaProbe>(Probe);
+            silo.AddSqliteStorage(Path.Combine(_folder, "instances.db"));
+            silo.AddInstancesGrains();
+            silo.Services.Configure<LibraryOptions>(options => options.GracePeriod = Library.GracePeriod);
+            silo.Services.Configure<HostOptions>(options => options.HoldBound = HostOptions.HoldBound);
+            silo.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Warning));
+        });
+        _cluster = builder.Build();
+        await _cluster.DeployAsync();
+        await Grains.GetGrain<IHostGrain>(new HostOptions().Name).Start();
+    }
+
+    private sealed class NoDataPlane : IDataPlane
+    {
+        public Uri UploadAddress(ImageId image) => new($"http://127.0.0.1/data-plane/images/{image}");
+    }
+}
