@@ -97,7 +97,7 @@ public sealed class CatalogueTests : IDisposable
     {
         var storage = await _database.OpenStorage();
         foreach (var status in Enum.GetValues<ImageStatus>())
-            await Write(storage, Entry(Image(status.ToString(), status)));
+            await Write(storage, Entry(Image(status.ToString(), status) with { CreatedAt = s_start.AddSeconds((int)status) }));
 
         Assert.Equal(["Importing", "Ready"], await Names(new()));
         Assert.Equal(["Retired"], await Names(new(Status: ImageStatus.Retired)));
@@ -112,8 +112,8 @@ public sealed class CatalogueTests : IDisposable
         var slave = Image("debian-1", ImageStatus.Ready, master.Id);
         var retired = Image("debian-2", ImageStatus.Retired, master.Id);
         var other = Image("fedora", ImageStatus.Ready);
-        foreach (var image in new[] { master, slave, retired, other })
-            await Write(storage, Entry(image));
+        foreach (var (image, number) in new[] { master, slave, retired, other }.Select((image, number) => (image, number)))
+            await Write(storage, Entry(image with { CreatedAt = s_start.AddSeconds(number) }));
 
         Assert.Equal(["debian", "fedora"], await Names(new(Kind: ImageKind.Master)));
         Assert.Equal(["debian-1"], await Names(new(Kind: ImageKind.Slave)));
@@ -134,7 +134,7 @@ public sealed class CatalogueTests : IDisposable
         var appliance = Guid.NewGuid();
         LayerId[] layers = [LayerId.New(), LayerId.New(), LayerId.New()];
         await Write(storage, Entry(master) with { Layers = [layers[0]] });
-        await Write(storage, Entry(Image("s", ImageStatus.Retired, master.Id)) with { Machine = machine.Value, Layers = [layers[0], layers[1]] });
+        await Write(storage, Entry(Image("s", ImageStatus.Ready, master.Id)) with { Machine = machine.Value, Layers = [layers[0], layers[1]] });
         await Write(storage, Machine(machine, appliance, master.Id) with { Layers = [layers[0], layers[2]] });
         await Write(storage, Machine(VirtualMachineId.New(), Guid.NewGuid(), master.Id));
 
