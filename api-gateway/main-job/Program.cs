@@ -6,6 +6,12 @@ var url = new Option<Uri>("--url")
 {
     Description = "The server's address.",
     DefaultValueFactory = _ => new Uri("http://127.0.0.1:8080"),
+    CustomParser = result =>
+    {
+        if (Uri.TryCreate(result.Tokens[0].Value, UriKind.Absolute, out var parsed) && parsed.Scheme is ("http" or "https")) return parsed;
+        result.AddError($"'{result.Tokens[0].Value}' is not an http or https address.");
+        return null;
+    },
 };
 var datacenter = new Option<string>("--datacenter") { Description = "The datacenter to work in.", DefaultValueFactory = _ => "local" };
 var image = new Option<FileInfo>("--image")
