@@ -220,6 +220,8 @@ internal sealed class TestLibrary : IDisposable
 
         Confinement = new ProcessConfinement(NullLogger<ProcessConfinement>.Instance);
         Tools = new QemuImg(Confinement);
+        // Else the unprivileged user cannot pass through it.
+        UnixFiles.ChangeMode(_folder, (UnixFileMode)0b111_101_101);
         Store = new FolderLayerStore(
             Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { Folder = _folder, LayerOwner = layerOwner, MinimumFreeBytes = minimumFreeBytes }),
             Tools,
