@@ -1,0 +1,166 @@
+using System.Net;
+using System.Security.Cryptography;
+using System.Text.Json;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Library.Import;
+using Instances.Operations;
+using Xunit;
+
+namespace Instances.DataPlane;
+
+public sealed class DataPlaneTests
+{
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Upload_WholeImage_BecomesReady()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var bytes = TestImages.Plain;
+        var import = await plane.Begin(ImageFormat.Qcow2, bytes.Length, Convert.ToHexStringLower(SHA256.HashData(bytes)));
+
+        using var response = await plane.Put(import, bytes);
+
+        Assert.Equal(HttpStatusCode.Accepted, response.StatusCode);
+        Assert.Equal(OperationStatus.Succeeded, (await plane.End(import)).Status);
+        var image = await plane.Image(import).Get();
+        Assert.Equal((ImageStatus.Ready, ImageKind.Master), (image.Status, image.Kind));
+        Assert.Equal(16 << 20, Assert.Single(image.Disks).VirtualSizeBytes);
+        Assert.True(plane.Store.Contains(image.Disks[0].Layers[0].Id));
+        Assert.Equal(import.Image, Assert.Single(await plane.Store.ReadManifests(Token)).Id);
+    }
+
+    // The server's own bound for a body is 30 MB.
+    [Fact]
+    public async Task Upload_OfManyMegabytes_IsTaken()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Raw);
+
+        using var response = await plane.Put(import, new byte[40 << 20]);
+
+        Assert.Equal(HttpStatusCode.Accepted, response.StatusCode);
+        Assert.Equal(OperationStatus.Succeeded, (await plane.End(import)).Status);
+    }
+
+    [Fact]
+    public async Task Upload_WithAnotherSecret_IsForbiddenAndSpoilsNothing()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Qcow2);
+
+        await AssertProblem(await plane.Put(import, new ByteArrayContent(TestImages.Plain), secret: "guess"), HttpStatusCode.Forbidden, "ticket-invalid");
+        await AssertProblem(await plane.Client.PutAsync(import.Ticket.Address, new ByteArrayContent([1]), Token), HttpStatusCode.Forbidden, "ticket-invalid");
+
+        Assert.Equal(HttpStatusCode.Accepted, (await plane.Put(import, TestImages.Plain)).StatusCode);
+        Assert.Equal(OperationStatus.Succeeded, (await plane.End(import)).Status);
+        await AssertProblem(await plane.Put(import, TestImages.Plain), HttpStatusCode.Forbidden, "ticket-invalid");
+    }
+
+    [Fact]
+    public async Task Upload_HostileImage_IsRefusedAtOnce()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Qcow2);
+        var hostile = TestImages.Made("create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd", "-F", "raw", "$path", "16M");
+
+        await AssertProblem(await plane.Put(import, hostile), HttpStatusCode.UnprocessableEntity, "image-refers-outside");
+
+        Assert.Equal((OperationStatus.Failed, "image-refers-outside"), Ending(await plane.End(import)));
+        Assert.Equal(ImageStatus.Failed, (await plane.Image(import).Get()).Status);
+        await plane.NothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Upload_DamagedImage_FailsInTheBackground()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Qcow2);
+        var l2 = (int)(TestImages.Number64(TestImages.Plain, (int)TestImages.Number64(TestImages.Plain, 40)) & 0x00FFFFFFFFFFFE00);
+        var damaged = TestImages.Patched64(TestImages.Plain, l2, (1UL << 63) | (1UL << 40));
+
+        Assert.Equal(HttpStatusCode.Accepted, (await plane.Put(import, damaged)).StatusCode);
+
+        Assert.Equal((OperationStatus.Failed, "image-corrupt"), Ending(await plane.End(import)));
+        await plane.NothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Upload_OtherLengthThanDeclared_IsRefusedBeforeItComes()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Raw, bytes: 4096);
+
+        await AssertProblem(await plane.Put(import, new byte[8192]), HttpStatusCode.UnprocessableEntity, "upload-mismatch");
+
+        Assert.Equal((OperationStatus.Failed, "upload-mismatch"), Ending(await plane.End(import)));
+        await plane.NothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Upload_SenderThatBreaksOff_FailsTheImport()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Raw);
+        var content = new HeldContent();
+        var put = plane.Put(import, content);
+        await content.Began.WaitAsync(Token);
+
+        content.BreakOff();
+
+        await Assert.ThrowsAnyAsync<Exception>(() => put);
+        Assert.Equal((OperationStatus.Failed, "upload-aborted"), Ending(await plane.End(import)));
+        await plane.NothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Upload_CancelledWhileItComes_LeavesNothing()
+    {
+        await using var plane = await TestDataPlane.Start(("Import:ReportPeriod", "00:00:00.010"));
+        var import = await plane.Begin(ImageFormat.Raw);
+        var content = new HeldContent();
+        var put = plane.Put(import, content);
+        await content.Began.WaitAsync(Token);
+        await plane.UploadHasBegun();
+
+        await plane.Image(import).CancelImport(import.Operation);
+        content.Finish();
+
+        // The bytes may all have come before the wish is seen: then the background work sees it.
+        using var response = await put;
+        Assert.Contains(response.StatusCode, (HttpStatusCode[])[HttpStatusCode.Conflict, HttpStatusCode.Accepted]);
+        Assert.Equal(OperationStatus.Cancelled, (await plane.End(import)).Status);
+        await plane.NothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Upload_WhenAllPlacesAreTaken_IsSentAwayAndItsTicketStaysGood()
+    {
+        await using var plane = await TestDataPlane.Start(("Import:MaxUploads", "1"));
+        var first = await plane.Begin(ImageFormat.Raw);
+        var second = await plane.Begin(ImageFormat.Raw);
+        var content = new HeldContent();
+        var put = plane.Put(first, content);
+        await content.Began.WaitAsync(Token);
+        await plane.UploadHasBegun();
+
+        await AssertProblem(await plane.Put(second, new byte[512]), HttpStatusCode.ServiceUnavailable, "too-many-uploads");
+
+        content.Finish();
+        Assert.Equal(HttpStatusCode.Accepted, (await put).StatusCode);
+        Assert.Equal(OperationStatus.Succeeded, (await plane.End(first)).Status);
+        await Testing.Eventually.Holds(async () => (await plane.Put(second, new byte[512])).StatusCode is HttpStatusCode.Accepted, "the place is free again");
+        Assert.Equal(OperationStatus.Succeeded, (await plane.End(second)).Status);
+    }
+
+    private static (OperationStatus Status, string? Code) Ending(OperationView operation) => (operation.Status, operation.Fault?.Code);
+
+    private static async Task AssertProblem(HttpResponseMessage response, HttpStatusCode status, string code)
+    {
+        Assert.Equal(status, response.StatusCode);
+        Assert.Equal("application/problem+json", response.Content.Headers.ContentType?.MediaType);
+        using var json = JsonDocument.Parse(await response.Content.ReadAsStringAsync(Token));
+        Assert.Equal(code, json.RootElement.GetProperty("code").GetString());
+    }
+}

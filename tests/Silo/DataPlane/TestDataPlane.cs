@@ -1,0 +1,140 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Storage;
+using Instances.Testing;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans;
+using Orleans.Configuration;
+using Orleans.Hosting;
+
+namespace Instances.DataPlane;
+
+/// <summary>A silo with the real image grain, the real library and the real web server, on a port and in a folder of its own.</summary>
+internal sealed class TestDataPlane : IAsyncDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-data-plane-").FullName;
+    private readonly WebApplication _app;
+
+    private TestDataPlane(params (string Key, string Value)[] settings)
+    {
+        var builder = WebApplication.CreateBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        builder.Configuration["LayerStore:Folder"] = Path.Combine(_folder, "layers");
+        builder.Configuration["Import:ReportPeriod"] = "00:00:00.050";
+        foreach (var (key, value) in settings)
+            builder.Configuration[key] = value;
+        builder.Services.AddLibrary();
+        builder.Services.AddDataPlane();
+        builder.Host.UseOrleans(silo =>
+        {
+            silo.UseLocalhostClustering(FreePort(), gatewayPort: 0, serviceId: "instances", clusterId: "test");
+            silo.AddSqliteStorage(Path.Combine(_folder, "instances.db"));
+            silo.AddInstancesGrains();
+        });
+        _app = builder.Build();
+        _app.MapDataPlane();
+    }
+
+    public HttpClient Client { get; } = new() { Timeout = Bounds.Wait };
+
+    public FolderLayerStore Store => _app.Services.GetRequiredService<FolderLayerStore>();
+
+    private IGrainFactory Grains => _app.Services.GetRequiredService<IGrainFactory>();
+
+    public static async Task<TestDataPlane> Start(params (string Key, string Value)[] settings)
+    {
+        var plane = new TestDataPlane(settings);
+        await plane._app.StartAsync();
+        return plane;
+    }
+
+    public async Task<Import> Begin(ImageFormat format, long? bytes = null, string? sha256 = null)
+    {
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        var ticket = await Grains.GetGrain<IImageGrain>(image.Value).BeginImport(operation, new("image", format, bytes, sha256));
+        return new(image, operation, ticket);
+    }
+
+    public Task<HttpResponseMessage> Put(Import import, HttpContent content, string? secret = null)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Put, import.Ticket.Address) { Content = content };
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", secret ?? import.Ticket.Secret);
+        return Client.SendAsync(request);
+    }
+
+    public Task<HttpResponseMessage> Put(Import import, byte[] bytes) => Put(import, new ByteArrayContent(bytes));
+
+    public IImageGrain Image(Import import) => Grains.GetGrain<IImageGrain>(import.Image.Value);
+
+    /// <summary>Waits until the import has ended, one way or the other.</summary>
+    public async Task<OperationView> End(Import import)
+    {
+        OperationView? operation = null;
+        await Eventually.Holds(
+            async () => (operation = await Grains.GetGrain<IOperationGrain>(import.Operation.Value).Find()) is { IsFinished: true },
+            "the import ends");
+        return operation!;
+    }
+
+    /// <summary>Waits until the server takes the bytes of an upload.</summary>
+    public Task UploadHasBegun() => Eventually.Holds(() => Task.FromResult(Directory.GetFiles(Store.Incoming).Length > 0), "the upload has begun");
+
+    /// <summary>Whether every file of every import is gone. The sweep may still run, so this is waited for.</summary>
+    public Task NothingIsLeft() => Eventually.Holds(
+        () => Task.FromResult(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories).Length == 0), "nothing is left of the upload");
+
+    public async ValueTask DisposeAsync()
+    {
+        Client.Dispose();
+        await _app.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    private static int FreePort()
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+}
+
+internal sealed record Import(ImageId Image, OperationId Operation, UploadTicket Ticket);
+
+/// <summary>A body whose bytes come when the test lets them.</summary>
+internal sealed class HeldContent : HttpContent
+{
+    private readonly TaskCompletionSource _began = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<bool> _goOn = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>The first bytes were sent.</summary>
+    public Task Began => _began.Task;
+
+    public void Finish() => _goOn.TrySetResult(true);
+
+    public void BreakOff() => _goOn.TrySetResult(false);
+
+    protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context)
+    {
+        await stream.WriteAsync(new byte[4096]);
+        await stream.FlushAsync();
+        _began.TrySetResult();
+        if (!await _goOn.Task)
+            throw new IOException("The sender breaks off.");
+        await stream.WriteAsync(new byte[4096]);
+    }
+
+    protected override bool TryComputeLength(out long length)
+    {
+        length = 8192;
+        return true;
+    }
+}
