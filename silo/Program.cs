@@ -1,2 +1,17 @@
-var builder = WebApplication.CreateBuilder(args);
-builder.Build().Run();
+using Instances.ApiGateway;
+using Instances.DataPlane;
+using Instances.Datacenters;
+using Instances.Hosting;
+
+return SiloCommand.Parse(args, arguments =>
+{
+    var builder = WebApplication.CreateBuilder(arguments.Rest);
+    builder.AddDataFolder(arguments);
+    builder.AddSilo();
+    builder.Services.AddApiGateway().AddLocalDatacenter();
+
+    var app = builder.Build();
+    app.MapDataPlane();
+    app.MapApiGateway();
+    app.Run();
+});

@@ -34,7 +34,7 @@ internal static class StorageServices
         options.DeleteStateOnClear = true;
     }
 
-    private static void Configure(AdoNetReminderTableOptions options, SqliteDataSource dataSource)
+    internal static void Configure(AdoNetReminderTableOptions options, SqliteDataSource dataSource)
     {
         options.Invariant = Invariant;
         options.DataSource = dataSource;

@@ -37,7 +37,7 @@ public sealed class GrainStorageTests : IDisposable
 
         var read = await storage.Read<TestState>(Name, id);
         Assert.True(read.RecordExists);
-        Assert.Equal("second ✓", read.State.Text);
+        Assert.Equal("second ✓", read.State?.Text);
         Assert.Equal("2", read.ETag);
     }
 
@@ -56,7 +56,7 @@ public sealed class GrainStorageTests : IDisposable
 
         state.State = new TestState { Text = "again" };
         await storage.WriteStateAsync(Name, id, state);
-        Assert.Equal("again", (await storage.Read<TestState>(Name, id)).State.Text);
+        Assert.Equal("again", (await storage.Read<TestState>(Name, id)).State?.Text);
     }
 
     [Theory, InlineData(true), InlineData(false)]
@@ -72,7 +72,7 @@ public sealed class GrainStorageTests : IDisposable
         await Assert.ThrowsAsync<InconsistentStateException>(() => storage.WriteStateAsync(Name, id, stale));
         await Assert.ThrowsAsync<InconsistentStateException>(() => storage.ClearStateAsync(Name, id, stale));
 
-        Assert.Equal("second", (await storage.Read<TestState>(Name, id)).State.Text);
+        Assert.Equal("second", (await storage.Read<TestState>(Name, id)).State?.Text);
     }
 
     [Fact]
@@ -83,9 +83,9 @@ public sealed class GrainStorageTests : IDisposable
         GrainId[] ids =
         [
             guid.Id(),
-            GrainId.Create("test", GrainIdKeyExtensions.CreateGuidKey(guid, "extension")),
-            GrainId.Create("test", GrainIdKeyExtensions.CreateIntegerKey(7)),
-            GrainId.Create("test", GrainIdKeyExtensions.CreateIntegerKey(7, "extension")),
+            GrainId.Create(GrainType.Create("test"), GrainIdKeyExtensions.CreateGuidKey(guid, "extension")),
+            GrainId.Create(GrainType.Create("test"), GrainIdKeyExtensions.CreateIntegerKey(7)),
+            GrainId.Create(GrainType.Create("test"), GrainIdKeyExtensions.CreateIntegerKey(7, "extension")),
             GrainId.Create("test", "text"),
         ];
 
@@ -93,7 +93,7 @@ public sealed class GrainStorageTests : IDisposable
             await storage.Write(Name, id, new TestState { Text = id.ToString() });
 
         foreach (var id in ids)
-            Assert.Equal(id.ToString(), (await storage.Read<TestState>(Name, id)).State.Text);
+            Assert.Equal(id.ToString(), (await storage.Read<TestState>(Name, id)).State?.Text);
         Assert.Equal(ids.Length, _database.Scalar<int>("SELECT count(*) FROM OrleansStorage"));
     }
 
@@ -106,8 +106,8 @@ public sealed class GrainStorageTests : IDisposable
         await storage.Write("one", id, new TestState { Text = "1" });
         await storage.Write("two", id, new TestState { Text = "2" });
 
-        Assert.Equal("1", (await storage.Read<TestState>("one", id)).State.Text);
-        Assert.Equal("2", (await storage.Read<TestState>("two", id)).State.Text);
+        Assert.Equal("1", (await storage.Read<TestState>("one", id)).State?.Text);
+        Assert.Equal("2", (await storage.Read<TestState>("two", id)).State?.Text);
     }
 
     // Two data sources, as two processes would have: the write queue of one does not know of the other.
@@ -123,7 +123,7 @@ public sealed class GrainStorageTests : IDisposable
         {
             var id = Guid.NewGuid().Id();
             var writes = await Task.WhenAll(TryFirstWrite(one, id, "one"), TryFirstWrite(other, id, "other"));
-            Assert.Equal(writes.Single(winner => winner is not null), (await one.Read<TestState>(Name, id)).State.Text);
+            Assert.Equal(writes.Single(winner => winner is not null), (await one.Read<TestState>(Name, id)).State?.Text);
             return writes.Count(winner => winner is not null);
         }));
 
@@ -151,7 +151,7 @@ public sealed class GrainStorageTests : IDisposable
         var id = Guid.NewGuid().Id();
         await storage.Write(Name, id, new OlderTestState { Text = "old" });
 
-        Assert.Equal("old", (await storage.Read<TestState>(Name, id)).State.Text);
+        Assert.Equal("old", (await storage.Read<TestState>(Name, id)).State?.Text);
     }
 
     [Fact]

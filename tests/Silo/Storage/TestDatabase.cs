@@ -109,5 +109,5 @@ internal static class StorageExtensions
         return state;
     }
 
-    public static GrainId Id(this Guid key) => GrainId.Create("test", GrainIdKeyExtensions.CreateGuidKey(key));
+    public static GrainId Id(this Guid key) => GrainId.Create(GrainType.Create("test"), GrainIdKeyExtensions.CreateGuidKey(key));
 }

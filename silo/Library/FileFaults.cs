@@ -1,0 +1,28 @@
+using Instances.Faults;
+
+namespace Instances.Library;
+
+/// <summary>Turns what the file system refuses into faults.</summary>
+internal static class FileFaults
+{
+    private const int NoSuchFile = 2; // ENOENT
+    private const int NoSpace = 28; // ENOSPC
+    private const int QuotaExceeded = 122; // EDQUOT
+
+    public static FaultException NoSpaceLeft(string folder, Exception? cause = null) =>
+        new(new(FaultKind.Capacity, "no-space", $"The library's disk ({folder}) is full. Delete images that are not needed, or give it more space."), cause);
+
+    public static FaultException LayerMissing(LayerId layer, Exception? cause = null) =>
+        new(new(FaultKind.NotFound, "layer-missing", $"The layer {layer} is not in the library. What stands on it cannot be used: restore it from a copy, or delete the image."), cause);
+
+    /// <summary>The fault for an exception of the file system, or null where it has no meaning of its own.</summary>
+    public static FaultException? Of(Exception exception, LayerId layer, string folder) => exception switch
+    {
+        FileNotFoundException or DirectoryNotFoundException => LayerMissing(layer, exception),
+        IOException io when IsNoSpace(io) => NoSpaceLeft(folder, exception),
+        IOException io when (io.HResult & 0xFFFF) == NoSuchFile => LayerMissing(layer, exception),
+        _ => null,
+    };
+
+    public static bool IsNoSpace(IOException exception) => (exception.HResult & 0xFFFF) is NoSpace or QuotaExceeded;
+}

@@ -1,0 +1,7 @@
+namespace Instances.Library;
+
+internal sealed partial class FolderLayerStore
+{
+    [LoggerMessage(LogLevel.Error, "The manifest {Path} cannot be read: its image is missing from the files' point of view. Restore it, or delete it.")]
+    private partial void LogBrokenManifest(string path, Exception exception);
+}

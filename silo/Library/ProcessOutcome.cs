@@ -1,0 +1,29 @@
+using Instances.Faults;
+
+namespace Instances.Library;
+
+/// <summary>How a process ended.</summary>
+/// <param name="ExitCode">Of the process, 128 and the signal that ended it, or <see cref="OutOfBounds"/>.</param>
+internal sealed record ProcessOutcome(int ExitCode, string Output, string Errors)
+{
+    /// <summary>It was ended: it took too long or said too much.</summary>
+    public const int OutOfBounds = -1;
+
+    private const int NamedCharacters = 300;
+
+    public bool Succeeded => ExitCode == 0;
+
+    public bool IsNoSpace => Errors.Contains("No space left on device", StringComparison.Ordinal) || Errors.Contains("Disk quota exceeded", StringComparison.Ordinal);
+
+    /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
+    public void RequireSuccess()
+    {
+        if (Succeeded)
+            return;
+        if (IsNoSpace)
+            throw FaultException.Capacity("no-space", "The library's disk is full. Delete images that are not needed, or give it more space.");
+
+        var reason = ExitCode == OutOfBounds ? "it took too long" : Errors.ReplaceLineEndings(" ").Trim();
+        throw new FaultException(new(FaultKind.Internal, "qemu-img-failed", $"qemu-img failed ({ExitCode}): {reason[..Math.Min(reason.Length, NamedCharacters)]}"));
+    }
+}

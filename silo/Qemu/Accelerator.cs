@@ -1,0 +1,36 @@
+namespace Instances.Qemu;
+
+/// <summary>What runs the guests' instructions.</summary>
+internal static class Accelerator
+{
+    public const string Kvm = "kvm";
+    public const string Tcg = "tcg";
+    public const string KvmDevice = "/dev/kvm";
+
+    /// <summary>The device may exist and open and yet run no guest, in a virtual machine without nesting: the CPU must say so too.</summary>
+    public static string Detect(AcceleratorChoice choice, string device = KvmDevice, string cpuInfo = "/proc/cpuinfo") => choice switch
+    {
+        AcceleratorChoice.Kvm => Kvm,
+        AcceleratorChoice.Tcg => Tcg,
+        AcceleratorChoice.Auto => Opens(device) && HasVirtualization(cpuInfo) ? Kvm : Tcg,
+    };
+
+    private static bool Opens(string device)
+    {
+        try
+        {
+            using var handle = File.OpenHandle(device, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    private static bool HasVirtualization(string cpuInfo)
+    {
+        var flags = File.ReadLines(cpuInfo).FirstOrDefault(line => line.StartsWith("flags", StringComparison.Ordinal));
+        return flags is not null && flags.Split(' ').Any(flag => flag is "svm" or "vmx");
+    }
+}

@@ -1,0 +1,65 @@
+using System.Text.Json.Nodes;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>The nodes of QEMU's block graph. Every layer is two nodes, named after it, so that the graph tells by itself which layer is the top.</summary>
+/// <remarks>Parents are named as nodes and a base has none: no name that stands in a file's header is ever followed.</remarks>
+internal static class BlockNodes
+{
+    // QEMU's bound is 31 characters. The last 30 digits hold all of the random part of an id; two digits of its time are left out.
+    private const int IdDigits = 30;
+    private const long ClusterBytes = 64 << 10;
+    private const long TableEntryBytes = 16;
+    private const long DefaultCacheReachesTo = 128L << 30;
+    private const long MaxCacheBytes = 256L << 20;
+
+    public static string Format(LayerId layer) => "L" + Digits(layer);
+
+    public static string File(LayerId layer) => "F" + Digits(layer);
+
+    /// <summary>The nodes of a whole chain, parents first.</summary>
+    public static IEnumerable<JsonObject> Chain(DiskChain chain, Func<LayerId, string> pathOf)
+    {
+        LayerId? parent = null;
+        foreach (var layer in chain.Layers)
+        {
+            var isTop = layer == chain.Layers[^1];
+            yield return FileNode(layer, pathOf(layer), isTop);
+            yield return FormatNode(layer, parent, isTop, chain.VirtualSizeBytes);
+            parent = layer;
+        }
+    }
+
+    /// <summary>The nodes of a layer that is to become the top of a running machine's chain: it is given its parent when it does.</summary>
+    public static IEnumerable<JsonObject> Next(LayerId layer, string path, long virtualSizeBytes) =>
+        [FileNode(layer, path, isTop: true), FormatNode(layer, parent: null, isTop: true, virtualSizeBytes)];
+
+    private static JsonObject FileNode(LayerId layer, string path, bool isTop)
+    {
+        var node = new JsonObject { ["driver"] = "file", ["node-name"] = File(layer), ["filename"] = Path.GetFullPath(path) };
+        // Where a top has become a parent, auto-read-only lets QEMU give its writable descriptor back.
+        node[isTop ? "auto-read-only" : "read-only"] = true;
+        if (isTop) node["discard"] = "unmap";
+        return node;
+    }
+
+    private static JsonObject FormatNode(LayerId layer, LayerId? parent, bool isTop, long virtualSizeBytes)
+    {
+        var node = new JsonObject
+        {
+            ["driver"] = "qcow2",
+            ["node-name"] = Format(layer),
+            ["file"] = File(layer),
+            ["backing"] = parent is { } id ? Format(id) : null,
+            ["read-only"] = !isTop,
+        };
+        if (isTop) (node["discard"], node["detect-zeroes"]) = ("unmap", "unmap");
+        // QEMU's own bound for the cache holds the tables of 128 GiB, since an entry for subclusters takes 16 bytes.
+        if (virtualSizeBytes > DefaultCacheReachesTo) node["l2-cache-size"] = Math.Min(virtualSizeBytes / ClusterBytes * TableEntryBytes, MaxCacheBytes);
+        return node;
+    }
+
+    private static string Digits(LayerId layer) => layer.Value.ToString("N")[^IdDigits..];
+}

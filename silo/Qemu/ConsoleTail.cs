@@ -1,0 +1,60 @@
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+
+namespace Instances.Qemu;
+
+/// <summary>The end of what a guest printed: text of any sort, from a file that QEMU's user could have replaced.</summary>
+internal static class ConsoleTail
+{
+    private const int NoSuchFileErrno = 2;
+    private const char Replacement = '\uFFFD';
+
+    public static string Read(string path, int maxBytes)
+    {
+        try
+        {
+            using var file = Posix.OpenUntrusted(path);
+            // A pipe or a device has no length.
+            var length = RandomAccess.GetLength(file);
+            return Clean(ReadEnd(file, length, maxBytes));
+        }
+        catch (IOException e) when (e.HResult == NoSuchFileErrno)
+        {
+            return "";
+        }
+        catch (Exception e) when (e is IOException or NotSupportedException)
+        {
+            throw QemuFaults.Failed($"The console's log cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Cuts what is left of a character whose beginning is missing, and replaces control characters, which could play tricks on a terminal.</summary>
+    internal static string Clean(ReadOnlySpan<byte> bytes)
+    {
+        const int LongestCharacter = 4;
+        var start = 0;
+        while (start < Math.Min(LongestCharacter - 1, bytes.Length) && (bytes[start] & 0xC0) == 0x80) start++;
+        var text = new StringBuilder(Encoding.UTF8.GetString(bytes[start..]));
+        text.Replace("\r\n", "\n");
+        for (var i = 0; i < text.Length; i++)
+        {
+            if (char.IsControl(text[i]) && text[i] is not ('\n' or '\t')) text[i] = Replacement;
+        }
+
+        return text.ToString();
+    }
+
+    private static byte[] ReadEnd(SafeFileHandle file, long length, int maxBytes)
+    {
+        var bytes = new byte[Math.Min(length, maxBytes)];
+        var read = 0;
+        while (read < bytes.Length)
+        {
+            var count = RandomAccess.Read(file, bytes.AsSpan(read), length - bytes.Length + read);
+            if (count == 0) break;
+            read += count;
+        }
+
+        return bytes[..read];
+    }
+}

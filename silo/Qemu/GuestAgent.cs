@@ -1,0 +1,159 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+
+namespace Instances.Qemu;
+
+/// <summary>A conversation with the guest's agent. It runs in the guest: whatever it says is checked and bounded, and it may never answer.</summary>
+internal sealed class GuestAgent : IAsyncDisposable
+{
+    private const int MaxLineBytes = 64 << 10;
+    private const byte Delimiter = 0xFF;
+
+    private readonly NetworkStream _stream;
+    private readonly PipeReader _reader;
+
+    private GuestAgent(Socket socket)
+    {
+        _stream = new NetworkStream(socket, ownsSocket: true);
+        _reader = PipeReader.Create(_stream);
+    }
+
+    /// <summary>Connects, and skips what is left of earlier conversations, of which the agent knows nothing.</summary>
+    /// <exception cref="QmpException">The socket is not there, or what answers is no agent.</exception>
+    /// <exception cref="OperationCanceledException">Also when the agent does not answer in time: the caller bounds it.</exception>
+    public static async Task<GuestAgent> Connect(string folder, string socketName, CancellationToken cancellationToken)
+    {
+        var agent = new GuestAgent(await UnixSocket.Connect(folder, socketName, cancellationToken));
+        try
+        {
+            await agent.Synchronize(cancellationToken);
+            return agent;
+        }
+        catch
+        {
+            await agent.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <returns>How many file systems are frozen.</returns>
+    public async Task<int> Freeze(CancellationToken cancellationToken) =>
+        await Execute("guest-fsfreeze-freeze", cancellationToken) is { ValueKind: JsonValueKind.Number } value && value.TryGetInt32(out var count) ? count : 0;
+
+    /// <summary>Does nothing where none is frozen.</summary>
+    public Task Thaw(CancellationToken cancellationToken) => Execute("guest-fsfreeze-thaw", cancellationToken);
+
+    public async Task<bool> IsFrozen(CancellationToken cancellationToken) =>
+        await Execute("guest-fsfreeze-status", cancellationToken) is { ValueKind: JsonValueKind.String } status && status.ValueEquals("frozen");
+
+    public async ValueTask DisposeAsync()
+    {
+        await _reader.CompleteAsync();
+        await _stream.DisposeAsync();
+    }
+
+    private async Task Synchronize(CancellationToken cancellationToken)
+    {
+        var token = Random.Shared.Next();
+        var text = string.Create(CultureInfo.InvariantCulture, $"{{\"execute\":\"guest-sync-delimited\",\"arguments\":{{\"id\":{token}}}}}\n");
+        // The delimiter before the command ends whatever the agent's parser has half read.
+        await Write([Delimiter, .. Encoding.UTF8.GetBytes(text)], cancellationToken);
+        while (true)
+        {
+            await Skip(Delimiter, cancellationToken);
+            var answer = await ReadLine(cancellationToken);
+            if (answer.TryGetProperty("return", out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id == token) return;
+        }
+    }
+
+    private async Task<JsonElement> Execute(string command, CancellationToken cancellationToken)
+    {
+        await Write(Encoding.UTF8.GetBytes($"{{\"execute\":\"{command}\"}}\n"), cancellationToken);
+        var answer = await ReadLine(cancellationToken);
+        if (answer.TryGetProperty("return", out var value)) return value;
+        throw new QmpException(answer.TryGetProperty("error", out var error) && error.TryGetProperty("desc", out var text)
+            ? $"The guest agent says: {Bounded(text.ToString())}"
+            : "The guest agent's answer makes no sense.");
+    }
+
+    private async Task Write(byte[] bytes, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await _stream.WriteAsync(bytes, cancellationToken);
+        }
+        catch (IOException e)
+        {
+            throw new QmpException("The connection to the guest agent is lost.", isLost: true, e);
+        }
+    }
+
+    private async Task Skip(byte until, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var buffer = await Receive(0, cancellationToken);
+            if (buffer.PositionOf(until) is { } position)
+            {
+                _reader.AdvanceTo(buffer.GetPosition(1, position));
+                return;
+            }
+
+            _reader.AdvanceTo(buffer.End);
+        }
+    }
+
+    private async Task<JsonElement> ReadLine(CancellationToken cancellationToken)
+    {
+        long seen = 0;
+        while (true)
+        {
+            var buffer = await Receive(seen, cancellationToken);
+            if (buffer.PositionOf((byte)'\n') is { } end)
+            {
+                var element = Parse(buffer.Slice(0, end));
+                _reader.AdvanceTo(buffer.GetPosition(1, end));
+                return element;
+            }
+
+            if (buffer.Length > MaxLineBytes) throw new QmpException("The guest agent's answer is too long.", isLost: true);
+            seen = buffer.Length;
+            _reader.AdvanceTo(buffer.Start, buffer.End);
+        }
+    }
+
+    /// <param name="seen">How much of the buffer was looked at before.</param>
+    private async Task<ReadOnlySequence<byte>> Receive(long seen, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var result = await _reader.ReadAsync(cancellationToken);
+            return result.IsCompleted && result.Buffer.Length == seen ? throw new QmpException("The connection to the guest agent is lost.", isLost: true) : result.Buffer;
+        }
+        catch (IOException e)
+        {
+            throw new QmpException("The connection to the guest agent is lost.", isLost: true, e);
+        }
+    }
+
+    private static JsonElement Parse(ReadOnlySequence<byte> line)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(line);
+            if (document.RootElement.ValueKind == JsonValueKind.Object) return document.RootElement.Clone();
+        }
+        catch (JsonException e)
+        {
+            throw new QmpException("The guest agent's answer is not JSON.", isLost: false, e);
+        }
+
+        throw new QmpException("The guest agent's answer makes no sense.");
+    }
+
+    private static string Bounded(string text) => text.Length <= 200 ? text : text[..200];
+}

@@ -1,0 +1,70 @@
+using System.Globalization;
+using System.Text;
+using CliWrap;
+using Instances.Hosts;
+
+namespace Instances.Qemu;
+
+/// <summary>What a guest reads when it starts (cloud-init's NoCloud): its name, and user data. A small ISO 9660 volume called <c>cidata</c>.</summary>
+internal static class NoCloudSeed
+{
+    private const UnixFileMode OwnerFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    /// <summary>A deployment gets new disks, so it is an instance of its own: what is done once for each instance is done again.</summary>
+    public static string MetaData(MachineSpec spec) =>
+        $"instance-id: {Quote($"{spec.Id}.{spec.Deployment}")}\nlocal-hostname: {Quote(spec.Name)}\n";
+
+    public static string UserData(MachineSpec spec)
+    {
+        if (spec.UserData is { } given) return given;
+        var text = new StringBuilder("#cloud-config\n");
+        if (spec.SshAuthorizedKeys.Count > 0) text.Append("ssh_authorized_keys:\n");
+        foreach (var key in spec.SshAuthorizedKeys) text.Append(CultureInfo.InvariantCulture, $"  - {Quote(key)}\n");
+        return text.ToString();
+    }
+
+    /// <summary>Writes the volume, readable by the silo's user and by whom QEMU runs as. It may hold secrets.</summary>
+    public static async Task Write(MachineSpec spec, RunFolder folder, QemuIdentity identity, CancellationToken cancellationToken)
+    {
+        if (File.Exists(folder.SeedPath)) return;
+        var content = Path.Combine(folder.Path, "seed");
+        var temporary = folder.SeedPath + ".tmp";
+        Directory.CreateDirectory(content, OwnerFolder);
+        try
+        {
+            await File.WriteAllTextAsync(Path.Combine(content, "meta-data"), MetaData(spec), cancellationToken);
+            await File.WriteAllTextAsync(Path.Combine(content, "user-data"), UserData(spec), cancellationToken);
+            await using (File.Open(temporary, new FileStreamOptions
+            {
+                Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+            }))
+            {
+            }
+
+            await Cli.Wrap("genisoimage")
+                .WithArguments(["-quiet", "-output", temporary, "-volid", "cidata", "-joliet", "-rock", content])
+                .ExecuteAsync(cancellationToken);
+            identity.Share(temporary);
+            File.Move(temporary, folder.SeedPath, overwrite: true);
+        }
+        finally
+        {
+            Directory.Delete(content, recursive: true);
+            File.Delete(temporary);
+        }
+    }
+
+    /// <summary>A double-quoted YAML scalar, which is JSON's string, save that characters past the basic plane stand as they are.</summary>
+    private static string Quote(string text)
+    {
+        var quoted = new StringBuilder("\"");
+        foreach (var c in text)
+        {
+            if (c is '"' or '\\') quoted.Append('\\').Append(c);
+            else if (char.IsControl(c) || c is '\u2028' or '\u2029' or '\ufeff') quoted.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}");
+            else quoted.Append(c);
+        }
+
+        return quoted.Append('"').ToString();
+    }
+}

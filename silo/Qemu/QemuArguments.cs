@@ -1,0 +1,97 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>The command line of one machine. Only its name is text from outside, and is checked here again; all else is numbers, ids, and JSON.</summary>
+/// <remarks>
+/// q35 rather than pc: as quick to boot, and PCI Express. Under software emulation <c>max</c> is as quick as <c>qemu64</c> and has what current
+/// distributions demand of a CPU.
+/// </remarks>
+internal static partial class QemuArguments
+{
+    public const string AgentChardev = "agent";
+    public const string AgentPort = "org.qemu.guest_agent.0";
+
+    private const string Sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+    /// <param name="spec">With the chains to start on.</param>
+    /// <param name="ports">With the host ports that were chosen.</param>
+    public static IReadOnlyList<string> Build(
+        MachineSpec spec, IReadOnlyList<PortForward> ports, string accelerator, bool guestsReachNetwork, Func<LayerId, string> pathOf)
+    {
+        if (!NamePattern().IsMatch(spec.Name)) throw new ArgumentException($"'{spec.Name}' is not a host name.", nameof(spec));
+        return
+        [
+            "-nodefaults", "-no-user-config", "-display", "none",
+            "-sandbox", Sandbox,
+            "-name", $"guest={spec.Name}",
+            "-uuid", spec.Id.ToString(),
+            "-machine", "q35",
+            "-accel", accelerator,
+            "-cpu", accelerator == Accelerator.Kvm ? "host" : "max",
+            "-smp", Text(spec.Cpus),
+            "-m", $"size={Text(spec.MemoryBytes >> 20)}M",
+            "-rtc", "base=utc",
+            "-boot", "menu=off,strict=on",
+            "-chardev", $"socket,id=qmp,path={RunFolder.QmpSocket},server=on,wait=off",
+            "-mon", "chardev=qmp,mode=control",
+            "-chardev", $"socket,id=serial,path={RunFolder.SerialSocket},server=on,wait=off,logfile={RunFolder.ConsoleLog},logappend=on",
+            "-serial", "chardev:serial",
+            .. spec.Disks.SelectMany((chain, index) => Disk(chain, index, pathOf)),
+            .. Seed(),
+            .. Network(spec.Id, ports, guestsReachNetwork),
+            "-chardev", $"socket,id={AgentChardev},path={RunFolder.AgentSocket},server=on,wait=off",
+            "-device", "virtio-serial-pci",
+            "-device", $"virtserialport,chardev={AgentChardev},name={AgentPort}",
+            "-device", "virtio-rng-pci",
+        ];
+    }
+
+    /// <summary>The rule as QEMU repeats it when it cannot listen on the port.</summary>
+    public static string ForwardRule(PortForward port) => $"{Protocol(port)}:127.0.0.1:{Text(port.HostPort)}-:{Text(port.GuestPort)}";
+
+    private static IEnumerable<string> Disk(DiskChain chain, int index, Func<LayerId, string> pathOf) =>
+    [
+        .. BlockNodes.Chain(chain, pathOf).SelectMany(Blockdev),
+        "-device", $"virtio-blk-pci,id=disk{Text(index)},drive={BlockNodes.Format(chain.Layers[^1])},bootindex={Text(index)}",
+    ];
+
+    // After the data disks, so that it takes none of their names.
+    private static IEnumerable<string> Seed() =>
+    [
+        .. Blockdev(new() { ["driver"] = "file", ["node-name"] = "seed-file", ["filename"] = RunFolder.SeedFromQemu, ["read-only"] = true }),
+        .. Blockdev(new() { ["driver"] = "raw", ["node-name"] = "seed", ["file"] = "seed-file", ["read-only"] = true }),
+        "-device", "virtio-blk-pci,id=seed-disk,drive=seed",
+    ];
+
+    private static IEnumerable<string> Network(VirtualMachineId id, IReadOnlyList<PortForward> ports, bool guestsReachNetwork) =>
+    [
+        "-netdev", $"user,id=net,restrict={(guestsReachNetwork ? "off" : "on")}{string.Concat(ports.Select(port => ",hostfwd=" + ForwardRule(port)))}",
+        "-device", $"virtio-net-pci,netdev=net,mac={Mac(id)},romfile=",
+    ];
+
+    /// <summary>Of QEMU's range; from the random end of the id, so that a machine keeps it.</summary>
+    private static string Mac(VirtualMachineId id)
+    {
+        var bytes = id.Value.ToByteArray();
+        return string.Create(CultureInfo.InvariantCulture, $"52:54:00:{bytes[13]:x2}:{bytes[14]:x2}:{bytes[15]:x2}");
+    }
+
+    private static IEnumerable<string> Blockdev(JsonObject node) => ["-blockdev", node.ToJsonString()];
+
+    private static string Protocol(PortForward port) => port.Protocol switch
+    {
+        TransportProtocol.Tcp => "tcp",
+        TransportProtocol.Udp => "udp",
+    };
+
+    private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);
+
+    [GeneratedRegex(@"\A[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\z")]
+    private static partial Regex NamePattern();
+}

@@ -1,0 +1,45 @@
+using Instances.Faults;
+
+namespace Instances.Qemu;
+
+/// <summary>What went wrong on the host, as a fault that says what to do.</summary>
+internal static class QemuFaults
+{
+    private const int NoSpaceErrno = 28;
+    private const int MaxDetail = 300;
+
+    public static FaultException Failed(string message, Exception? cause = null) => FaultException.Unavailable("hypervisor-failed", message, cause);
+
+    public static FaultException NotOnHost(object machine) =>
+        FaultException.NotFound("virtual-machine-not-on-host", $"The virtual machine {machine} is not on this host.");
+
+    public static FaultException HoldExpired(string name) => FaultException.Conflict(
+        "hold-expired", $"The capture no longer holds the virtual machine '{name}': start a new one.");
+
+    public static FaultException Busy(string name) => FaultException.Conflict(
+        "virtual-machine-busy", $"The virtual machine '{name}' is busy with another request: repeat this one later.");
+
+    public static FaultException From(string name, Exception cause) => cause switch
+    {
+        IOException { HResult: NoSpaceErrno } => NoSpace(name),
+        _ => Failed($"The hypervisor failed for the virtual machine '{name}': {Bounded(cause.Message)}", cause),
+    };
+
+    /// <param name="lastLine">Of what QEMU printed.</param>
+    public static FaultException NotStarted(string name, string lastLine)
+    {
+        if (lastLine.Contains("No space left on device", StringComparison.Ordinal)) return NoSpace(name);
+        if (lastLine.Contains("Cannot allocate memory", StringComparison.Ordinal))
+        {
+            return FaultException.Capacity(
+                "no-memory", $"The host has not enough memory for the virtual machine '{name}': stop others or give it less. QEMU says: {Bounded(lastLine)}");
+        }
+
+        return Failed($"QEMU did not start the virtual machine '{name}': {Bounded(lastLine)}");
+    }
+
+    private static FaultException NoSpace(string name) => FaultException.Capacity(
+        "no-space", $"The disk of the host is full, so the virtual machine '{name}' cannot go on: delete images or machines, then repeat.");
+
+    private static string Bounded(string text) => text.Length <= MaxDetail ? text : text[..MaxDetail] + "...";
+}

@@ -1,0 +1,25 @@
+using System.Threading.Channels;
+using Instances.Hosts;
+using Instances.Library;
+
+namespace Instances.Qemu;
+
+/// <summary>What all machines of a host share.</summary>
+internal sealed record QemuHost(
+    QemuOptions Options,
+    QemuIdentity Identity,
+    string Accelerator,
+    ILayerStore Store,
+    TimeProvider Time,
+    ILogger Logger,
+    ChannelWriter<MachineObservation> Changes)
+{
+    public string PathOf(LayerId layer) => Path.GetFullPath(Store.PathOf(layer));
+
+    /// <summary>A token that is cancelled after a bound, or when the caller no longer waits.</summary>
+    public CancellationTokenSource Bound(TimeSpan bound, CancellationToken cancellationToken, out CancellationTokenSource timer)
+    {
+        timer = new CancellationTokenSource(bound, Time);
+        return CancellationTokenSource.CreateLinkedTokenSource(timer.Token, cancellationToken);
+    }
+}

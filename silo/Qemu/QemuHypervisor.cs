@@ -1,0 +1,185 @@
+using System.Collections.Concurrent;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using System.Threading.Channels;
+using CliWrap;
+using CliWrap.Buffered;
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Qemu;
+
+/// <summary>Runs machines as QEMU processes, which outlive the silo.</summary>
+internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
+{
+    private const int MaxChanges = 4096;
+    private const int AdoptAtOnce = 8;
+
+    private readonly QemuOptions _options;
+    private readonly ILayerStore _store;
+    private readonly TimeProvider _time;
+    private readonly ILogger<QemuHypervisor> _logger;
+    private readonly ConcurrentDictionary<VirtualMachineId, QemuMachine> _machines = new();
+    private readonly Channel<MachineObservation> _changes;
+    private QemuHost? _host;
+
+    public QemuHypervisor(IOptions<QemuOptions> options, ILayerStore store, TimeProvider time, ILogger<QemuHypervisor> logger)
+    {
+        _options = options.Value;
+        _options.RunFolder = Path.GetFullPath(_options.RunFolder);
+        _store = store;
+        _time = time;
+        _logger = logger;
+        Accelerator = Qemu.Accelerator.Detect(_options.Accelerator);
+        // A reader that is away for so long asks every machine when it is back.
+        _changes = Channel.CreateBounded<MachineObservation>(
+            new BoundedChannelOptions(MaxChanges) { FullMode = BoundedChannelFullMode.DropOldest }, dropped => LogChangeDropped(dropped.Id));
+    }
+
+    public string Name { get; private set; } = "QEMU";
+
+    public string Accelerator { get; }
+
+    public ChannelReader<MachineObservation> Changes => _changes.Reader;
+
+    public async Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken)
+    {
+        Name = await FindVersion(cancellationToken);
+        Qemu.RunFolder.CreateRoot(_options.RunFolder);
+        _options.RunFolder = ResolveLinks(_options.RunFolder);
+        _host = new(_options, await FindIdentity(cancellationToken), Accelerator, _store, _time, _logger, _changes.Writer);
+        var processes = QemuProcess.FindAll(_options.RunFolder);
+        await Parallel.ForEachAsync(
+            Directory.EnumerateDirectories(_options.RunFolder),
+            new ParallelOptions { MaxDegreeOfParallelism = AdoptAtOnce, CancellationToken = cancellationToken },
+            async (path, token) =>
+            {
+                if (VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id)) await Adopt(new(path), id, processes, token);
+            });
+        return await List();
+    }
+
+    public Task<IReadOnlyList<MachineObservation>> List() =>
+        Task.FromResult<IReadOnlyList<MachineObservation>>([.. _machines.Values.Select(machine => machine.Observation)]);
+
+    public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(_machines.GetValueOrDefault(machine)?.Observation);
+
+    public Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)
+    {
+        var host = _host ?? throw new InvalidOperationException("Machines are adopted before any is started.");
+        return _machines.GetOrAdd(spec.Id, _ => new(host, spec)).Start(spec, cancellationToken);
+    }
+
+    public async Task Remove(VirtualMachineId machine)
+    {
+        if (!_machines.TryGetValue(machine, out var found)) return;
+        await found.Remove();
+        _machines.TryRemove(machine, out _);
+        await found.DisposeAsync();
+    }
+
+    public Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action) => Get(machine).Power(action);
+
+    public Task<string> ReadConsole(VirtualMachineId machine, int maxBytes) => Get(machine).ReadConsole(maxBytes);
+
+    public Task AddNextLayers(VirtualMachineId machine, OperationId operation, IReadOnlyList<LayerId> next) => Get(machine).AddNextLayers(operation, next);
+
+    public Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation) => Get(machine).RemoveNextLayers(operation);
+
+    public Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken) =>
+        Get(machine).Quiesce(operation, mode, bound, cancellationToken);
+
+    public Task Unquiesce(VirtualMachineId machine, OperationId operation) => Get(machine).Unquiesce(operation);
+
+    public Task Pause(VirtualMachineId machine, OperationId operation) => Get(machine).Pause(operation);
+
+    public Task Resume(VirtualMachineId machine, OperationId operation) => Get(machine).Resume(operation);
+
+    public Task<long> Seal(VirtualMachineId machine, OperationId operation) => Get(machine).Seal(operation);
+
+    public Task EndHold(VirtualMachineId machine, OperationId operation) => Get(machine).EndHold(operation);
+
+    /// <summary>Leaves the machines running.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var machine in _machines.Values) await machine.DisposeAsync();
+        _changes.Writer.TryComplete();
+    }
+
+    private QemuMachine Get(VirtualMachineId machine) => _machines.GetValueOrDefault(machine) ?? throw QemuFaults.NotOnHost(machine);
+
+    private async Task Adopt(
+        RunFolder folder, VirtualMachineId id, IReadOnlyDictionary<VirtualMachineId, QemuProcess> processes, CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (folder.ReadMachine() is not { } spec)
+            {
+                // The silo died before it had written what the machine is, so nothing was started; or after it had begun to remove it.
+                folder.Delete();
+                return;
+            }
+
+            var machine = new QemuMachine(_host!, spec);
+            await machine.Adopt(processes.TryGetValue(id, out var process) ? process : null, cancellationToken);
+            _machines[id] = machine;
+        }
+        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+        {
+            LogNotAdopted(folder.Path, e);
+        }
+    }
+
+    private async Task<string> FindVersion(CancellationToken cancellationToken)
+    {
+        try
+        {
+            var result = await Cli.Wrap(_options.Binary).WithArguments("--version").ExecuteBufferedAsync(cancellationToken);
+            return VersionPattern().Match(result.StandardOutput) is { Success: true } match ? $"QEMU {match.Groups[1].Value}" : "QEMU";
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            throw QemuFaults.Failed($"'{_options.Binary}' cannot be run: install QEMU on this host, or set {QemuOptions.Section}:{nameof(QemuOptions.Binary)}.", e);
+        }
+    }
+
+    private async Task<QemuIdentity> FindIdentity(CancellationToken cancellationToken)
+    {
+        if (!Environment.IsPrivilegedProcess) return QemuIdentity.SiloUser;
+        if (_options.RunAs.Length == 0)
+        {
+            LogRunsAsRoot("it is configured so");
+            return QemuIdentity.SiloUser;
+        }
+
+        var identity = await QemuIdentity.Find(_options.RunAs, Accelerator == Qemu.Accelerator.Kvm, cancellationToken);
+        if (identity is null)
+        {
+            LogRunsAsRoot($"there is no user '{_options.RunAs}'; make it, or set {QemuOptions.Section}:{nameof(QemuOptions.RunAs)}");
+            return QemuIdentity.SiloUser;
+        }
+
+        foreach (var folder in (string[])[_options.RunFolder, Path.GetDirectoryName(Path.GetFullPath(_store.PathOf(LayerId.New())))!])
+        {
+            if (await identity.Reaches(folder, cancellationToken)) continue;
+            LogRunsAsRoot($"the user '{_options.RunAs}' cannot reach {folder}; move the data out of a private home, or allow others to traverse every folder above it (chmod o+x)");
+            return QemuIdentity.SiloUser;
+        }
+
+        return identity;
+    }
+
+    /// <summary>As the kernel spells it in a process' working folder.</summary>
+    private static string ResolveLinks(string path)
+    {
+        using var folder = Posix.OpenFolder(path);
+        return new FileInfo($"/proc/self/fd/{folder.DangerousGetHandle()}").LinkTarget ?? path;
+    }
+
+    [GeneratedRegex(@"version (\d+(\.\d+)+)")]
+    private static partial Regex VersionPattern();
+}

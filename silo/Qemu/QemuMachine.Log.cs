@@ -1,0 +1,36 @@
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+internal sealed partial class QemuMachine
+{
+    private void LogStarted(VirtualMachineId machine, int pid) => LogStarted(_host.Logger, machine, pid);
+
+    private void LogUnreachable(VirtualMachineId machine, string reason) => LogUnreachable(_host.Logger, machine, reason);
+
+    private void LogUnknownTops(VirtualMachineId machine, string tops) => LogUnknownTops(_host.Logger, machine, tops);
+
+    private void LogWatchFailed(VirtualMachineId machine, string reason) => LogWatchFailed(_host.Logger, machine, reason);
+
+    private void LogDiskError(VirtualMachineId machine, string what) => LogDiskError(_host.Logger, machine, what);
+
+    private void LogThawFailed(VirtualMachineId machine, string reason) => LogThawFailed(_host.Logger, machine, reason);
+
+    [LoggerMessage(LogLevel.Information, "QEMU runs the virtual machine {Machine} as process {Pid}.")]
+    private static partial void LogStarted(ILogger logger, VirtualMachineId machine, int pid);
+
+    [LoggerMessage(LogLevel.Error, "QEMU runs the virtual machine {Machine} and cannot be talked to: {Reason}")]
+    private static partial void LogUnreachable(ILogger logger, VirtualMachineId machine, string reason);
+
+    [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} writes to layers that are not in its records: {Tops}")]
+    private static partial void LogUnknownTops(ILogger logger, VirtualMachineId machine, string tops);
+
+    [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} is no longer watched: {Reason}")]
+    private static partial void LogWatchFailed(ILogger logger, VirtualMachineId machine, string reason);
+
+    [LoggerMessage(LogLevel.Error, "A disk of the virtual machine {Machine} failed: {What}")]
+    private static partial void LogDiskError(ILogger logger, VirtualMachineId machine, string what);
+
+    [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} was not thawed: {Reason}")]
+    private static partial void LogThawFailed(ILogger logger, VirtualMachineId machine, string reason);
+}

@@ -1,0 +1,190 @@
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+internal sealed partial class QemuMachine
+{
+    /// <summary>How often a machine is started when a port that was chosen for it is taken before QEMU opens it.</summary>
+    private const int PortTries = 5;
+
+    /// <summary>How much of what QEMU printed is looked at.</summary>
+    private const int MaxLogBytes = 4096;
+
+    public Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken) => Turn(
+        async () =>
+        {
+            if (spec.Deployment != _spec.Deployment)
+            {
+                throw FaultException.Conflict(
+                    "virtual-machine-on-host", $"The virtual machine '{_spec.Name}' is on this host with another deployment: remove it before it is deployed again.");
+            }
+
+            if (_process is not null) return Observe();
+            _folder.Create(_host.Identity);
+            if (_folder.ReadMachine() is null) _folder.WriteMachine(_spec);
+            await StartQemu(cancellationToken);
+            return Observe();
+        },
+        cancellationToken);
+
+    public Task Remove() => Turn(async () =>
+    {
+        await StopLateThaw();
+        if (_process is { } process) await End(process, () => Task.CompletedTask, TimeSpan.Zero);
+        _folder.Delete();
+        _removed = true;
+    });
+
+    public Task<MachineObservation> Power(PowerAction action) => Turn(async () =>
+    {
+        switch (PowerDecision.Decide(_status, action))
+        {
+            case PowerDecision.Nothing:
+                return Observe();
+            case PowerDecision.Refuse refusal:
+                throw FaultException.Conflict("power-conflict", $"The virtual machine '{_spec.Name}' {refusal.Reason}.");
+        }
+
+        await Act(action);
+        if (_hold is { } hold && hold.WasRunning != (_status == VirtualMachineStatus.Running)) KeepHold(hold with { WasRunning = !hold.WasRunning }, durable: false);
+        return Observe();
+    });
+
+    /// <summary>Takes no turn: the log is QEMU's.</summary>
+    public Task<string> ReadConsole(int maxBytes) => Task.FromResult(ConsoleTail.Read(_folder.ConsolePath, maxBytes));
+
+    private Task Act(PowerAction action) => action switch
+    {
+        PowerAction.On => StartQemu(CancellationToken.None),
+        PowerAction.Off => Quit(),
+        PowerAction.Shutdown => Qmp.Execute("system_powerdown"),
+        PowerAction.Reset => Qmp.Execute("system_reset"),
+        PowerAction.Pause => Stop(),
+        PowerAction.Resume => Continue(),
+    };
+
+    /// <summary>The status is set before QEMU is told, so that the event that follows is known to be asked for.</summary>
+    private async Task Stop()
+    {
+        _status = VirtualMachineStatus.Paused;
+        try
+        {
+            await Qmp.Execute("stop");
+        }
+        catch (QmpException)
+        {
+            _status = VirtualMachineStatus.Running;
+            throw;
+        }
+    }
+
+    private async Task Continue()
+    {
+        // From here the guest may write to its new tops: that they are not to be thrown away must be known after any crash.
+        if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
+        _status = VirtualMachineStatus.Running;
+        try
+        {
+            await Qmp.Execute("cont");
+        }
+        catch (QmpException)
+        {
+            _status = VirtualMachineStatus.Paused;
+            throw;
+        }
+    }
+
+    private async Task StartQemu(CancellationToken cancellationToken)
+    {
+        if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
+        await NoCloudSeed.Write(_spec, _folder, _host.Identity, cancellationToken);
+        var chains = ChainsToStart();
+        foreach (var chain in chains) _host.Identity.OwnLayer(_host.PathOf(chain.Layers[^1]));
+        for (var attempt = 1; ; attempt++)
+        {
+            var ports = HostPorts.Choose(_spec.PortForwards, _ports);
+            if (await TryStartQemu(chains, ports, isLastAttempt: attempt == PortTries, cancellationToken)) break;
+            _ports = _spec.PortForwards;
+        }
+
+        if (_hold is { Sealed: false, Next.Count: > 0 }) await AddNodes(_hold);
+    }
+
+    /// <returns>False where a port that was chosen was taken meanwhile.</returns>
+    private async Task<bool> TryStartQemu(IReadOnlyList<DiskChain> chains, IReadOnlyList<PortForward> ports, bool isLastAttempt, CancellationToken cancellationToken)
+    {
+        var options = _host.Options;
+        var arguments = QemuArguments.Build(_spec with { Disks = chains }, ports, _host.Accelerator, options.GuestsReachNetwork, _host.PathOf);
+        var logged = File.Exists(_folder.LogPath) ? new FileInfo(_folder.LogPath).Length : 0;
+        var process = QemuProcess.Start(_folder, _host.Identity, options.Binary, arguments);
+        _process = process;
+        _ports = ports;
+        _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, ports));
+        try
+        {
+            await Connect(process, cancellationToken);
+            LogStarted(_spec.Id, process.Pid);
+            return true;
+        }
+        catch (Exception e) when (e is FaultException or OperationCanceledException or QmpException)
+        {
+            var hasEnded = !process.IsAlive;
+            await End(process, () => Task.CompletedTask, TimeSpan.Zero);
+            if (e is OperationCanceledException || !hasEnded) throw;
+            var said = ReadLog(logged);
+            var taken = ports.Zip(_spec.PortForwards).FirstOrDefault(pair => said.Contains($"'{QemuArguments.ForwardRule(pair.First)}'", StringComparison.Ordinal));
+            if (taken.First is null) throw QemuFaults.NotStarted(_spec.Name, LastLine(said));
+            if (taken.Second.HostPort != 0 || isLastAttempt) throw HostPorts.InUse(taken.First);
+            return false;
+        }
+    }
+
+    /// <summary>Ends QEMU in order, which writes its own tables to the disks.</summary>
+    private Task Quit()
+    {
+        return _process is { } process ? End(process, Ask, _host.Options.StopBound) : Task.CompletedTask;
+
+        async Task Ask()
+        {
+            using var timer = new CancellationTokenSource(_host.Options.StopBound, _host.Time);
+            await Qmp.Execute("quit", null, timer.Token);
+        }
+    }
+
+    private async Task End(QemuProcess process, Func<Task> ask, TimeSpan bound)
+    {
+        var qmp = _qmp;
+        try
+        {
+            await ask();
+        }
+        catch (Exception e) when (e is QmpException or OperationCanceledException)
+        {
+            // It may have ended before it answered; where it has not, it is killed.
+        }
+
+        if (!await process.WaitForEnd(bound, _host.Time, CancellationToken.None))
+        {
+            process.Kill();
+            if (!await process.WaitForEnd(_host.Options.StopBound, _host.Time, CancellationToken.None))
+                throw QemuFaults.Failed($"QEMU does not end, though it was killed, for the virtual machine '{_spec.Name}': look at the host's disks.");
+        }
+
+        MarkStopped(qmp?.ShutdownReason);
+        if (qmp is not null) await qmp.DisposeAsync();
+    }
+
+    /// <summary>What QEMU printed since it was started.</summary>
+    private string ReadLog(long from)
+    {
+        using var file = new FileStream(_folder.LogPath, FileMode.OpenOrCreate, FileAccess.Read, FileShare.ReadWrite);
+        file.Position = Math.Max(from, file.Length - MaxLogBytes);
+        using var reader = new StreamReader(file);
+        return reader.ReadToEnd();
+    }
+
+    private static string LastLine(string text) =>
+        text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? "it ended without a word.";
+}

@@ -1,0 +1,329 @@
+using System.ComponentModel;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using CliWrap.Exceptions;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>One machine. Calls take turns; what it is like is read without one.</summary>
+/// <remarks>
+/// <para>What is true of the disks: while QEMU runs, its block graph; otherwise <c>machine.json</c>, or, while a capture holds the machine
+/// and has not sealed it, the chains that the hold remembers.</para>
+/// <para><c>machine.json</c> names the next layers as soon as they are handed over, long before the guest is paused: an empty layer over the old top has the
+/// same content, so whatever dies at whatever moment, a machine that starts from it neither loses a write nor writes to a layer that was sealed.</para>
+/// </remarks>
+internal sealed partial class QemuMachine : IAsyncDisposable
+{
+    // The longest call is a shutdown for a capture, of 60 s.
+    private static readonly TimeSpan TurnBound = TimeSpan.FromSeconds(120);
+    private static readonly TimeSpan ReconnectEvery = TimeSpan.FromSeconds(2);
+
+    private readonly QemuHost _host;
+    private readonly RunFolder _folder;
+    private readonly SemaphoreSlim _turn = new(1);
+    private readonly CancellationTokenSource _disposing = new();
+
+    private MachineSpec _spec;
+    private IReadOnlyList<DiskChain> _chains;
+    private IReadOnlyList<PortForward> _ports;
+    private VirtualMachineStatus _status = VirtualMachineStatus.Stopped;
+    private HoldRecord? _hold;
+    private QemuProcess? _process;
+    private QmpClient? _qmp;
+    private bool _shutDownByGuest;
+    private bool _removed;
+    private volatile MachineObservation _observation;
+    private Task _watching = Task.CompletedTask;
+
+    public QemuMachine(QemuHost host, MachineSpec spec)
+    {
+        _host = host;
+        _folder = RunFolder.For(host.Options.RunFolder, spec.Id);
+        _spec = spec;
+        _chains = spec.Disks;
+        _ports = spec.PortForwards;
+        _observation = Observe();
+    }
+
+    public MachineObservation Observation => _observation;
+
+    private QmpClient Qmp => _qmp ?? throw new QmpException("QEMU runs, but does not answer on its control socket.", isLost: true);
+
+    /// <summary>Takes over what an earlier process of the silo left: the run folder, and QEMU where it runs.</summary>
+    public Task Adopt(QemuProcess? process, CancellationToken cancellationToken) => Turn(async () =>
+    {
+        var record = _folder.ReadProcess();
+        _hold = _folder.ReadHold();
+        _process = process;
+        if (record is not null) (_ports, _shutDownByGuest) = (record.PortForwards, record.ShutDownByGuest);
+        if (process is null)
+        {
+            // Nobody writes to a layer that was made read-only: it was sealed, although the silo died before it could say so.
+            if (_hold is { Sealed: false } hold && hold.Next.Count > 0 && hold.Previous.Any(chain => IsReadOnly(chain.Layers[^1]))) _hold = hold with { Sealed = true };
+            _chains = ChainsToStart();
+            return;
+        }
+
+        _status = VirtualMachineStatus.Running;
+        try
+        {
+            await Connect(process.Value, cancellationToken);
+        }
+        catch (FaultException fault) when (process.Value.IsAlive)
+        {
+            // It may be too busy to answer. Nobody else may have its disks meanwhile.
+            LogUnreachable(_spec.Id, fault.Message);
+            _watching = Watch(null);
+        }
+        catch (FaultException)
+        {
+            MarkStopped(null);
+        }
+    }, cancellationToken);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _disposing.CancelAsync();
+        await StopLateThaw();
+        if (_qmp is { } qmp) await qmp.DisposeAsync();
+        await _watching;
+    }
+
+    private async Task<T> Turn<T>(Func<Task<T>> act, CancellationToken cancellationToken = default)
+    {
+        if (!await _turn.WaitAsync(TurnBound, cancellationToken)) throw QemuFaults.Busy(_spec.Name);
+        try
+        {
+            if (_removed) throw QemuFaults.NotOnHost(_spec.Id);
+            return await act();
+        }
+        catch (Exception e) when (e is QmpException or IOException or UnauthorizedAccessException or Win32Exception or JsonException or CliWrapException)
+        {
+            throw QemuFaults.From(_spec.Name, e);
+        }
+        finally
+        {
+            _observation = Observe();
+            _turn.Release();
+        }
+    }
+
+    private Task Turn(Func<Task> act, CancellationToken cancellationToken = default) => Turn(
+        async () =>
+        {
+            await act();
+            return true;
+        },
+        cancellationToken);
+
+    private MachineObservation Observe() =>
+        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _hold is { } hold ? new(hold.Operation, hold.Since) : null);
+
+    private void Report()
+    {
+        _observation = Observe();
+        _host.Changes.TryWrite(_observation);
+    }
+
+    private IReadOnlyList<DiskChain> ChainsToStart() => _hold is { Sealed: false } hold ? hold.Previous : _spec.Disks;
+
+    private bool IsReadOnly(LayerId layer)
+    {
+        try
+        {
+            return (File.GetUnixFileMode(_host.PathOf(layer)) & UnixFileMode.UserWrite) == 0;
+        }
+        catch (FileNotFoundException)
+        {
+            return false;
+        }
+    }
+
+    // --- The connection to QEMU -------------------------------------------------------------------------------------------------------------------
+
+    /// <summary>Connects to a QEMU that runs or is about to, and learns from it what the machine is like.</summary>
+    /// <exception cref="FaultException">QEMU ended, or does not answer.</exception>
+    private async Task Connect(QemuProcess process, CancellationToken cancellationToken)
+    {
+        using var bound = _host.Bound(_host.Options.StartBound, cancellationToken, out var timer);
+        using var owned = timer;
+        while (true)
+        {
+            try
+            {
+                _qmp = await QmpClient.Connect(_folder.QemuPath, RunFolder.QmpSocket, _host.Options.CommandBound, _host.Time, bound.Token);
+                break;
+            }
+            catch (QmpException e) when (!process.IsAlive)
+            {
+                throw QemuFaults.Failed($"QEMU ended: {e.Message}", e);
+            }
+            catch (QmpException)
+            {
+                // It does not listen yet.
+                await DelayOrTimeout(TimeSpan.FromMilliseconds(10));
+            }
+            catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw Silent();
+            }
+        }
+
+        await Refresh(cancellationToken);
+        _watching = Watch(_qmp);
+
+        FaultException Silent() => QemuFaults.Failed($"QEMU did not answer within {_host.Options.StartBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
+
+        async Task DelayOrTimeout(TimeSpan delay)
+        {
+            try
+            {
+                await Task.Delay(delay, _host.Time, bound.Token);
+            }
+            catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw Silent();
+            }
+        }
+    }
+
+    private async Task Refresh(CancellationToken cancellationToken)
+    {
+        _status = await QueryStatus(cancellationToken);
+        var tops = await QueryTops(cancellationToken);
+        if (_hold is { Next.Count: > 0 } hold)
+        {
+            var isSealed = Matches(hold.Following(), tops);
+            _hold = hold with { Sealed = isSealed };
+            _chains = isSealed ? hold.Following() : hold.Previous;
+        }
+        else
+        {
+            _chains = _spec.Disks;
+        }
+
+        if (!Matches(_chains, tops)) LogUnknownTops(_spec.Id, string.Join(", ", tops));
+    }
+
+    private async Task<VirtualMachineStatus> QueryStatus(CancellationToken cancellationToken)
+    {
+        var status = await Qmp.Execute("query-status", null, cancellationToken);
+        // A guest that sleeps or panicked still has its power on; whatever else is not running waits for somebody to resume it.
+        return status.GetProperty("status").GetString() is "running" or "suspended" or "guest-panicked" ? VirtualMachineStatus.Running : VirtualMachineStatus.Paused;
+    }
+
+    /// <summary>The top nodes of the data disks, in their order.</summary>
+    private async Task<IReadOnlyList<string>> QueryTops(CancellationToken cancellationToken)
+    {
+        var tops = new SortedDictionary<int, string>();
+        foreach (var device in (await Qmp.Execute("query-block", null, cancellationToken)).EnumerateArray())
+        {
+            if (device.TryGetProperty("qdev", out var path) && device.TryGetProperty("inserted", out var inserted) && DiskNumber(path.GetString()!) is { } number)
+                tops[number] = inserted.GetProperty("node-name").GetString()!;
+        }
+
+        return [.. tops.Values];
+    }
+
+    /// <summary>Of <c>/machine/peripheral/disk0/virtio-backend</c>: 0.</summary>
+    private static int? DiskNumber(string path)
+    {
+        var name = path.Split('/').FirstOrDefault(part => part.StartsWith("disk", StringComparison.Ordinal));
+        return name is not null && int.TryParse(name["disk".Length..], out var number) ? number : null;
+    }
+
+    private static bool Matches(IReadOnlyList<DiskChain> chains, IReadOnlyList<string> tops) =>
+        chains.Select(chain => BlockNodes.Format(chain.Layers[^1])).SequenceEqual(tops);
+
+    private static JsonObject Arguments(string name, JsonNode value) => new() { [name] = value };
+
+    // --- What happens by itself -------------------------------------------------------------------------------------------------------------------
+
+    /// <summary>Follows QEMU's events until it is gone, across lost connections.</summary>
+    private async Task Watch(QmpClient? qmp)
+    {
+        try
+        {
+            if (qmp is not null)
+            {
+                await foreach (var happened in qmp.Events.ReadAllAsync(_disposing.Token)) await OnEvent(qmp, happened);
+            }
+
+            while (await IsUnreachable(qmp)) await Task.Delay(ReconnectEvery, _host.Time, _disposing.Token);
+        }
+        catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
+        {
+            // The silo ends; the machine goes on.
+        }
+        catch (FaultException fault)
+        {
+            LogWatchFailed(_spec.Id, fault.Message);
+        }
+    }
+
+    private async Task OnEvent(QmpClient qmp, QmpEvent happened)
+    {
+        var isRestart = happened.Name == "RESET" && happened.Data.TryGetProperty("guest", out var byGuest) && byGuest.GetBoolean();
+        VirtualMachineStatus? hint = happened.Name switch
+        {
+            "STOP" => VirtualMachineStatus.Paused,
+            "RESUME" => VirtualMachineStatus.Running,
+            _ => null,
+        };
+        if (happened.Name == "BLOCK_IO_ERROR") LogDiskError(_spec.Id, happened.Data.ToString());
+        // What was asked for is in the status before it is asked for. An event is a hint only: it may have waited here for long.
+        if (!isRestart && (hint is null || hint == _status)) return;
+        await Turn(
+            async () =>
+            {
+                if (_qmp != qmp || qmp.Closed.IsCompleted) return;
+                var status = await QueryStatus(_disposing.Token);
+                if (status == _status && !isRestart) return;
+                _status = status;
+                Report();
+            },
+            _disposing.Token);
+    }
+
+    /// <summary>Called when the connection is lost.</summary>
+    /// <returns>Whether QEMU still runs and cannot be talked to.</returns>
+    private Task<bool> IsUnreachable(QmpClient? lost) => Turn(
+        async () =>
+        {
+            if (_qmp != lost || _process is not { } process) return false;
+            if (await process.WaitForEnd(lost is null ? TimeSpan.Zero : _host.Options.StopBound, _host.Time, _disposing.Token))
+            {
+                MarkStopped(lost?.ShutdownReason);
+                Report();
+                return false;
+            }
+
+            try
+            {
+                await Connect(process, _disposing.Token);
+                Report();
+                return false;
+            }
+            catch (FaultException fault)
+            {
+                LogUnreachable(_spec.Id, fault.Message);
+                return true;
+            }
+        },
+        _disposing.Token);
+
+    private void MarkStopped(string? reason)
+    {
+        _status = VirtualMachineStatus.Stopped;
+        _shutDownByGuest = reason == "guest-shutdown";
+        _chains = ChainsToStart();
+        if (_process is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, _shutDownByGuest));
+        if (_hold is { } hold) _folder.WriteHold(hold, durable: true);
+        _process = null;
+        _qmp = null;
+    }
+}

@@ -1,0 +1,49 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Instances.Qemu;
+
+internal sealed class QemuOptions
+{
+    public const string Section = "Qemu";
+
+    /// <summary>Holds one folder for each machine. Made when it is not there.</summary>
+    [Required]
+    public string RunFolder { get; set; } = "data/run";
+
+    /// <summary>The program, by name or path.</summary>
+    [Required]
+    public string Binary { get; set; } = "qemu-system-x86_64";
+
+    /// <summary>Whom QEMU runs as where the silo runs as root; empty for root itself, which is for tests only.</summary>
+    [RegularExpression("[a-z_][a-z0-9_-]{0,31}")]
+    public string RunAs { get; set; } = "nobody";
+
+    public AcceleratorChoice Accelerator { get; set; } = AcceleratorChoice.Auto;
+
+    /// <summary>Whether guests reach the network through the host, and with it every service that listens on the host's loopback address,
+    /// the silo's own among them. Port forwards into a guest work in either case.</summary>
+    public bool GuestsReachNetwork { get; set; }
+
+    /// <summary>From the start of QEMU to its answer on the control socket.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
+    public TimeSpan StartBound { get; set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>For one command on the control socket.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
+    public TimeSpan CommandBound { get; set; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>From the order to end to the end of the process; past it, it is killed.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
+    public TimeSpan StopBound { get; set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>For one attempt to thaw a guest.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
+    public TimeSpan ThawBound { get; set; } = TimeSpan.FromSeconds(5);
+}
+
+internal enum AcceleratorChoice
+{
+    Auto,
+    Kvm,
+    Tcg,
+}

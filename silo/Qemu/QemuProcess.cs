@@ -1,0 +1,136 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>A process, named for ever by its pid and its start.</summary>
+internal readonly record struct QemuProcess(int Pid, ulong StartTime)
+{
+    // Redirected by a shell, which then becomes setsid, setpriv and QEMU in turn, all with one pid: QEMU is in a session of its own, with no
+    // descriptor of the silo, and lives on when the silo or its terminal goes. QEMU's own -daemonize needs setsid(), which its sandbox denies.
+    private const string Script = "exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
+    private const int ProcessPollMs = 5;
+
+    public static Guid BootId { get; } = Guid.Parse(File.ReadAllText("/proc/sys/kernel/random/boot_id"));
+
+    /// <summary>Whether it runs. A zombie does not.</summary>
+    public bool IsAlive => ReadStart(Pid) == StartTime;
+
+    /// <summary>Bytes that it has caused to be written to disks, or 0 where the system does not say.</summary>
+    public long WrittenBytes()
+    {
+        try
+        {
+            const string Field = "write_bytes: ";
+            var line = File.ReadLines($"/proc/{Pid}/io").FirstOrDefault(line => line.StartsWith(Field, StringComparison.Ordinal));
+            return line is null ? 0 : long.Parse(line[Field.Length..], CultureInfo.InvariantCulture);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return 0;
+        }
+    }
+
+    /// <summary>Starts QEMU in a machine's folder, where its output goes to a log.</summary>
+    public static QemuProcess Start(RunFolder folder, QemuIdentity identity, string binary, IReadOnlyList<string> arguments)
+    {
+        var start = new ProcessStartInfo("/bin/sh")
+        {
+            WorkingDirectory = folder.QemuPath,
+            // So that the runtime does not take it for a user of the silo's terminal. The shell replaces these at once.
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        foreach (var argument in (string[])["-c", Script, "sh", "setsid", .. identity.Prefix(), binary, .. arguments]) start.ArgumentList.Add(argument);
+        // The silo's own environment may hold secrets.
+        var path = Environment.GetEnvironmentVariable("PATH");
+        start.Environment.Clear();
+        start.Environment["PATH"] = path;
+        start.Environment["LC_ALL"] = "C";
+        Posix.KeepDescriptorsFromChildren();
+        using var process = Process.Start(start) ?? throw new IOException("The shell could not be started.");
+        return new(process.Id, ReadStart(process.Id) ?? 0);
+    }
+
+    /// <summary>The processes that run the machines of a run folder, by machine, also those that no file speaks of.</summary>
+    /// <param name="root">As the kernel spells it: without links.</param>
+    public static IReadOnlyDictionary<VirtualMachineId, QemuProcess> FindAll(string root)
+    {
+        var found = new Dictionary<VirtualMachineId, QemuProcess>();
+        foreach (var entry in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(entry), NumberStyles.None, CultureInfo.InvariantCulture, out var pid)
+                && MachineOf(pid, root) is { } machine
+                && ReadStart(pid) is { } startTime)
+                found[machine] = new(pid, startTime);
+        }
+
+        return found;
+    }
+
+    /// <summary>Waits until it has ended.</summary>
+    /// <returns>False where it still runs after the bound.</returns>
+    public async Task<bool> WaitForEnd(TimeSpan bound, TimeProvider time, CancellationToken cancellationToken)
+    {
+        var since = time.GetTimestamp();
+        while (IsAlive)
+        {
+            if (time.GetElapsedTime(since) > bound) return false;
+            await Task.Delay(TimeSpan.FromMilliseconds(ProcessPollMs), time, cancellationToken);
+        }
+
+        return true;
+    }
+
+    public void Kill()
+    {
+        if (!IsAlive) return;
+        try
+        {
+            using var process = Process.GetProcessById(Pid);
+            process.Kill();
+        }
+        catch (Exception e) when (e is ArgumentException or InvalidOperationException)
+        {
+            // It has ended meanwhile.
+        }
+    }
+
+    /// <summary>The machine that a process runs: it works in the machine's folder, and carries its id. Also true of the shell that is about to become QEMU.</summary>
+    private static VirtualMachineId? MachineOf(int pid, string root)
+    {
+        try
+        {
+            var folder = new FileInfo($"/proc/{pid}/cwd").LinkTarget;
+            if (folder is null || !folder.StartsWith(root + "/", StringComparison.Ordinal)) return null;
+            var id = folder[(root.Length + 1)..].Split('/')[0];
+            if (!VirtualMachineId.TryParse(id, CultureInfo.InvariantCulture, out var machine)) return null;
+            var arguments = Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/cmdline")).Split('\0');
+            var option = Array.IndexOf(arguments, "-uuid");
+            return option >= 0 && option + 1 < arguments.Length && arguments[option + 1] == id ? machine : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Field 22 of the process' status; null where there is no such process, or only its remains.</summary>
+    private static ulong? ReadStart(int pid)
+    {
+        try
+        {
+            var text = File.ReadAllText($"/proc/{pid}/stat");
+            // The second field is the program's name in parentheses, and may hold any character.
+            var fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
+            return fields[0] is "Z" or "X" ? null : ulong.Parse(fields[19], CultureInfo.InvariantCulture);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+}

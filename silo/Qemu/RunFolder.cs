@@ -1,0 +1,116 @@
+using System.Text.Json;
+using Instances.Hosts;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>The files of one machine: what it is, which process runs it, and the capture that holds it.</summary>
+/// <remarks>
+/// Records lie in the folder itself, which belongs to the silo's user. QEMU works in a folder below, <c>qemu</c>, which belongs to the user that it runs as:
+/// a guest that breaks out of QEMU cannot change what the silo believes.
+/// </remarks>
+internal sealed class RunFolder(string path)
+{
+    public const string QmpSocket = "qmp.sock";
+    public const string AgentSocket = "agent.sock";
+    public const string SerialSocket = "serial.sock";
+    public const string ConsoleLog = "console.log";
+
+    /// <summary>Relative to QEMU's folder, as QEMU itself is told: sockets have short paths however deep the folder lies.</summary>
+    public const string SeedFromQemu = "../seed.iso";
+    public const string LogFromQemu = "../qemu.log";
+
+    private const string MachineFile = "machine.json";
+    private const string HoldFile = "hold.json";
+    private const string ProcessFile = "process.json";
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private const UnixFileMode Traversable = OwnerOnly | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
+
+    public string Path { get; } = path;
+
+    public string QemuPath { get; } = System.IO.Path.Combine(path, "qemu");
+
+    public string SeedPath { get; } = System.IO.Path.Combine(path, "seed.iso");
+
+    public string LogPath { get; } = System.IO.Path.Combine(path, "qemu.log");
+
+    public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
+
+    /// <summary>Makes the folder that holds the machines' folders.</summary>
+    public static void CreateRoot(string root) => Directory.CreateDirectory(root, Traversable);
+
+    public static RunFolder For(string root, VirtualMachineId machine) => new(System.IO.Path.Combine(root, machine.ToString()));
+
+    public void Create(QemuIdentity identity)
+    {
+        Directory.CreateDirectory(Path, Traversable);
+        Directory.CreateDirectory(QemuPath, OwnerOnly | UnixFileMode.UserExecute);
+        identity.Own(QemuPath);
+        Posix.SynchronizeFolder(System.IO.Path.GetDirectoryName(Path)!);
+    }
+
+    public void Delete()
+    {
+        if (!Directory.Exists(Path)) return;
+        Directory.Delete(Path, recursive: true);
+        Posix.SynchronizeFolder(System.IO.Path.GetDirectoryName(Path)!);
+    }
+
+    public MachineSpec? ReadMachine() => Read<MachineSpec>(MachineFile);
+
+    public HoldRecord? ReadHold() => Read<HoldRecord>(HoldFile);
+
+    /// <summary>Null also where the file is damaged: it is not durable, since no process survives what damages it.</summary>
+    public ProcessRecord? ReadProcess()
+    {
+        try
+        {
+            return Read<ProcessRecord>(ProcessFile);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+    }
+
+    public void WriteMachine(MachineSpec spec) => Write(MachineFile, spec, durable: true);
+
+    /// <param name="durable">False where only the death of the silo is to be survived, not that of the host.</param>
+    public void WriteHold(HoldRecord hold, bool durable) => Write(HoldFile, hold, durable);
+
+    public void WriteProcess(ProcessRecord process) => Write(ProcessFile, process, durable: false);
+
+    public void DeleteHold()
+    {
+        File.Delete(System.IO.Path.Combine(Path, HoldFile));
+        Posix.SynchronizeFolder(Path);
+    }
+
+    private T? Read<T>(string name)
+        where T : class
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<T>(File.ReadAllBytes(System.IO.Path.Combine(Path, name)), InstancesJson.Options);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>A reader sees the former file or this one, never a part of either.</summary>
+    private void Write<T>(string name, T value, bool durable)
+    {
+        var target = System.IO.Path.Combine(Path, name);
+        var temporary = target + ".tmp";
+        using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = OwnerOnly }))
+        {
+            JsonSerializer.Serialize(file, value, InstancesJson.Options);
+            file.Flush(flushToDisk: durable);
+        }
+
+        File.Move(temporary, target, overwrite: true);
+        if (durable) Posix.SynchronizeFolder(Path);
+    }
+}

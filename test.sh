@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Sets up what is missing, builds everything, and runs all tests: the quick ones first, real virtual machines last.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=silo/setup.sh
+source silo/setup.sh
+
+usage() {
+  cat <<'EOF'
+Usage: ./test.sh [PROJECT ...]
+
+Installs what is missing, builds everything, and runs the tests of the named projects (default: all): GrainInterfaces Grains ApiGateway Silo EndToEnd
+The last line counts them: 'N passed, N failed'. Exit code 0 only if none failed and some ran.
+EOF
+}
+
+if [[ ${1:-} == --help || ${1:-} == -h ]]; then usage; exit 0; fi
+projects=("$@")
+if ((${#projects[@]} == 0)); then projects=(GrainInterfaces Grains ApiGateway Silo EndToEnd); fi
+for project in "${projects[@]}"; do [[ -d tests/$project ]] || fail "There is no test project '$project'; see ./test.sh --help."; done
+
+# One project that hangs must not keep the others from being counted.
+readonly project_bound=600
+
+install_missing
+say "Building (Release)"
+dotnet build --nologo -v quiet -c Release Instances.sln
+build_guest
+
+passed=0 failed=0 skipped=0
+for project in "${projects[@]}"; do
+  say "Testing $project"
+  output=$(mktemp)
+  status=0
+  INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet "tests/$project/bin/Release/net10.0/Instances.$project.Tests.dll" -noColor 2>&1 | tee "$output" || status=$?
+  summary=$(grep -E 'Total: [0-9]+, Errors: [0-9]+, Failed: [0-9]+' "$output" | tail -n 1 || true)
+  rm -f "$output"
+  count() { sed -nE "s/.*$1: ([0-9]+).*/\1/p" <<<"$summary"; }
+  if [[ -z $summary ]]; then
+    printf 'The tests of %s did not run to their end (exit code %s).\n' "$project" "$status"
+    failed=$((failed + 1))
+    continue
+  fi
+  bad=$(($(count Failed) + $(count Errors)))
+  if ((status != 0 && bad == 0)); then bad=1; fi
+  failed=$((failed + bad)) skipped=$((skipped + $(count Skipped)))
+  passed=$((passed + $(count Total) - $(count Failed) - $(count Skipped)))
+done
+
+printf '\n'
+if ((skipped)); then printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"; else printf '%d passed, %d failed\n' "$passed" "$failed"; fi
+((failed == 0 && passed > 0))

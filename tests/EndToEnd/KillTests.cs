@@ -1,0 +1,155 @@
+using Instances.Appliances;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Testing;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.EndToEnd.Tests;
+
+/// <summary>The process is killed (SIGKILL) at every step of create-instance, with real guests running, and started again.</summary>
+public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Shop>
+{
+    /// <summary>Each server is started with the point where the capture after it is held: one start a point.</summary>
+    private static readonly string[] BeforeCommit =
+    [
+        "prepare", "prepare/web:after", "prepare:after", "quiesce:after", "pause:after", "seal:after", "publish:after", "commit",
+    ];
+
+    private static readonly string[] AfterCommit = ["commit:after", "register:after", "undeploy/web:after", "undeploy:after", "update:after", "finish", "finish:after"];
+
+    [Fact]
+    public async Task Kill_AtEachStepBeforeTheCommit_LeavesTheApplianceDeployedAsBefore()
+    {
+        await shop.StartAndDeploy();
+        var processes = shop.Guests.Ids();
+        foreach (var point in BeforeCommit)
+        {
+            var operation = await shop.CaptureUntilHeld(point, new(Quiesce: Quiesce.Freeze, UpdateImages: true));
+            await shop.KillAndRestart();
+
+            await shop.Rests(ApplianceStatus.Deployed, $"after a kill at {point}");
+            Assert.Equal(processes, shop.Guests.Ids());
+            var machines = await shop.Machines();
+            Assert.All(machines, machine => Assert.Equal(VirtualMachineStatus.Running, machine.Status));
+            var ended = await shop.Ended(operation);
+            Assert.Equal((OperationStatus.Failed, "operation-interrupted"), (ended.Status, ended.Fault?.Code));
+            await shop.NothingIsLeft(machines, $"after a kill at {point}");
+        }
+
+        await shop.BootCounts(2, "the guests still count on their disks after all of that");
+    }
+
+    [Fact]
+    public async Task Kill_AtEachStepAfterTheCommit_LeavesTheApplianceUndeployedWithAllImagesReady()
+    {
+        foreach (var point in AfterCommit)
+        {
+            await shop.StartAndDeploy();
+            var operation = await shop.CaptureUntilHeld(point, new(Quiesce: Quiesce.None, UpdateImages: true));
+            await shop.KillAndRestart();
+
+            await shop.Rests(ApplianceStatus.Undeployed, $"after a kill at {point}");
+            var ended = await shop.Ended(operation);
+            Assert.Equal(OperationStatus.Succeeded, ended.Status);
+            var machines = await shop.Machines();
+            foreach (var instance in ended.Result!.Instances!)
+            {
+                Assert.Equal(ImageStatus.Ready, (await shop.Server.Client.FindImage(instance.Image, default))!.Status);
+                Assert.Equal(instance.Image, machines.Single(machine => machine.Id == instance.VirtualMachine).Image);
+            }
+
+            Assert.Empty(shop.Guests.Ids());
+            await shop.NothingIsLeft(machines, $"after a kill at {point}");
+        }
+    }
+
+    /// <summary>An appliance of two guests on a server that is killed and started again.</summary>
+    public sealed class Shop : IAsyncLifetime
+    {
+        private readonly string _data = ServerProcess.MakeDataFolder();
+        private ApplianceId _appliance;
+
+        internal ServerProcess Server { get; private set; } = null!;
+
+        internal GuestProcesses Guests => new(_data);
+
+        private string Marker => Path.Combine(_data, "held");
+
+        public async ValueTask InitializeAsync()
+        {
+            Server = await ServerProcess.Start(_data);
+            var master = await Server.Client.ImportGuest();
+            var appliance = await Server.Client.CreateAppliance(new("shop"), default);
+            _appliance = appliance.Id;
+            foreach (var name in new[] { "web", "db" }) await Server.Client.AddVirtualMachine(_appliance, Guest.Spec(name, master.Id), default);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            if ((await Server.Client.GetAppliance(_appliance, default)).Status is ApplianceStatus.Deployed)
+                await Server.Client.End(await Server.Client.Undeploy(_appliance, default));
+            await Server.DisposeAsync();
+            Directory.Delete(_data, recursive: true);
+        }
+
+        internal async Task StartAndDeploy()
+        {
+            if ((await Server.Client.GetAppliance(_appliance, default)).Status is ApplianceStatus.Undeployed)
+                await Server.Client.Succeeds(await Server.Client.Deploy(_appliance, default));
+        }
+
+        internal async Task<OperationView> CaptureUntilHeld(string point, CreateInstanceCommand command)
+        {
+            await Server.DisposeAsync();
+            File.Delete(Marker);
+            Server = await ServerProcess.Start(_data, $"--Testing:HoldSagaAt=create-instance/{point}", $"--Testing:HoldMarker={Marker}");
+            if (command.Quiesce is Quiesce.Freeze) foreach (var machine in await Machines()) await Server.Client.WaitForBoot(machine.Id, atLeast: 1);
+            var operation = await Server.Client.CreateInstance(_appliance, command, default);
+            await Eventually.Holds(() => Task.FromResult(File.Exists(Marker)), $"the saga reaches {point}");
+            return operation;
+        }
+
+        internal async Task KillAndRestart()
+        {
+            await Server.Kill();
+            Server = await ServerProcess.Start(_data);
+        }
+
+        /// <summary>Looks at the list only, which wakes no grain: the appliance comes to rest by itself.</summary>
+        internal Task Rests(ApplianceStatus status, string when) => Eventually.Holds(async () =>
+        {
+            var appliance = (await Server.Client.ListAppliances(default)).Single();
+            return appliance.Status == status && appliance.Operation is null;
+        }, $"the appliance rests as {status} {when}");
+
+        internal async Task<OperationView> Ended(OperationView operation) => await Server.Client.End(operation);
+
+        internal async Task<IReadOnlyList<VirtualMachineView>> Machines() => await Server.Client.ListVirtualMachines(_appliance, default);
+
+        internal async Task BootCounts(int atLeast, string what)
+        {
+            foreach (var machine in await Machines())
+            {
+                await Server.Client.Power(machine.Id, PowerAction.Reset, default);
+                Assert.True(await Server.Client.WaitForBoot(machine.Id, atLeast) >= atLeast, what);
+            }
+        }
+
+        /// <summary>Every layer file belongs to an image or a machine, every run folder and every process to a machine that is deployed.</summary>
+        internal async Task NothingIsLeft(IReadOnlyList<VirtualMachineView> machines, string when)
+        {
+            var images = await Server.Client.ListImages(new(), default);
+            var owned = images.SelectMany(image => image.Disks).SelectMany(disk => disk.Layers).Select(layer => layer.Id)
+                .Concat(machines.SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers))
+                .Select(layer => $"{layer}.qcow2").Distinct().Order().ToList();
+            IReadOnlyList<string> Stored() => [.. Directory.EnumerateFiles(Path.Combine(_data, "layers")).Select(file => Path.GetFileName(file)!)
+                .Where(file => !file.EndsWith(".json", StringComparison.Ordinal)).Order()];
+            await Eventually.Holds(() => Task.FromResult(owned.SequenceEqual(Stored())), $"no layer is without an owner {when}: {string.Join(", ", Stored().Except(owned))}");
+
+            var deployed = machines.Where(machine => machine.Status is not VirtualMachineStatus.Undeployed).Select(machine => machine.Id.ToString()).Order();
+            Assert.Equal(deployed, Directory.EnumerateDirectories(Path.Combine(_data, "machines")).Select(folder => Path.GetFileName(folder)!).Order());
+            Assert.Equal(deployed.Count(), Guests.Ids().Count);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Instances.Testing;
+using Xunit;
+
+namespace Instances.EndToEnd.Tests;
+
+/// <summary>What a newcomer does first.</summary>
+public sealed class RunScriptTests
+{
+    [Fact]
+    public async Task RunOnce_OnAnEmptyFolder_DoesTheMainJobAndLeavesNothingRunning()
+    {
+        var data = ServerProcess.MakeDataFolder();
+        try
+        {
+            var facts = await Run("--once", "--json", "--data", data, "--port", $"{ServerProcess.FreePort()}");
+
+            Assert.True(facts.GetProperty("ok").GetBoolean());
+            var boots = facts.GetProperty("boots");
+            Assert.Equal(
+                new[] { 1, 2, 1, 3 },
+                new[] { "first", "afterReset", "afterPlainRedeploy", "afterCaptureAndRedeploy" }.Select(name => boots.GetProperty(name).GetInt32()));
+            var master = Assert.Single(facts.GetProperty("masters").EnumerateArray());
+            Assert.Equal("tiny-linux", master.GetProperty("name").GetString());
+            Assert.NotEmpty(facts.GetProperty("slaves").EnumerateArray());
+            foreach (var slave in facts.GetProperty("slaves").EnumerateArray())
+            {
+                Assert.Equal(master.GetProperty("id").GetString(), slave.GetProperty("masterId").GetString());
+                Assert.Equal($"tiny-linux-{slave.GetProperty("id").GetString()}", slave.GetProperty("name").GetString());
+                Assert.Equal("ready", slave.GetProperty("status").GetString());
+            }
+
+            Assert.Equal(3, facts.GetProperty("captures").GetArrayLength());
+            Assert.Equal(3, facts.GetProperty("deleted").GetArrayLength());
+            Assert.Empty(new GuestProcesses(data).Ids());
+        }
+        finally
+        {
+            Directory.Delete(data, recursive: true);
+        }
+    }
+
+    private static async Task<JsonElement> Run(params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(Path.Combine(Repository.Root, "run.sh"), arguments)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        var (output, errors) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        Assert.True(process.ExitCode == 0, $"run.sh ended with {process.ExitCode}:\n{await errors}\n{await output}");
+        return JsonDocument.Parse((await output).TrimEnd().Split('\n')[^1]).RootElement;
+    }
+}

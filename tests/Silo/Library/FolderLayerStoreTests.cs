@@ -1,0 +1,265 @@
+using System.Diagnostics;
+using Instances.Faults;
+using Instances.Operations;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Instances.Library;
+
+public sealed class FolderLayerStoreTests : IDisposable
+{
+    private const long Size = 8L << 20;
+
+    private readonly TestLibrary _library = new();
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    private FolderLayerStore Store => _library.Store;
+
+    public void Dispose() => _library.Dispose();
+
+    [Fact]
+    public async Task CreateLayer_OverAParent_NamesItRelatively()
+    {
+        var (parent, child) = (LayerId.New(), LayerId.New());
+        await Store.CreateLayer(parent, null, Size, Token);
+
+        await Store.CreateLayer(child, parent, Size, Token);
+
+        var info = TestLibrary.QemuImg("info", "-f", "qcow2", Store.PathOf(child));
+        Assert.Contains($"backing file: {parent}.qcow2 ", info, StringComparison.Ordinal);
+        Assert.Contains("backing file format: qcow2", info, StringComparison.Ordinal);
+        Assert.Contains("extended l2: true", info, StringComparison.Ordinal);
+        Assert.Contains("virtual size: 8 MiB", info, StringComparison.Ordinal);
+        Assert.DoesNotContain("backing file", TestLibrary.QemuImg("info", "-f", "qcow2", Store.PathOf(parent)), StringComparison.Ordinal);
+        Assert.Equal(2, Directory.GetFiles(Store.Folder).Length);
+    }
+
+    [Fact]
+    public async Task CreateLayer_ThatIsThere_IsLeftAlone()
+    {
+        var layer = LayerId.New();
+        await Store.CreateLayer(layer, null, Size, Token);
+        TestLibrary.Run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 64k", Store.PathOf(layer));
+        var before = await File.ReadAllBytesAsync(Store.PathOf(layer), Token);
+
+        await Store.CreateLayer(layer, null, Size, Token);
+
+        Assert.Equal(before, await File.ReadAllBytesAsync(Store.PathOf(layer), Token));
+    }
+
+    // A crash between the making and the naming leaves a file of another name.
+    [Fact]
+    public async Task CreateLayer_AfterACrashInTheMiddle_StartsAgain()
+    {
+        var layer = LayerId.New();
+        await File.WriteAllTextAsync(Path.Combine(Store.Folder, $"{layer}.new"), "half", Token);
+        Assert.False(Store.Contains(layer));
+        Assert.Equal(layer, Assert.Single(Store.List()).Id);
+
+        await Store.CreateLayer(layer, null, Size, Token);
+
+        Assert.True(Store.Contains(layer));
+        Assert.Single(Directory.GetFiles(Store.Folder));
+    }
+
+    [Fact]
+    public async Task CreateLayer_WithoutItsParent_IsRefused()
+    {
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => Store.CreateLayer(LayerId.New(), LayerId.New(), Size, Token));
+
+        Assert.Equal("layer-missing", refusal.Fault.Code);
+        Assert.Empty(Store.List());
+    }
+
+    [Fact]
+    public async Task CreateLayer_WithAnOwner_BelongsToItUntilItIsSealed()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "Only root gives files away.");
+        using var library = new TestLibrary(layerOwner: "nobody");
+        var layer = LayerId.New();
+
+        await library.Store.CreateLayer(layer, null, Size, Token);
+        Assert.Equal("nobody 640", TestLibrary.Run("stat", "-c", "%U %a", library.Store.PathOf(layer)).Trim());
+
+        await library.Store.Seal(layer);
+        Assert.Equal("root 444", TestLibrary.Run("stat", "-c", "%U %a", library.Store.PathOf(layer)).Trim());
+    }
+
+    [Fact]
+    public void Store_WithAnUnknownOwner_DoesNotStart() =>
+        Assert.Contains("no-such-user", Assert.ThrowsAny<Exception>(() => new TestLibrary(layerOwner: "no-such-user")).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task Seal_Layer_IsReadOnlyUnchangedAndItsSpaceIsTold()
+    {
+        var layer = LayerId.New();
+        await Store.CreateLayer(layer, null, Size, Token);
+        TestLibrary.Run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", Store.PathOf(layer));
+        var before = await File.ReadAllBytesAsync(Store.PathOf(layer), Token);
+
+        var bytes = await Store.Seal(layer);
+
+        Assert.Equal(long.Parse(TestLibrary.Run("stat", "-c", "%b", Store.PathOf(layer)), null) * 512, bytes);
+        Assert.InRange(bytes, 1 << 20, Size);
+        Assert.Equal(before, await File.ReadAllBytesAsync(Store.PathOf(layer), Token));
+        Assert.Equal(bytes, await Store.Seal(layer));
+        Assert.Equal(bytes, Assert.Single(Store.List()).Bytes);
+    }
+
+    [Fact]
+    public async Task Seal_MissingLayer_IsAFault() =>
+        Assert.Equal("layer-missing", (await Assert.ThrowsAsync<FaultException>(() => Store.Seal(LayerId.New()))).Fault.Code);
+
+    [Fact]
+    public async Task Delete_Layer_TakesAllThatArrivedOfIt()
+    {
+        var layer = LayerId.New();
+        await Store.CreateLayer(layer, null, Size, Token);
+        await File.WriteAllTextAsync(Store.PartPathOf(layer), "part", Token);
+        await File.WriteAllTextAsync(Store.ConvertedPathOf(layer), "new", Token);
+        Assert.Equal(layer, Assert.Single(Store.List()).Id);
+
+        await Store.Delete(layer);
+        await Store.Delete(layer);
+
+        Assert.Empty(Store.List());
+        Assert.Empty(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories));
+    }
+
+    [Fact]
+    public void List_FilesOfOthers_AreNotLayers()
+    {
+        File.WriteAllText(Path.Combine(Store.Folder, "notes.qcow2"), "x");
+        File.WriteAllText(Path.Combine(Store.Folder, $"{ImageId.New()}.json"), "{}");
+
+        Assert.Empty(Store.List());
+    }
+
+    [Fact]
+    public async Task Manifests_Written_AreReadBackWhole()
+    {
+        var manifest = Manifest("debian");
+        await Store.WriteManifest(manifest with { Name = "before" });
+
+        await Store.WriteManifest(manifest);
+
+        var read = Assert.Single(await Store.ReadManifests(Token));
+        Assert.Equal(System.Text.Json.JsonSerializer.Serialize(manifest, InstancesJson.Options), System.Text.Json.JsonSerializer.Serialize(read, InstancesJson.Options));
+        Assert.Single(Directory.GetFiles(Store.Folder));
+
+        await Store.DeleteManifest(manifest.Id);
+        await Store.DeleteManifest(manifest.Id);
+        Assert.Empty(await Store.ReadManifests(Token));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("{")]
+    [InlineData("null")]
+    [InlineData("[]")]
+    [InlineData("{}")]
+    [InlineData("""{"schema":"one"}""")]
+    [InlineData("""{"schema":2,"id":"$id","name":"x","kind":"master","disks":[],"createdAt":"2026-01-01T00:00:00Z"}""")]
+    [InlineData("""{"schema":1,"id":"00000000-0000-0000-0000-000000000001","name":"x","kind":"master","disks":[],"createdAt":"2026-01-01T00:00:00Z"}""")]
+    [InlineData("""{"schema":1,"id":"$id","name":"x","kind":"grandmaster","disks":[],"createdAt":"2026-01-01T00:00:00Z"}""")]
+    public async Task Manifests_Broken_AreSkippedAndLogged(string text)
+    {
+        var id = ImageId.New();
+        var good = Manifest("good");
+        await Store.WriteManifest(good);
+        await File.WriteAllTextAsync(Path.Combine(Store.Folder, $"{id}.json"), text.Replace("$id", id.ToString(), StringComparison.Ordinal), Token);
+
+        Assert.Equal(good.Id, Assert.Single(await Store.ReadManifests(Token)).Id);
+        Assert.Contains(id.ToString(), Assert.Single(_library.Log), StringComparison.Ordinal);
+    }
+
+    // A file system of 2 MiB stands for a full disk.
+    [Fact]
+    public async Task Store_OnAFullDisk_SaysSoAndLeavesNothing()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "Only root mounts file systems.");
+        using var library = new TestLibrary(tmpfsBytes: 2 << 20);
+        var store = library.Store;
+        await File.WriteAllBytesAsync(Path.Combine(store.Folder, "filler"), new byte[(2 << 20) - 16_384], Token);
+
+        var layer = await Assert.ThrowsAsync<FaultException>(() => store.CreateLayer(LayerId.New(), null, Size, Token));
+        Assert.Equal("no-space", layer.Fault.Code);
+        Assert.Equal(FaultKind.Capacity, layer.Fault.Kind);
+
+        var manifest = await Assert.ThrowsAsync<FaultException>(() => store.WriteManifest(Manifest(new string('x', 100_000))));
+        Assert.Equal("no-space", manifest.Fault.Code);
+        Assert.Empty(await store.ReadManifests(Token));
+        Assert.InRange(store.FreeBytes, 0, 32_768);
+        Assert.All(Directory.GetFiles(store.Folder), file => Assert.Equal("filler", Path.GetFileName(file)));
+    }
+
+    private static ImageManifest Manifest(string name)
+    {
+        var id = ImageId.New();
+        var at = new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero);
+        return new(
+            id, name, ImageKind.Master, null, null, [new([new(LayerId.New(), null, 5, id)], Size)], at, new(OperationId.New(), at, ImageFormat.Raw, "00", 7));
+    }
+}
+
+/// <summary>A layer store in a folder of its own.</summary>
+internal sealed class TestLibrary : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-library-").FullName;
+    private readonly bool _isMounted;
+
+    public TestLibrary(string? layerOwner = null, long? tmpfsBytes = null, long minimumFreeBytes = 0)
+    {
+        if (tmpfsBytes is { } bytes)
+        {
+            Run("mount", "-t", "tmpfs", "-o", $"size={bytes}", "tmpfs", _folder);
+            _isMounted = true;
+        }
+
+        Confinement = new ProcessConfinement("nobody", NullLogger<ProcessConfinement>.Instance);
+        Tools = new QemuImg(Confinement);
+        Store = new FolderLayerStore(
+            Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { Folder = _folder, LayerOwner = layerOwner, MinimumFreeBytes = minimumFreeBytes }),
+            Tools,
+            new ListLogger<FolderLayerStore>(Log));
+    }
+
+    public FolderLayerStore Store { get; }
+
+    public ProcessConfinement Confinement { get; }
+
+    public QemuImg Tools { get; }
+
+    public List<string> Log { get; } = [];
+
+    public static string QemuImg(params string[] arguments) => Run("qemu-img", arguments);
+
+    public static string Run(string program, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{program} {string.Join(' ', arguments)}: {process.StandardError.ReadToEnd()}");
+        return output;
+    }
+
+    public void Dispose()
+    {
+        if (_isMounted)
+            Run("umount", _folder);
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    private sealed class ListLogger<T>(List<string> log) : ILogger<T>
+    {
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            log.Add(formatter(state, exception));
+    }
+}

@@ -1,0 +1,68 @@
+using DbUp.Engine;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Instances.Storage;
+
+public sealed class MigrationTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-migrations-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void Migrations_AppliedTwice_ChangeNothingTheSecondTime()
+    {
+        using var database = new TestDatabase();
+        var before = database.Column("SELECT SchemaVersionID || ' ' || ScriptName || ' ' || Applied FROM SchemaVersions");
+
+        SqliteMigrations.Apply(database.DataSource, NullLogger.Instance);
+
+        Assert.Equal(before, database.Column("SELECT SchemaVersionID || ' ' || ScriptName || ' ' || Applied FROM SchemaVersions"));
+        Assert.Equal(4, before.Count);
+        Assert.Contains("0001-orleans-main.sql", before[0], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Migrations_OfManyAtOnce_AreAppliedOnce()
+    {
+        var sources = Enumerable.Range(0, 4).Select(_ => new SqliteDataSource(Path.Combine(_folder, "deep", "instances.db"))).ToList();
+
+        await Task.WhenAll(sources.Select(source => Task.Factory.StartNew(
+            () => SqliteMigrations.Apply(source, NullLogger.Instance), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+
+        using var connection = sources[0].OpenConnection();
+        using var command = connection.CreateCommand();
+        command.CommandText = "SELECT count(*) FROM SchemaVersions";
+        Assert.Equal(4L, command.ExecuteScalar());
+        sources.ForEach(source => source.Dispose());
+    }
+
+    [Fact]
+    public void Migrations_FailingScript_NamesItAndLeavesNothing()
+    {
+        using var source = new SqliteDataSource(Path.Combine(_folder, "instances.db"));
+        SqlScript[] scripts = [new("0001-good.sql", "CREATE TABLE good (x);"), new("0002-bad.sql", "CREATE TABLE half (x); CREATE TABEL bad (x);")];
+
+        var failure = Assert.Throws<InvalidOperationException>(() => SqliteMigrations.Apply(source, NullLogger.Instance, scripts));
+
+        Assert.Contains("0002-bad.sql", failure.Message, StringComparison.Ordinal);
+        Assert.Contains("TABEL", failure.Message, StringComparison.Ordinal);
+        using var connection = source.OpenConnection();
+        using var command = connection.CreateCommand();
+        command.CommandText = "SELECT count(*) FROM sqlite_schema WHERE name IN ('good', 'half')";
+        Assert.Equal(0L, command.ExecuteScalar());
+    }
+
+    [Fact]
+    public void Migrations_FileThatIsNoDatabase_SaysWhich()
+    {
+        var file = Path.Combine(_folder, "text.db");
+        File.WriteAllText(file, new string('x', 8192));
+        using var source = new SqliteDataSource(file);
+
+        var failure = Assert.Throws<InvalidOperationException>(() => SqliteMigrations.Apply(source, NullLogger.Instance));
+
+        Assert.Contains(file, failure.Message, StringComparison.Ordinal);
+    }
+}
