@@ -42,6 +42,8 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         JsonException { Path: { } path } json => $"The JSON body is not as expected at {path}, line {json.LineNumber + 1}: {Reason(json)}",
         JsonException => "The body is not JSON.",
         FormatException format => format.Message,
+        // The framework's words for a body that is not there are for programmers.
+        _ when bad.Message.StartsWith("Implicit body", StringComparison.Ordinal) => "The request needs a JSON body.",
         _ => ParameterPattern().Replace(bad.Message, "'$1'"),
     };
 

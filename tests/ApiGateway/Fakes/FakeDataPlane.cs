@@ -1,0 +1,60 @@
+using System.Collections.Concurrent;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Logging;
+
+namespace Instances.Fakes;
+
+/// <summary>Takes uploads as the silo's data plane does, and counts what comes. Each image's name says what to do with it.</summary>
+internal sealed class FakeDataPlane : IAsyncDisposable
+{
+    public const string Refused = "refused-at-once";
+    public const string RefusedLate = "refused-at-the-end";
+    public const string Broken = "broken";
+
+    private readonly WebApplication _app;
+
+    public FakeDataPlane()
+    {
+        var builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        _app = builder.Build();
+        _app.MapPut("/uploads/{name}", Take);
+    }
+
+    /// <summary>Bytes that have come, by name.</summary>
+    public ConcurrentDictionary<string, long> Received { get; } = [];
+
+    /// <summary>Raised after each piece.</summary>
+    public event Action<string, long>? Arrived;
+
+    public Uri Address => new(_app.Urls.First());
+
+    public Task Start() => _app.StartAsync();
+
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    private async Task<IResult> Take(string name, HttpContext context)
+    {
+        if (context.Request.Headers.Authorization != $"Bearer {FakeDatacenter.Secret}") return Refusal(403, "ticket-invalid");
+        if (name.StartsWith(Refused, StringComparison.Ordinal)) return Refusal(422, "image-format-wrong");
+        context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>().MaxRequestBodySize = null;
+        var buffer = new byte[64 * 1024];
+        for (int count; (count = await context.Request.Body.ReadAsync(buffer, context.RequestAborted)) > 0;)
+        {
+            var total = Received.AddOrUpdate(name, count, (_, before) => before + count);
+            Arrived?.Invoke(name, total);
+        }
+
+        return name.StartsWith(RefusedLate, StringComparison.Ordinal) ? Refusal(422, "digest-wrong")
+            : name.StartsWith(Broken, StringComparison.Ordinal) ? TypedResults.InternalServerError()
+            : TypedResults.Accepted((string?)null);
+    }
+
+    private static IResult Refusal(int status, string code) => TypedResults.Text(
+        $$"""{"type":"/problems/{{code}}","title":"Refused","status":{{status}},"detail":"The data plane says no.","code":"{{code}}","traceId":"x"}""",
+        "application/problem+json", statusCode: status);
+}

@@ -1,0 +1,104 @@
+using System.Collections.Concurrent;
+using Instances.Appliances;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Orleans;
+using Orleans.Runtime;
+
+namespace Instances.Fakes;
+
+/// <summary>What the scripted grains know. Everything is kept by id, so that tests run beside each other in one cluster.</summary>
+internal sealed class FakeDatacenter
+{
+    public const string Secret = "the-secret-of-every-ticket";
+
+    /// <summary>Thrown by every call of the grain with that key.</summary>
+    public ConcurrentDictionary<Guid, Exception> Failures { get; } = [];
+
+    public ConcurrentDictionary<ApplianceId, ApplianceSpec> Appliances { get; } = [];
+
+    public ConcurrentDictionary<ApplianceId, CreateInstanceCommand> Commands { get; } = [];
+
+    public ConcurrentDictionary<VirtualMachineId, (ApplianceId Appliance, VirtualMachineSpec Spec)> Machines { get; } = [];
+
+    public ConcurrentDictionary<OperationId, ScriptedOperation> Operations { get; } = [];
+
+    public ConcurrentDictionary<ImageId, (OperationId Operation, ImportCommand Command)> Imports { get; } = [];
+
+    /// <summary>Where tickets lead.</summary>
+    public Uri? DataPlane { get; set; }
+
+    public OperationView Begin(OperationId id, OperationKind kind, ApplianceId? appliance = null, ImageId? image = null, CreateInstanceCommand? command = null) =>
+        Operations.GetOrAdd(id, _ => new ScriptedOperation(Views.Operation(id, 1, OperationStatus.Running) with
+        {
+            Kind = kind,
+            Appliance = appliance,
+            Image = image,
+            Command = command,
+        })).Newest;
+}
+
+/// <summary>An operation whose versions the test publishes.</summary>
+internal sealed class ScriptedOperation(OperationView first)
+{
+    private readonly Lock _lock = new();
+    private OperationView _newest = first;
+    private TaskCompletionSource _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public OperationView Newest
+    {
+        get
+        {
+            lock (_lock) return _newest;
+        }
+    }
+
+    /// <summary>Completed by the next version.</summary>
+    public Task Changed
+    {
+        get
+        {
+            lock (_lock) return _changed.Task;
+        }
+    }
+
+    public void Publish(long version, OperationStatus status = OperationStatus.Running)
+    {
+        TaskCompletionSource changed;
+        lock (_lock)
+        {
+            _newest = _newest with { Version = version, Status = status };
+            changed = _changed;
+            _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        }
+
+        changed.SetResult();
+    }
+}
+
+/// <summary>Carries out <see cref="FakeDatacenter.Failures"/>.</summary>
+internal sealed class FailureFilter(FakeDatacenter datacenter) : IIncomingGrainCallFilter
+{
+    public Task Invoke(IIncomingGrainCallContext context) =>
+        context.TargetId.TryGetGuidKey(out var key, out _) && datacenter.Failures.TryGetValue(key, out var failure) ? throw failure : context.Invoke();
+}
+
+internal static class Views
+{
+    public static readonly DateTimeOffset At = new(2026, 1, 2, 3, 4, 5, TimeSpan.Zero);
+
+    public static OperationView Operation(OperationId id, long version, OperationStatus status) => new(
+        id, OperationKind.Deploy, status, Appliance: null, Image: null, Step: "start", [new("start", StepStatus.Running)], [], At, FinishedAt: null, version,
+        Cancellable: true, Fault: null, Result: null);
+
+    public static ApplianceView Appliance(ApplianceId id, ApplianceSpec spec) =>
+        new(id, spec.Name, spec.Description, ApplianceStatus.Undeployed, Operation: null, [], At);
+
+    public static VirtualMachineView Machine(VirtualMachineId id, ApplianceId appliance, VirtualMachineSpec spec) => new(
+        id, appliance, spec.Name, VirtualMachineStatus.Undeployed, spec.Image, spec.Cpus, spec.MemoryBytes, spec.DataDisks ?? [], spec.PortForwards ?? [],
+        Host: null, [], At);
+
+    public static ImageView Image(ImageId id, string name, ImageStatus status = ImageStatus.Ready) => new(
+        id, name, ImageKind.Master, status, Master: null, Parent: null, 0, [], At, RetiredAt: null, Import: null, Capture: null, Failure: null);
+}

@@ -1,0 +1,217 @@
+using System.Runtime.CompilerServices;
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Datacenters;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Orleans;
+
+namespace Instances.Fakes;
+
+/// <summary>Only what people ask for; the calls of sagas and hosts are none of the gateway's.</summary>
+internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IApplianceGrain
+{
+    private ApplianceId Id => new(this.GetPrimaryKey());
+
+    public Task<ApplianceView> Create(ApplianceSpec spec) => datacenter.Appliances.GetOrAdd(Id, spec) == spec
+        ? Get()
+        : throw FaultException.Conflict("appliance-exists", "There is another appliance of this id.");
+
+    public Task<ApplianceView> Get() => datacenter.Appliances.TryGetValue(Id, out var spec)
+        ? Task.FromResult(Views.Appliance(Id, spec))
+        : throw FaultException.NotFound("appliance-not-found", "There is no such appliance.");
+
+    public Task<ApplianceView> Change(ApplianceSpec spec)
+    {
+        datacenter.Appliances[Id] = spec;
+        return Get();
+    }
+
+    public Task Delete()
+    {
+        datacenter.Appliances.TryRemove(Id, out _);
+        return Task.CompletedTask;
+    }
+
+    public Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec)
+    {
+        var (appliance, added) = datacenter.Machines.GetOrAdd(id, (Id, spec));
+        return appliance == Id && added.Name == spec.Name
+            ? Task.FromResult(Views.Machine(id, Id, spec))
+            : throw FaultException.Conflict("virtual-machine-exists", "There is another machine of this id.");
+    }
+
+    public Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec)
+    {
+        datacenter.Machines[id] = (Id, spec);
+        return Task.FromResult(Views.Machine(id, Id, spec));
+    }
+
+    public Task RemoveVirtualMachine(VirtualMachineId id)
+    {
+        datacenter.Machines.TryRemove(id, out _);
+        return Task.CompletedTask;
+    }
+
+    public Task<OperationView> Deploy(OperationId operation) => Task.FromResult(datacenter.Begin(operation, OperationKind.Deploy, Id));
+
+    public Task<OperationView> Undeploy(OperationId operation) => Task.FromResult(datacenter.Begin(operation, OperationKind.Undeploy, Id));
+
+    public Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command)
+    {
+        datacenter.Commands[Id] = command;
+        return Task.FromResult(datacenter.Begin(operation, OperationKind.CreateInstance, Id, command: command));
+    }
+
+    public Task Cancel(OperationId operation) => throw new NotSupportedException();
+
+    public Task Nudge(OperationId operation) => throw new NotSupportedException();
+
+    public Task<HoldVerdict> ReleaseHold(OperationId operation) => throw new NotSupportedException();
+}
+
+internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain, IVirtualMachineGrain
+{
+    private VirtualMachineId Id => new(this.GetPrimaryKey());
+
+    public Task<VirtualMachineView> Get() => datacenter.Machines.TryGetValue(Id, out var machine)
+        ? Task.FromResult(Views.Machine(Id, machine.Appliance, machine.Spec))
+        : throw FaultException.NotFound("virtual-machine-not-found", "There is no such virtual machine.");
+
+    public async Task<VirtualMachineView> Power(PowerAction action) => await Get() with
+    {
+        Status = action is PowerAction.Off ? VirtualMachineStatus.Stopped : VirtualMachineStatus.Running,
+    };
+
+    public Task<string> ReadConsole(int maxBytes) => Task.FromResult($"äöü, the last {maxBytes} bytes");
+
+    public Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec) => throw new NotSupportedException();
+
+    public Task<VirtualMachineView> Change(VirtualMachineSpec spec) => throw new NotSupportedException();
+
+    public Task Delete() => throw new NotSupportedException();
+
+    public Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    public Task Undeploy(CaptureEnd end) => throw new NotSupportedException();
+
+    public Task<CaptureTarget> BeginCapture(OperationId operation, IReadOnlyList<LayerId> next) => throw new NotSupportedException();
+
+    public Task EndCapture(OperationId operation, CaptureEnd end) => throw new NotSupportedException();
+
+    public Task<ObserveVerdict> Observe(HostId host, MachineObservation observation) => throw new NotSupportedException();
+}
+
+internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageGrain
+{
+    private ImageId Id => new(this.GetPrimaryKey());
+
+    public Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command)
+    {
+        if (!datacenter.Imports.TryAdd(Id, (operation, command))) throw FaultException.Conflict("image-exists", "Its bytes are on their way already.");
+        datacenter.Begin(operation, OperationKind.Import, image: Id);
+        return Task.FromResult(new UploadTicket(new Uri(datacenter.DataPlane!, $"uploads/{command.Name}"), FakeDatacenter.Secret));
+    }
+
+    public Task<ImageView> Get() => datacenter.Imports.TryGetValue(Id, out var import)
+        ? Task.FromResult(Views.Image(Id, import.Command.Name, ImageStatus.Importing))
+        : throw FaultException.NotFound("image-not-found", "There is no such image.");
+
+    public Task Delete()
+    {
+        datacenter.Imports.TryRemove(Id, out _);
+        return Task.CompletedTask;
+    }
+
+    public Task<UploadPlan> AcceptUpload(string ticket) => throw new NotSupportedException();
+
+    public Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes) => throw new NotSupportedException();
+
+    public Task<ImageView> CompleteImport(OperationId operation, ImageManifest manifest) => throw new NotSupportedException();
+
+    public Task FailImport(OperationId operation, Fault fault) => throw new NotSupportedException();
+
+    public Task CancelImport(OperationId operation) => throw new NotSupportedException();
+
+    public Task Nudge(OperationId operation) => throw new NotSupportedException();
+
+    public Task Expire() => throw new NotSupportedException();
+
+    public Task<ImageView> Publish(ImageManifest manifest) => throw new NotSupportedException();
+}
+
+internal sealed class FakeOperationGrain(FakeDatacenter datacenter) : Grain, IOperationGrain
+{
+    private ScriptedOperation? Script => datacenter.Operations.GetValueOrDefault(new(this.GetPrimaryKey()));
+
+    public Task<OperationView?> Find() => Task.FromResult(Script?.Newest);
+
+    public async IAsyncEnumerable<OperationView> Watch(long afterVersion, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        for (var seen = afterVersion; ;)
+        {
+            var (changed, newest) = (Script!.Changed, Script.Newest);
+            if (newest.Version > seen)
+            {
+                seen = newest.Version;
+                yield return newest;
+            }
+
+            if (newest.IsFinished) yield break;
+            await changed.WaitAsync(cancellationToken);
+        }
+    }
+
+    public Task<OperationView> Cancel()
+    {
+        if (Script is not { } script) throw FaultException.NotFound("operation-not-found", "There is no such operation.");
+        if (script.Newest.Kind is OperationKind.Import) script.Publish(script.Newest.Version + 1, OperationStatus.Cancelled);
+        else script.Publish(script.Newest.Version + 1, OperationStatus.Unwinding);
+        return Task.FromResult(script.Newest);
+    }
+
+    public Task<OperationView> Begin(OperationStart start) => throw new NotSupportedException();
+
+    public Task Report(OperationProgress progress) => throw new NotSupportedException();
+
+    public Task Finish(OperationOutcome outcome) => throw new NotSupportedException();
+}
+
+/// <summary>Answers with what it was asked.</summary>
+internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICatalogueGrain
+{
+    public Task<Page<ApplianceView>> Appliances(PageRequest page) => Task.FromResult(
+        new Page<ApplianceView>([.. datacenter.Appliances.Take(page.Limit).Select(pair => Views.Appliance(pair.Key, pair.Value))], Echo(page)));
+
+    public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => Task.FromResult(new Page<VirtualMachineView>(
+        [.. datacenter.Machines.Where(pair => pair.Value.Appliance == appliance).Select(pair => Views.Machine(pair.Key, appliance, pair.Value.Spec))], Echo(page)));
+
+    public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page)
+    {
+        var echo = Views.Image(ImageId.New(), filter.Name ?? "", filter.Status ?? ImageStatus.Ready) with { Kind = filter.Kind ?? ImageKind.Master, Master = filter.Master };
+        return Task.FromResult(new Page<ImageView>([echo], Echo(page)));
+    }
+
+    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => Task.FromResult(new Page<OperationView>(
+        [.. datacenter.Operations.Values.Select(operation => operation.Newest).Where(operation => appliance is null || operation.Appliance == appliance)], Echo(page)));
+
+    private static string? Echo(PageRequest page) => page.Cursor switch
+    {
+        "bad" => throw FaultException.Invalid("cursor-invalid", "The cursor is not one that a list has given: begin with the first page."),
+        "last" => null,
+        _ => $"limit {page.Limit} cursor {page.Cursor}",
+    };
+}
+
+internal sealed class FakeDatacenterGrain : Grain, IDatacenterGrain
+{
+    public Task<IReadOnlyList<HostView>> Hosts() =>
+        Task.FromResult<IReadOnlyList<HostView>>([new(new("host-1"), "QEMU", "tcg", 2, 1L << 30, 1L << 29, 1L << 34, 0)]);
+
+    public Task Register(HostId host) => throw new NotSupportedException();
+
+    public Task<IReadOnlyList<Placement>> Place(IReadOnlyList<PlacementRequest> machines) => throw new NotSupportedException();
+}

@@ -1,0 +1,200 @@
+using System.Net;
+using Instances.Catalogue;
+using Instances.Fakes;
+using Instances.Operations;
+using Xunit;
+using static Instances.HttpExtensions;
+
+namespace Instances.Library;
+
+public sealed class ImageEndpointTests(Gateway gateway)
+{
+    private const long MiB = 1L << 20;
+
+    private static readonly string Sha256 = new('A', 64);
+
+    private readonly string _name = Guid.NewGuid().ToString();
+
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task List_Filters_ArePassedOn()
+    {
+        var master = ImageId.New();
+
+        using var response = await gateway.Http.Get($"/images?kind=slave&status=retired&master={master}&name=tiny");
+
+        var image = (await response.Read<Page<ImageView>>()).Items.Single();
+        Assert.Equal((ImageKind.Slave, ImageStatus.Retired, master, "tiny"), (image.Kind, image.Status, image.Master, image.Name));
+    }
+
+    [Fact]
+    public async Task Import_Bytes_ArriveAndAreAccepted()
+    {
+        using var response = await Upload(_name, new ByteArrayContent(new byte[12345]), $"&sha256={Sha256}");
+
+        Assert.Equal(HttpStatusCode.Accepted, response.StatusCode);
+        var operation = await response.Read<OperationView>();
+        Assert.Equal($"{Local}/operations/{operation.Id}", response.Headers.Location?.OriginalString);
+        Assert.Equal(12345, gateway.DataPlane.Received[_name]);
+        var import = gateway.Datacenter.Imports[operation.Image!.Value];
+        Assert.Equal((operation.Id, new ImportCommand(_name, ImageFormat.Raw, 12345, Sha256.ToLowerInvariant())), import);
+    }
+
+    /// <summary>Each piece is with the data plane before the caller has sent the next: nothing waits for the whole.</summary>
+    [Fact]
+    public async Task Import_LargeUpload_StreamsInBoundedMemory()
+    {
+        var content = new ZeroContent(pieces: 200, MiB);
+        long arrived = 0;
+        gateway.DataPlane.Arrived += (name, total) =>
+        {
+            if (name != _name) return;
+            Interlocked.Exchange(ref arrived, total);
+            content.Release(total);
+        };
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+
+        using var response = await Upload(_name, content);
+
+        Assert.Equal(HttpStatusCode.Accepted, response.StatusCode);
+        Assert.Equal(200 * MiB, arrived);
+        Assert.Null(gateway.Datacenter.Imports[(await response.Read<OperationView>()).Image!.Value].Command.Bytes);
+        Assert.InRange(content.PeakMemory - before, long.MinValue, 100 * MiB);
+    }
+
+    [Theory, InlineData(FakeDataPlane.Refused, "image-format-wrong"), InlineData(FakeDataPlane.RefusedLate, "digest-wrong")]
+    public async Task Import_RefusedByTheDataPlane_PassesItsWordsOn(string way, string code)
+    {
+        using var response = await Upload(way + _name, new ByteArrayContent(new byte[MiB]));
+
+        var problem = await response.AssertProblem(422, code);
+        Assert.Equal("The data plane says no.", problem.GetProperty("detail").GetString());
+    }
+
+    [Fact]
+    public async Task Import_ThatTheDataPlaneFailed_EndsAndIsUnavailable()
+    {
+        using var response = await Upload(FakeDataPlane.Broken + _name, new ByteArrayContent(new byte[1000]));
+
+        await response.AssertProblem(503, "data-plane-unavailable");
+        Assert.Equal(OperationStatus.Cancelled, OperationOf(FakeDataPlane.Broken + _name).Newest.Status);
+    }
+
+    [Fact]
+    public async Task Import_WhoseCallerLeaves_Ends()
+    {
+        using var leaving = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
+        var content = new ZeroContent(pieces: 2, MiB);
+        gateway.DataPlane.Arrived += (name, _) =>
+        {
+            if (name == _name) leaving.Cancel();
+        };
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Upload(_name, content, cancellationToken: leaving.Token));
+
+        var operation = OperationOf(_name);
+        while (!operation.Newest.IsFinished) await operation.Changed.WaitAsync(Gateway.Bound, Cancelled);
+        Assert.Equal(OperationStatus.Cancelled, operation.Newest.Status);
+    }
+
+    [Theory, InlineData("format=iso"), InlineData("format=1"), InlineData("")]
+    public async Task Import_FormatThatIsNone_IsMalformed(string format)
+    {
+        using var response = await gateway.Http.PostAsync($"{Local}/images?name=x&{format}", new ByteArrayContent([]), Cancelled);
+
+        await response.AssertProblem(400, "request-malformed");
+    }
+
+    [Fact]
+    public async Task Import_DigestThatIsNone_IsInvalid()
+    {
+        using var response = await Upload(_name, new ByteArrayContent([]), "&sha256=abc");
+
+        await response.AssertProblem(422, "sha256-invalid");
+    }
+
+    [Fact]
+    public async Task Import_RepeatedWithItsKey_IsTheSameImport()
+    {
+        using var first = await Upload(_name, new ByteArrayContent(new byte[1000]), key: _name);
+        using var repeat = await Upload(_name, new ByteArrayContent(new byte[1000]), key: _name);
+        using var other = await Upload(_name + "-other", new ByteArrayContent(new byte[1000]), key: _name);
+
+        Assert.Equal((await first.Read<OperationView>()).Id, (await repeat.Read<OperationView>()).Id);
+        Assert.Equal(1000, gateway.DataPlane.Received[_name]);
+        await other.AssertProblem(422, "idempotency-key-reused");
+    }
+
+    [Fact]
+    public async Task Secret_OfATicket_IsInNoAnswerAndNoLog()
+    {
+        using var response = await Upload(_name, new ByteArrayContent(new byte[1000]));
+
+        Assert.DoesNotContain(FakeDatacenter.Secret, await response.Content.ReadAsStringAsync(Cancelled), StringComparison.Ordinal);
+        Assert.DoesNotContain(gateway.Logs.Lines, line => line.Text.Contains(FakeDatacenter.Secret, StringComparison.Ordinal));
+        Assert.NotEmpty(gateway.Logs.Lines);
+    }
+
+    [Fact]
+    public async Task Delete_Image_AnswersNothing()
+    {
+        using var accepted = await Upload(_name, new ByteArrayContent(new byte[1]));
+        var image = (await accepted.Read<OperationView>()).Image!.Value;
+
+        using var response = await gateway.Http.DeleteAsync($"{Local}/images/{image}", Cancelled);
+
+        Assert.Equal(HttpStatusCode.NoContent, response.StatusCode);
+        using var read = await gateway.Http.Get($"/images/{image}");
+        await read.AssertProblem(404, "image-not-found");
+    }
+
+    private async Task<HttpResponseMessage> Upload(
+        string name, HttpContent content, string query = "", string? key = null, CancellationToken? cancellationToken = null)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Local}/images?name={name}&format=raw{query}") { Content = content };
+        if (key is not null) request.Headers.Add("Idempotency-Key", key);
+        return await gateway.Http.SendAsync(request, cancellationToken ?? Cancelled);
+    }
+
+    private ScriptedOperation OperationOf(string name) =>
+        gateway.Datacenter.Operations[gateway.Datacenter.Imports.Values.Single(import => import.Command.Name == name).Operation];
+
+    /// <summary>Zeroes, each piece sent when the half of the one before has arrived.</summary>
+    private sealed class ZeroContent(int pieces, long pieceBytes) : HttpContent
+    {
+        private readonly SemaphoreSlim _released = new(1);
+        private long _next = pieceBytes / 2;
+
+        public long PeakMemory { get; private set; }
+
+        public void Release(long arrived)
+        {
+            while (arrived >= Interlocked.Read(ref _next))
+            {
+                Interlocked.Add(ref _next, pieceBytes);
+                _released.Release();
+            }
+        }
+
+        protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => throw new NotSupportedException();
+
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+        {
+            var piece = new byte[pieceBytes];
+            for (var sent = 0; sent < pieces; sent++)
+            {
+                Assert.True(await _released.WaitAsync(Gateway.Bound, cancellationToken), $"Piece {sent} did not arrive.");
+                await stream.WriteAsync(piece, cancellationToken);
+                await stream.FlushAsync(cancellationToken);
+                PeakMemory = Math.Max(PeakMemory, GC.GetTotalMemory(forceFullCollection: false));
+            }
+        }
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = 0;
+            return false;
+        }
+    }
+}
