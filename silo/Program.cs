@@ -5,7 +5,7 @@ using Instances.Hosting;
 
 return SiloCommand.Parse(args, arguments =>
 {
-    var builder = WebApplication.CreateBuilder(arguments.Rest);
+    var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = arguments.Rest, ContentRootPath = AppContext.BaseDirectory });
     builder.AddDataFolder(arguments);
     builder.AddSilo();
     builder.Services.AddApiGateway().AddLocalDatacenter();

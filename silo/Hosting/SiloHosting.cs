@@ -9,6 +9,7 @@ using Instances.Sagas;
 using Instances.Simulation;
 using Instances.Storage;
 using Microsoft.Extensions.Options;
+using HostOptions = Instances.Hosts.HostOptions;
 
 namespace Instances.Hosting;
 
@@ -19,6 +20,8 @@ internal static class SiloHosting
     {
         Directory.CreateDirectory(arguments.DataFolder);
         builder.Configuration["Data:Folder"] = arguments.DataFolder;
+        builder.Configuration["LayerStore:Folder"] ??= Path.Combine(arguments.DataFolder, "layers");
+        builder.Configuration["Qemu:RunFolder"] ??= Path.Combine(arguments.DataFolder, "machines");
         builder.WebHost.UseUrls($"http://127.0.0.1:{arguments.Port}");
     }
 
@@ -26,7 +29,7 @@ internal static class SiloHosting
     public static void AddSilo(this WebApplicationBuilder builder)
     {
         var folder = builder.Configuration["Data:Folder"]!;
-        builder.Services.AddHypervisor(builder.Configuration, folder);
+        builder.Services.AddHypervisor(builder.Configuration);
         builder.Services.AddDataPlane();
         builder.Services.AddSagaHold(builder.Configuration);
         builder.UseOrleans(silo =>
@@ -39,13 +42,13 @@ internal static class SiloHosting
         });
     }
 
-    private static void AddHypervisor(this IServiceCollection services, IConfiguration configuration, string folder)
+    private static void AddHypervisor(this IServiceCollection services, IConfiguration configuration)
     {
         switch (configuration["Host:Hypervisor"])
         {
             case null or "qemu":
-                services.AddLibrary(Path.Combine(folder, "layers"));
-                services.AddQemu(Path.Combine(folder, "machines"));
+                services.AddLibrary();
+                services.AddQemu();
                 break;
             case "simulated":
                 services.AddSingleton<SimulatedHost>();

@@ -10,46 +10,59 @@ namespace Instances.Library;
 /// </remarks>
 internal sealed partial class ProcessConfinement
 {
-    private readonly string[] _isolation;
+    private readonly string[] _network;
+    private readonly ILogger<ProcessConfinement> _logger;
+    private string[] _user = [];
+    private UnixUser? _owner;
 
-    /// <param name="user">The unprivileged user that the programs become; null to stay this process's user.</param>
-    public ProcessConfinement(string? user, ILogger<ProcessConfinement> logger)
+    public ProcessConfinement(ILogger<ProcessConfinement> logger)
     {
-        var isolation = new List<string>();
-        if (Permitted(["unshare", "--net", "true"]))
-            isolation.AddRange(["unshare", "--net"]);
-        else if (Permitted(["unshare", "--map-root-user", "--net", "true"]))
-            isolation.AddRange(["unshare", "--map-root-user", "--net"]);
-        else
-            LogWithNetwork(logger);
+        _logger = logger;
+        string[][] ways = [["unshare", "--net"], ["unshare", "--map-root-user", "--net"]];
+        _network = ways.FirstOrDefault(way => Permitted([.. way, "true"])) ?? [];
+        if (_network.Length == 0)
+            LogWithNetwork();
+    }
 
-        if (user is not null && Environment.IsPrivilegedProcess && UnixUser.Find(user) is { } found)
+    /// <summary>Makes confined programs an unprivileged user, where this process is root and that user can reach the folder that they work in.</summary>
+    public void Become(string user, string folder)
+    {
+        if (!Environment.IsPrivilegedProcess)
+            return;
+
+        if (UnixUser.Find(user) is { } found)
         {
             string[] become =
             [
                 "setpriv", $"--reuid={found.UserId}", $"--regid={found.GroupId}", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all",
             ];
-            if (Permitted([.. become, "true"]))
+            UnixFiles.ChangeOwner(folder, found);
+            if (Permitted([.. become, "test", "-w", folder]))
             {
-                User = found;
-                isolation.AddRange(become);
+                _user = become;
+                _owner = found;
+                return;
             }
+
+            UnixFiles.ChangeOwner(folder, UnixUser.Root);
         }
 
-        if (User is null && Environment.IsPrivilegedProcess)
-            LogPrivileged(logger);
-        _isolation = [.. isolation];
+        LogPrivileged(user, folder);
     }
 
-    /// <summary>The user that confined programs are, where it is not this process's: files must be theirs. </summary>
-    public UnixUser? User { get; }
+    /// <summary>Lets confined programs work on a file that this process made.</summary>
+    public void Give(string path)
+    {
+        if (_owner is { } owner)
+            UnixFiles.ChangeOwner(path, owner);
+    }
 
     /// <summary>What to put before a command.</summary>
     public IReadOnlyList<string> Prefix(ProcessBounds bounds) =>
     [
         "env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C",
         "prlimit", $"--as={Number(bounds.MemoryBytes)}", $"--cpu={Number(bounds.CpuSeconds)}", $"--fsize={Number(bounds.FileBytes)}", "--core=0", "--nofile=64",
-        .. _isolation,
+        .. _network, .. _user,
     ];
 
     private static string Number(long value) => value.ToString(CultureInfo.InvariantCulture);
@@ -70,8 +83,8 @@ internal sealed partial class ProcessConfinement
     }
 
     [LoggerMessage(LogLevel.Warning, "This system lets no process be cut off from the network (unshare --net): image checks run with it. Images that name other places are refused before.")]
-    private static partial void LogWithNetwork(ILogger logger);
+    private partial void LogWithNetwork();
 
-    [LoggerMessage(LogLevel.Warning, "Image checks run as root: there is no unprivileged user for them. Set Import:User to one.")]
-    private static partial void LogPrivileged(ILogger logger);
+    [LoggerMessage(LogLevel.Warning, "Image checks run as root: the user {User} does not exist or cannot reach {Folder}. Set Import:User, or let everybody pass through the folders above.")]
+    private partial void LogPrivileged(string user, string folder);
 }

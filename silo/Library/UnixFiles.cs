@@ -39,6 +39,15 @@ internal static class UnixFiles
 
     public static void ChangeMode(string path, UnixFileMode mode) => File.SetUnixFileMode(path, mode);
 
+    /// <summary>For a file that only its owner can read, made anew.</summary>
+    public static FileStreamOptions PrivateFile() => new()
+    {
+        Mode = FileMode.Create,
+        Access = FileAccess.Write,
+        BufferSize = 0,
+        UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+    };
+
     /// <summary>Makes a folder that only its owner can enter. One that is there is left as it is.</summary>
     public static void CreatePrivateFolder(string path) =>
         Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);

@@ -11,9 +11,9 @@ internal static class QemuFaults
     public static FaultException Failed(string message, Exception? cause = null) => FaultException.Unavailable("hypervisor-failed", message, cause);
 
     public static FaultException NotOnHost(object machine) =>
-        FaultException.NotFound("virtual-machine-not-on-host", $"The virtual machine {machine} is not on this host.");
+        FaultException.Conflict("virtual-machine-not-on-host", $"The virtual machine {machine} is not on this host.");
 
-    public static FaultException HoldExpired(string name) => FaultException.Conflict(
+    public static FaultException HoldExpired(string name) => FaultException.Unavailable(
         "hold-expired", $"The capture no longer holds the virtual machine '{name}': start a new one.");
 
     public static FaultException Busy(string name) => FaultException.Conflict(

@@ -46,20 +46,23 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     public ChannelReader<MachineObservation> Changes => _changes.Reader;
 
+    /// <summary>Done once: what is in the table is not looked for again.</summary>
     public async Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken)
     {
+        if (_host is not null) return await List();
         Name = await FindVersion(cancellationToken);
         Qemu.RunFolder.CreateRoot(_options.RunFolder);
         _options.RunFolder = ResolveLinks(_options.RunFolder);
-        _host = new(_options, await FindIdentity(cancellationToken), Accelerator, _store, _time, _logger, _changes.Writer);
+        var host = new QemuHost(_options, await FindIdentity(cancellationToken), Accelerator, _store, _time, _logger, _changes.Writer);
         var processes = QemuProcess.FindAll(_options.RunFolder);
         await Parallel.ForEachAsync(
             Directory.EnumerateDirectories(_options.RunFolder),
             new ParallelOptions { MaxDegreeOfParallelism = AdoptAtOnce, CancellationToken = cancellationToken },
             async (path, token) =>
             {
-                if (VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id)) await Adopt(new(path), id, processes, token);
+                if (VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id)) await Adopt(host, new(path), id, processes, token);
             });
+        _host = host;
         return await List();
     }
 
@@ -113,10 +116,11 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     private QemuMachine Get(VirtualMachineId machine) => _machines.GetValueOrDefault(machine) ?? throw QemuFaults.NotOnHost(machine);
 
     private async Task Adopt(
-        RunFolder folder, VirtualMachineId id, IReadOnlyDictionary<VirtualMachineId, QemuProcess> processes, CancellationToken cancellationToken)
+        QemuHost host, RunFolder folder, VirtualMachineId id, IReadOnlyDictionary<VirtualMachineId, QemuProcess> processes, CancellationToken cancellationToken)
     {
         try
         {
+            if (_machines.ContainsKey(id)) return;
             if (folder.ReadMachine() is not { } spec)
             {
                 // The silo died before it had written what the machine is, so nothing was started; or after it had begun to remove it.
@@ -124,7 +128,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
                 return;
             }
 
-            var machine = new QemuMachine(_host!, spec);
+            var machine = new QemuMachine(host, spec);
             await machine.Adopt(processes.TryGetValue(id, out var process) ? process : null, cancellationToken);
             _machines[id] = machine;
         }

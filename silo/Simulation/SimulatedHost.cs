@@ -34,7 +34,7 @@ internal sealed class SimulatedHost(TimeProvider time)
 
     public ConcurrentDictionary<VirtualMachineId, SimulatedMachine> Machines { get; } = new();
 
-    public Channel<MachineObservation> Changes { get; } = Channel.CreateBounded<MachineObservation>(ChangesBound);
+    public Channel<MachineObservation> Changes { get; private set; } = NewChanges();
 
     /// <summary>Every call that was carried out, in order.</summary>
     public ConcurrentQueue<(SimulatedCall Call, VirtualMachineId Machine)> Journal { get; } = new();
@@ -57,6 +57,24 @@ internal sealed class SimulatedHost(TimeProvider time)
 
     public void Release(SimulatedCall call) => ControlOf(call).Gate?.TrySetResult();
 
+    /// <summary>The largest number of calls of this kind that were under way at once.</summary>
+    public int MostAtOnce(SimulatedCall call) => ControlOf(call).MostAtOnce;
+
+    /// <summary>Calls wait, fail and lose their answers no more. Machines stay.</summary>
+    public void Reset()
+    {
+        foreach (var control in _controls.Values) control.Gate?.TrySetResult();
+        _controls.Clear();
+        Journal.Clear();
+    }
+
+    /// <summary>The silo on this host has died: its calls that wait never go on, and changes are for the next silo.</summary>
+    public void LoseSilo()
+    {
+        _controls.Clear();
+        Changes = NewChanges();
+    }
+
     public void SetLatency(SimulatedCall call, TimeSpan latency) => ControlOf(call).Latency = latency;
 
     /// <summary>A guest powers itself off.</summary>
@@ -69,6 +87,7 @@ internal sealed class SimulatedHost(TimeProvider time)
     public async Task Call(SimulatedCall call, VirtualMachineId machine, Action action, CancellationToken cancellationToken = default)
     {
         var control = ControlOf(call);
+        using var underWay = control.Enter();
         control.Arrived?.TrySetResult();
         if (control.Gate is { } gate) await gate.Task.WaitAsync(cancellationToken);
         if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
@@ -78,15 +97,21 @@ internal sealed class SimulatedHost(TimeProvider time)
         if (control.TakeLostAnswer()) throw Failed(call);
     }
 
+    private static Channel<MachineObservation> NewChanges() => Channel.CreateBounded<MachineObservation>(ChangesBound);
+
     private static FaultException Failed(SimulatedCall call) =>
         FaultException.Unavailable("hypervisor-failed", $"The simulated hypervisor was told to fail at {call}.");
 
     private Control ControlOf(SimulatedCall call) => _controls.GetOrAdd(call, _ => new());
 
-    private sealed class Control
+    private sealed class Control : IDisposable
     {
+        private readonly Lock _lock = new();
         private int _failures;
         private int _lostAnswers;
+        private int _underWay;
+
+        public int MostAtOnce { get; private set; }
 
         public int Failures
         {
@@ -103,6 +128,17 @@ internal sealed class SimulatedHost(TimeProvider time)
         public TaskCompletionSource? Gate { get; set; }
 
         public TaskCompletionSource? Arrived { get; set; }
+
+        public IDisposable Enter()
+        {
+            lock (_lock) MostAtOnce = Math.Max(MostAtOnce, ++_underWay);
+            return this;
+        }
+
+        public void Dispose()
+        {
+            lock (_lock) _underWay--;
+        }
 
         public bool TakeFailure() => Interlocked.Decrement(ref _failures) >= 0;
 

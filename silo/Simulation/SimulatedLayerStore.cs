@@ -13,6 +13,8 @@ internal sealed class SimulatedLayerStore : ILayerStore
     /// <summary>Whether each layer is sealed.</summary>
     public ConcurrentDictionary<LayerId, bool> Layers { get; } = new();
 
+    public IReadOnlyCollection<ImageId> Manifests => [.. _manifests.Keys];
+
     public long FreeBytes { get; set; } = 1L << 40;
 
     public string PathOf(LayerId layer) => $"/simulated/{layer}.qcow2";

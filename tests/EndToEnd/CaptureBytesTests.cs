@@ -24,10 +24,10 @@ public sealed class CaptureBytesTests
         var client = server.Client;
         var master = await client.ImportGuest();
         var appliance = await client.CreateAppliance(new("large"), default);
-        var spec = Guest.Spec("writer", master.Id, DiskBytes) with { UserData = WriteScattered };
+        var spec = Guest.Spec("writer", master.Id, DiskBytes) with { UserData = Guest.WriteScattered("/dev/vdb", DiskBytes, (int)(ChangedBytes >> 20)) };
         var machine = await client.AddVirtualMachine(appliance.Id, spec, default);
         await client.Succeeds(await client.Deploy(appliance.Id, default));
-        await Eventually.Holds(async () => (await client.ReadConsole(machine.Id, default)).Contains("changes=done", StringComparison.Ordinal), "the guest has written its changes");
+        await client.WaitForLine(machine.Id, Guest.ChangesDone);
 
         var guest = Assert.Single(new GuestProcesses(data).Ids());
         var before = (Guest: Io(guest), Server: Io(server.Id));
@@ -45,19 +45,7 @@ public sealed class CaptureBytesTests
         Directory.Delete(data, recursive: true);
     }
 
-    /// <summary>Pieces of 1 MiB, spread over the whole disk. Random bytes: zeros would be detected and not stored.</summary>
-    private static string WriteScattered => $"""
-        #!/bin/sh
-        i=0
-        while [ $i -lt {ChangedBytes >> 20} ]; do
-          dd if=/dev/urandom of=/dev/vdb bs=1M count=1 seek=$((i * {(DiskBytes - (1 << 20)) / ChangedBytes})) conv=notrunc 2>/dev/null
-          i=$((i + 1))
-        done
-        sync
-        echo changes=done
-        """;
-
-    /// <summary>Bytes that went to and came from the storage, and through system calls for files.</summary>
+    /// <summary>Bytes that the process caused to be read from and written to storage.</summary>
     private static long Io(int process) => File.ReadLines($"/proc/{process}/io")
         .Select(line => line.Split(": "))
         .Where(field => field[0] is "read_bytes" or "write_bytes")

@@ -13,6 +13,24 @@ internal static partial class Guest
 
     public static VirtualMachineSpec Spec(string name, ImageId image, params long[] dataDisks) => new(name, image, MemoryBytes: MemoryBytes, DataDisks: dataDisks);
 
+    /// <summary>What a guest prints when <see cref="WriteScattered"/> has written everything.</summary>
+    public const string ChangesDone = "changes=done";
+
+    /// <summary>User data: a script that writes pieces of 1 MiB, spread over a whole disk. Random bytes, since zeros would be detected and not stored.</summary>
+    public static string WriteScattered(string device, long diskBytes, int mib) => $"""
+        #!/bin/sh
+        i=0
+        while [ $i -lt {mib} ]; do
+          dd if=/dev/urandom of={device} bs=1M count=1 seek=$((i * {((diskBytes >> 20) - 1) / mib})) conv=notrunc 2>/dev/null
+          i=$((i + 1))
+        done
+        sync
+        echo {ChangesDone}
+        """;
+
+    public static Task WaitForLine(this InstancesClient client, VirtualMachineId machine, string line) => Eventually.Holds(
+        async () => (await client.ReadConsole(machine, default)).Contains(line, StringComparison.Ordinal), $"the guest of {machine} prints '{line}'");
+
     public static async Task<ImageView> ImportGuest(this InstancesClient client, string name = "tiny-linux")
     {
         await using var file = File.OpenRead(await TestGuest.Path);

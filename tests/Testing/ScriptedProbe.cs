@@ -4,16 +4,18 @@ using Instances.Sagas;
 
 namespace Instances.Testing;
 
-/// <summary>Repeats, fails or holds the steps of sagas, as a test asks.</summary>
+/// <summary>Repeats, fails or holds the steps of sagas, as a test asks. An undo goes by the name <c>undo &lt;step&gt;</c>.</summary>
 internal sealed class ScriptedProbe : ISagaProbe
 {
-    private TaskCompletionSource _released = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private TaskCompletionSource _arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly ConcurrentDictionary<string, bool> _failedUndos = new();
+    private TaskCompletionSource _released = NewSignal();
+    private TaskCompletionSource _arrived = NewSignal();
+    private int _failures;
 
     /// <summary>Every step, undo included, is run twice.</summary>
     public bool RepeatEverything { get; set; }
 
-    /// <summary>Every undo fails once before it is let through.</summary>
+    /// <summary>Every undo fails once, after its body has run, before it is let through.</summary>
     public bool FailEachUndoOnce { get; set; }
 
     /// <summary>The step of this name fails after its body has run, as if its answer were lost.</summary>
@@ -22,13 +24,14 @@ internal sealed class ScriptedProbe : ISagaProbe
     /// <summary>The step of this name fails before its body has run.</summary>
     public string? FailBefore { get; set; }
 
+    /// <summary>How often <see cref="FailAfter"/> or <see cref="FailBefore"/> fails.</summary>
+    public int FailTimes { get; set; } = 1;
+
     /// <summary>The step of this name waits before its body.</summary>
     public string? HoldBefore { get; set; }
 
     /// <summary>Every step and undo that ran to its end, in order.</summary>
     public ConcurrentQueue<string> Trace { get; } = new();
-
-    private readonly ConcurrentDictionary<string, bool> _failedUndos = new();
 
     /// <summary>Completes when the held step has been reached.</summary>
     public Task Arrived => _arrived.Task.WaitAsync(Bounds.Wait);
@@ -36,15 +39,21 @@ internal sealed class ScriptedProbe : ISagaProbe
     public void Release()
     {
         HoldBefore = null;
-        _released.TrySetResult();
-        _released = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        _arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        _arrived = NewSignal();
+        Interlocked.Exchange(ref _released, NewSignal()).TrySetResult();
+    }
+
+    /// <summary>Who waits here waits for ever: its process has ended.</summary>
+    public void Abandon()
+    {
+        HoldBefore = null;
+        (_arrived, _released) = (NewSignal(), NewSignal());
     }
 
     public void Reset()
     {
         Release();
-        (RepeatEverything, FailEachUndoOnce, FailAfter, FailBefore) = (false, false, null, null);
+        (RepeatEverything, FailEachUndoOnce, FailAfter, FailBefore, FailTimes, _failures) = (false, false, null, null, 1, 0);
         _failedUndos.Clear();
         Trace.Clear();
     }
@@ -57,19 +66,25 @@ internal sealed class ScriptedProbe : ISagaProbe
             return;
         }
 
-        if (!point.IsUndo && HoldBefore == point.Step)
+        var name = point.IsUndo ? $"undo {point.Step}" : point.Step;
+        if (HoldBefore == name)
         {
+            var released = _released.Task;
             _arrived.TrySetResult();
-            await _released.Task;
+            await released;
         }
 
-        if (!point.IsUndo && FailBefore == point.Step) throw Failed(point);
+        if (FailBefore == name && TakeFailure()) throw Failed(point);
         await action();
         if (RepeatEverything) await action();
-        if (!point.IsUndo && FailAfter == point.Step) throw Failed(point);
+        if (FailAfter == name && TakeFailure()) throw Failed(point);
         if (point.IsUndo && FailEachUndoOnce && _failedUndos.TryAdd(point.Step, true)) throw Failed(point);
-        Trace.Enqueue(point.IsUndo ? $"undo {point.Step}" : point.Step);
+        Trace.Enqueue(name);
     }
+
+    private bool TakeFailure() => Interlocked.Increment(ref _failures) <= FailTimes;
+
+    private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private static FaultException Failed(SagaPoint point) => FaultException.Unavailable("told-to-fail", $"The step '{point.Step}' was told to fail.");
 }

@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Catalogue;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -8,6 +9,7 @@ using Instances.Storage;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans.TestingHost;
 
 namespace Instances.Testing;
@@ -26,9 +28,11 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
 
-    public HostOptions HostOptions { get; } = new();
+    public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40 };
 
     public IGrainFactory Grains => _cluster!.Client;
+
+    public ICatalogue Catalogue => Services.GetRequiredService<ICatalogue>();
 
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
 
@@ -39,11 +43,22 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         return cluster;
     }
 
-    /// <summary>The silo ends as in a crash, and another one starts on the same database and host.</summary>
+    /// <summary>Probe, host and options are as at the start. What the tests before have made is still there.</summary>
+    public void Reset()
+    {
+        Probe.Reset();
+        Host.Reset();
+        Library.GracePeriod = TimeSpan.Zero;
+    }
+
+    /// <summary>The silo ends as in a crash, and another one starts on the same database and host. What is held by the probe or the host ends there.</summary>
     public async Task Crash()
     {
-        await _cluster!.KillSiloAsync(_cluster.Silos[0]);
-        await _cluster.DisposeAsync();
+        var dead = _cluster!;
+        await dead.KillSiloAsync(dead.Silos[0]);
+        Probe.Abandon();
+        Host.LoseSilo();
+        await dead.DisposeAsync();
         await StartSilo();
     }
 
@@ -58,11 +73,14 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         var id = ImageId.New();
         var layers = Enumerable.Range(0, disks).Select(_ => new LayerManifest(LayerId.New(), Parent: null, Bytes: 1_000_000, id)).ToList();
-        foreach (var layer in layers) Layers.Layers[layer.Id] = true;
         var manifest = new ImageManifest(
             id, name, ImageKind.Master, Master: null, Parent: null, [.. layers.Select(layer => new DiskManifest([layer], 1L << 30))], TimeProvider.System.GetUtcNow());
+
+        // The record first: a sweep takes what has none.
+        var view = await Grains.GetGrain<IImageGrain>(id.Value).Publish(manifest);
         await Layers.WriteManifest(manifest);
-        return await Grains.GetGrain<IImageGrain>(id.Value).Publish(manifest);
+        foreach (var layer in layers) Layers.Layers[layer.Id] = true;
+        return view;
     }
 
     /// <summary>An appliance with machines named vm0, vm1, …</summary>
@@ -70,14 +88,12 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         var appliance = Grains.GetGrain<IApplianceGrain>(ApplianceId.New().Value);
         await appliance.Create(new("shop"));
-        for (var index = 0; index < machines; index++)
-        {
-            await appliance.AddVirtualMachine(
-                VirtualMachineId.New(), new($"vm{index}", image, MemoryBytes: 64L << 20, DataDisks: [.. Enumerable.Repeat(1L << 30, dataDisks)]));
-        }
-
+        for (var index = 0; index < machines; index++) await AddMachine(appliance, image, $"vm{index}", dataDisks);
         return appliance;
     }
+
+    public Task<VirtualMachineView> AddMachine(IApplianceGrain appliance, ImageId image, string name, int dataDisks = 0) =>
+        appliance.AddVirtualMachine(VirtualMachineId.New(), new(name, image, MemoryBytes: 64L << 20, DataDisks: [.. Enumerable.Repeat(1L << 30, dataDisks)]));
 
     public async Task<OperationView> Deploy(IApplianceGrain appliance) => await End(await appliance.Deploy(OperationId.New()));
 
@@ -115,8 +131,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<ISagaProbe>(Probe);
             silo.AddSqliteStorage(Path.Combine(_folder, "instances.db"));
             silo.AddInstancesGrains();
-            silo.Services.Configure<LibraryOptions>(options => options.GracePeriod = Library.GracePeriod);
-            silo.Services.Configure<HostOptions>(options => options.HoldBound = HostOptions.HoldBound);
+            silo.Services.AddSingleton(Options.Create(Library));
+            silo.Services.AddSingleton(Options.Create(HostOptions));
             silo.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Warning));
         });
         _cluster = builder.Build();

@@ -12,14 +12,11 @@ public static class TestGuest
     /// <summary>Of the variable INSTANCES_TEST_GUEST, else built once into the repository's artifacts.</summary>
     public static Task<string> Path => Built.Value;
 
-    /// <summary>The repository's root: where the solution stands.</summary>
-    public static string Root { get; } = FindRoot();
-
     private static async Task<string> Find()
     {
         if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } given)
             return File.Exists(given) ? given : throw new FileNotFoundException($"{Variable} names {given}, which is not there.");
-        var folder = System.IO.Path.Combine(Root, "artifacts", "guest");
+        var folder = System.IO.Path.Combine(Repository.Root, "artifacts", "guest");
         var image = System.IO.Path.Combine(folder, "tiny-linux.qcow2");
         Directory.CreateDirectory(folder);
         // Test projects run side by side: one of them builds, the others wait.
@@ -30,7 +27,7 @@ public static class TestGuest
 
     private static async Task Build(string image)
     {
-        var script = System.IO.Path.Combine(Root, "silo", "guest-image", "build.sh");
+        var script = System.IO.Path.Combine(Repository.Root, "silo", "guest-image", "build.sh");
         using var process = Process.Start(new ProcessStartInfo("bash", [script, "--output", image]) { RedirectStandardError = true })!;
         using var bound = new CancellationTokenSource(BuildBound);
         var said = process.StandardError.ReadToEndAsync(bound.Token);
@@ -52,15 +49,5 @@ public static class TestGuest
                 await Task.Delay(TimeSpan.FromMilliseconds(200), bound.Token);
             }
         }
-    }
-
-    private static string FindRoot()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(System.IO.Path.Combine(folder.FullName, "Instances.sln"))) return folder.FullName;
-        }
-
-        throw new DirectoryNotFoundException("Instances.sln is in no folder above the tests.");
     }
 }

@@ -218,7 +218,7 @@ internal sealed class TestLibrary : IDisposable
             _isMounted = true;
         }
 
-        Confinement = new ProcessConfinement("nobody", NullLogger<ProcessConfinement>.Instance);
+        Confinement = new ProcessConfinement(NullLogger<ProcessConfinement>.Instance);
         Tools = new QemuImg(Confinement);
         Store = new FolderLayerStore(
             Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { Folder = _folder, LayerOwner = layerOwner, MinimumFreeBytes = minimumFreeBytes }),

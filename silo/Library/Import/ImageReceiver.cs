@@ -1,0 +1,133 @@
+using System.Buffers;
+using System.Security.Cryptography;
+using Instances.Faults;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Library.Import;
+
+/// <summary>Takes the bytes of an upload into a private file, and looks at their head. What is refused leaves nothing behind.</summary>
+internal sealed class ImageReceiver(FolderLayerStore store, IOptions<ImportOptions> options, IOptions<LibraryOptions> library, TimeProvider time)
+{
+    private const int BufferBytes = 256 << 10;
+
+    /// <summary>How often the free space is looked at.</summary>
+    private const long SpaceCheckBytes = 64 << 20;
+
+    /// <param name="announcedBytes">What the transport says will come, or null.</param>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; a code of <see cref="Qcow2Inspector"/>.</exception>
+    /// <exception cref="ImportCancelledException">The owner says so.</exception>
+    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, CancellationToken cancellationToken)
+    {
+        var command = plan.Command;
+        if (announcedBytes is { } announced && command.Bytes is { } declared && announced != declared)
+            throw ImportFaults.UploadMismatch($"{declared} bytes were declared and {announced} announced.");
+        RequireSpace(command.Bytes ?? announcedBytes ?? 0);
+
+        var path = store.PartPathOf(plan.Layer);
+        try
+        {
+            var (bytes, sha256) = await Copy(body, path, command.Bytes, report, cancellationToken);
+            if (command.Bytes is { } expected && bytes != expected)
+                throw ImportFaults.UploadMismatch($"{expected} bytes were declared and {bytes} came.");
+            if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
+                throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
+            return Inspect(path, command.Format, bytes, sha256);
+        }
+        catch (Exception exception)
+        {
+            File.Delete(path);
+            if (exception is IOException io && FileFaults.IsNoSpace(io))
+                throw FileFaults.NoSpaceLeft(store.Folder, exception);
+            throw;
+        }
+    }
+
+    private async Task<(long Bytes, string Sha256)> Copy(Stream body, string path, long? declaredBytes, ProgressReport report, CancellationToken cancellationToken)
+    {
+        var (total, reportedAt, spaceAt) = (0L, time.GetTimestamp(), SpaceCheckBytes);
+        var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
+        try
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            await using var file = Create(path);
+            await RequireNotCancelled(report, total);
+            for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
+            {
+                total += read;
+                if (declaredBytes < total)
+                    throw ImportFaults.UploadMismatch($"{declaredBytes} bytes were declared and more came.");
+                if (total > library.Value.MaxUploadBytes)
+                    throw ImportFaults.TooLargeUpload(library.Value.MaxUploadBytes);
+
+                hash.AppendData(buffer, 0, read);
+                await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+                if (total >= spaceAt)
+                {
+                    spaceAt = total + SpaceCheckBytes;
+                    RequireSpace(0);
+                }
+
+                if (time.GetElapsedTime(reportedAt) < options.Value.ReportPeriod)
+                    continue;
+                reportedAt = time.GetTimestamp();
+                await RequireNotCancelled(report, total);
+            }
+
+            return (total, Convert.ToHexStringLower(hash.GetHashAndReset()));
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private ReceivedUpload Inspect(string path, ImageFormat format, long bytes, string sha256)
+    {
+        using var file = File.OpenHandle(path);
+        return format switch
+        {
+            ImageFormat.Qcow2 => OfQcow2(Qcow2Inspector.Inspect(file, options.Value.MaxVirtualBytes)),
+            ImageFormat.Raw => OfRaw(),
+        };
+
+        ReceivedUpload OfQcow2(Qcow2Header header) => new(path, bytes, sha256, format, header.VirtualSizeBytes, header.IsDirty);
+
+        // A raw disk may hold anything, the header of another format too: what was declared is what it is, from here on.
+        ReceivedUpload OfRaw()
+        {
+            if (bytes == 0)
+                throw ImportFaults.Empty();
+            var virtualBytes = (bytes + 511) / 512 * 512;
+            return virtualBytes <= options.Value.MaxVirtualBytes
+                ? new(path, bytes, sha256, format, virtualBytes, IsDirty: false)
+                : throw ImportFaults.TooLarge(virtualBytes, options.Value.MaxVirtualBytes);
+        }
+    }
+
+    private void RequireSpace(long moreBytes)
+    {
+        if (store.FreeBytes - moreBytes < store.MinimumFreeBytes)
+            throw FileFaults.NoSpaceLeft(store.Folder);
+    }
+
+    private static async Task RequireNotCancelled(ProgressReport report, long bytes)
+    {
+        if (!await report(ImportStage.Receiving, bytes))
+            throw new ImportCancelledException();
+    }
+
+    private static FileStream Create(string path) => new(path, UnixFiles.PrivateFile());
+
+    // The sender's failures are told apart from the disk's here: both are IOExceptions.
+    private static async Task<int> Read(Stream body, byte[] buffer, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await body.ReadAsync(buffer.AsMemory(0, BufferBytes), cancellationToken);
+        }
+        catch (Exception exception) when (exception is IOException or OperationCanceledException)
+        {
+            throw ImportFaults.UploadAborted(exception);
+        }
+    }
+}

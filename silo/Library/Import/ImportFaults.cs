@@ -1,0 +1,43 @@
+using Instances.Faults;
+
+namespace Instances.Library.Import;
+
+/// <summary>Why an upload is not made an image. Nothing that stands in the file is repeated in a message.</summary>
+internal static class ImportFaults
+{
+    public static FaultException Empty() => FaultException.Invalid("image-empty", "The upload has no bytes.");
+
+    public static FaultException Malformed(string what) =>
+        FaultException.Invalid("image-malformed", $"The file is not a whole, well-formed qcow2 image: {what}. Make it again, for example with qemu-img convert.");
+
+    public static FaultException Corrupt(string what) =>
+        FaultException.Invalid("image-corrupt", $"The image is damaged: {what}. Repair it with qemu-img check, or make it again.");
+
+    public static FaultException RefersOutside(string what) =>
+        FaultException.Invalid("image-refers-outside", $"The image needs another file: it has {what}. Make it whole with qemu-img convert.");
+
+    public static FaultException UnsupportedVersion(uint version) =>
+        FaultException.Invalid("image-unsupported-version", $"The image is qcow2 version {version}; versions 2 and 3 are supported. Convert it with qemu-img convert.");
+
+    public static FaultException UnsupportedFeature(string what) =>
+        FaultException.Invalid("image-unsupported-feature", $"The image uses {what}, which is not supported. Convert it with qemu-img convert.");
+
+    public static FaultException Encrypted() =>
+        FaultException.Invalid("image-encrypted", "The image is encrypted: its key is not known here. Decrypt it with qemu-img convert.");
+
+    public static FaultException HasSnapshots() =>
+        FaultException.Invalid("image-has-snapshots", "The image holds internal snapshots. Delete them, or take one out with qemu-img convert.");
+
+    public static FaultException FormatMismatch() =>
+        FaultException.Invalid("format-mismatch", "The upload was declared as qcow2 and does not begin as one. Declare the format that it has.");
+
+    public static FaultException TooLarge(long virtualSizeBytes, long bound) =>
+        FaultException.Capacity("quota-exceeded", $"The disk in the image has {virtualSizeBytes} bytes; {bound} are allowed.");
+
+    public static FaultException TooLargeUpload(long bound) => FaultException.Invalid("image-too-large", $"The upload has more than the {bound} bytes that are allowed.");
+
+    public static FaultException UploadMismatch(string what) => FaultException.Invalid("upload-mismatch", $"{what} Nothing of it was kept: upload it again.");
+
+    public static FaultException UploadAborted(Exception? cause = null) =>
+        FaultException.Unavailable("upload-aborted", "The upload ended before all of it had come. Nothing of it was kept: import the image again.", cause);
+}

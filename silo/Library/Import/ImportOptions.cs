@@ -1,0 +1,27 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Instances.Library.Import;
+
+/// <summary>Configuration section <c>Import</c>.</summary>
+public sealed class ImportOptions
+{
+    /// <summary>The largest disk in an image, in bytes.</summary>
+    [Range(512, long.MaxValue)]
+    public long MaxVirtualBytes { get; set; } = 2L << 40;
+
+    /// <summary>The unprivileged user that checks and converts uploads where this process is root.</summary>
+    [Required]
+    public string User { get; set; } = "nobody";
+
+    /// <summary>How many uploads are taken at once, those that wait for their conversion included.</summary>
+    [Range(1, 1000)]
+    public int MaxUploads { get; set; } = 16;
+
+    /// <summary>How many are checked and converted at once.</summary>
+    [Range(1, 64)]
+    public int Converters { get; set; } = 2;
+
+    /// <summary>How often progress is reported and a wish to cancel is seen.</summary>
+    [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
+    public TimeSpan ReportPeriod { get; set; } = TimeSpan.FromSeconds(1);
+}

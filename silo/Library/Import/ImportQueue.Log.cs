@@ -1,0 +1,19 @@
+namespace Instances.Library.Import;
+
+internal sealed partial class ImportQueue
+{
+    [LoggerMessage(LogLevel.Information, "Imported image {Image} from an upload of {Bytes} bytes. Still wanted: {IsReady}")]
+    private partial void LogImported(ImageId image, long bytes, bool isReady);
+
+    [LoggerMessage(LogLevel.Information, "The import of image {Image} was cancelled; nothing of it is left.")]
+    private partial void LogCancelled(ImageId image);
+
+    [LoggerMessage(LogLevel.Information, "The import of image {Image} ended with {Code}: {Reason}")]
+    private partial void LogRefused(ImageId image, string code, string reason);
+
+    [LoggerMessage(LogLevel.Error, "The import of image {Image} failed.")]
+    private partial void LogFailed(ImageId image, Exception exception);
+
+    [LoggerMessage(LogLevel.Warning, "The end of the import of image {Image} could not be told (attempt {Attempt}).")]
+    private partial void LogNotTold(ImageId image, int attempt, Exception exception);
+}

@@ -1,0 +1,124 @@
+using System.Threading.Channels;
+using Instances.Faults;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Library.Import;
+
+/// <summary>Imports whose bytes have come, waiting for one of a few converters. A place is taken before the first byte comes and kept to the end.</summary>
+internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter converter, IOptions<ImportOptions> options, TimeProvider time, ILogger<ImportQueue> logger)
+    : BackgroundService
+{
+    /// <summary>How often the end of an import is told to a grain that does not answer. After that its reminder ends it, and the sweep removes its files.</summary>
+    private const int MaxAttempts = 5;
+
+    private static readonly TimeSpan s_pause = TimeSpan.FromSeconds(2);
+
+    private readonly Channel<Job> _jobs = Channel.CreateUnbounded<Job>(); // Bounded by the places.
+    private readonly SemaphoreSlim _places = new(options.Value.MaxUploads, options.Value.MaxUploads);
+
+    /// <exception cref="FaultException">too-many-uploads.</exception>
+    public IDisposable TakePlace() => _places.Wait(0, CancellationToken.None)
+        ? new Place(_places)
+        : throw FaultException.Unavailable("too-many-uploads", $"{options.Value.MaxUploads} uploads are on their way. Repeat this one when one of them has ended.");
+
+    /// <summary>Takes over an upload and its place.</summary>
+    public void Add(ImageId image, UploadPlan plan, ReceivedUpload upload, IDisposable place)
+    {
+        if (!_jobs.Writer.TryWrite(new(image, plan, upload, place)))
+            throw new InvalidOperationException("The import queue is closed.");
+    }
+
+    /// <summary>Ends an import that failed.</summary>
+    public Task Fail(ImageId image, UploadPlan plan, Fault fault) =>
+        Tell(image, grain => grain.FailImport(plan.Operation, fault));
+
+    /// <summary>How an import's progress is told to its image.</summary>
+    public ProgressReport ReportTo(ImageId image, UploadPlan plan)
+    {
+        var grain = grains.GetGrain<IImageGrain>(image.Value);
+        return async (stage, bytes) =>
+        {
+            try
+            {
+                return await grain.ReportImport(plan.Operation, stage, bytes);
+            }
+            catch (Exception exception) when (exception is TimeoutException or OrleansException)
+            {
+                return true; // Progress only: the next report may arrive.
+            }
+        };
+    }
+
+    protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
+        Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(stoppingToken)));
+
+    private async Task Work(CancellationToken stoppingToken)
+    {
+        try
+        {
+            await foreach (var job in _jobs.Reader.ReadAllAsync(stoppingToken))
+            {
+                using (job.Place)
+                    await Import(job, stoppingToken);
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // The images of waiting jobs are ended by their reminders.
+        }
+    }
+
+    private async Task Import(Job job, CancellationToken stoppingToken)
+    {
+        try
+        {
+            var manifest = await converter.Convert(job.Image, job.Plan, job.Upload, ReportTo(job.Image, job.Plan), stoppingToken);
+            var isReady = false;
+            await Tell(job.Image, async grain => isReady = (await grain.CompleteImport(job.Plan.Operation, manifest)).Status is ImageStatus.Ready);
+            if (!isReady)
+                await converter.Discard(job.Image, job.Plan.Layer);
+            LogImported(job.Image, job.Upload.Bytes, isReady);
+        }
+        catch (OperationCanceledException)
+        {
+            LogCancelled(job.Image);
+        }
+        catch (FaultException exception)
+        {
+            LogRefused(job.Image, exception.Fault.Code, exception.Fault.Message);
+            await Fail(job.Image, job.Plan, exception.Fault);
+        }
+        catch (Exception exception)
+        {
+            // A defect, or a disk that fails. The next import must not suffer from it.
+            LogFailed(job.Image, exception);
+            await Fail(job.Image, job.Plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
+        }
+    }
+
+    private async Task Tell(ImageId image, Func<IImageGrain, Task> tell)
+    {
+        for (var attempt = 1; attempt <= MaxAttempts; attempt++)
+        {
+            try
+            {
+                await tell(grains.GetGrain<IImageGrain>(image.Value));
+                return;
+            }
+            catch (Exception exception) when (exception is TimeoutException or OrleansException or FaultException)
+            {
+                LogNotTold(image, attempt, exception);
+                await Task.Delay(s_pause, time);
+            }
+        }
+    }
+
+    private sealed record Job(ImageId Image, UploadPlan Plan, ReceivedUpload Upload, IDisposable Place);
+
+    private sealed class Place(SemaphoreSlim places) : IDisposable
+    {
+        private SemaphoreSlim? _places = places;
+
+        public void Dispose() => Interlocked.Exchange(ref _places, null)?.Release();
+    }
+}

@@ -1,0 +1,56 @@
+using Instances.Operations;
+using Instances.Simulation;
+using Xunit;
+
+namespace Instances.Grains.Tests.Appliances;
+
+/// <summary>Undeploy is committed with its acceptance: whatever fails, it goes forward.</summary>
+public sealed class UndeploySagaTests(ClusterFixture fixture) : ClusterTest(fixture)
+{
+    [Fact]
+    public Task Undeploy_WhenAllGoesWell_LeavesNothing() => AssertForward();
+
+    [Fact]
+    public Task Undeploy_WithEveryStepRepeated_EndsAsWithout()
+    {
+        Cluster.Probe.RepeatEverything = true;
+        return AssertForward();
+    }
+
+    [Theory]
+    [InlineData("undeploy", true)]
+    [InlineData("undeploy", false)]
+    [InlineData("finish", true)]
+    [InlineData("finish", false)]
+    public Task Undeploy_FailingAtAStep_GoesForward(string step, bool before)
+    {
+        if (before) Cluster.Probe.FailBefore = step;
+        else Cluster.Probe.FailAfter = step;
+        return AssertForward();
+    }
+
+    [Fact]
+    public Task Undeploy_WhenARemovalFails_RepeatsIt()
+    {
+        Cluster.Host.FailNext(SimulatedCall.Remove, times: 2);
+        return AssertForward();
+    }
+
+    [Fact]
+    public Task Undeploy_WhenTheAnswerOfARemovalIsLost_RepeatsIt()
+    {
+        Cluster.Host.LoseNextAnswer(SimulatedCall.Remove);
+        return AssertForward();
+    }
+
+    private async Task AssertForward()
+    {
+        var scene = await Scene.DeployedInAllPowerStates(Cluster);
+
+        var operation = await scene.Undeploy();
+
+        Assert.Equal(OperationStatus.Succeeded, operation.Status);
+        Assert.All(operation.Steps, step => Assert.Equal(StepStatus.Done, step.Status));
+        await scene.AssertRestsUndeployed();
+    }
+}

@@ -1,0 +1,43 @@
+using CsCheck;
+using Instances.Library;
+using Xunit;
+
+namespace Instances.Grains.Tests.Library;
+
+public sealed class ImageLifecycleTests
+{
+    private const string None = "None";
+
+    private const string Table = """
+                      BeginImport  | CompleteImport | FailImport | Publish | Use             | Delete          | Expire
+          None      | Importing    | ignore         | ignore     | Ready   | image-not-found | image-not-found | ignore
+          Importing | Importing    | Ready          | Failed     | defect  | image-not-ready | image-importing | ignore
+          Ready     | image-exists | ignore         | ignore     | ignore  | Ready           | Retired         | ignore
+          Retired   | image-exists | ignore         | ignore     | ignore  | image-not-ready | ignore          | Retired
+          Failed    | image-exists | ignore         | ignore     | ignore  | image-not-ready | Retired         | ignore
+        """;
+
+    public static TheoryData<string, string, string> Pairs => LifecycleTable.Parse<ImageStatus, ImageCommand>([Table], None);
+
+    [Theory]
+    [MemberData(nameof(Pairs))]
+    public void Decide_EachPair_IsAsTheTableSays(string status, string command, string expected)
+    {
+        var decision = ImageLifecycle.Decide(status == None ? null : Enum.Parse<ImageStatus>(status), Enum.Parse<ImageCommand>(command));
+
+        Assert.Equal(expected, LifecycleTable.Cell(decision));
+        if (status != None && expected != "image-exists") LifecycleTable.AssertNamesStatus(status, decision);
+    }
+
+    [Fact]
+    public void Decide_AnyCommands_NeverBringBackWhatWasRetiredOrHasFailed() =>
+        Gen.Select(Gen.OneOf(ImageStatus.Retired, ImageStatus.Failed), Gen.Enum<ImageCommand>().Array[0, 20]).Sample((status, commands) =>
+            commands.Aggregate(status, Next) is ImageStatus.Retired or ImageStatus.Failed);
+
+    [Fact]
+    public void Decide_AnImport_CanAlwaysEnd() =>
+        Gen.OneOf(ImageCommand.CompleteImport, ImageCommand.FailImport).Sample(end => Next(ImageStatus.Importing, end) is ImageStatus.Ready or ImageStatus.Failed);
+
+    private static ImageStatus Next(ImageStatus status, ImageCommand command) =>
+        ImageLifecycle.Decide(status, command) is Decision<ImageStatus>.Accept accept ? accept.Next : status;
+}

@@ -1,0 +1,177 @@
+using System.Diagnostics;
+using System.Globalization;
+using Instances.Appliances;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.Qemu;
+
+/// <summary>Real guests. A boot takes seconds, so each test takes one machine through a life.</summary>
+public sealed class QemuGuestTests
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Machine_FromStartToDeath_DoesWhatItIsToldAndTellsTheRest()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.Spec("web-1", ports: [new(80)]);
+        var clock = Stopwatch.StartNew();
+        var started = await lab.Driver.Start(spec, Stop);
+        Measured("start", clock);
+        Assert.Equal(VirtualMachineStatus.Running, started.Status);
+        Assert.Equal(spec.Disks, started.Disks);
+        await lab.Printed(spec.Id, "boots=1");
+        Measured("boots=1", clock);
+        await lab.Printed(spec.Id, "host=web-1");
+
+        using var http = new HttpClient { BaseAddress = new($"http://127.0.0.1:{Assert.Single(started.PortForwards).HostPort}") };
+        await Eventually(async () => (await http.GetStringAsync("/", Stop)).StartsWith("web-1", StringComparison.Ordinal));
+
+        var pause = Stopwatch.StartNew();
+        Assert.Equal(VirtualMachineStatus.Paused, (await lab.Driver.Power(spec.Id, PowerAction.Pause)).Status);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.Resume)).Status);
+        Measured("pause and resume", pause);
+
+        await lab.Driver.Power(spec.Id, PowerAction.Reset);
+        await lab.Printed(spec.Id, "boots=2");
+        await lab.Printed(spec.Id, "root@web-1");
+        await lab.Driver.Power(spec.Id, PowerAction.Shutdown);
+        var stopped = await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+        Assert.Equal(spec.Disks, stopped.Disks);
+
+        var again = await lab.Driver.Power(spec.Id, PowerAction.On);
+        Assert.Equal(started.PortForwards, again.PortForwards);
+        await lab.Printed(spec.Id, "boots=3");
+
+        Process.GetProcessById(lab.PidOf(spec.Id)).Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+    }
+
+    [Fact]
+    public async Task Capture_RunningMachine_SealsWhatWasWrittenBeforeAndGoesOn()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.Spec("db", dataDisks: 1);
+        await lab.Driver.Start(spec, Stop);
+        await lab.Printed(spec.Id, "root@db");
+        await lab.Shell(spec.Id, "echo content-one | dd of=/dev/vdb conv=fsync 2>/dev/null; echo wri''tten-one", "written-one");
+
+        var operation = OperationId.New();
+        var next = await lab.NextLayers(spec.Id);
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+        var clock = Stopwatch.StartNew();
+        var outcome = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        Measured("freeze", clock);
+        Assert.Equal(new(spec.Id, ConsistencyLevel.Application, null), outcome);
+        clock.Restart();
+        await lab.Driver.Pause(spec.Id, operation);
+        Measured("pause", clock);
+        var bytes = await lab.Driver.Seal(spec.Id, operation);
+        Measured($"pause and seal, {bytes} bytes", clock);
+        await lab.Driver.Resume(spec.Id, operation);
+        Measured("pause, seal and resume", clock);
+        await lab.Driver.Unquiesce(spec.Id, operation);
+        await lab.Driver.EndHold(spec.Id, operation);
+
+        var first = spec.Disks.Select(chain => chain.Layers[^1]).ToList();
+        Assert.Equal(next, (await lab.Observe(spec.Id)).Disks.Select(chain => chain.Layers[^1]));
+        Assert.All(first, layer => Assert.True(IsOpenReadOnly(lab.PidOf(spec.Id), lab.Store.PathOf(layer)), "A sealed layer is open for writing."));
+        await lab.Shell(spec.Id, "echo content-two | dd of=/dev/vdb conv=fsync 2>/dev/null; echo wri''tten-two", "written-two");
+        Assert.StartsWith("content-one", await lab.Content(first[1]), StringComparison.Ordinal);
+
+        // The machine's control socket is left to a driver that knows nothing yet; the next capture is like the first.
+        await lab.RestartDriver();
+        var second = await lab.Capture(spec.Id, Quiesce.Freeze);
+        Assert.Equal(next, second);
+        Assert.StartsWith("content-two", await lab.Content(second[1]), StringComparison.Ordinal);
+
+        await lab.Driver.Power(spec.Id, PowerAction.Off);
+        var third = await lab.Capture(spec.Id);
+        foreach (var layer in (LayerId[])[.. first, .. second, .. third]) Assert.Contains("No errors were found", await lab.Check(layer), StringComparison.Ordinal);
+        await lab.Driver.Power(spec.Id, PowerAction.On);
+        await lab.Printed(spec.Id, "boots=2");
+    }
+
+    [Fact]
+    public async Task Adopt_HeldInEveryPhase_GoesOnFromThere()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.Spec("held");
+        await lab.Driver.Start(spec, Stop);
+        await lab.Printed(spec.Id, "root@held");
+        var operation = OperationId.New();
+        var next = await lab.NextLayers(spec.Id);
+
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+        var prepared = Assert.Single(await lab.RestartDriver());
+        Assert.Equal(operation, prepared.Hold?.Operation);
+        Assert.Equal(spec.Disks, prepared.Disks);
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+
+        await Frozen();
+        await lab.RestartDriver();
+        await lab.Driver.Unquiesce(spec.Id, operation);
+        await lab.Shell(spec.Id, "touch /data/x && sync && echo tha''wed-one", "thawed-one");
+
+        await Frozen();
+        await lab.Driver.Pause(spec.Id, operation);
+        Assert.Equal(VirtualMachineStatus.Paused, Assert.Single(await lab.RestartDriver()).Status);
+        await lab.Driver.Resume(spec.Id, operation);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Observe(spec.Id)).Status);
+        await lab.Driver.Unquiesce(spec.Id, operation);
+
+        await lab.Driver.Pause(spec.Id, operation);
+        await lab.Driver.Seal(spec.Id, operation);
+        var found = Assert.Single(await lab.RestartDriver());
+        Assert.Equal(next, found.Disks.Select(chain => chain.Layers[^1]));
+        await lab.Driver.Seal(spec.Id, operation);
+        Assert.Empty(await lab.Driver.RemoveNextLayers(spec.Id, operation));
+        await lab.Driver.Resume(spec.Id, operation);
+        await lab.Driver.EndHold(spec.Id, operation);
+        await lab.Shell(spec.Id, "touch /data/y && sync && echo go''es-on", "goes-on");
+
+        // A shutdown for a capture leaves nothing to pause, and is undone by another start.
+        var last = OperationId.New();
+        await lab.Driver.AddNextLayers(spec.Id, last, await lab.NextLayers(spec.Id));
+        Assert.Equal(new(spec.Id, ConsistencyLevel.Offline, null), await lab.Driver.Quiesce(spec.Id, last, Quiesce.Shutdown, QemuLab.Patience, Stop));
+        Assert.Equal(VirtualMachineStatus.Stopped, Assert.Single(await lab.RestartDriver()).Status);
+        await lab.Driver.Pause(spec.Id, last);
+        await lab.Driver.Seal(spec.Id, last);
+        await lab.Driver.Resume(spec.Id, last);
+        await lab.Driver.Unquiesce(spec.Id, last);
+        await lab.Driver.EndHold(spec.Id, last);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Observe(spec.Id)).Status);
+        await lab.Printed(spec.Id, "boots=2");
+
+        async Task Frozen() => Assert.Equal(
+            ConsistencyLevel.Application, (await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Freeze, QemuLab.Patience, Stop)).Consistency);
+    }
+
+    private static bool IsOpenReadOnly(int pid, string path)
+    {
+        const int AccessMode = 3;
+        var descriptor = Directory.EnumerateFiles($"/proc/{pid}/fd").Single(file => new FileInfo(file).LinkTarget == path);
+        var flags = File.ReadLines(Path.Combine($"/proc/{pid}/fdinfo", Path.GetFileName(descriptor))).First(line => line.StartsWith("flags:", StringComparison.Ordinal));
+        return (Convert.ToInt32(flags["flags:".Length..].Trim(), 8) & AccessMode) == 0;
+    }
+
+    private static Task Eventually(Func<Task<bool>> holds) => QemuLab.Until(
+        async () =>
+        {
+            try
+            {
+                return await holds();
+            }
+            catch (HttpRequestException)
+            {
+                return false;
+            }
+        },
+        () => "The guest does not answer.");
+
+    private static void Measured(string what, Stopwatch clock) =>
+        TestContext.Current.SendDiagnosticMessage(string.Create(CultureInfo.InvariantCulture, $"{what}: {clock.Elapsed.TotalMilliseconds:0.0} ms"));
+}

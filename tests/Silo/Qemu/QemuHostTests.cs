@@ -1,0 +1,266 @@
+using System.Net;
+using System.Net.Sockets;
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.Logging;
+using Xunit;
+
+namespace Instances.Qemu;
+
+/// <summary>Real QEMU without a guest: its machines find nothing to boot from.</summary>
+public sealed class QemuHostTests
+{
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Start_AsRoot_RunsQemuAsNobodyWithNothingOfTheSilo()
+    {
+        await using var lab = await QemuLab.Create();
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        // As whatever started the silo may have left one open: not closed by itself when another program is run.
+        using var leaky = Posix.OpenFolder(lab.Folder);
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+
+        var pid = lab.PidOf(spec.Id);
+        var status = await File.ReadAllTextAsync($"/proc/{pid}/status", Stop);
+        Assert.Contains("NoNewPrivs:\t1", status, StringComparison.Ordinal);
+        Assert.Contains("Seccomp:\t2", status, StringComparison.Ordinal);
+        if (Environment.IsPrivilegedProcess) Assert.DoesNotContain("Uid:\t0", status, StringComparison.Ordinal);
+        var open = Directory.EnumerateFiles($"/proc/{pid}/fd").Select(file => new FileInfo(file).LinkTarget ?? "").Where(target => target.Length > 0).ToList();
+        Assert.DoesNotContain(open, target => target.StartsWith("pipe:", StringComparison.Ordinal) || target.StartsWith("/dev/pts", StringComparison.Ordinal));
+        Assert.All(
+            open.Where(target => target.StartsWith('/') && !target.StartsWith("/dev/", StringComparison.Ordinal)),
+            target => Assert.True(target.StartsWith(lab.RunFolderOf(spec.Id).Path, StringComparison.Ordinal) || target.EndsWith(".qcow2", StringComparison.Ordinal), target));
+        Assert.DoesNotContain(OpenSockets(Environment.ProcessId), OpenSockets(pid).Contains);
+        Assert.NotEqual(SessionOf(Environment.ProcessId), SessionOf(pid));
+        var variables = await File.ReadAllTextAsync($"/proc/{pid}/environ", Stop);
+        Assert.DoesNotContain("HOME=", variables, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Start_Twice_IsOnce()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank", ports: [new(80), new(53, 0, TransportProtocol.Udp)]);
+        var both = await Task.WhenAll(lab.Driver.Start(spec, Stop), lab.Driver.Start(spec, Stop));
+        Assert.Equal(both[0], both[1] with { Disks = both[0].Disks, PortForwards = both[0].PortForwards });
+        Assert.Equal(2, both[0].PortForwards.Select(port => port.HostPort).Distinct().Count());
+        var other = await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec with { Deployment = OperationId.New() }, Stop));
+        Assert.Equal("virtual-machine-on-host", other.Fault.Code);
+
+        var pid = lab.PidOf(spec.Id);
+        await lab.Driver.Remove(spec.Id);
+        await lab.Driver.Remove(spec.Id);
+        Assert.False(Directory.Exists($"/proc/{pid}"));
+        Assert.False(Directory.Exists(lab.RunFolderOf(spec.Id).Path));
+        Assert.True(lab.Store.Contains(spec.Disks[0].Layers[^1]));
+        Assert.Null(await lab.Driver.Find(spec.Id));
+        Assert.Equal("virtual-machine-not-on-host", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.On))).Fault.Code);
+    }
+
+    [Fact]
+    public async Task Start_DamagedDisk_SaysWhatQemuSaysAndLeavesNothingRunning()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await File.WriteAllTextAsync(lab.Store.PathOf(spec.Disks[0].Layers[^1]), "not a disk", Stop);
+        var failure = await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec, Stop));
+        Assert.Equal("hypervisor-failed", failure.Fault.Code);
+        Assert.Contains("Image is not in qcow2 format", failure.Message, StringComparison.Ordinal);
+        Assert.Equal(VirtualMachineStatus.Stopped, (await lab.Observe(spec.Id)).Status);
+        Assert.Empty(QemuProcess.FindAll(lab.Options.RunFolder));
+    }
+
+    [Fact]
+    public async Task Start_FixedPortTaken_IsAConflict()
+    {
+        await using var lab = await QemuLab.Create();
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var spec = await lab.BlankSpec("blank", ports: [new(80, ((IPEndPoint)listener.LocalEndpoint).Port)]);
+        var failure = await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec, Stop));
+        Assert.Equal((FaultKind.Conflict, "port-in-use"), (failure.Fault.Kind, failure.Fault.Code));
+        listener.Stop();
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
+    }
+
+    [Fact]
+    public async Task Start_DeepFolderWithOddName_Works()
+    {
+        var deep = Path.Combine("deep", string.Join('/', Enumerable.Repeat("a folder, with=options", 12)));
+        await using var lab = await QemuLab.Create(below: deep);
+        var spec = await lab.BlankSpec("blank", disks: 2);
+        await lab.Driver.Start(spec, Stop);
+        Assert.Equal(VirtualMachineStatus.Running, Assert.Single(await lab.RestartDriver()).Status);
+        await lab.Capture(spec.Id);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Observe(spec.Id)).Status);
+    }
+
+    [Fact]
+    public async Task Adopt_FolderThatTheUserCannotReach_WarnsAndWorks()
+    {
+        if (!Environment.IsPrivilegedProcess) Assert.Skip("Only root can run QEMU as another user.");
+        var log = new ListLogger();
+        await using var lab = await QemuLab.Create(logger: log);
+        File.SetUnixFileMode(lab.Folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        await lab.RestartDriver();
+        Assert.Contains("chmod o+x", Assert.Single(log.Lines), StringComparison.Ordinal);
+        var spec = await lab.BlankSpec("blank");
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
+    }
+
+    [Fact]
+    public async Task Adopt_AfterSiloAndQemuDied_FindsThemStopped()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var process = QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id];
+        await lab.Driver.DisposeAsync();
+        process.Kill();
+        Assert.True(await process.WaitForEnd(QemuLab.Patience, TimeProvider.System, Stop));
+        Assert.Equal(VirtualMachineStatus.Stopped, Assert.Single(await lab.RestartDriver()).Status);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+    }
+
+    [Fact]
+    public async Task Adopt_ProcessThatNoFileSpeaksOf_IsFound()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var pid = lab.PidOf(spec.Id);
+        await lab.Driver.DisposeAsync();
+        File.Delete(Path.Combine(lab.RunFolderOf(spec.Id).Path, "process.json"));
+        Assert.Equal(VirtualMachineStatus.Running, Assert.Single(await lab.RestartDriver()).Status);
+        Assert.Equal(pid, QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Pid);
+        // A folder in which nothing was promised yet goes.
+        var started = RunFolder.For(lab.Options.RunFolder, VirtualMachineId.New());
+        Directory.CreateDirectory(started.QemuPath);
+        Assert.Single(await lab.RestartDriver());
+        Assert.False(Directory.Exists(started.Path));
+    }
+
+    [Fact]
+    public async Task RemoveNextLayers_Unsealed_GivesThemBackAndForgets()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank", disks: 2);
+        await lab.Driver.Start(spec, Stop);
+        var operation = OperationId.New();
+        var next = await lab.NextLayers(spec.Id);
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+        Assert.Equal("virtual-machine-busy", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.AddNextLayers(spec.Id, OperationId.New(), next))).Fault.Code);
+        Assert.Empty(await lab.Driver.RemoveNextLayers(spec.Id, OperationId.New()));
+        Assert.Equal(next, lab.RunFolderOf(spec.Id).ReadMachine()!.Disks.Select(chain => chain.Layers[^1]));
+
+        Assert.Equal(next, await lab.Driver.RemoveNextLayers(spec.Id, operation));
+        Assert.Empty(await lab.Driver.RemoveNextLayers(spec.Id, operation));
+        foreach (var layer in next) await lab.Store.Delete(layer);
+        Assert.Null((await lab.Observe(spec.Id)).Hold);
+        Assert.Equal("hold-expired", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Seal(spec.Id, operation))).Fault.Code);
+        await lab.Driver.Power(spec.Id, PowerAction.Off);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        await lab.Capture(spec.Id);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Hold_QemuDiesUnsealed_CanBeSealedOrDiscarded(bool isSealed)
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var operation = OperationId.New();
+        var next = await lab.NextLayers(spec.Id);
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+        await lab.Driver.Pause(spec.Id, operation);
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+        if (isSealed)
+        {
+            await lab.Driver.Seal(spec.Id, operation);
+            await lab.RestartDriver();
+            await lab.Driver.EndHold(spec.Id, operation);
+        }
+        else
+        {
+            // On again while the capture is not over: the machine goes on where it was, and the next layers stay unused.
+            await lab.Driver.Power(spec.Id, PowerAction.On);
+            Assert.Equal(next, await lab.Driver.RemoveNextLayers(spec.Id, operation));
+        }
+
+        var expected = isSealed ? next : spec.Disks.Select(chain => chain.Layers[^1]);
+        Assert.Equal(expected, (await lab.Observe(spec.Id)).Disks.Select(chain => chain.Layers[^1]));
+        Assert.Equal(expected, lab.RunFolderOf(spec.Id).ReadMachine()!.Disks.Select(chain => chain.Layers[^1]));
+        await lab.Driver.Power(spec.Id, PowerAction.On);
+        Assert.Equal(expected, (await lab.Observe(spec.Id)).Disks.Select(chain => chain.Layers[^1]));
+    }
+
+    [Fact]
+    public async Task Quiesce_NoAgent_SaysSoAtOnce()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var operation = OperationId.New();
+        await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
+        var frozen = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        Assert.Equal((ConsistencyLevel.Crash, "No guest agent runs in the guest."), (frozen.Consistency, frozen.Detail));
+        // Nothing boots, so nothing hears the power button.
+        var shutDown = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Shutdown, TimeSpan.FromMilliseconds(50), Stop);
+        Assert.Equal((ConsistencyLevel.Crash, VirtualMachineStatus.Running), (shutDown.Consistency, (await lab.Observe(spec.Id)).Status));
+        await lab.Driver.Unquiesce(spec.Id, operation);
+    }
+
+    [Fact]
+    public async Task Power_EveryStatus_ActsOrRefuses()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        await Is(PowerAction.On, VirtualMachineStatus.Running);
+        await Is(PowerAction.Pause, VirtualMachineStatus.Paused);
+        await Is(PowerAction.Pause, VirtualMachineStatus.Paused);
+        await Refused(PowerAction.Shutdown);
+        await Is(PowerAction.Off, VirtualMachineStatus.Stopped);
+        await Is(PowerAction.Off, VirtualMachineStatus.Stopped);
+        await Refused(PowerAction.Resume);
+        await Is(PowerAction.On, VirtualMachineStatus.Running);
+        await Is(PowerAction.Reset, VirtualMachineStatus.Running);
+        // What was asked for is no news.
+        Assert.False(lab.Driver.Changes.TryRead(out _));
+
+        async Task Is(PowerAction action, VirtualMachineStatus status) => Assert.Equal(status, (await lab.Driver.Power(spec.Id, action)).Status);
+
+        async Task Refused(PowerAction action) =>
+            Assert.Equal("power-conflict", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, action))).Fault.Code);
+    }
+
+    private static HashSet<string> OpenSockets(int pid) =>
+        [.. Directory.EnumerateFiles($"/proc/{pid}/fd").Select(file => new FileInfo(file).LinkTarget ?? "").Where(target => target.StartsWith("socket:", StringComparison.Ordinal))];
+
+    private static string SessionOf(int pid) => File.ReadAllText($"/proc/{pid}/stat").Split(") ")[^1].Split(' ')[3];
+
+    private sealed class ListLogger : ILogger<QemuHypervisor>
+    {
+        public List<string> Lines { get; } = [];
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (IsEnabled(logLevel)) Lines.Add(formatter(state, exception));
+        }
+    }
+}
