@@ -23,25 +23,25 @@ public sealed class CaptureBytesTests
         await using var server = await ServerProcess.Start(data);
         var client = server.Client;
         var master = await client.ImportGuest();
-        var appliance = await client.CreateAppliance(new("large"), default);
+        var appliance = await client.CreateAppliance(new("large"), TestContext.Current.CancellationToken);
         var spec = Guest.Spec("writer", master.Id, DiskBytes) with { UserData = Guest.WriteScattered("/dev/vdb", DiskBytes, (int)(ChangedBytes >> 20)) };
-        var machine = await client.AddVirtualMachine(appliance.Id, spec, default);
-        await client.Succeeds(await client.Deploy(appliance.Id, default));
+        var machine = await client.AddVirtualMachine(appliance.Id, spec, TestContext.Current.CancellationToken);
+        await client.Succeeds(await client.Deploy(appliance.Id, TestContext.Current.CancellationToken));
         await client.WaitForLine(machine.Id, Guest.ChangesDone);
 
         var guest = Assert.Single(new GuestProcesses(data).Ids());
         var before = (Guest: Io(guest), Server: Io(server.Id));
-        var operation = await client.Succeeds(await client.CreateInstance(appliance.Id, new(Undeploy: false, Quiesce: Quiesce.None), default));
+        var operation = await client.Succeeds(await client.CreateInstance(appliance.Id, new(Undeploy: false, Quiesce: Quiesce.None), TestContext.Current.CancellationToken));
         var after = (Guest: Io(guest), Server: Io(server.Id));
 
-        var image = await client.FindImage(Assert.Single(operation.Result!.Instances!).Image, default);
+        var image = await client.FindImage(Assert.Single(operation.Result!.Instances!).Image, TestContext.Current.CancellationToken);
         Assert.True(image!.Bytes >= ChangedBytes, $"the image holds {image.Bytes} bytes of changes");
         Assert.Equal(2, image.Disks.Count);
         var moved = after.Guest - before.Guest + (after.Server - before.Server);
         Assert.True(moved < Allowance, $"{moved} bytes were read and written for a capture of {image.Bytes} bytes");
         Assert.True(operation.Result.DiskBytesWritten < Allowance, $"the operation reports {operation.Result.DiskBytesWritten} bytes");
 
-        await client.Succeeds(await client.Undeploy(appliance.Id, default));
+        await client.Succeeds(await client.Undeploy(appliance.Id, TestContext.Current.CancellationToken));
         Directory.Delete(data, recursive: true);
     }
 

@@ -55,7 +55,7 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
             var machines = await shop.Machines();
             foreach (var instance in ended.Result!.Instances!)
             {
-                Assert.Equal(ImageStatus.Ready, (await shop.Server.Client.FindImage(instance.Image, default))!.Status);
+                Assert.Equal(ImageStatus.Ready, (await shop.Server.Client.FindImage(instance.Image, TestContext.Current.CancellationToken))!.Status);
                 Assert.Equal(instance.Image, machines.Single(machine => machine.Id == instance.VirtualMachine).Image);
             }
 
@@ -80,23 +80,23 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
         {
             Server = await ServerProcess.Start(_data);
             var master = await Server.Client.ImportGuest();
-            var appliance = await Server.Client.CreateAppliance(new("shop"), default);
+            var appliance = await Server.Client.CreateAppliance(new("shop"), TestContext.Current.CancellationToken);
             _appliance = appliance.Id;
-            foreach (var name in new[] { "web", "db" }) await Server.Client.AddVirtualMachine(_appliance, Guest.Spec(name, master.Id), default);
+            foreach (var name in new[] { "web", "db" }) await Server.Client.AddVirtualMachine(_appliance, Guest.Spec(name, master.Id), TestContext.Current.CancellationToken);
         }
 
         public async ValueTask DisposeAsync()
         {
-            if ((await Server.Client.GetAppliance(_appliance, default)).Status is ApplianceStatus.Deployed)
-                await Server.Client.End(await Server.Client.Undeploy(_appliance, default));
+            if ((await Server.Client.GetAppliance(_appliance, TestContext.Current.CancellationToken)).Status is ApplianceStatus.Deployed)
+                await Server.Client.End(await Server.Client.Undeploy(_appliance, TestContext.Current.CancellationToken));
             await Server.DisposeAsync();
             Directory.Delete(_data, recursive: true);
         }
 
         internal async Task StartAndDeploy()
         {
-            if ((await Server.Client.GetAppliance(_appliance, default)).Status is ApplianceStatus.Undeployed)
-                await Server.Client.Succeeds(await Server.Client.Deploy(_appliance, default));
+            if ((await Server.Client.GetAppliance(_appliance, TestContext.Current.CancellationToken)).Status is ApplianceStatus.Undeployed)
+                await Server.Client.Succeeds(await Server.Client.Deploy(_appliance, TestContext.Current.CancellationToken));
         }
 
         internal async Task<OperationView> CaptureUntilHeld(string point, CreateInstanceCommand command)
@@ -105,7 +105,7 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
             File.Delete(Marker);
             Server = await ServerProcess.Start(_data, $"--Testing:HoldSagaAt=create-instance/{point}", $"--Testing:HoldMarker={Marker}");
             if (command.Quiesce is Quiesce.Freeze) foreach (var machine in await Machines()) await Server.Client.WaitForBoot(machine.Id, atLeast: 1);
-            var operation = await Server.Client.CreateInstance(_appliance, command, default);
+            var operation = await Server.Client.CreateInstance(_appliance, command, TestContext.Current.CancellationToken);
             await Eventually.Holds(() => Task.FromResult(File.Exists(Marker)), $"the saga reaches {point}");
             return operation;
         }
@@ -125,13 +125,13 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
 
         internal async Task<OperationView> Ended(OperationView operation) => await Server.Client.End(operation);
 
-        internal async Task<IReadOnlyList<VirtualMachineView>> Machines() => await Server.Client.ListVirtualMachines(_appliance, default);
+        internal async Task<IReadOnlyList<VirtualMachineView>> Machines() => await Server.Client.ListVirtualMachines(_appliance, TestContext.Current.CancellationToken);
 
         internal async Task BootCounts(int atLeast, string what)
         {
             foreach (var machine in await Machines())
             {
-                await Server.Client.Power(machine.Id, PowerAction.Reset, default);
+                await Server.Client.Power(machine.Id, PowerAction.Reset, TestContext.Current.CancellationToken);
                 Assert.True(await Server.Client.WaitForBoot(machine.Id, atLeast) >= atLeast, what);
             }
         }
@@ -139,7 +139,7 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
         /// <summary>Every layer file belongs to an image or a machine, every run folder and every process to a machine that is deployed.</summary>
         internal async Task NothingIsLeft(IReadOnlyList<VirtualMachineView> machines, string when)
         {
-            var images = await Server.Client.ListImages(new(), default);
+            var images = await Server.Client.ListImages(new(), TestContext.Current.CancellationToken);
             var owned = images.SelectMany(image => image.Disks).SelectMany(disk => disk.Layers).Select(layer => layer.Id)
                 .Concat(machines.SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers))
                 .Select(layer => $"{layer}.qcow2").Distinct().Order().ToList();
