@@ -68,8 +68,9 @@ internal sealed class Job(InstancesClient client, Narrator narrator, Report repo
     /// <summary>The slaves that were captured from this run's appliance and are in the library.</summary>
     public async Task<IReadOnlyList<Slave>> Slaves(CancellationToken cancellationToken)
     {
+        if (_appliance is not { } own) return [];
         var slaves = await client.ListImages(new(Kind: ImageKind.Slave), cancellationToken);
-        return [.. slaves.Where(slave => _appliance is { } own && slave.Capture?.Appliance == own.Id).Select(Slave.Of)];
+        return [.. slaves.Where(slave => slave.Capture?.Appliance == own.Id).Select(Slave.Of)];
     }
 
     private async Task Import(FileInfo image, CancellationToken cancellationToken)

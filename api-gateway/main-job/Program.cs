@@ -41,6 +41,8 @@ root.SetAction(async (arguments, cancellationToken) =>
 {
     var output = arguments.GetValue(json) ? Console.Error : Console.Out;
     var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(output) });
+    // A file or a pipe has no width to wrap at.
+    if (!console.Profile.Out.IsTerminal) console.Profile.Width = int.MaxValue;
     var run = new JobRun(new Narrator(console), arguments.GetValue(readySeconds));
     var report = await run.Run(arguments.GetValue(url)!, arguments.GetValue(datacenter)!, arguments.GetValue(image)!, cancellationToken);
     if (arguments.GetValue(json)) Console.Out.WriteLine(report.ToJson());

@@ -11,7 +11,9 @@ using Instances.Operations;
 using Instances.Problems;
 using Instances.Requests;
 using Instances.VirtualMachines;
+using Microsoft.AspNetCore.HostFiltering;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Instances.ApiGateway;
 
@@ -29,7 +31,8 @@ internal static class ApiGateway
         services.Configure<RouteHandlerOptions>(options => options.ThrowOnBadRequest = true);
         services.AddExceptionHandler<ProblemHandler>();
         services.AddProblemDetails();
-        services.AddSingleton(TimeProvider.System);
+        services.AddOptions<HostFilteringOptions>().PostConfigure<IConfiguration>(LoopbackNames.Restrict);
+        services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<DatacenterDirectory>();
         services.AddSingleton<UploadClient>();
         services.AddInstancesOpenApi();

@@ -10,8 +10,9 @@ internal sealed partial class RemoteDatacenter(
     ILoggerFactory loggers,
     TimeProvider clock) : BackgroundService, IDatacenterConnection, IClientConnectionRetryFilter, IAsyncDisposable
 {
-    /// <summary>How long a silo that died keeps a request. More than half of the silos' own bound, for which a watched operation waits for a change.</summary>
-    public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(10);
+    /// <summary>How long a silo that died keeps a request. More than half of the silos' own bound of 30 s, which is how long a
+    /// watched operation waits for a change.</summary>
+    public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(20);
 
     private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
 
@@ -44,7 +45,7 @@ internal sealed partial class RemoteDatacenter(
 
     async Task<bool> IClientConnectionRetryFilter.ShouldRetryConnectionAttempt(Exception exception, CancellationToken cancellationToken)
     {
-        if (!_failureIsLogged) LogNotReached(_logger, exception, name);
+        if (!_failureIsLogged) LogNotReached(_logger, name, exception.GetBaseException().Message);
         _failureIsLogged = true;
         await Task.Delay(RetryDelay, clock, cancellationToken);
         return true;

@@ -1,13 +1,18 @@
 using System.Net;
+using System.Net.Http.Json;
+using System.Net.Sockets;
 using System.Text.Json;
+using Instances.ApiGateway;
+using Instances.Fakes;
+using Instances.Hosts;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
-using Instances.ApiGateway;
-using Instances.Hosts;
+using Orleans.Hosting;
 using Xunit;
 using static Instances.HttpExtensions;
 
@@ -63,6 +68,32 @@ public sealed class DatacenterTests(Gateway gateway)
     }
 
     [Fact]
+    public async Task Datacenter_ThatComesAndGoes_IsServedWhileItIsThere()
+    {
+        var (siloPort, gatewayPort) = (FreePort(), FreePort());
+        await using var app = await Standalone(("Datacenters:east:Gateways:0", $"127.0.0.1:{gatewayPort}"));
+        using var http = Gateway.ClientOf(app);
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, await Status(http));
+
+        using (var silo = Silo("east", siloPort, gatewayPort))
+        {
+            await silo.StartAsync(Cancelled);
+            await Until(http, HttpStatusCode.OK);
+            using var created = await http.PostAsJsonAsync("/api/v1/datacenters/east/appliances", new { Name = "shop" }, Cancelled);
+            Assert.StartsWith("/api/v1/datacenters/east/appliances/", created.Headers.Location?.OriginalString, StringComparison.Ordinal);
+            await silo.StopAsync(Cancelled);
+        }
+
+        await Until(http, HttpStatusCode.ServiceUnavailable);
+        using (var silo = Silo("east", siloPort, gatewayPort))
+        {
+            await silo.StartAsync(Cancelled);
+            await Until(http, HttpStatusCode.OK);
+            await silo.StopAsync(Cancelled);
+        }
+    }
+
+    [Fact]
     public async Task Configuration_WithErrors_IsRefusedWithAllOfThem()
     {
         var refusal = await Assert.ThrowsAsync<OptionsValidationException>(() => Standalone(
@@ -74,6 +105,36 @@ public sealed class DatacenterTests(Gateway gateway)
     [Fact]
     public async Task Configuration_WithoutDatacenters_IsRefused() =>
         Assert.Single((await Assert.ThrowsAsync<OptionsValidationException>(() => Standalone())).Failures);
+
+    private static async Task Until(HttpClient http, HttpStatusCode status)
+    {
+        using var bound = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
+        bound.CancelAfter(Gateway.Bound);
+        while (await Status(http) != status) bound.Token.ThrowIfCancellationRequested();
+    }
+
+    private static async Task<HttpStatusCode> Status(HttpClient http)
+    {
+        using var response = await http.GetAsync("/api/v1/datacenters/east/appliances", Cancelled);
+        return response.StatusCode;
+    }
+
+    /// <summary>A silo on ports of this machine, as a gateway in a process of its own meets it.</summary>
+    private static IHost Silo(string datacenter, int siloPort, int gatewayPort)
+    {
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.ClearProviders();
+        builder.Services.AddSingleton(new FakeDatacenter());
+        builder.UseOrleans(silo => silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: ClusterNames.ServiceId, clusterId: datacenter));
+        return builder.Build();
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
 
     private static async Task<WebApplication> Standalone(params (string Key, string Value)[] settings)
     {

@@ -202,6 +202,7 @@ internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICa
     {
         "bad" => throw FaultException.Invalid("cursor-invalid", "The cursor is not one that a list has given: begin with the first page."),
         "last" => null,
+        null when page.Limit == PageRequest.DefaultLimit => null,
         _ => $"limit {page.Limit} cursor {page.Cursor}",
     };
 }

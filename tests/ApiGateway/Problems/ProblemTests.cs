@@ -220,6 +220,17 @@ public sealed class ProblemTests(Gateway gateway)
         else Assert.Equal(202, (int)response.StatusCode);
     }
 
+    [Theory, InlineData("evil.example", 400), InlineData("localhost", 200), InlineData("127.0.0.1", 200)]
+    public async Task Request_ToAnotherNameOfALoopbackAddress_IsRefused(string host, int status)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, "/healthz");
+        request.Headers.Host = host;
+
+        using var response = await gateway.Http.SendAsync(request, Cancelled);
+
+        Assert.Equal(status, (int)response.StatusCode);
+    }
+
     [Fact]
     public async Task Problem_ForAReaderOfOtherTypes_IsStillAProblem()
     {

@@ -1,0 +1,20 @@
+using Microsoft.AspNetCore.HostFiltering;
+
+namespace Instances.Problems;
+
+/// <summary>A server that listens on this machine alone answers only to this machine's names: a page of another site that has its own name lead here
+/// (DNS rebinding) would pass for a page of this server. <c>AllowedHosts</c> in the configuration goes before it.</summary>
+internal static class LoopbackNames
+{
+    private static readonly string[] Names = ["localhost", "127.0.0.1", "[::1]"];
+
+    public static void Restrict(HostFilteringOptions options, IConfiguration configuration)
+    {
+        var isConfigured = !string.IsNullOrEmpty(configuration["AllowedHosts"]);
+        if (!isConfigured && ListensOnLoopbackOnly(configuration)) options.AllowedHosts = Names;
+    }
+
+    private static bool ListensOnLoopbackOnly(IConfiguration configuration) =>
+        configuration[WebHostDefaults.ServerUrlsKey] is { Length: > 0 } urls
+        && urls.Split(';').All(url => Uri.TryCreate(url, UriKind.Absolute, out var address) && address.IsLoopback);
+}
