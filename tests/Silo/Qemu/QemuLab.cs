@@ -21,8 +21,6 @@ internal sealed class QemuLab : IAsyncDisposable
 {
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
-    private readonly List<VirtualMachineId> _machines = [];
-
     private QemuLab(string folder, Action<QemuOptions>? configure, ILogger<QemuHypervisor>? logger)
     {
         Folder = folder;
@@ -115,29 +113,32 @@ internal sealed class QemuLab : IAsyncDisposable
     public async Task<MachineObservation> Observe(VirtualMachineId machine) =>
         await Driver.Find(machine) ?? throw new InvalidOperationException($"{machine} is not there.");
 
+    public static IEnumerable<LayerId> TopsOf(IReadOnlyList<DiskChain> disks) => disks.Select(chain => chain.Layers[^1]);
+
     public RunFolder RunFolderOf(VirtualMachineId machine) => RunFolder.For(Options.RunFolder, machine);
 
     public int PidOf(VirtualMachineId machine) => RunFolderOf(machine).ReadProcess()!.Pid;
 
     /// <summary>Waits until the guest has printed a text, and gives all that it has printed.</summary>
-    public async Task<string> Printed(VirtualMachineId machine, string text)
+    public async Task<string> Printed(VirtualMachineId machine, string text, int times = 1)
     {
         var console = "";
         await Until(
             async () =>
             {
                 console = await Driver.ReadConsole(machine, 1 << 20);
-                return console.Contains(text, StringComparison.Ordinal);
+                return console.Split(text).Length > times;
             },
             () => $"'{text}' is not in: {console}");
         return console;
     }
 
-    /// <summary>Runs a command in the guest's shell.</summary>
+    /// <summary>Runs a command in the guest's shell. Its echo must not look like what it prints.</summary>
     public async Task Shell(VirtualMachineId machine, string command, string prints)
     {
-        // The echo of the command must not look like its answer.
-        await Send(machine, $"{command}\n");
+        using var socket = await UnixSocket.Connect(RunFolderOf(machine).QemuPath, RunFolder.SerialSocket, Stop);
+        await socket.SendAsync(Encoding.UTF8.GetBytes($"{command}\n"), SocketFlags.None, Stop);
+        // Open until it has printed: QEMU drops what the guest has not yet read when the client goes.
         await Printed(machine, prints);
     }
 
@@ -185,21 +186,11 @@ internal sealed class QemuLab : IAsyncDisposable
         return text;
     }
 
-    public void Track(VirtualMachineId machine) => _machines.Add(machine);
-
     public async ValueTask DisposeAsync()
     {
         foreach (var machine in await Driver.List()) await Driver.Remove(machine.Id);
         await Driver.DisposeAsync();
         Directory.Delete(Path.GetFullPath(Folder).Split("/deep/")[0], recursive: true);
-    }
-
-    private async Task Send(VirtualMachineId machine, string text)
-    {
-        using var socket = await UnixSocket.Connect(RunFolderOf(machine).QemuPath, RunFolder.SerialSocket, Stop);
-        await socket.SendAsync(Encoding.UTF8.GetBytes(text), SocketFlags.None, Stop);
-        // QEMU reads the rest of what was sent before it sees the end.
-        socket.Shutdown(SocketShutdown.Send);
     }
 
     private async Task<DiskChain> Chain(LayerId? parent, long size)
