@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
@@ -101,8 +102,11 @@ internal sealed class QemuLab : IAsyncDisposable
         var tops = (await Observe(machine)).Disks.Select(chain => chain.Layers[^1]).ToList();
         await Driver.AddNextLayers(machine, operation, await NextLayers(machine));
         await Driver.Quiesce(machine, operation, mode, TimeSpan.FromSeconds(20), Stop);
+        var clock = Stopwatch.StartNew();
         await Driver.Pause(machine, operation);
+        var paused = clock.Elapsed.TotalMilliseconds;
         await Driver.Seal(machine, operation);
+        TestContext.Current.SendDiagnosticMessage(string.Create(CultureInfo.InvariantCulture, $"pause {paused:0.0} ms, pause and seal {clock.Elapsed.TotalMilliseconds:0.0} ms"));
         foreach (var top in tops) await Store.Seal(top);
         await Driver.Resume(machine, operation);
         await Driver.Unquiesce(machine, operation);
