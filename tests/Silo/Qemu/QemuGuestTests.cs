@@ -57,6 +57,7 @@ public sealed class QemuGuestTests
         var spec = await lab.Spec("db", dataDisks: 1);
         await lab.Driver.Start(spec, Stop);
         await lab.Printed(spec.Id, "root@db");
+        await lab.AgentAnswers(spec.Id);
         await lab.Shell(spec.Id, "echo content-one | dd of=/dev/vdb conv=fsync 2>/dev/null; echo wri''tten-one", "written-one");
 
         var operation = OperationId.New();
@@ -102,6 +103,7 @@ public sealed class QemuGuestTests
         var spec = await lab.Spec("held");
         await lab.Driver.Start(spec, Stop);
         await lab.Printed(spec.Id, "root@held");
+        await lab.AgentAnswers(spec.Id);
         var operation = OperationId.New();
         var next = await lab.NextLayers(spec.Id);
 

@@ -137,6 +137,24 @@ internal sealed class QemuLab : IAsyncDisposable
         return console;
     }
 
+    /// <summary>Waits until the guest's agent answers, which may be after its shell does.</summary>
+    public Task AgentAnswers(VirtualMachineId machine) => Until(
+        async () =>
+        {
+            using var bound = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+            bound.CancelAfter(TimeSpan.FromSeconds(2));
+            try
+            {
+                await using var agent = await GuestAgent.Connect(RunFolderOf(machine).QemuPath, RunFolder.AgentSocket, bound.Token);
+                return true;
+            }
+            catch (Exception e) when (e is QmpException or OperationCanceledException)
+            {
+                return false;
+            }
+        },
+        () => "The guest's agent does not answer.");
+
     /// <summary>Runs a command in the guest's shell. Its echo must not look like what it prints.</summary>
     public async Task Shell(VirtualMachineId machine, string command, string prints)
     {
