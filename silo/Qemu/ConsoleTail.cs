@@ -6,6 +6,10 @@ namespace Instances.Qemu;
 /// <summary>The end of what a guest printed: text of any sort, from a file that QEMU's user could have replaced.</summary>
 internal static class ConsoleTail
 {
+    /// <summary>A guest can print without end: past this, only the end of its log is kept.</summary>
+    public const long MaxLogBytes = 8 << 20;
+
+    private const int KeptLogBytes = 1 << 20;
     private const int NoSuchFileErrno = 2;
     private const char Replacement = '\uFFFD';
 
@@ -26,6 +30,17 @@ internal static class ConsoleTail
         {
             throw QemuFaults.Failed($"The console's log cannot be read: {e.Message}", e);
         }
+    }
+
+    /// <summary>Cuts a log that has become too long. QEMU appends, so it goes on at the new end; a line that it writes at this moment may come before the rest.</summary>
+    public static void Trim(string path, long maxBytes = MaxLogBytes)
+    {
+        if (!File.Exists(path) || new FileInfo(path).Length <= maxBytes) return;
+        using var file = Posix.OpenUntrustedForAppend(path);
+        var length = RandomAccess.GetLength(file);
+        var end = ReadEnd(file, length, (int)Math.Min(KeptLogBytes, maxBytes));
+        RandomAccess.SetLength(file, 0);
+        RandomAccess.Write(file, end, 0);
     }
 
     /// <summary>Cuts what is left of a character whose beginning is missing, and replaces control characters, which could play tricks on a terminal.</summary>

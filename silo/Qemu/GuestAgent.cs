@@ -64,18 +64,19 @@ internal sealed class GuestAgent : IAsyncDisposable
         await Write([Delimiter, .. Encoding.UTF8.GetBytes(text)], cancellationToken);
         while (true)
         {
-            await Skip(Delimiter, cancellationToken);
-            var answer = await ReadLine(cancellationToken);
-            if (answer.TryGetProperty("return", out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id == token) return;
+            // What stands between two delimiters is no answer, and neither is what the agent printed before it had seen the first.
+            var line = await ReadLineBytes(cancellationToken);
+            var start = Array.LastIndexOf(line, Delimiter) + 1;
+            if (start > 0 && TryParse(new(line, start, line.Length - start)) is { } answer && answer.TryGetProperty("return", out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id == token) return;
         }
     }
 
     private async Task<JsonElement> Execute(string command, CancellationToken cancellationToken)
     {
         await Write(Encoding.UTF8.GetBytes($"{{\"execute\":\"{command}\"}}\n"), cancellationToken);
-        var answer = await ReadLine(cancellationToken);
+        var answer = TryParse(new(await ReadLineBytes(cancellationToken))) ?? throw new QmpException("The guest agent's answer makes no sense.");
         if (answer.TryGetProperty("return", out var value)) return value;
-        throw new QmpException(answer.TryGetProperty("error", out var error) && error.TryGetProperty("desc", out var text)
+        throw new QmpException(answer.TryGetProperty("error", out var error) && error.ValueKind == JsonValueKind.Object && error.TryGetProperty("desc", out var text)
             ? $"The guest agent says: {Bounded(text.ToString())}"
             : "The guest agent's answer makes no sense.");
     }
@@ -92,22 +93,7 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    private async Task Skip(byte until, CancellationToken cancellationToken)
-    {
-        while (true)
-        {
-            var buffer = await Receive(0, cancellationToken);
-            if (buffer.PositionOf(until) is { } position)
-            {
-                _reader.AdvanceTo(buffer.GetPosition(1, position));
-                return;
-            }
-
-            _reader.AdvanceTo(buffer.End);
-        }
-    }
-
-    private async Task<JsonElement> ReadLine(CancellationToken cancellationToken)
+    private async Task<byte[]> ReadLineBytes(CancellationToken cancellationToken)
     {
         long seen = 0;
         while (true)
@@ -115,9 +101,9 @@ internal sealed class GuestAgent : IAsyncDisposable
             var buffer = await Receive(seen, cancellationToken);
             if (buffer.PositionOf((byte)'\n') is { } end)
             {
-                var element = Parse(buffer.Slice(0, end));
+                var line = buffer.Slice(0, end).ToArray();
                 _reader.AdvanceTo(buffer.GetPosition(1, end));
-                return element;
+                return line;
             }
 
             if (buffer.Length > MaxLineBytes) throw new QmpException("The guest agent's answer is too long.", isLost: true);
@@ -140,19 +126,18 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    private static JsonElement Parse(ReadOnlySequence<byte> line)
+    /// <summary>Null for what is not a JSON object.</summary>
+    private static JsonElement? TryParse(ReadOnlySequence<byte> line)
     {
         try
         {
             using var document = JsonDocument.Parse(line);
-            if (document.RootElement.ValueKind == JsonValueKind.Object) return document.RootElement.Clone();
+            return document.RootElement.ValueKind == JsonValueKind.Object ? document.RootElement.Clone() : null;
         }
-        catch (JsonException e)
+        catch (JsonException)
         {
-            throw new QmpException("The guest agent's answer is not JSON.", isLost: false, e);
+            return null;
         }
-
-        throw new QmpException("The guest agent's answer makes no sense.");
     }
 
     private static string Bounded(string text) => text.Length <= 200 ? text : text[..200];

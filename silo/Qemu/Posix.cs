@@ -8,6 +8,8 @@ namespace Instances.Qemu;
 internal static class Posix
 {
     private const int ReadOnly = 0;
+    private const int ReadWrite = 2;
+    private const int Append = 0x400;
     private const int NonBlocking = 0x800;
     private const int CloseOnExec = 0x80000;
     private const uint CloseRangeCloseOnExec = 4;
@@ -34,6 +36,9 @@ internal static class Posix
 
     /// <summary>A file that somebody less trusted may have put there: a link is not followed, and a pipe does not block.</summary>
     public static SafeFileHandle OpenUntrusted(string path) => Open(path, ReadOnly | NoFollow | NonBlocking | CloseOnExec);
+
+    /// <summary>The same, to read it and to add to its end.</summary>
+    public static SafeFileHandle OpenUntrustedForAppend(string path) => Open(path, ReadWrite | Append | NoFollow | NonBlocking | CloseOnExec);
 
     /// <summary>Makes what was renamed, created or deleted in a folder durable.</summary>
     public static void SynchronizeFolder(string path)

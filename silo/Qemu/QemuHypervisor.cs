@@ -18,6 +18,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 {
     private const int MaxChanges = 4096;
     private const int AdoptAtOnce = 8;
+    private static readonly TimeSpan TidyEvery = TimeSpan.FromSeconds(30);
 
     private readonly QemuOptions _options;
     private readonly ILayerStore _store;
@@ -25,7 +26,9 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     private readonly ILogger<QemuHypervisor> _logger;
     private readonly ConcurrentDictionary<VirtualMachineId, QemuMachine> _machines = new();
     private readonly Channel<MachineObservation> _changes;
+    private readonly CancellationTokenSource _disposing = new();
     private QemuHost? _host;
+    private Task _tidying = Task.CompletedTask;
 
     public QemuHypervisor(IOptions<QemuOptions> options, ILayerStore store, TimeProvider time, ILogger<QemuHypervisor> logger)
     {
@@ -63,6 +66,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
                 if (VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id)) await Adopt(host, new(path), id, processes, token);
             });
         _host = host;
+        _tidying = Tidy();
         return await List();
     }
 
@@ -109,8 +113,39 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     /// <summary>Leaves the machines running.</summary>
     public async ValueTask DisposeAsync()
     {
+        await _disposing.CancelAsync();
+        await _tidying;
         foreach (var machine in _machines.Values) await machine.DisposeAsync();
         _changes.Writer.TryComplete();
+    }
+
+    /// <summary>Keeps the logs of all guests within their bound.</summary>
+    private async Task Tidy()
+    {
+        using var timer = new PeriodicTimer(TidyEvery, _time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(_disposing.Token))
+            {
+                foreach (var machine in _machines.Values) Try(machine);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The silo ends.
+        }
+
+        void Try(QemuMachine machine)
+        {
+            try
+            {
+                machine.TrimConsole();
+            }
+            catch (Exception e) when (e is IOException or NotSupportedException or UnauthorizedAccessException)
+            {
+                LogNotTrimmed(machine.Observation.Id, e.Message);
+            }
+        }
     }
 
     private QemuMachine Get(VirtualMachineId machine) => _machines.GetValueOrDefault(machine) ?? throw QemuFaults.NotOnHost(machine);

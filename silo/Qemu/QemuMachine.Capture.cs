@@ -26,9 +26,11 @@ internal sealed partial class QemuMachine
             throw FaultException.Invalid("disks-mismatch", $"The virtual machine '{_spec.Name}' has {_spec.Disks.Count} disks, not {next.Count}.");
         if (_hold is { Sealed: true }) return;
         if (_hold is { } before && !before.Next.SequenceEqual(next)) await TakeBack(before);
-        var hold = _hold ?? new HoldRecord(
-            operation, _host.Time.GetUtcNow(), _chains, next, _status == VirtualMachineStatus.Running, FreezeState.Thawed, ShutDown: false, Sealed: false,
-            NextBytes: next.Sum(layer => Posix.Statistics(_host.PathOf(layer)).AllocatedBytes));
+        var bytes = next.Sum(layer => Posix.Statistics(_host.PathOf(layer)).AllocatedBytes);
+        var hold = _hold is { } kept
+            ? kept with { Next = next, NextBytes = bytes }
+            : new HoldRecord(
+                operation, _host.Time.GetUtcNow(), _chains, next, _status == VirtualMachineStatus.Running, FreezeState.Thawed, ShutDown: false, Sealed: false, bytes);
         KeepHold(hold, durable: true);
         KeepMachine(_spec with { Disks = hold.Following() });
         if (_process is not { } process) return;

@@ -55,6 +55,8 @@ internal sealed partial class QemuMachine
     /// <summary>Takes no turn: the log is QEMU's.</summary>
     public Task<string> ReadConsole(int maxBytes) => Task.FromResult(ConsoleTail.Read(_folder.ConsolePath, maxBytes));
 
+    public void TrimConsole() => ConsoleTail.Trim(_folder.ConsolePath);
+
     private Task Act(PowerAction action) => action switch
     {
         PowerAction.On => StartQemu(CancellationToken.None),

@@ -69,6 +69,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
 
         _status = VirtualMachineStatus.Running;
+        _chains = ChainsToStart();
         try
         {
             await Connect(process.Value, cancellationToken);
@@ -173,7 +174,17 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             }
         }
 
-        await Refresh(cancellationToken);
+        try
+        {
+            await Refresh(cancellationToken);
+        }
+        catch (QmpException e)
+        {
+            await _qmp.DisposeAsync();
+            _qmp = null;
+            throw QemuFaults.From(_spec.Name, e);
+        }
+
         _watching = Watch(_qmp);
 
         FaultException Silent() => QemuFaults.Failed($"QEMU did not answer within {_host.Options.StartBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
@@ -258,6 +269,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
         {
             // The silo ends; the machine goes on.
+        }
+        catch (FaultException) when (_removed)
+        {
+            // There is nothing left to watch.
         }
         catch (FaultException fault)
         {

@@ -53,10 +53,9 @@ public sealed class QemuHostTests
         var other = await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec with { Deployment = OperationId.New() }, Stop));
         Assert.Equal("virtual-machine-on-host", other.Fault.Code);
 
-        var pid = lab.PidOf(spec.Id);
         await lab.Driver.Remove(spec.Id);
         await lab.Driver.Remove(spec.Id);
-        Assert.False(Directory.Exists($"/proc/{pid}"));
+        Assert.Empty(QemuProcess.FindAll(lab.Options.RunFolder));
         Assert.False(Directory.Exists(lab.RunFolderOf(spec.Id).Path));
         Assert.True(lab.Store.Contains(spec.Disks[0].Layers[^1]));
         Assert.Null(await lab.Driver.Find(spec.Id));
@@ -158,7 +157,7 @@ public sealed class QemuHostTests
         await lab.Driver.AddNextLayers(spec.Id, operation, next);
         Assert.Equal("virtual-machine-busy", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.AddNextLayers(spec.Id, OperationId.New(), next))).Fault.Code);
         Assert.Empty(await lab.Driver.RemoveNextLayers(spec.Id, OperationId.New()));
-        Assert.Equal(next, lab.RunFolderOf(spec.Id).ReadMachine()!.Disks.Select(chain => chain.Layers[^1]));
+        Assert.Equal(next, QemuLab.TopsOf(lab.RunFolderOf(spec.Id).ReadMachine()!.Disks));
 
         Assert.Equal(next, await lab.Driver.RemoveNextLayers(spec.Id, operation));
         Assert.Empty(await lab.Driver.RemoveNextLayers(spec.Id, operation));
@@ -197,11 +196,11 @@ public sealed class QemuHostTests
             Assert.Equal(next, await lab.Driver.RemoveNextLayers(spec.Id, operation));
         }
 
-        var expected = isSealed ? next : spec.Disks.Select(chain => chain.Layers[^1]);
-        Assert.Equal(expected, (await lab.Observe(spec.Id)).Disks.Select(chain => chain.Layers[^1]));
-        Assert.Equal(expected, lab.RunFolderOf(spec.Id).ReadMachine()!.Disks.Select(chain => chain.Layers[^1]));
+        var expected = isSealed ? next : QemuLab.TopsOf(spec.Disks);
+        Assert.Equal(expected, QemuLab.TopsOf((await lab.Observe(spec.Id)).Disks));
+        Assert.Equal(expected, QemuLab.TopsOf(lab.RunFolderOf(spec.Id).ReadMachine()!.Disks));
         await lab.Driver.Power(spec.Id, PowerAction.On);
-        Assert.Equal(expected, (await lab.Observe(spec.Id)).Disks.Select(chain => chain.Layers[^1]));
+        Assert.Equal(expected, QemuLab.TopsOf((await lab.Observe(spec.Id)).Disks));
     }
 
     [Fact]

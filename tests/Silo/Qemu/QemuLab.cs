@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
@@ -20,8 +21,6 @@ namespace Instances.Qemu;
 internal sealed class QemuLab : IAsyncDisposable
 {
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
-
-    private readonly List<VirtualMachineId> _machines = [];
 
     private QemuLab(string folder, Action<QemuOptions>? configure, ILogger<QemuHypervisor>? logger)
     {
@@ -103,8 +102,11 @@ internal sealed class QemuLab : IAsyncDisposable
         var tops = (await Observe(machine)).Disks.Select(chain => chain.Layers[^1]).ToList();
         await Driver.AddNextLayers(machine, operation, await NextLayers(machine));
         await Driver.Quiesce(machine, operation, mode, TimeSpan.FromSeconds(20), Stop);
+        var clock = Stopwatch.StartNew();
         await Driver.Pause(machine, operation);
+        var paused = clock.Elapsed.TotalMilliseconds;
         await Driver.Seal(machine, operation);
+        TestContext.Current.SendDiagnosticMessage(string.Create(CultureInfo.InvariantCulture, $"pause {paused:0.0} ms, pause and seal {clock.Elapsed.TotalMilliseconds:0.0} ms"));
         foreach (var top in tops) await Store.Seal(top);
         await Driver.Resume(machine, operation);
         await Driver.Unquiesce(machine, operation);
@@ -115,29 +117,50 @@ internal sealed class QemuLab : IAsyncDisposable
     public async Task<MachineObservation> Observe(VirtualMachineId machine) =>
         await Driver.Find(machine) ?? throw new InvalidOperationException($"{machine} is not there.");
 
+    public static IEnumerable<LayerId> TopsOf(IReadOnlyList<DiskChain> disks) => disks.Select(chain => chain.Layers[^1]);
+
     public RunFolder RunFolderOf(VirtualMachineId machine) => RunFolder.For(Options.RunFolder, machine);
 
     public int PidOf(VirtualMachineId machine) => RunFolderOf(machine).ReadProcess()!.Pid;
 
     /// <summary>Waits until the guest has printed a text, and gives all that it has printed.</summary>
-    public async Task<string> Printed(VirtualMachineId machine, string text)
+    public async Task<string> Printed(VirtualMachineId machine, string text, int times = 1)
     {
         var console = "";
         await Until(
             async () =>
             {
                 console = await Driver.ReadConsole(machine, 1 << 20);
-                return console.Contains(text, StringComparison.Ordinal);
+                return console.Split(text).Length > times;
             },
             () => $"'{text}' is not in: {console}");
         return console;
     }
 
-    /// <summary>Runs a command in the guest's shell.</summary>
+    /// <summary>Waits until the guest's agent answers, which may be after its shell does.</summary>
+    public Task AgentAnswers(VirtualMachineId machine) => Until(
+        async () =>
+        {
+            using var bound = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+            bound.CancelAfter(TimeSpan.FromSeconds(2));
+            try
+            {
+                await using var agent = await GuestAgent.Connect(RunFolderOf(machine).QemuPath, RunFolder.AgentSocket, bound.Token);
+                return true;
+            }
+            catch (Exception e) when (e is QmpException or OperationCanceledException)
+            {
+                return false;
+            }
+        },
+        () => "The guest's agent does not answer.");
+
+    /// <summary>Runs a command in the guest's shell. Its echo must not look like what it prints.</summary>
     public async Task Shell(VirtualMachineId machine, string command, string prints)
     {
-        // The echo of the command must not look like its answer.
-        await Send(machine, $"{command}\n");
+        using var socket = await UnixSocket.Connect(RunFolderOf(machine).QemuPath, RunFolder.SerialSocket, Stop);
+        await socket.SendAsync(Encoding.UTF8.GetBytes($"{command}\n"), SocketFlags.None, Stop);
+        // Open until it has printed: QEMU drops what the guest has not yet read when the client goes.
         await Printed(machine, prints);
     }
 
@@ -185,21 +208,11 @@ internal sealed class QemuLab : IAsyncDisposable
         return text;
     }
 
-    public void Track(VirtualMachineId machine) => _machines.Add(machine);
-
     public async ValueTask DisposeAsync()
     {
         foreach (var machine in await Driver.List()) await Driver.Remove(machine.Id);
         await Driver.DisposeAsync();
         Directory.Delete(Path.GetFullPath(Folder).Split("/deep/")[0], recursive: true);
-    }
-
-    private async Task Send(VirtualMachineId machine, string text)
-    {
-        using var socket = await UnixSocket.Connect(RunFolderOf(machine).QemuPath, RunFolder.SerialSocket, Stop);
-        await socket.SendAsync(Encoding.UTF8.GetBytes(text), SocketFlags.None, Stop);
-        // QEMU reads the rest of what was sent before it sees the end.
-        socket.Shutdown(SocketShutdown.Send);
     }
 
     private async Task<DiskChain> Chain(LayerId? parent, long size)

@@ -1,0 +1,97 @@
+using System.Text.Json;
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.Qemu;
+
+public sealed class RunFolderTests : IDisposable
+{
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
+    private readonly string _root = Directory.CreateTempSubdirectory("run-folder-").FullName;
+    private readonly MachineSpec _spec = new(
+        VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), "web", 1, 64L << 20, [new([LayerId.New()], 1 << 20)], [new(80)], ["ssh-ed25519 AAAA \"me\"\n: x"], null);
+
+    private RunFolder Folder => RunFolder.For(_root, _spec.Id);
+
+    public void Dispose() => Directory.Delete(_root, recursive: true);
+
+    [Fact]
+    public void Records_WrittenAndReplaced_AreReadBack()
+    {
+        Folder.Create(QemuIdentity.SiloUser);
+        Assert.Null(Folder.ReadMachine());
+        Folder.WriteMachine(_spec);
+        Folder.WriteMachine(_spec with { Name = "other" });
+        Assert.Equal("other", Folder.ReadMachine()!.Name);
+        var hold = new HoldRecord(OperationId.New(), DateTimeOffset.UnixEpoch, _spec.Disks, [LayerId.New()], true, FreezeState.Frozen, false, true, 5);
+        Folder.WriteHold(hold, durable: true);
+        Assert.Equal(hold with { Previous = [], Next = [] }, Folder.ReadHold()! with { Previous = [], Next = [] });
+        Assert.Equal(hold.Next, Folder.ReadHold()!.Following().Select(chain => chain.Layers[^1]));
+        Folder.DeleteHold();
+        Assert.Null(Folder.ReadHold());
+        Folder.Delete();
+        Folder.Delete();
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_root));
+    }
+
+    [Fact]
+    public void Records_CrashWhileWriting_LeavesTheFormerOne()
+    {
+        Folder.Create(QemuIdentity.SiloUser);
+        Folder.WriteMachine(_spec);
+        File.WriteAllText(Path.Combine(Folder.Path, "machine.json.tmp"), "{\"half\":");
+        Assert.Equal(_spec.Id, Folder.ReadMachine()!.Id);
+        // Truncated by the death of the host, with which the process died.
+        File.WriteAllText(Path.Combine(Folder.Path, "process.json"), "");
+        Assert.Null(Folder.ReadProcess());
+        File.WriteAllText(Path.Combine(Folder.Path, "machine.json"), "");
+        Assert.Throws<JsonException>(Folder.ReadMachine);
+    }
+
+    [Fact]
+    public void Records_MayHoldSecrets_AreTheOwnersOnly()
+    {
+        Folder.Create(QemuIdentity.SiloUser);
+        Folder.WriteMachine(_spec);
+        Assert.Equal(OwnerOnly, File.GetUnixFileMode(Path.Combine(Folder.Path, "machine.json")));
+        Assert.Equal(OwnerOnly | UnixFileMode.UserExecute, File.GetUnixFileMode(Folder.QemuPath));
+    }
+
+    [Fact]
+    public async Task Seed_KeysAndName_AreQuotedOnAVolumeForQemuOnly()
+    {
+        Folder.Create(QemuIdentity.SiloUser);
+        await NoCloudSeed.Write(_spec, Folder, QemuIdentity.SiloUser, TestContext.Current.CancellationToken);
+        var volume = System.Text.Encoding.Latin1.GetString(await File.ReadAllBytesAsync(Folder.SeedPath, TestContext.Current.CancellationToken));
+        Assert.StartsWith("CD001", volume[0x8001..], StringComparison.Ordinal);
+        Assert.StartsWith("cidata", volume[0x8028..], StringComparison.OrdinalIgnoreCase);
+        Assert.Contains(NoCloudSeed.MetaData(_spec), volume, StringComparison.Ordinal);
+        Assert.Equal(OwnerOnly | UnixFileMode.GroupRead, File.GetUnixFileMode(Folder.SeedPath));
+        Assert.Equal("#cloud-config\nssh_authorized_keys:\n  - \"ssh-ed25519 AAAA \\\"me\\\"\\u000a: x\"\n", NoCloudSeed.UserData(_spec));
+        Assert.Equal("#!/bin/sh\n", NoCloudSeed.UserData(_spec with { UserData = "#!/bin/sh\n" }));
+        Assert.Equal(["machine", "qemu", "seed.iso"], Directory.EnumerateFileSystemEntries(Folder.Path).Select(path => Path.GetFileName(path)!).Append("machine").Order());
+    }
+
+    [Fact]
+    public void ConsoleTail_AnyBytes_AreSafeText()
+    {
+        Assert.Equal("b\n\t\uFFFD[31m", ConsoleTail.Clean("b\r\n\t\u001b[31m"u8));
+        Assert.Equal("x", ConsoleTail.Clean("\u00e9x"u8[1..]));
+        Assert.Equal("", ConsoleTail.Read(Path.Combine(_root, "none"), 10));
+        var log = Path.Combine(_root, "log");
+        File.WriteAllText(log, "0123456789");
+        Assert.Equal("789", ConsoleTail.Read(log, 3));
+        ConsoleTail.Trim(log, 4);
+        File.AppendAllText(log, "a");
+        Assert.Equal("6789a", ConsoleTail.Read(log, 100));
+        // QEMU's user may put a link there: it would show a file that only the silo may read.
+        var link = Path.Combine(_root, "link");
+        File.CreateSymbolicLink(link, log);
+        Assert.Throws<Instances.Faults.FaultException>(() => ConsoleTail.Read(link, 10));
+    }
+}
