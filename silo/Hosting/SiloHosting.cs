@@ -34,8 +34,9 @@ internal static class SiloHosting
         builder.Services.AddSagaHold(builder.Configuration);
         builder.UseOrleans(silo =>
         {
-            // One process is the whole cluster: its membership needs no table, and nobody outside connects to it.
-            silo.UseLocalhostClustering(FreePort(), gatewayPort: 0, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
+            // One process is the whole cluster: its membership needs no table. A gateway in another process connects to the client port, where one is set.
+            var clientPort = builder.Configuration.GetValue("Silo:ClientPort", defaultValue: 0);
+            silo.UseLocalhostClustering(FreePort(), clientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
             silo.AddSqliteStorage(Path.Combine(folder, "instances.db"));
             silo.AddInstancesGrains();
             silo.AddStartupTask(StartHost);

@@ -25,7 +25,6 @@ internal sealed partial class FolderLayerStore : ILayerStore
 
     private readonly QemuImg _qemuImg;
     private readonly ILogger<FolderLayerStore> _logger;
-    private readonly UnixUser? _owner;
 
     public FolderLayerStore(IOptions<LayerStoreOptions> options, QemuImg qemuImg, ILogger<FolderLayerStore> logger)
     {
@@ -34,9 +33,6 @@ internal sealed partial class FolderLayerStore : ILayerStore
         Folder = Path.GetFullPath(options.Value.Folder);
         Incoming = Path.Combine(Folder, "incoming");
         MinimumFreeBytes = options.Value.MinimumFreeBytes;
-        _owner = options.Value.LayerOwner is { } name
-            ? UnixUser.Find(name) ?? throw new OptionsValidationException(nameof(LayerStoreOptions), typeof(LayerStoreOptions), [$"LayerOwner: there is no user '{name}'."])
-            : null;
         Directory.CreateDirectory(Folder);
         UnixFiles.CreatePrivateFolder(Incoming);
     }
@@ -72,8 +68,6 @@ internal sealed partial class FolderLayerStore : ILayerStore
             Guard(layer, () =>
             {
                 UnixFiles.ChangeMode(unfinished, TopMode);
-                if (_owner is { } owner)
-                    UnixFiles.ChangeOwner(unfinished, owner);
                 UnixFiles.Publish(unfinished, PathOf(layer));
             });
         }

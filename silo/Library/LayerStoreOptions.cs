@@ -12,8 +12,4 @@ public sealed class LayerStoreOptions
     /// <summary>Space in bytes that imports leave free: running machines grow into it.</summary>
     [Range(0, long.MaxValue)]
     public long MinimumFreeBytes { get; set; } = 256L << 20;
-
-    /// <summary>The unprivileged user that runs machines: writable layers belong to it. Null where machines run as this process's user, or this process may
-    /// not give files away.</summary>
-    public string? LayerOwner { get; set; }
 }

@@ -5,7 +5,7 @@ namespace Instances.Storage;
 
 internal static class StorageNames
 {
-    /// <summary>The grain storage of every grain. It is the default one too.</summary>
+    /// <summary>The grain storage of every grain.</summary>
     public const string Grains = "instances";
 }
 
@@ -21,7 +21,6 @@ internal static class StorageServices
         silo.Services.AddSingleton<ICatalogue, SqliteCatalogue>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, MigrateAtStart>();
         silo.AddAdoNetGrainStorage(StorageNames.Grains, options => options.Configure<SqliteDataSource>(Configure));
-        silo.AddAdoNetGrainStorageAsDefault(options => options.Configure<SqliteDataSource>(Configure));
         silo.UseAdoNetReminderService(options => options.Configure<SqliteDataSource>(Configure));
         return silo;
     }
