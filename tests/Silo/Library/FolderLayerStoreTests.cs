@@ -222,10 +222,18 @@ internal sealed class TestLibrary : IDisposable
         Tools = new QemuImg(Confinement);
         // Else the unprivileged user cannot pass through it.
         UnixFiles.ChangeMode(_folder, (UnixFileMode)0b111_101_101);
-        Store = new FolderLayerStore(
-            Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { Folder = _folder, LayerOwner = layerOwner, MinimumFreeBytes = minimumFreeBytes }),
-            Tools,
-            new ListLogger<FolderLayerStore>(Log));
+        try
+        {
+            Store = new FolderLayerStore(
+                Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { Folder = _folder, LayerOwner = layerOwner, MinimumFreeBytes = minimumFreeBytes }),
+                Tools,
+                new ListLogger<FolderLayerStore>(Log));
+        }
+        catch
+        {
+            Directory.Delete(_folder, recursive: true);
+            throw;
+        }
     }
 
     public FolderLayerStore Store { get; }
