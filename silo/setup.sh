@@ -40,3 +40,18 @@ build_guest() {
   mkdir -p "$(dirname "$guest")"
   silo/guest-image/build.sh --output "$guest"
 }
+
+# Ends the QEMU processes of a data folder. A machine's process works in its run folder and carries its id, so that nobody else's is hit.
+end_machines() {
+  local folder process id
+  for folder in "$1"/machines/*/; do
+    [[ -d $folder ]] || continue
+    id=$(basename "$folder")
+    for process in /proc/[0-9]*; do
+      [[ $(readlink "$process/cwd" 2>/dev/null) == "$(realpath "$folder")"* ]] || continue
+      grep -qz -- "$id" "$process/cmdline" 2>/dev/null || continue
+      say "Ending the virtual machine $id"
+      kill -KILL "${process#/proc/}" 2>/dev/null || true
+    done
+  done
+}

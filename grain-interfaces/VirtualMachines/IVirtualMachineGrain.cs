@@ -21,6 +21,11 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Get"), AlwaysInterleave]
     Task<VirtualMachineView> Get();
 
+    /// <summary>What it was created with, or last changed to: also what a view does not show, SSH keys and user data.</summary>
+    /// <exception cref="FaultException">virtual-machine-not-found.</exception>
+    [Alias("GetSpec"), AlwaysInterleave]
+    Task<VirtualMachineSpec> GetSpec();
+
     /// <summary>Called by the appliance. Allowed when Undeployed.</summary>
     [Alias("Change")]
     Task<VirtualMachineView> Change(VirtualMachineSpec spec);

@@ -42,6 +42,12 @@ internal sealed class VirtualMachineGrain(
         return Task.FromResult(View());
     }
 
+    public Task<VirtualMachineSpec> GetSpec()
+    {
+        RequireExists();
+        return Task.FromResult(State.Spec!);
+    }
+
     public async Task<VirtualMachineView> Change(VirtualMachineSpec spec)
     {
         Allow(VirtualMachineCommand.Edit);

@@ -24,8 +24,7 @@ internal static class VirtualMachineEndpoints
         members.MapGet("/{id}", GetMember).WithSummary("Get a virtual machine of an appliance");
         members.MapPatch("/{id}", Change)
             .WithSummary("Change a virtual machine")
-            .WithDescription("A JSON merge patch: what is left out stays, null takes a property back to its default. "
-                + "sshAuthorizedKeys and userData are not shown by a view and do not stay: send them again with each patch. Allowed while the machine is undeployed.");
+            .WithDescription("A JSON merge patch: what is left out stays, null takes a property back to its default. Allowed while the machine is undeployed.");
         members.MapDelete("/{id}", Remove)
             .WithSummary("Remove a virtual machine from its appliance")
             .WithDescription("Allowed while the machine is undeployed. Its images stay in the library.");
@@ -59,8 +58,8 @@ internal static class VirtualMachineEndpoints
     private static async Task<Ok<VirtualMachineView>> Change(
         Datacenter datacenter, ApplianceId appliance, VirtualMachineId id, MergePatch<VirtualMachineSpec> patch, IOptions<JsonOptions> json)
     {
-        var machine = await Member(datacenter, appliance, id);
-        var spec = patch.Apply(SpecOf(machine), json);
+        await Member(datacenter, appliance, id);
+        var spec = patch.Apply(await datacenter.VirtualMachine(id).GetSpec(), json);
         return TypedResults.Ok(await datacenter.Appliance(appliance).ChangeVirtualMachine(id, spec));
     }
 
@@ -84,10 +83,6 @@ internal static class VirtualMachineEndpoints
         var text = await datacenter.VirtualMachine(id).ReadConsole(bytes ?? MaxConsoleBytes);
         return TypedResults.Text(System.Text.Encoding.UTF8.GetBytes(text), "text/plain; charset=utf-8");
     }
-
-    /// <summary>SSH keys and user data are secrets of the guest, which a view does not show: a patch that keeps them has to hold them.</summary>
-    private static VirtualMachineSpec SpecOf(VirtualMachineView machine) =>
-        new(machine.Name, machine.Image, machine.Cpus, machine.MemoryBytes, machine.DataDisks, machine.PortForwards);
 
     private static async Task<VirtualMachineView> Member(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id)
     {

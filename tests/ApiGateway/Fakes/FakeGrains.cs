@@ -81,6 +81,8 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
         ? Task.FromResult(Views.Machine(Id, machine.Appliance, machine.Spec))
         : throw FaultException.NotFound("virtual-machine-not-found", "There is no such virtual machine.");
 
+    public Task<VirtualMachineSpec> GetSpec() => Task.FromResult(datacenter.Machines[Id].Spec);
+
     public async Task<VirtualMachineView> Power(PowerAction action) => await Get() with
     {
         Status = action is PowerAction.Off ? VirtualMachineStatus.Stopped : VirtualMachineStatus.Running,
