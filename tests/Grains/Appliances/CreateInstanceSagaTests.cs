@@ -97,20 +97,12 @@ public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTes
 
     [Theory]
     [MemberData(nameof(BehindCommit))]
-    public Task CreateInstance_FailingBeforeAStepBehindTheCommit_GoesForward(string step)
-    {
-        Cluster.Probe.FailBefore = step;
-        return AssertForward();
-    }
+    public Task CreateInstance_FailingBeforeAStepBehindTheCommit_GoesForward(string step) => AssertForward(() => Cluster.Probe.FailBefore = step);
 
     [Theory]
     [MemberData(nameof(BehindCommit))]
     [InlineData("commit")]
-    public Task CreateInstance_FailingAfterAStepFromTheCommitOn_GoesForward(string step)
-    {
-        Cluster.Probe.FailAfter = step;
-        return AssertForward();
-    }
+    public Task CreateInstance_FailingAfterAStepFromTheCommitOn_GoesForward(string step) => AssertForward(() => Cluster.Probe.FailAfter = step);
 
     [Theory]
     [MemberData(nameof(CallsBeforeCommit))]
@@ -193,9 +185,10 @@ public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTes
         await scene.AssertRestsUndeployed();
     }
 
-    private async Task AssertForward()
+    private async Task AssertForward(Action trouble)
     {
         var scene = await Scene.DeployedInAllPowerStates(Cluster);
+        trouble();
 
         var operation = await scene.CreateInstance(new(UpdateImages: true));
 
