@@ -26,7 +26,8 @@ internal sealed partial class HostGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(HoldCheckPeriod, HoldCheckPeriod) { KeepAlive = true });
+        var period = options.Value.HoldBound / ChecksPerBound;
+        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         return Task.CompletedTask;
     }
 
