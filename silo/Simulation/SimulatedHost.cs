@@ -42,6 +42,9 @@ internal sealed class SimulatedHost(TimeProvider time)
     /// <summary>The next calls of this kind fail, and change nothing.</summary>
     public void FailNext(SimulatedCall call, int times = 1) => ControlOf(call).Failures = times;
 
+    /// <summary>The next call of this kind throws this, and changes nothing.</summary>
+    public void ThrowNext(SimulatedCall call, Exception exception) => ControlOf(call).Exception = exception;
+
     /// <summary>Calls of this kind are carried out, but their answers are lost: they fail afterwards.</summary>
     public void LoseNextAnswer(SimulatedCall call) => ControlOf(call).LostAnswers = 1;
 
@@ -91,6 +94,7 @@ internal sealed class SimulatedHost(TimeProvider time)
         control.Arrived?.TrySetResult();
         if (control.Gate is { } gate) await gate.Task.WaitAsync(cancellationToken);
         if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
+        if (control.TakeException() is { } exception) throw exception;
         if (control.TakeFailure()) throw Failed(call);
         action();
         Journal.Enqueue((call, machine));
@@ -107,6 +111,7 @@ internal sealed class SimulatedHost(TimeProvider time)
     private sealed class Control : IDisposable
     {
         private readonly Lock _lock = new();
+        private Exception? _exception;
         private int _failures;
         private int _lostAnswers;
         private int _underWay;
@@ -121,6 +126,11 @@ internal sealed class SimulatedHost(TimeProvider time)
         public int LostAnswers
         {
             set => Volatile.Write(ref _lostAnswers, value);
+        }
+
+        public Exception? Exception
+        {
+            set => Volatile.Write(ref _exception, value);
         }
 
         public TimeSpan Latency { get; set; }
@@ -139,6 +149,8 @@ internal sealed class SimulatedHost(TimeProvider time)
         {
             lock (_lock) _underWay--;
         }
+
+        public Exception? TakeException() => Interlocked.Exchange(ref _exception, null);
 
         public bool TakeFailure() => Interlocked.Decrement(ref _failures) >= 0;
 
