@@ -49,10 +49,12 @@ internal sealed class SimulatedHost(TimeProvider time)
     public void LoseNextAnswer(SimulatedCall call) => ControlOf(call).LostAnswers = 1;
 
     /// <summary>Calls of this kind wait until <see cref="Release"/>.</summary>
+    /// <param name="isDeaf">They cannot be cancelled while they wait.</param>
     /// <returns>Completes when the first call waits.</returns>
-    public Task HoldNext(SimulatedCall call)
+    public Task HoldNext(SimulatedCall call, bool isDeaf = false)
     {
         var control = ControlOf(call);
+        control.IsDeaf = isDeaf;
         control.Gate = new(TaskCreationOptions.RunContinuationsAsynchronously);
         control.Arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
         return control.Arrived.Task;
@@ -92,7 +94,7 @@ internal sealed class SimulatedHost(TimeProvider time)
         var control = ControlOf(call);
         using var underWay = control.Enter();
         control.Arrived?.TrySetResult();
-        if (control.Gate is { } gate) await gate.Task.WaitAsync(cancellationToken);
+        if (control.Gate is { } gate) await gate.Task.WaitAsync(control.IsDeaf ? CancellationToken.None : cancellationToken);
         if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
         if (control.TakeException() is { } exception) throw exception;
         if (control.TakeFailure()) throw Failed(call);
@@ -134,6 +136,8 @@ internal sealed class SimulatedHost(TimeProvider time)
         }
 
         public TimeSpan Latency { get; set; }
+
+        public bool IsDeaf { get; set; }
 
         public TaskCompletionSource? Gate { get; set; }
 
