@@ -85,6 +85,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>Persist first, then act: the reminder, the intent, the operation's record, the run.</summary>
     private async Task<OperationView> Accept(RunningOperation operation, ApplianceStatus status)
     {
+        await Closed();
         await this.RegisterOrUpdateReminder(OperationReminder, ReminderPeriod, ReminderPeriod);
         await SaveListed(State with { Status = status, Operation = operation, Ended = null });
         var view = await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
@@ -166,6 +167,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     public Task End(ApplianceStatus rest, OperationResult result)
     {
+        if (State.Operation is null) return Task.CompletedTask;
+
         // The step that runs is the last one, and done with this write.
         _reporter!.Step(SagaOf(State.Operation!.Kind).Steps[^1].Name, StepStatus.Done);
         return End(rest, OperationStatus.Succeeded, fault: null, result);
@@ -196,10 +199,18 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         if (await this.GetReminder(OperationReminder) is { } reminder) await this.UnregisterReminder(reminder);
     }
 
+    /// <summary>The operation before this moment has ended for good: its record knows how, and its run and its reminder will not meddle with the next one.</summary>
+    private async Task Closed()
+    {
+        await _run;
+        await CloseEnded();
+    }
+
     private async Task Abort(SagaFailure reason)
     {
-        _cancelReason ??= reason;
+        // A run begins without a reason to cancel it.
         StartRun();
+        _cancelReason ??= reason;
         await _cancel.CancelAsync();
     }
 

@@ -49,6 +49,7 @@ internal sealed partial class ApplianceGrain(
     public async Task Delete()
     {
         Allow(ApplianceCommand.Delete);
+        await Closed();
         await FanOut.Each(State.VirtualMachines, member => GrainFactory.VirtualMachine(member.Id).Delete());
         await Forget();
         DeactivateOnIdle();

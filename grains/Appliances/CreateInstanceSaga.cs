@@ -155,7 +155,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         _kept = kept;
     }
 
-    private Task Finish() => appliance.End(Command.Undeploy ? ApplianceStatus.Undeployed : ApplianceStatus.Deployed, new OperationResult(
+    private Task Finish() => appliance.State.Operation is null ? Task.CompletedTask : appliance.End(Command.Undeploy ? ApplianceStatus.Undeployed : ApplianceStatus.Deployed, new OperationResult(
         [.. Committed.Manifests.Select(manifest => new CapturedInstance(manifest.Capture!.VirtualMachine, manifest.Id, manifest.Name, manifest.Capture.Consistency))],
         Committed.ConsistencyWindowMs,
         Committed.DiskBytesWritten,

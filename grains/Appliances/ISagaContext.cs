@@ -21,7 +21,7 @@ internal interface ISagaContext
     /// <summary>Makes the commit durable. From this call on, nobody can cancel.</summary>
     Task Commit(Func<ApplianceState, ApplianceState> change);
 
-    /// <summary>The last step of a saga that went through: the appliance rests, and the operation has succeeded. One durable write.</summary>
+    /// <summary>The last step of a saga that went through: the appliance rests, and the operation has succeeded. One durable write; nothing where the operation has ended.</summary>
     Task End(ApplianceStatus rest, OperationResult result);
 
     /// <summary>For people who watch.</summary>

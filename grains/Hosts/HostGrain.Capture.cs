@@ -9,7 +9,8 @@ namespace Instances.Hosts;
 /// <summary>The host's part in a capture, and its dead man's switch: machines that are held for too long go on, unless their capture has committed.</summary>
 internal sealed partial class HostGrain
 {
-    private static readonly TimeSpan HoldCheckPeriod = TimeSpan.FromSeconds(5);
+    /// <summary>How many times within the bound the holds are looked at.</summary>
+    private const int ChecksPerBound = 24;
 
     private readonly Dictionary<OperationId, HeldMachines> _holds = [];
 

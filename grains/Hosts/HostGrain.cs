@@ -11,14 +11,15 @@ namespace Instances.Hosts;
 
 /// <summary>One host: what runs on it, and its part in a capture. Keeps nothing of its own: the hypervisor and the layer store are the truth.</summary>
 /// <remarks>
-/// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds changes, and those only by whole
-/// entries; the hypervisor serializes calls on one machine.
+/// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds and the starts under way changes, and
+/// those only by whole entries; the hypervisor serializes calls on one machine.
 /// </remarks>
 [Reentrant]
 internal sealed partial class HostGrain(
     IHypervisor hypervisor, ILayerStore layers, IOptions<HostOptions> options, TimeProvider time, ILogger<HostGrain> logger) : Grain, IHostGrain
 {
     private readonly CancellationTokenSource _stop = new();
+    private readonly Dictionary<VirtualMachineId, Task> _starting = [];
     private Task _watching = Task.CompletedTask;
     private Task<IReadOnlyList<MachineObservation>>? _adoption;
 
@@ -26,7 +27,8 @@ internal sealed partial class HostGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(HoldCheckPeriod, HoldCheckPeriod) { KeepAlive = true });
+        var period = options.Value.HoldBound / ChecksPerBound;
+        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         return Task.CompletedTask;
     }
 
@@ -55,20 +57,23 @@ internal sealed partial class HostGrain(
     public async Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken)
     {
         await Adopted();
-        foreach (var disk in spec.Disks)
+        await Started(spec.Id);
+        var start = StartOn(spec, cancellationToken);
+        _starting[spec.Id] = start;
+        try
         {
-            var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
-            if (parents.FirstOrDefault(layer => !layers.Contains(layer)) is { } missing && missing != default)
-                throw FaultException.Unavailable("layer-missing", $"The layer {missing} of '{spec.Name}' is not on the host {Id}: check the library.");
-            await layers.CreateLayer(top, parents.Count == 0 ? null : parents[^1], disk.VirtualSizeBytes, cancellationToken);
+            return await start;
         }
-
-        return await hypervisor.Start(spec, cancellationToken);
+        finally
+        {
+            if (_starting.GetValueOrDefault(spec.Id) == start) _starting.Remove(spec.Id);
+        }
     }
 
     public async Task Undeploy(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers)
     {
         await Adopted();
+        await Started(machine);
         await hypervisor.Remove(machine);
         foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
@@ -90,6 +95,26 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         return await hypervisor.ReadConsole(machine, maxBytes);
+    }
+
+    private async Task<MachineObservation> StartOn(MachineSpec spec, CancellationToken cancellationToken)
+    {
+        foreach (var disk in spec.Disks)
+        {
+            var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
+            if (parents.FirstOrDefault(layer => !layers.Contains(layer)) is { } missing && missing != default)
+                throw FaultException.Unavailable("layer-missing", $"The layer {missing} of '{spec.Name}' is not on the host {Id}: check the library.");
+            await layers.CreateLayer(top, parents.Count == 0 ? null : parents[^1], disk.VirtualSizeBytes, cancellationToken);
+        }
+
+        return await hypervisor.Start(spec, cancellationToken);
+    }
+
+    /// <summary>A start that is under way has ended, well or not: whoever was cancelled or has timed out no longer waits for it, and it must not come behind a removal.</summary>
+    private async Task Started(VirtualMachineId machine)
+    {
+        while (_starting.TryGetValue(machine, out var start) && !start.IsCompleted)
+            await start.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
     }
 
     /// <summary>Finds the machines that an earlier silo on this host has left running. Every call waits for it; a failure is tried again by the next call.</summary>

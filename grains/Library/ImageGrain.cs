@@ -56,7 +56,11 @@ internal sealed partial class ImageGrain(
 
     public async Task Expire()
     {
-        if (Decide(ImageCommand.Expire) is not null && State.RetiredAt + options.Value.GracePeriod <= time.GetUtcNow()) await Remove();
+        if (Decide(ImageCommand.Expire) is null) return;
+
+        // A deletion that was interrupted between its mark and its look has left the mark on an image that is used.
+        if (State.Manifest is not null && await FindObstacle() is not null) await SaveListed(State with { Status = ImageStatus.Ready, RetiredAt = null });
+        else if (State.RetiredAt + options.Value.GracePeriod <= time.GetUtcNow()) await Remove();
     }
 
     private async Task<FaultException?> FindObstacle()

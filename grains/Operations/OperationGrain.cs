@@ -1,10 +1,16 @@
 using System.Runtime.CompilerServices;
 using Instances.Faults;
 using Instances.Storage;
+using Orleans.Concurrency;
 using Orleans.Runtime;
 
 namespace Instances.Operations;
 
+/// <remarks>
+/// Reentrant: a cancel waits for the owner, which may be waiting to tell how the operation ended. The view is replaced as a whole, and what has finished
+/// never changes again.
+/// </remarks>
+[Reentrant]
 internal sealed class OperationGrain(
     [PersistentState("operation", StoredGrain<OperationState>.Provider)] IPersistentState<OperationState> stored, TimeProvider time)
     : StoredGrain<OperationState>(stored), IOperationGrain

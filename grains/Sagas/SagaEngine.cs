@@ -22,6 +22,12 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
     public async Task<SagaEnd> Run(
         Saga saga, Guid owner, ISagaJournal journal, CancellationToken cancel, Func<SagaFailure> cancelReason, CancellationToken stop)
     {
+        if (journal.Phase is SagaPhase.Committed)
+        {
+            // An earlier run went through them.
+            foreach (var step in saga.Steps.Take(saga.CommitIndex + 1)) journal.Step(step.Name, StepStatus.Done);
+        }
+
         if (journal.Phase is SagaPhase.Forward && await GoToCommit(saga, owner, journal, cancel, cancelReason, stop) is { } failure)
             await journal.Unwind(failure);
 
@@ -45,16 +51,21 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
             {
                 await Do(saga, step, owner, journal, either.Token);
             }
-            catch (OperationCanceledException) when (stop.IsCancellationRequested)
-            {
-                throw;
-            }
-            catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+            catch (OperationCanceledException) when (cancel.IsCancellationRequested && !stop.IsCancellationRequested)
             {
                 return cancelReason();
             }
             catch (Exception exception) when (exception is not StateWriteException)
             {
+                stop.ThrowIfCancellationRequested();
+
+                // The commit may be durable although its step has failed: what is durable decides.
+                if (journal.Phase is not SagaPhase.Forward)
+                {
+                    journal.Step(step.Name, StepStatus.Done);
+                    return null;
+                }
+
                 journal.Step(step.Name, StepStatus.Failed);
                 var fault = Faulted(exception);
                 LogStepFailed(saga.Name, owner, step.Name, fault.Code, fault.Message);
@@ -108,7 +119,11 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
     {
         journal.Step(step.Name, StepStatus.Running);
         LogStepBegins(saga.Name, owner, step.Name);
-        await probe.Around(new(saga.Name, step.Name, IsUndo: false, owner), () => step.Do(token));
+        await probe.Around(new(saga.Name, step.Name, IsUndo: false, owner), () =>
+        {
+            token.ThrowIfCancellationRequested();
+            return step.Do(token);
+        });
         LogStepEnds(saga.Name, owner, step.Name);
         journal.Step(step.Name, StepStatus.Done);
     }
@@ -124,8 +139,9 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
                 await action();
                 return null;
             }
-            catch (Exception exception) when (exception is not StateWriteException && !stop.IsCancellationRequested)
+            catch (Exception exception) when (exception is not StateWriteException)
             {
+                stop.ThrowIfCancellationRequested();
                 var fault = Faulted(exception);
                 LogStepFailed(saga.Name, owner, step.Name, fault.Code, fault.Message);
                 if (attempt == Attempts) return fault;

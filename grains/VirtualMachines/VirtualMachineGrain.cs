@@ -70,7 +70,17 @@ internal sealed class VirtualMachineGrain(
     {
         RequireExists();
         if (VirtualMachineLifecycle.DecidePower(Status, action).OrThrow() is null) return View();
-        await Rest(await Host.Power(Id, action));
+        try
+        {
+            await Rest(await Host.Power(Id, action));
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException)
+        {
+            // The host may have done it although its answer was lost.
+            if (await Host.Observe(Id) is { } observed) await Rest(observed);
+            throw;
+        }
+
         return View();
     }
 

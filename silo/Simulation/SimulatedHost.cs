@@ -42,14 +42,19 @@ internal sealed class SimulatedHost(TimeProvider time)
     /// <summary>The next calls of this kind fail, and change nothing.</summary>
     public void FailNext(SimulatedCall call, int times = 1) => ControlOf(call).Failures = times;
 
+    /// <summary>The next call of this kind throws this, and changes nothing.</summary>
+    public void ThrowNext(SimulatedCall call, Exception exception) => ControlOf(call).Exception = exception;
+
     /// <summary>Calls of this kind are carried out, but their answers are lost: they fail afterwards.</summary>
     public void LoseNextAnswer(SimulatedCall call) => ControlOf(call).LostAnswers = 1;
 
     /// <summary>Calls of this kind wait until <see cref="Release"/>.</summary>
+    /// <param name="isDeaf">They cannot be cancelled while they wait.</param>
     /// <returns>Completes when the first call waits.</returns>
-    public Task HoldNext(SimulatedCall call)
+    public Task HoldNext(SimulatedCall call, bool isDeaf = false)
     {
         var control = ControlOf(call);
+        control.IsDeaf = isDeaf;
         control.Gate = new(TaskCreationOptions.RunContinuationsAsynchronously);
         control.Arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
         return control.Arrived.Task;
@@ -89,8 +94,9 @@ internal sealed class SimulatedHost(TimeProvider time)
         var control = ControlOf(call);
         using var underWay = control.Enter();
         control.Arrived?.TrySetResult();
-        if (control.Gate is { } gate) await gate.Task.WaitAsync(cancellationToken);
+        if (control.Gate is { } gate) await gate.Task.WaitAsync(control.IsDeaf ? CancellationToken.None : cancellationToken);
         if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
+        if (control.TakeException() is { } exception) throw exception;
         if (control.TakeFailure()) throw Failed(call);
         action();
         Journal.Enqueue((call, machine));
@@ -107,6 +113,7 @@ internal sealed class SimulatedHost(TimeProvider time)
     private sealed class Control : IDisposable
     {
         private readonly Lock _lock = new();
+        private Exception? _exception;
         private int _failures;
         private int _lostAnswers;
         private int _underWay;
@@ -123,7 +130,14 @@ internal sealed class SimulatedHost(TimeProvider time)
             set => Volatile.Write(ref _lostAnswers, value);
         }
 
+        public Exception? Exception
+        {
+            set => Volatile.Write(ref _exception, value);
+        }
+
         public TimeSpan Latency { get; set; }
+
+        public bool IsDeaf { get; set; }
 
         public TaskCompletionSource? Gate { get; set; }
 
@@ -139,6 +153,8 @@ internal sealed class SimulatedHost(TimeProvider time)
         {
             lock (_lock) _underWay--;
         }
+
+        public Exception? TakeException() => Interlocked.Exchange(ref _exception, null);
 
         public bool TakeFailure() => Interlocked.Decrement(ref _failures) >= 0;
 

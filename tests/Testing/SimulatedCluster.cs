@@ -17,7 +17,13 @@ namespace Instances.Testing;
 /// <summary>One silo with the real grains on a real SQLite file, and a simulated host that outlives it.</summary>
 internal sealed class SimulatedCluster : IAsyncDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-test-").FullName;
+    private const string FolderInMemory = "/dev/shm";
+
+    // Nobody cuts the power here: a database in memory spares the waits for the disk.
+    private readonly string _folder = Directory.Exists(FolderInMemory)
+        ? Directory.CreateDirectory(Path.Combine(FolderInMemory, $"instances-test-{Guid.CreateVersion7():N}")).FullName
+        : Directory.CreateTempSubdirectory("instances-test-").FullName;
+
     private InProcessTestCluster? _cluster;
 
     public SimulatedHost Host { get; } = new(TimeProvider.System);
@@ -34,11 +40,16 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public ICatalogue Catalogue => Services.GetRequiredService<ICatalogue>();
 
+    /// <summary>The one that the grains ask.</summary>
+    public ScriptedCatalogue FailingCatalogue { get; private set; } = null!;
+
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
 
-    public static async Task<SimulatedCluster> Start()
+    /// <param name="holdBound">How long the host holds machines for a capture before it asks; null for the product's default.</param>
+    public static async Task<SimulatedCluster> Start(TimeSpan? holdBound = null)
     {
         var cluster = new SimulatedCluster();
+        if (holdBound is { } bound) cluster.HostOptions.HoldBound = bound;
         await cluster.StartSilo();
         return cluster;
     }
@@ -48,7 +59,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         Probe.Reset();
         Host.Reset();
-        Library.GracePeriod = TimeSpan.Zero;
+        (Library.GracePeriod, Library.UploadIdleBound) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound);
     }
 
     /// <summary>The silo ends as in a crash, and another one starts on the same database and host. What is held by the probe or the host ends there.</summary>
@@ -130,6 +141,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
             silo.Services.AddSingleton<ISagaProbe>(Probe);
             silo.AddSqliteStorage(Path.Combine(_folder, "instances.db"));
+            silo.Services.AddSingleton<SqliteCatalogue>();
+            silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<SqliteCatalogue>()));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Library));
             silo.Services.AddSingleton(Options.Create(HostOptions));

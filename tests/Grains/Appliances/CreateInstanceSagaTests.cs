@@ -1,6 +1,5 @@
 using Instances.Appliances;
 using Instances.Operations;
-using Instances.Sagas;
 using Instances.Simulation;
 using Xunit;
 
@@ -10,8 +9,6 @@ namespace Instances.Grains.Tests.Appliances;
 public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     public static TheoryData<string> BeforeCommit => ["prepare", "quiesce", "pause", "seal", "publish"];
-
-    public static TheoryData<string> BehindCommit => ["register", "undeploy", "update", "finish"];
 
     public static TheoryData<string> CallsBeforeCommit =>
     [
@@ -96,23 +93,6 @@ public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTes
     }
 
     [Theory]
-    [MemberData(nameof(BehindCommit))]
-    public Task CreateInstance_FailingBeforeAStepBehindTheCommit_GoesForward(string step)
-    {
-        Cluster.Probe.FailBefore = step;
-        return AssertForward();
-    }
-
-    [Theory]
-    [MemberData(nameof(BehindCommit))]
-    [InlineData("commit")]
-    public Task CreateInstance_FailingAfterAStepFromTheCommitOn_GoesForward(string step)
-    {
-        Cluster.Probe.FailAfter = step;
-        return AssertForward();
-    }
-
-    [Theory]
     [MemberData(nameof(CallsBeforeCommit))]
     public Task CreateInstance_WhenACallToTheHostFails_LeavesEverythingAsItWas(string call)
     {
@@ -137,41 +117,6 @@ public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTes
         return AssertUndone(failed: "pause", new(), "told-to-fail");
     }
 
-    [Theory]
-    [InlineData(true, nameof(SimulatedCall.Remove))]
-    [InlineData(false, nameof(SimulatedCall.EndHold))]
-    public async Task CreateInstance_WhenTheAnswerOfACallBehindTheCommitIsLost_GoesForward(bool undeploy, string call)
-    {
-        var scene = await Scene.DeployedInAllPowerStates(Cluster);
-        Cluster.Host.LoseNextAnswer(Enum.Parse<SimulatedCall>(call));
-
-        await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: undeploy)), 3);
-
-        await AssertCommitted(scene, undeploy);
-    }
-
-    [Fact]
-    public async Task CreateInstance_WithAStepThatGoesOnFailingBehindTheCommit_IsStuckUntilItIsRunAgain()
-    {
-        var scene = await Scene.Deployed(Cluster, machines: 1);
-        (Cluster.Probe.FailBefore, Cluster.Probe.FailTimes) = ("register", SagaEngine.Attempts);
-        var begun = await scene.Appliance.CreateInstance(OperationId.New(), new());
-        await foreach (var view in Cluster.Grains.Operation(begun.Id).Watch(0, TestContext.Current.CancellationToken))
-        {
-            if (view.Status is not OperationStatus.Stuck) continue;
-            Assert.Equal("told-to-fail", view.Fault!.Code);
-            Assert.Contains("'register'", view.Fault.Message, StringComparison.Ordinal);
-            Assert.False(view.Cancellable);
-            break;
-        }
-
-        // As the reminder does.
-        await scene.Appliance.Nudge(begun.Id);
-
-        await scene.AssertInstances(await Cluster.End(begun), 1);
-        await scene.AssertRestsUndeployed();
-    }
-
     private async Task AssertUndone(string? failed, CreateInstanceCommand command, string code)
     {
         var scene = await Scene.DeployedInAllPowerStates(Cluster);
@@ -191,17 +136,6 @@ public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTes
         // Nothing of it stands in the way of the next one.
         await scene.AssertInstances(await scene.CreateInstance(new()), 3);
         await scene.AssertRestsUndeployed();
-    }
-
-    private async Task AssertForward()
-    {
-        var scene = await Scene.DeployedInAllPowerStates(Cluster);
-
-        var operation = await scene.CreateInstance(new(UpdateImages: true));
-
-        await scene.AssertInstances(operation, 3);
-        Assert.All(operation.Steps, step => Assert.Equal(StepStatus.Done, step.Status));
-        await AssertCommitted(scene, undeploy: true);
     }
 
     private static Task AssertCommitted(Scene scene, bool undeploy) => undeploy ? scene.AssertRestsUndeployed() : scene.AssertRestsDeployed();

@@ -153,6 +153,24 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
     }
 
     [Fact]
+    public async Task Deploy_ThatIsCancelledWhileAStartCannotBe_RemovesTheMachineBehindItsStart()
+    {
+        var scene = await Scene.Undeployed(Cluster, machines: 1);
+        var held = Cluster.Host.HoldNext(SimulatedCall.Start, isDeaf: true);
+        var operation = await scene.Appliance.Deploy(OperationId.New());
+        await held.WaitAsync(Testing.Bounds.Wait, TestContext.Current.CancellationToken);
+
+        await Cluster.Grains.Operation(operation.Id).Cancel();
+        await Testing.Eventually.Holds(
+            async () => (await Cluster.Grains.Operation(operation.Id).Find())!.VirtualMachines[0].Activity == "removing", "the machine is being removed");
+        Cluster.Host.Release(SimulatedCall.Start);
+
+        Assert.Equal(OperationStatus.Cancelled, (await Cluster.End(operation)).Status);
+        Assert.Equal([SimulatedCall.Start, SimulatedCall.Remove], Cluster.Host.Journal.Select(call => call.Call));
+        await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
     public async Task Deploy_ThatIsCancelledWhileMachinesStart_LeavesNothing()
     {
         var scene = await Scene.Undeployed(Cluster, machines: 12);

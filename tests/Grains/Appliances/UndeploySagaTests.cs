@@ -8,44 +8,33 @@ namespace Instances.Grains.Tests.Appliances;
 public sealed class UndeploySagaTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     [Fact]
-    public Task Undeploy_WhenAllGoesWell_LeavesNothing() => AssertForward();
+    public Task Undeploy_WhenAllGoesWell_LeavesNothing() => AssertForward(() => { });
 
     [Fact]
-    public Task Undeploy_WithEveryStepRepeated_EndsAsWithout()
-    {
-        Cluster.Probe.RepeatEverything = true;
-        return AssertForward();
-    }
+    public Task Undeploy_WithEveryStepRepeated_EndsAsWithout() => AssertForward(() => Cluster.Probe.RepeatEverything = true);
 
     [Theory]
     [InlineData("undeploy", true)]
     [InlineData("undeploy", false)]
     [InlineData("finish", true)]
     [InlineData("finish", false)]
-    public Task Undeploy_FailingAtAStep_GoesForward(string step, bool before)
-    {
-        if (before) Cluster.Probe.FailBefore = step;
-        else Cluster.Probe.FailAfter = step;
-        return AssertForward();
-    }
+    public Task Undeploy_FailingAtAStep_GoesForward(string step, bool before) =>
+        AssertForward(() =>
+        {
+            if (before) Cluster.Probe.FailBefore = step;
+            else Cluster.Probe.FailAfter = step;
+        });
 
     [Fact]
-    public Task Undeploy_WhenARemovalFails_RepeatsIt()
-    {
-        Cluster.Host.FailNext(SimulatedCall.Remove, times: 2);
-        return AssertForward();
-    }
+    public Task Undeploy_WhenARemovalFails_RepeatsIt() => AssertForward(() => Cluster.Host.FailNext(SimulatedCall.Remove, times: 2));
 
     [Fact]
-    public Task Undeploy_WhenTheAnswerOfARemovalIsLost_RepeatsIt()
-    {
-        Cluster.Host.LoseNextAnswer(SimulatedCall.Remove);
-        return AssertForward();
-    }
+    public Task Undeploy_WhenTheAnswerOfARemovalIsLost_RepeatsIt() => AssertForward(() => Cluster.Host.LoseNextAnswer(SimulatedCall.Remove));
 
-    private async Task AssertForward()
+    private async Task AssertForward(Action trouble)
     {
         var scene = await Scene.DeployedInAllPowerStates(Cluster);
+        trouble();
 
         var operation = await scene.Undeploy();
 

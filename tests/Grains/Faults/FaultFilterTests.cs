@@ -1,0 +1,69 @@
+using System.Data.Common;
+using Instances.Faults;
+using Instances.Simulation;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.Grains.Tests.Faults;
+
+/// <summary>Only faults and cancellation leave a grain.</summary>
+public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixture)
+{
+    [Fact]
+    public async Task Call_WhenTheHypervisorThrowsWhatItShouldNot_FailsWithInternalErrorAndHidesTheCause()
+    {
+        var fault = await FaultOf(new FormatException("secret"));
+
+        Assert.Equal((FaultKind.Internal, "internal-error"), (fault.Kind, fault.Code));
+        Assert.DoesNotContain("secret", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Call_WhenTheDatabaseIsAway_FailsWithStateUnavailable()
+    {
+        var fault = await FaultOf(new DatabaseAway());
+
+        Assert.Equal((FaultKind.Unavailable, "state-unavailable"), (fault.Kind, fault.Code));
+    }
+
+    [Fact]
+    public async Task Call_WhenAnotherGrainDoesNotAnswer_FailsWithGrainUnavailable()
+    {
+        var fault = await FaultOf(new TimeoutException("secret"));
+
+        Assert.Equal((FaultKind.Unavailable, "grain-unavailable"), (fault.Kind, fault.Code));
+        Assert.DoesNotContain("secret", fault.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Call_ThatFailsWithAFault_PassesItOnAsItIs()
+    {
+        var fault = await FaultOf(FaultException.Capacity("no-space", "The disk is full."));
+
+        Assert.Equal(new Fault(FaultKind.Capacity, "no-space", "The disk is full."), fault);
+    }
+
+    [Fact]
+    public async Task Call_ThatIsCancelled_IsCancelled()
+    {
+        var machine = await Machine();
+        Cluster.Host.ThrowNext(SimulatedCall.Power, new OperationCanceledException());
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => machine.Power(PowerAction.Pause));
+    }
+
+    private async Task<Fault> FaultOf(Exception thrown)
+    {
+        var machine = await Machine();
+        Cluster.Host.ThrowNext(SimulatedCall.Power, thrown);
+        return (await Assert.ThrowsAsync<FaultException>(() => machine.Power(PowerAction.Pause))).Fault;
+    }
+
+    private async Task<IVirtualMachineGrain> Machine()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        return scene.Machine((await scene.Machines())[0].Id);
+    }
+
+    private sealed class DatabaseAway : DbException;
+}

@@ -1,0 +1,124 @@
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Operations;
+using Instances.Testing;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.Grains.Tests.Hosts;
+
+/// <summary>A host that looks at its holds every 40 ms.</summary>
+public sealed class QuickHoldFixture : IAsyncLifetime
+{
+    internal static readonly TimeSpan Quick = TimeSpan.FromSeconds(1);
+
+    internal SimulatedCluster Cluster { get; private set; } = null!;
+
+    public async ValueTask InitializeAsync() => Cluster = await SimulatedCluster.Start(holdBound: Quick);
+
+    public ValueTask DisposeAsync() => Cluster.DisposeAsync();
+}
+
+/// <summary>The dead man's switch of a host. Its bound is long until the test is where it wants to be.</summary>
+public sealed class HoldTests : IClassFixture<QuickHoldFixture>
+{
+    private readonly SimulatedCluster _cluster;
+
+    public HoldTests(QuickHoldFixture fixture)
+    {
+        _cluster = fixture.Cluster;
+        _cluster.Reset();
+        _cluster.HostOptions.HoldBound = new HostOptions().HoldBound;
+    }
+
+    [Theory]
+    [InlineData("pause", Quiesce.Freeze)]
+    [InlineData("seal", Quiesce.Freeze)]
+    [InlineData("seal", Quiesce.Shutdown)]
+    [InlineData("publish", Quiesce.Freeze)]
+    [InlineData("commit", Quiesce.Freeze)]
+    public async Task Hold_LongerThanTheBoundBeforeTheCommit_LetsTheMachinesGoAndFailsTheOperation(string step, Quiesce quiesce)
+    {
+        var scene = await Scene.DeployedInAllPowerStates(_cluster);
+        var before = await scene.LookWithoutDisks();
+        _cluster.Probe.HoldBefore = step;
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new(Quiesce: quiesce));
+        await _cluster.Probe.Arrived;
+
+        _cluster.HostOptions.HoldBound = TimeSpan.FromMilliseconds(100);
+        await Eventually.Holds(
+            () => Task.FromResult(_cluster.Host.Machines.Values.All(machine => !machine.IsFrozen && !machine.WasPaused && !machine.WasShutDown)), "the machines go on");
+        Assert.Equal(
+            [VirtualMachineStatus.Running, VirtualMachineStatus.Paused, VirtualMachineStatus.Stopped],
+            (await scene.Machines()).Select(machine => _cluster.Host.Machines[machine.Id].Status));
+        _cluster.HostOptions.HoldBound = new HostOptions().HoldBound;
+        _cluster.Probe.Release();
+
+        var end = await _cluster.End(operation);
+        Assert.Equal((OperationStatus.Failed, "hold-expired"), (end.Status, end.Fault!.Code));
+        Assert.Equal(before, await scene.LookWithoutDisks());
+        await scene.AssertRestsDeployed();
+        await scene.AssertInstances(await scene.CreateInstance(new()), 3);
+    }
+
+    [Fact]
+    public async Task Hold_LongerThanTheBoundBehindTheCommit_KeepsTheMachinesPaused()
+    {
+        var scene = await Scene.Deployed(_cluster);
+        _cluster.Probe.HoldBefore = "undeploy";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await _cluster.Probe.Arrived;
+
+        _cluster.HostOptions.HoldBound = TimeSpan.FromMilliseconds(100);
+
+        // When the host asks, it is told to keep them; half a second is time to ask ten times.
+        Assert.Equal(HoldVerdict.Keep, await scene.Appliance.ReleaseHold(operation.Id));
+        Assert.Equal(HoldVerdict.Release, await scene.Appliance.ReleaseHold(OperationId.New()));
+        var machines = _cluster.Host.Machines.Values.Where(machine => machine.Hold?.Operation == operation.Id).ToList();
+        await Eventually.Holds(() => Task.FromResult(machines.All(HeldFor(TimeSpan.FromSeconds(0.6)))), "the bound passes");
+        Assert.Equal(3, machines.Count);
+        Assert.All(machines, machine => Assert.Equal(VirtualMachineStatus.Paused, machine.Status));
+        _cluster.Probe.Release();
+
+        await scene.AssertInstances(await _cluster.End(operation), 3);
+        await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
+    public async Task Hold_FoundAfterARestartBeforeTheCommit_IsReleased()
+    {
+        var scene = await Scene.DeployedInAllPowerStates(_cluster);
+        _cluster.Probe.HoldBefore = "publish";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await _cluster.Probe.Arrived;
+        Assert.Contains(_cluster.Host.Machines.Values, machine => machine.WasPaused);
+        _cluster.HostOptions.HoldBound = QuickHoldFixture.Quick;
+
+        await _cluster.Crash();
+
+        // Nobody asks: the host does, and wakes the appliance by it.
+        await Eventually.Holds(() => Task.FromResult(_cluster.Host.Machines.Values.All(machine => machine.Hold is null)), "the host lets the machines go");
+        var end = await _cluster.End(operation);
+        Assert.Equal(OperationStatus.Failed, end.Status);
+        await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Hold_FoundAfterARestartBehindTheCommit_IsKeptUntilTheMachinesAreUndeployed()
+    {
+        var scene = await Scene.Deployed(_cluster);
+        _cluster.Probe.HoldBefore = "register";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await _cluster.Probe.Arrived;
+        _cluster.Host.Journal.Clear();
+        _cluster.HostOptions.HoldBound = QuickHoldFixture.Quick;
+
+        await _cluster.Crash();
+
+        await scene.AssertInstances(await _cluster.End(operation), 3);
+        Assert.DoesNotContain(_cluster.Host.Journal, call => call.Call is Simulation.SimulatedCall.Resume or Simulation.SimulatedCall.Unquiesce);
+        await scene.AssertRestsUndeployed();
+    }
+
+    private static Func<Simulation.SimulatedMachine, bool> HeldFor(TimeSpan time) => machine => TimeProvider.System.GetUtcNow() - machine.Hold!.Since > time;
+}

@@ -1,0 +1,37 @@
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Testing;
+
+/// <summary>The real catalogue, which fails where a test asks.</summary>
+internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
+{
+    private int _failures;
+
+    /// <summary>The next look at the users of an image fails, as when the database is away or the silo dies there.</summary>
+    public void FailNextUsersOf() => Volatile.Write(ref _failures, 1);
+
+    public Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit) =>
+        Interlocked.Decrement(ref _failures) >= 0 ? throw new TimeoutException("The database was told to be away.") : inner.UsersOf(image, limit);
+
+    public Task<Page<ApplianceView>> Appliances(PageRequest page) => inner.Appliances(page);
+
+    public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => inner.VirtualMachines(appliance, page);
+
+    public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page) => inner.Images(filter, page);
+
+    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => inner.Operations(appliance, page);
+
+    public Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit) => inner.SlavesOf(master, limit);
+
+    public Task<IReadOnlyList<ImageId>> CapturedFrom(VirtualMachineId machine) => inner.CapturedFrom(machine);
+
+    public Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status) => inner.ImagesIn(status);
+
+    public Task<IReadOnlySet<LayerId>> ReferencedLayers() => inner.ReferencedLayers();
+
+    public Task<IReadOnlySet<ImageId>> KnownImages() => inner.KnownImages();
+}
