@@ -60,22 +60,20 @@ internal sealed class Scene
 
     public Task<OperationView> CreateInstance(CreateInstanceCommand command) => Cluster.CreateInstance(Appliance, command);
 
-    /// <summary>Everything that people see of the appliance, of its machines and of the library.</summary>
-    public async Task<string> Look()
-    {
-        var appliance = await Appliance.Get();
-        var images = await Cluster.Catalogue.Images(new(), new(PageRequest.MaxLimit));
-        var retired = await Cluster.Catalogue.Images(new(Status: ImageStatus.Retired), new(PageRequest.MaxLimit));
-        return JsonSerializer.Serialize(new { appliance, machines = await Cluster.Machines(appliance), images = images.Items, retired = retired.Items }, InstancesJson.Options);
-    }
+    /// <summary>Everything that people see of the appliance, of its machines, of its master and of the master's slaves.</summary>
+    public Task<string> Look() => Look(machine => machine);
 
-    /// <summary>As <see cref="Look"/>, without the disks: a capture that was undone after its seal leaves the machines on longer chains.</summary>
-    public async Task<string> LookWithoutDisks()
+    /// <summary>As <see cref="Look()"/>, without the disks: a capture that was undone after its seal leaves the machines on longer chains.</summary>
+    public Task<string> LookWithoutDisks() => Look(machine => machine with { Disks = [] });
+
+    private async Task<string> Look(Func<VirtualMachineView, VirtualMachineView> see)
     {
         var appliance = await Appliance.Get();
-        var images = await Cluster.Catalogue.Images(new(), new(PageRequest.MaxLimit));
-        var machines = (await Cluster.Machines(appliance)).Select(machine => machine with { Disks = [] });
-        return JsonSerializer.Serialize(new { appliance, machines, images = images.Items }, InstancesJson.Options);
+        var machines = (await Cluster.Machines(appliance)).Select(see);
+        var master = await Image(Master.Id);
+        var slaves = (await Cluster.Catalogue.Images(new(Master: Master.Id), new(PageRequest.MaxLimit))).Items;
+        var retired = (await Cluster.Catalogue.Images(new(Status: ImageStatus.Retired, Master: Master.Id), new(PageRequest.MaxLimit))).Items;
+        return JsonSerializer.Serialize(new { appliance, machines, master, slaves, retired }, InstancesJson.Options);
     }
 
     /// <summary>At rest and Deployed: every machine is on its host as its record says, and nobody holds it.</summary>

@@ -27,6 +27,12 @@ internal sealed class ScriptedProbe : ISagaProbe
     /// <summary>How often <see cref="FailAfter"/> or <see cref="FailBefore"/> fails.</summary>
     public int FailTimes { get; set; } = 1;
 
+    /// <summary>What a step that fails throws; null for a fault.</summary>
+    public Exception? FailWith { get; set; }
+
+    /// <summary>How many steps were made to fail.</summary>
+    public int Failures => Math.Min(Volatile.Read(ref _failures), FailTimes);
+
     /// <summary>The step of this name waits before its body.</summary>
     public string? HoldBefore { get; set; }
 
@@ -53,7 +59,7 @@ internal sealed class ScriptedProbe : ISagaProbe
     public void Reset()
     {
         Release();
-        (RepeatEverything, FailEachUndoOnce, FailAfter, FailBefore, FailTimes, _failures) = (false, false, null, null, 1, 0);
+        (RepeatEverything, FailEachUndoOnce, FailAfter, FailBefore, FailWith, FailTimes, _failures) = (false, false, null, null, null, 1, 0);
         _failedUndos.Clear();
         Trace.Clear();
     }
@@ -86,5 +92,5 @@ internal sealed class ScriptedProbe : ISagaProbe
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private static FaultException Failed(SagaPoint point) => FaultException.Unavailable("told-to-fail", $"The step '{point.Step}' was told to fail.");
+    private Exception Failed(SagaPoint point) => FailWith ?? FaultException.Unavailable("told-to-fail", $"The step '{point.Step}' was told to fail.");
 }

@@ -2,6 +2,7 @@ using Instances.Appliances;
 using Instances.Faults;
 using Instances.Operations;
 using Instances.Simulation;
+using Instances.Storage;
 using Instances.VirtualMachines;
 using Xunit;
 
@@ -149,6 +150,20 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
 
         var end = await Cluster.End(operation);
         Assert.Equal((OperationStatus.Cancelled, "operation-cancelled"), (end.Status, end.Fault!.Code));
+        await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
+    public async Task Deploy_WhoseRunWasInterruptedAndThatIsCancelled_IsCancelledAndLeavesNothing()
+    {
+        var scene = await Scene.Undeployed(Cluster);
+        (Cluster.Probe.FailAfter, Cluster.Probe.FailWith) = ("start", new StateWriteException(new IOException("The disk is full.")));
+        var operation = await scene.Appliance.Deploy(OperationId.New());
+        await Testing.Eventually.Holds(() => Task.FromResult(Cluster.Probe.Failures == 1), "the run is interrupted");
+
+        await Cluster.Grains.Operation(operation.Id).Cancel();
+
+        Assert.Equal(OperationStatus.Cancelled, (await Cluster.End(operation)).Status);
         await scene.AssertRestsUndeployed();
     }
 
