@@ -46,16 +46,19 @@ internal sealed partial class HostGrain
         return await Task.WhenAll(machines.Select(machine => hypervisor.Quiesce(machine, operation, mode, bound, cancellationToken)));
     }
 
-    public Task Unquiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
-        OnPresent(machines, machine => hypervisor.Unquiesce(machine, operation));
+    public async Task Unquiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    {
+        await OnPresent(machines, machine => hypervisor.Unquiesce(machine, operation));
+
+        // They run as before: nothing is held any more.
+        foreach (var machine in machines) LetGo(machine);
+    }
 
     public async Task<DateTimeOffset> Pause(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         await HoldAll(operation, machines);
         RequireHeld(operation);
-        var first = time.GetUtcNow();
-        await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)));
-        return first;
+        return (await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)))).Min();
     }
 
     public Task Resume(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
@@ -64,8 +67,9 @@ internal sealed partial class HostGrain
     public async Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         RequireHeld(operation);
-        var written = await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)));
-        return new(time.GetUtcNow(), written.Sum());
+        var sealedAt = (await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)))).Max();
+        var written = await Task.WhenAll(machines.Select(machine => hypervisor.CaptureBytes(machine, operation)));
+        return new(sealedAt, written.Sum());
     }
 
     public async Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests)

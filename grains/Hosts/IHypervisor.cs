@@ -62,14 +62,18 @@ public interface IHypervisor
     Task Unquiesce(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Pauses the machine, and remembers whether it ran.</summary>
-    Task Pause(VirtualMachineId machine, OperationId operation);
+    /// <returns>When it was told to pause.</returns>
+    Task<DateTimeOffset> Pause(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Resumes the machine where <see cref="Pause"/> of this operation had paused it.</summary>
     Task Resume(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Switches all disks to their next layers in one transaction; offline where the machine is stopped.</summary>
-    /// <returns>Bytes that the capture wrote to this machine's disks since <see cref="AddNextLayers"/>.</returns>
-    Task<long> Seal(VirtualMachineId machine, OperationId operation);
+    /// <returns>When that was done.</returns>
+    Task<DateTimeOffset> Seal(VirtualMachineId machine, OperationId operation);
+
+    /// <summary>Bytes that the capture wrote to this machine's disks since <see cref="AddNextLayers"/>: the next layers and their metadata.</summary>
+    Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Forgets the capture. The machine stays in the state that it is in.</summary>
     Task EndHold(VirtualMachineId machine, OperationId operation);

@@ -102,11 +102,13 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     public Task Unquiesce(VirtualMachineId machine, OperationId operation) => Get(machine).Unquiesce(operation);
 
-    public Task Pause(VirtualMachineId machine, OperationId operation) => Get(machine).Pause(operation);
+    public Task<DateTimeOffset> Pause(VirtualMachineId machine, OperationId operation) => Get(machine).Pause(operation);
 
     public Task Resume(VirtualMachineId machine, OperationId operation) => Get(machine).Resume(operation);
 
-    public Task<long> Seal(VirtualMachineId machine, OperationId operation) => Get(machine).Seal(operation);
+    public Task<DateTimeOffset> Seal(VirtualMachineId machine, OperationId operation) => Get(machine).Seal(operation);
+
+    public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Get(machine).CaptureBytes(operation);
 
     public Task EndHold(VirtualMachineId machine, OperationId operation) => Get(machine).EndHold(operation);
 

@@ -14,8 +14,13 @@ internal sealed partial class QemuMachine
     private const int LateThawTries = 60;
     private static readonly TimeSpan LateThawPause = TimeSpan.FromSeconds(1);
 
-    private long _writtenAtPause;
     private long _writtenByAdding;
+
+    /// <summary>What QEMU had written when the guest was last left to itself.</summary>
+    private long? _writtenBefore;
+
+    /// <summary>The seal's command, made while the guest still runs.</summary>
+    private JsonObject? _transaction;
     private CancellationTokenSource? _lateThawEnds;
     private Task _lateThaw = Task.CompletedTask;
 
@@ -36,6 +41,7 @@ internal sealed partial class QemuMachine
         if (_process is not { } process) return;
         var written = process.WrittenBytes();
         await AddNodes(hold);
+        _transaction = Transaction(hold);
         _writtenByAdding = process.WrittenBytes() - written;
     });
 
@@ -50,7 +56,7 @@ internal sealed partial class QemuMachine
         async () =>
         {
             var hold = RequireHold(operation);
-            return (_status, mode) switch
+            var outcome = (_status, mode) switch
             {
                 (VirtualMachineStatus.Stopped, _) => _shutDownByGuest
                     ? Outcome(ConsistencyLevel.Offline)
@@ -60,6 +66,8 @@ internal sealed partial class QemuMachine
                 (_, Appliances.Quiesce.Freeze) => await Freeze(hold, bound, cancellationToken),
                 (_, Appliances.Quiesce.Shutdown) => await ShutDown(hold, bound, cancellationToken),
             };
+            _writtenBefore = _process?.WrittenBytes();
+            return outcome;
         },
         cancellationToken);
 
@@ -72,14 +80,15 @@ internal sealed partial class QemuMachine
         if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) KeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed }, durable: false);
     });
 
-    /// <summary>Within the consistency window: nothing is written here, nor by <see cref="Seal"/>.</summary>
-    public Task Pause(OperationId operation) => Turn(async () =>
+    /// <summary>Within the consistency window: nothing is read, written or made here, nor by <see cref="Seal"/>, that could be so before or after.</summary>
+    public Task<DateTimeOffset> Pause(OperationId operation) => Turn(async () =>
     {
         var hold = RequireHold(operation);
-        if (_status != VirtualMachineStatus.Running) return;
+        var at = _host.Time.GetUtcNow();
+        if (_status != VirtualMachineStatus.Running) return at;
         if (!hold.WasRunning) KeepHold(hold with { WasRunning = true }, durable: false);
         await Stop();
-        _writtenAtPause = _process?.WrittenBytes() ?? 0;
+        return at;
     });
 
     public Task Resume(OperationId operation) => Turn(async () =>
@@ -87,24 +96,31 @@ internal sealed partial class QemuMachine
         if (_hold is { WasRunning: true } hold && hold.Operation == operation && _status == VirtualMachineStatus.Paused) await Continue();
     });
 
-    public Task<long> Seal(OperationId operation) => Turn(async () =>
+    public Task<DateTimeOffset> Seal(OperationId operation) => Turn(async () =>
     {
         var hold = RequireHold(operation);
-        if (hold.Sealed) return hold.NextBytes;
+        if (hold.Sealed) return _host.Time.GetUtcNow();
         if (hold.Next.Count == 0) throw QemuFaults.HoldExpired(_spec.Name);
         if (_status == VirtualMachineStatus.Stopped)
         {
             _hold = hold with { Sealed = true };
             _chains = _spec.Disks;
             _folder.WriteHold(_hold, durable: false);
-            return hold.NextBytes;
+            return _host.Time.GetUtcNow();
         }
 
         await SwitchToNext(hold);
+        var at = _host.Time.GetUtcNow();
         // A guest that is not paused may have written already.
         if (_status == VirtualMachineStatus.Running) _folder.WriteHold(_hold!, durable: true);
-        var written = _writtenAtPause == 0 ? 0 : _process!.Value.WrittenBytes() - _writtenAtPause;
-        return hold.NextBytes + _writtenByAdding + Math.Max(0, written);
+        return at;
+    });
+
+    public Task<long> CaptureBytes(OperationId operation) => Turn(() =>
+    {
+        var hold = RequireHold(operation);
+        var written = _process is { } process && _writtenBefore is { } before ? process.WrittenBytes() - before : 0;
+        return Task.FromResult(hold.NextBytes + _writtenByAdding + Math.Max(0, written));
     });
 
     public Task EndHold(OperationId operation) => Turn(async () =>
@@ -114,10 +130,10 @@ internal sealed partial class QemuMachine
         if (!hold.Sealed) await TakeBack(hold);
         _hold = null;
         _folder.DeleteHold();
-        (_writtenAtPause, _writtenByAdding) = (0, 0);
+        (_writtenBefore, _writtenByAdding, _transaction) = (null, 0, null);
     });
 
-    private async Task SwitchToNext(HoldRecord hold)
+    private static JsonObject Transaction(HoldRecord hold)
     {
         var actions = new JsonArray();
         foreach (var (chain, next) in hold.Previous.Zip(hold.Next))
@@ -129,9 +145,17 @@ internal sealed partial class QemuMachine
             });
         }
 
+        return Arguments("actions", actions);
+    }
+
+    private async Task SwitchToNext(HoldRecord hold)
+    {
         try
         {
-            await Qmp.Execute("transaction", Arguments("actions", actions));
+            // Made anew where the silo has restarted since the next layers were added. A node of JSON has one parent: it is sent once.
+            var transaction = _transaction ?? Transaction(hold);
+            _transaction = null;
+            await Qmp.Execute("transaction", transaction);
             _hold = hold with { Sealed = true };
             _chains = hold.Following();
         }

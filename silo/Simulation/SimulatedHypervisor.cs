@@ -99,25 +99,32 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         if (simulated.WasShutDown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Running, false);
     });
 
-    public Task Pause(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Pause, machine, operation, simulated =>
+    public async Task<DateTimeOffset> Pause(VirtualMachineId machine, OperationId operation)
     {
-        if (simulated.Status is VirtualMachineStatus.Running) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Paused, true);
-    });
+        var at = time.GetUtcNow();
+        await Held(SimulatedCall.Pause, machine, operation, simulated =>
+        {
+            if (simulated.Status is VirtualMachineStatus.Running) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Paused, true);
+        });
+        return at;
+    }
 
     public Task Resume(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Resume, machine, operation, simulated =>
     {
         if (simulated.WasPaused) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Running, false);
     });
 
-    public async Task<long> Seal(VirtualMachineId machine, OperationId operation)
+    public async Task<DateTimeOffset> Seal(VirtualMachineId machine, OperationId operation)
     {
         await Held(SimulatedCall.Seal, machine, operation, simulated =>
         {
             if (simulated.IsSealed) return;
             simulated.Disks = [.. simulated.Disks.Zip(simulated.NextLayers, (disk, next) => disk with { Layers = [.. disk.Layers, next] })];
         });
-        return 0;
+        return time.GetUtcNow();
     }
+
+    public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Task.FromResult(0L);
 
     public Task EndHold(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.EndHold, machine, operation, simulated =>
         (simulated.Hold, simulated.NextLayers, simulated.WasPaused, simulated.WasShutDown, simulated.IsFrozen) = (null, [], false, false, false));
