@@ -71,6 +71,13 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     {
         RequireExists();
         var view = await GrainFactory.Operation(operation).Find();
+        if (view is null && State.Operation is { } accepted && accepted.Id == operation)
+        {
+            // It was accepted, and its record was not begun: the answer was lost, or the silo.
+            view = await GrainFactory.Operation(operation).Begin(accepted.ToStart(Id, StepNames(accepted.Kind)));
+            StartRun();
+        }
+
         if (view is null) return null;
         if (view.Kind == kind && view.Appliance == Id && SameCommand(view.Command, command)) return view;
         throw FaultException.Invalid("idempotency-key-reused", "The Idempotency-Key was used for another request: use a new one for each.");

@@ -50,7 +50,10 @@ internal sealed partial class ApplianceGrain(
     {
         Allow(ApplianceCommand.Delete);
         await Closed();
-        await FanOut.Each(State.VirtualMachines, member => GrainFactory.VirtualMachine(member.Id).Delete());
+
+        // Also those that were made and did not become members: a crash came in between.
+        var made = await catalogue.VirtualMachines(Id, new(PageRequest.MaxLimit));
+        await FanOut.Each(State.VirtualMachines.Select(member => member.Id).Union(made.Items.Select(view => view.Id)), id => GrainFactory.VirtualMachine(id).Delete());
         await Forget();
         DeactivateOnIdle();
     }
@@ -81,7 +84,9 @@ internal sealed partial class ApplianceGrain(
     public async Task RemoveVirtualMachine(VirtualMachineId id)
     {
         Allow(ApplianceCommand.Edit);
-        RequireMember(id);
+
+        // Also one that was made and did not become a member: a crash came in between.
+        if (!IsMember(id) && (await GrainFactory.VirtualMachine(id).Get()).Appliance != Id) RequireMember(id);
         await GrainFactory.VirtualMachine(id).Delete();
         await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Where(member => member.Id != id)] });
     }

@@ -96,12 +96,23 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
     private async Task Publish(CancellationToken cancellationToken)
     {
-        var parents = await Task.WhenAll(Plan.Instances.Select(instance => appliance.Grains.Image(instance.Parent).Get()));
-        var known = parents.SelectMany(parent => parent.Disks).SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
+        var known = await LayersOf(Plan.Instances.Select(instance => instance.Parent));
+
+        // A machine that was captured before and not undeployed since has layers of those captures in its chain.
+        var again = _targets.Where(target => target.Disks.Any(disk => disk.Layers.Count(layer => !known.ContainsKey(layer)) > 1));
+        var earlier = await Task.WhenAll(again.Select(target => appliance.Catalogue.CapturedFrom(target.Id)));
+        foreach (var (id, layer) in await LayersOf(earlier.SelectMany(images => images))) known[id] = layer;
+
         var drafts = Plan.Instances.ToDictionary(instance => instance.Machine, instance => Draft(instance, _targets.Single(target => target.Id == instance.Machine), known));
         var published = await OnEachHost((host, machines) => host.Publish(Operation.Id, [.. machines.Select(machine => drafts[machine])]));
         _manifests = [.. published.SelectMany(manifests => manifests)];
         Activity("published");
+    }
+
+    private async Task<Dictionary<LayerId, LayerManifest>> LayersOf(IEnumerable<ImageId> images)
+    {
+        var views = await Task.WhenAll(images.Distinct().Select(image => appliance.Grains.Image(image).Get()));
+        return views.SelectMany(view => view.Disks).SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
     }
 
     private async Task Commit(CancellationToken cancellationToken)

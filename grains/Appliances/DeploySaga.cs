@@ -22,7 +22,11 @@ internal sealed class DeploySaga(ISagaContext appliance)
     private async Task Place(CancellationToken cancellationToken)
     {
         var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
-        _placements = await appliance.Grains.Datacenter().Place([.. views.Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes))]);
+
+        // A run that was taken up again finds machines that have their host.
+        var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
+        var open = views.Where(view => view.Host is null).Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes));
+        _placements = [.. placed, .. await appliance.Grains.Datacenter().Place([.. open])];
     }
 
     private Task Start(CancellationToken cancellationToken)

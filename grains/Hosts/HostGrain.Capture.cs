@@ -143,9 +143,8 @@ internal sealed partial class HostGrain
             throw FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and go on: try again.");
     }
 
-    private async Task CheckHolds(CancellationToken cancellationToken)
+    private async Task CheckHolds()
     {
-        await Adopted();
         foreach (var (operation, held) in _holds.Where(hold => time.GetUtcNow() - hold.Value.Since >= options.Value.HoldBound).ToList())
         {
             try

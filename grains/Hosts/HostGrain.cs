@@ -20,6 +20,9 @@ internal sealed partial class HostGrain(
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly Dictionary<VirtualMachineId, Task> _starting = [];
+
+    /// <summary>Machines whose status could not be passed on.</summary>
+    private readonly HashSet<VirtualMachineId> _unheard = [];
     private Task _watching = Task.CompletedTask;
     private Task<IReadOnlyList<MachineObservation>>? _adoption;
 
@@ -28,7 +31,7 @@ internal sealed partial class HostGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         var period = options.Value.HoldBound / ChecksPerBound;
-        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
+        this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         return Task.CompletedTask;
     }
 
@@ -36,6 +39,13 @@ internal sealed partial class HostGrain(
     {
         await _stop.CancelAsync();
         await _watching;
+    }
+
+    private async Task Tick(CancellationToken cancellationToken)
+    {
+        await Adopted();
+        await ReconcileUnheard();
+        await CheckHolds();
     }
 
     public async Task<HostView> Start()
@@ -154,7 +164,18 @@ internal sealed partial class HostGrain(
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
         {
+            _unheard.Add(observation.Id);
             LogReconcileFailed(Id.Name, observation.Id.Value, exception.Message);
+        }
+    }
+
+    /// <summary>Tells what could not be told before.</summary>
+    private async Task ReconcileUnheard()
+    {
+        foreach (var machine in _unheard.ToList())
+        {
+            _unheard.Remove(machine);
+            if (await hypervisor.Find(machine) is { } observation) await Reconcile(observation);
         }
     }
 }

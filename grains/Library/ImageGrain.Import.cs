@@ -127,6 +127,7 @@ internal sealed partial class ImageGrain
     {
         if (State.Import?.Operation != operation || Decide(ImageCommand.FailImport) is not { } next || next == State.Status) return;
         await SaveListed(State with { Status = next, Failure = fault, Ended = Outcome(status, fault) });
+        await layers.DeleteManifest(Id);
         LogImportEnded(Id.Value, fault.Code);
         await CloseImport();
         await GrainFactory.Library().SweepSoon();

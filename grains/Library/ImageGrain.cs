@@ -40,17 +40,14 @@ internal sealed partial class ImageGrain(
 
     public async Task Delete()
     {
-        if (Decide(ImageCommand.Delete) is not { } next) return;
-        var before = State;
+        var next = Decide(ImageCommand.Delete);
+        await RequireCaptureEnded();
 
         // Mark first, then look for references: whoever begins to use the image refers to it first and looks at its status then.
-        await SaveListed(State with { Status = next, RetiredAt = time.GetUtcNow() });
-        if (await FindObstacle() is { } obstacle)
-        {
-            await SaveListed(before);
-            throw obstacle;
-        }
-
+        // A repeated deletion looks again: the one before may have been interrupted in between.
+        var before = State;
+        if (next is { } retired) await SaveListed(State with { Status = retired, RetiredAt = time.GetUtcNow() });
+        if (before.Manifest is not null) await RequireUnused();
         if (before.Status is ImageStatus.Failed || options.Value.GracePeriod == TimeSpan.Zero) await Remove();
     }
 
@@ -61,6 +58,27 @@ internal sealed partial class ImageGrain(
         // A deletion that was interrupted between its mark and its look has left the mark on an image that is used.
         if (State.Manifest is not null && await FindObstacle() is not null) await SaveListed(State with { Status = ImageStatus.Ready, RetiredAt = null });
         else if (State.RetiredAt + options.Value.GracePeriod <= time.GetUtcNow()) await Remove();
+    }
+
+    /// <summary>Until its capture has ended, the image is still being given to its machine.</summary>
+    private async Task RequireCaptureEnded()
+    {
+        if (State.Manifest?.Capture is { } capture && await GrainFactory.Operation(capture.Operation).Find() is { IsFinished: false })
+            throw FaultException.Conflict("image-busy", $"The image is {State.Status} and its create-instance has not ended: wait for it.");
+    }
+
+    /// <summary>Takes the mark back where somebody stands in the way, or where that cannot be found out.</summary>
+    private async Task RequireUnused()
+    {
+        try
+        {
+            if (await FindObstacle() is { } obstacle) throw obstacle;
+        }
+        catch
+        {
+            await SaveListed(State with { Status = ImageStatus.Ready, RetiredAt = null });
+            throw;
+        }
     }
 
     private async Task<FaultException?> FindObstacle()

@@ -22,7 +22,7 @@ internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore lay
 
     public async Task<SweepReport> Sweep()
     {
-        await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), image => GrainFactory.Image(image).Expire());
+        await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), Expire);
 
         // Files first, references then: a reference is durable before its file is made, so that a file of this list that has none by now is nobody's.
         var stored = layers.List();
@@ -39,6 +39,19 @@ internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore lay
         var report = new SweepReport(garbage.Count, garbage.Sum(layer => layer.Bytes), orphans.Count);
         if (report is not { Layers: 0, Manifests: 0 }) LogSwept(report.Layers, report.Bytes, report.Manifests);
         return report;
+    }
+
+    /// <summary>One image that cannot go does not keep the rest.</summary>
+    private async Task Expire(ImageId image)
+    {
+        try
+        {
+            await GrainFactory.Image(image).Expire();
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            LogNotExpired(image.Value, exception.Message);
+        }
     }
 
     public Task SweepSoon()
@@ -65,6 +78,9 @@ internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore lay
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Swept the library: {Layers} layers of {Bytes} bytes and {Manifests} manifests that nobody refers to.")]
     private partial void LogSwept(int layers, long bytes, int manifests);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The retired image {Image} could not be deleted; it is tried again: {Reason}")]
+    private partial void LogNotExpired(Guid image, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be swept; it is tried again: {Reason}")]
     private partial void LogSweepFailed(string reason);

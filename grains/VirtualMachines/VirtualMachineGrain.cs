@@ -164,7 +164,10 @@ internal sealed class VirtualMachineGrain(
     public async Task<ObserveVerdict> Observe(HostId host, MachineObservation observation)
     {
         if (!Exists || State.Deployment?.Host != host) return ObserveVerdict.Remove;
-        var next = VirtualMachineLifecycle.Decide(Status, VirtualMachineLifecycle.Observe(observation.Status)) is Decision<VirtualMachineStatus>.Accept accept
+
+        // The observation may have waited behind a power action: what counts is what the host sees by now.
+        var current = await Host.Observe(Id) ?? observation;
+        var next = VirtualMachineLifecycle.Decide(Status, VirtualMachineLifecycle.Observe(current.Status)) is Decision<VirtualMachineStatus>.Accept accept
             ? accept.Next
             : State.Status;
         if (next != State.Status) await SaveListed(State with { Status = next });
@@ -209,7 +212,7 @@ internal sealed class VirtualMachineGrain(
         {
             ImageLifecycle.Decide((await GrainFactory.Image(image).Get()).Status, ImageCommand.Use).OrThrow();
         }
-        catch (FaultException)
+        catch
         {
             await undo();
             throw;

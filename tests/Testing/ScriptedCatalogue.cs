@@ -10,12 +10,30 @@ namespace Instances.Testing;
 internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 {
     private int _failures;
+    private TaskCompletionSource? _held;
 
-    /// <summary>The next look at the users of an image fails, as when the database is away or the silo dies there.</summary>
+    /// <summary>The next look at the users of an image fails, as when the database is away.</summary>
     public void FailNextUsersOf() => Volatile.Write(ref _failures, 1);
 
-    public Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit) =>
-        Interlocked.Decrement(ref _failures) >= 0 ? throw new TimeoutException("The database was told to be away.") : inner.UsersOf(image, limit);
+    /// <summary>The next look at the users of an image never ends: a test lets the silo die there.</summary>
+    /// <returns>Completes when it has been reached.</returns>
+    public Task HoldNextUsersOf()
+    {
+        _held = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        return _held.Task.WaitAsync(Bounds.Wait);
+    }
+
+    public async Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit)
+    {
+        if (Interlocked.Exchange(ref _held, null) is { } held)
+        {
+            held.SetResult();
+            await Task.Delay(Timeout.InfiniteTimeSpan);
+        }
+
+        if (Interlocked.Decrement(ref _failures) >= 0) throw new TimeoutException("The database was told to be away.");
+        return await inner.UsersOf(image, limit);
+    }
 
     public Task<Page<ApplianceView>> Appliances(PageRequest page) => inner.Appliances(page);
 

@@ -1,3 +1,4 @@
+using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Xunit;
@@ -71,17 +72,32 @@ public sealed class SweepTests(ClusterFixture fixture) : ClusterTest(fixture)
     }
 
     [Fact]
-    public async Task Sweep_OfAnImageThatIsRetiredButUsed_BringsItBack()
+    public async Task Delete_WhoseLookForUsersFails_TakesItsMarkBack()
     {
-        // A deletion that ended between its mark and its look at the users, as in a crash.
-        Cluster.Library.GracePeriod = TimeSpan.FromDays(1);
         var scene = await Scene.Undeployed(Cluster, machines: 1);
         Cluster.FailingCatalogue.FailNextUsersOf();
-        await Assert.ThrowsAnyAsync<Exception>(() => Cluster.Grains.Image(scene.Master.Id).Delete());
-        Assert.Equal(ImageStatus.Retired, (await scene.Image(scene.Master.Id)).Status);
+
+        await Assert.ThrowsAsync<FaultException>(() => Cluster.Grains.Image(scene.Master.Id).Delete());
+
+        Assert.Equal(ImageStatus.Ready, (await scene.Image(scene.Master.Id)).Status);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Delete_InterruptedByACrashBeforeItsLook_IsTakenBackByTheNextLook(bool byRepeating)
+    {
+        Cluster.Library.GracePeriod = TimeSpan.FromDays(1);
+        var scene = await Scene.Undeployed(Cluster, machines: 1);
+        var reached = Cluster.FailingCatalogue.HoldNextUsersOf();
+        var deletion = Cluster.Grains.Image(scene.Master.Id).Delete();
+        await reached;
+        await Cluster.Crash();
+        await Assert.ThrowsAnyAsync<Exception>(() => deletion);
 
         Cluster.Library.GracePeriod = TimeSpan.FromTicks(1);
-        await Cluster.Grains.Library().Sweep();
+        if (byRepeating) await Assert.ThrowsAsync<FaultException>(() => Cluster.Grains.Image(scene.Master.Id).Delete());
+        else await Cluster.Grains.Library().Sweep();
 
         Assert.Equal(ImageStatus.Ready, (await scene.Image(scene.Master.Id)).Status);
         Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
