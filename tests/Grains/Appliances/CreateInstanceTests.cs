@@ -1,8 +1,10 @@
 using Instances.Appliances;
+using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
+using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
@@ -273,4 +275,32 @@ public sealed class CreateInstanceTests(ClusterFixture fixture) : ClusterTest(fi
 
     private async Task AssertGone(ImageId image) =>
         Assert.Equal("image-not-found", (await Assert.ThrowsAsync<FaultException>(() => Cluster.Grains.Image(image).Get())).Fault.Code);
+
+    [Fact]
+    public async Task CreateInstance_OfAMachineThatWasCapturedBefore_LeavesTheEarlierLayersToTheEarlierImage()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var first = (await scene.CreateInstance(new(Undeploy: false))).Result!.Instances![0].Image;
+        var second = (await scene.CreateInstance(new(Undeploy: false))).Result!.Instances![0].Image;
+
+        var layers = (await scene.Image(second)).Disks[0].Layers;
+        Assert.Equal([scene.Master.Id, first, second], layers.Select(layer => layer.Image));
+        Assert.Equal(layers[^1].Bytes, (await scene.Image(second)).Bytes);
+    }
+
+    [Fact]
+    public async Task DeleteImage_WhileItsCreateInstanceRuns_IsRefused()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        Cluster.Probe.HoldBefore = "finish";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await Cluster.Probe.Arrived;
+        var image = (await Cluster.Services.GetRequiredService<ICatalogue>().CapturedFrom((await scene.Machines())[0].Id))[0];
+
+        await scene.AssertRefused(() => Cluster.Grains.Image(image).Delete(), FaultKind.Conflict, "image-busy", names: "Ready");
+
+        Cluster.Probe.Release();
+        await Cluster.End(operation);
+        Assert.Equal(ImageStatus.Ready, (await scene.Image(image)).Status);
+    }
 }
