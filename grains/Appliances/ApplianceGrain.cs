@@ -12,7 +12,7 @@ namespace Instances.Appliances;
 
 /// <summary>An appliance: what people ask of it. How its operations run stands in the other part.</summary>
 internal sealed partial class ApplianceGrain(
-    [PersistentState("appliance", StoredGrain<ApplianceState>.Provider)] IPersistentState<ApplianceState> stored,
+    [PersistentState("appliance", StorageNames.Grains)] IPersistentState<ApplianceState> stored,
     SagaEngine engine,
     ISagaProbe probe,
     ICatalogue catalogue,

@@ -15,7 +15,7 @@ internal sealed record DatacenterState : IStoredState
     public CatalogueEntry? Catalogue => null;
 }
 
-internal sealed class DatacenterGrain([PersistentState("datacenter", StoredGrain<DatacenterState>.Provider)] IPersistentState<DatacenterState> stored)
+internal sealed class DatacenterGrain([PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored)
     : StoredGrain<DatacenterState>(stored), IDatacenterGrain
 {
     public async Task Register(HostId host)

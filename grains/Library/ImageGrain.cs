@@ -10,7 +10,7 @@ namespace Instances.Library;
 
 /// <summary>An image: what people and sagas ask of it. How it is imported stands in the other part.</summary>
 internal sealed partial class ImageGrain(
-    [PersistentState("image", StoredGrain<ImageState>.Provider)] IPersistentState<ImageState> stored,
+    [PersistentState("image", StorageNames.Grains)] IPersistentState<ImageState> stored,
     ICatalogue catalogue,
     ILayerStore layers,
     IDataPlane dataPlane,

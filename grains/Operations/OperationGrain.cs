@@ -12,7 +12,7 @@ namespace Instances.Operations;
 /// </remarks>
 [Reentrant]
 internal sealed class OperationGrain(
-    [PersistentState("operation", StoredGrain<OperationState>.Provider)] IPersistentState<OperationState> stored, TimeProvider time)
+    [PersistentState("operation", StorageNames.Grains)] IPersistentState<OperationState> stored, TimeProvider time)
     : StoredGrain<OperationState>(stored), IOperationGrain
 {
     private OperationView? _view;

@@ -6,9 +6,6 @@ namespace Instances.Storage;
 internal abstract class StoredGrain<TState>(IPersistentState<TState> stored) : Grain
     where TState : class, IStoredState, new()
 {
-    /// <summary>The name of the storage provider.</summary>
-    public const string Provider = "instances";
-
     protected TState State => stored.State;
 
     protected bool Exists => stored.RecordExists;

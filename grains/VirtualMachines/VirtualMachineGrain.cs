@@ -10,7 +10,7 @@ using Orleans.Runtime;
 namespace Instances.VirtualMachines;
 
 internal sealed class VirtualMachineGrain(
-    [PersistentState("virtual-machine", StoredGrain<VirtualMachineState>.Provider)] IPersistentState<VirtualMachineState> stored, TimeProvider time)
+    [PersistentState("virtual-machine", StorageNames.Grains)] IPersistentState<VirtualMachineState> stored, TimeProvider time)
     : StoredGrain<VirtualMachineState>(stored), IVirtualMachineGrain
 {
     /// <summary>Shown while the machine is being removed. Not durable: the saga that removes it is, and repeats it.</summary>

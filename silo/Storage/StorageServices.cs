@@ -3,12 +3,6 @@ using Orleans.Configuration;
 
 namespace Instances.Storage;
 
-internal static class StorageNames
-{
-    /// <summary>The grain storage of every grain.</summary>
-    public const string Grains = "instances";
-}
-
 internal static class StorageServices
 {
     // The name under which Orleans' ADO.NET packages know Microsoft.Data.Sqlite.

@@ -22,22 +22,29 @@ internal static class ConsistencyWindow
             await client.Succeeds(await client.Deploy(appliance.Id, default));
             foreach (var machine in await client.ListVirtualMachines(appliance.Id, default)) await client.WaitForBoot(machine.Id, atLeast: 1);
 
+            // The first one after a start compiles the code that it runs.
+            AddRow(table, $"window of {machines} running machines, first capture", [await Capture(client, appliance.Id, Quiesce.None)]);
             foreach (var quiesce in new[] { Quiesce.None, Quiesce.Freeze })
             {
                 var windows = new List<double>();
                 for (var round = 0; round < rounds; round++) windows.Add(await Capture(client, appliance.Id, quiesce));
-                windows.Sort();
-                table.AddRow(
-                    $"window of {machines} running machines, quiesce {quiesce.ToString().ToLowerInvariant()}, {rounds} captures",
-                    $"{windows[0]:0.0} / {windows[windows.Count / 2]:0.0} / {windows[^1]:0.0} ms (min / median / max)",
-                    $"{GoalMs:0} ms",
-                    windows[^1] < GoalMs ? "[green]within[/]" : "[red]beyond[/]");
+                AddRow(table, $"the same, quiesce {quiesce.ToString().ToLowerInvariant()}, {rounds} captures", windows);
             }
 
             await client.Succeeds(await client.Undeploy(appliance.Id, default));
         }
 
         Directory.Delete(data, recursive: true);
+    }
+
+    private static void AddRow(Table table, string what, List<double> windows)
+    {
+        windows.Sort();
+        table.AddRow(
+            what,
+            $"{windows[0]:0.0} / {windows[windows.Count / 2]:0.0} / {windows[^1]:0.0} ms (min / median / max)",
+            $"{GoalMs:0} ms",
+            windows[^1] < GoalMs ? "[green]within[/]" : windows[windows.Count / 2] < GoalMs ? "[yellow]median within[/]" : "[red]beyond[/]");
     }
 
     private static async Task<double> Capture(InstancesClient client, ApplianceId appliance, Quiesce quiesce)
