@@ -309,8 +309,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private Task<bool> IsUnreachable(QmpClient? lost) => Turn(
         async () =>
         {
-            if (_qmp != lost || _process is not { } process) return false;
-            if (await process.WaitForEnd(lost is null ? TimeSpan.Zero : _host.Options.StopBound, _host.Time, _disposing.Token))
+            // A connection that came after has a watch of its own. None at all is this watch's to make.
+            if ((_qmp is { } other && other != lost) || _process is not { } process) return false;
+            if (await process.WaitForEnd(_qmp is null ? TimeSpan.Zero : _host.Options.StopBound, _host.Time, _disposing.Token))
             {
                 MarkStopped(lost?.ShutdownReason);
                 Report();
@@ -326,6 +327,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             catch (FaultException fault)
             {
                 LogUnreachable(_spec.Id, fault.Message);
+                _qmp = null;
                 return true;
             }
         },

@@ -95,6 +95,8 @@ internal sealed class QmpClient : IAsyncDisposable
         }
         catch (TimeoutException e)
         {
+            // Whether it was done is not known: nothing is asked on this connection again, and the machine's watch asks on a new one what is so.
+            Close();
             throw new QmpException($"QEMU did not answer '{command}' within {_commandBound.TotalSeconds:0.#} s.", isLost: true, e);
         }
         finally

@@ -146,6 +146,32 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Power_QemuDoesNotAnswerForAWhile_IsAskedAgainAndWatched()
+    {
+        var second = TimeSpan.FromSeconds(1);
+        await using var lab = await QemuLab.Create(configure: options => (options.CommandBound, options.StopBound, options.StartBound) = (second, second, second * 5));
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        lab.Options.StartBound = second;
+        Signal("STOP");
+        Assert.Equal("hypervisor-failed", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.Reset))).Fault.Code);
+        // Long enough for one attempt to connect that fails.
+        await Task.Delay(second * 3, Stop);
+        lab.Options.StartBound = QemuLab.Patience;
+        Signal("CONT");
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Running);
+        Assert.Equal(VirtualMachineStatus.Paused, (await lab.Driver.Power(spec.Id, PowerAction.Pause)).Status);
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+
+        void Signal(string name)
+        {
+            using var kill = System.Diagnostics.Process.Start("kill", [$"-{name}", lab.PidOf(spec.Id).ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+            kill.WaitForExit();
+        }
+    }
+
+    [Fact]
     public async Task RemoveNextLayers_Unsealed_GivesThemBackAndForgets()
     {
         await using var lab = await QemuLab.Create();
