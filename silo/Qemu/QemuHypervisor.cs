@@ -5,6 +5,7 @@ using System.Threading.Channels;
 using CliWrap;
 using CliWrap.Buffered;
 using Instances.Appliances;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -169,8 +170,9 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
             await machine.Adopt(processes.TryGetValue(id, out var process) ? process : null, cancellationToken);
             _machines[id] = machine;
         }
-        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is FaultException or JsonException or IOException or UnauthorizedAccessException)
         {
+            // The others must not wait for it.
             LogNotAdopted(folder.Path, e);
         }
     }
