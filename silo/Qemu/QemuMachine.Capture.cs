@@ -292,8 +292,10 @@ internal sealed partial class QemuMachine
         {
             if (await TryThaw(CancellationToken.None)) return;
             if (attempt < ThawTries) continue;
+            // The capture ends all the same: until it does, nobody can reset the machine.
+            LogStaysFrozen(_spec.Id);
             StartLateThaw();
-            throw QemuFaults.Failed($"The guest of the virtual machine '{_spec.Name}' does not thaw its file systems: reset it if it stays frozen.");
+            return;
         }
     }
 
