@@ -172,6 +172,59 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Watch_EndThatCannotBeWritten_IsReportedAndTheNextOneToo()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var obstacle = Directory.CreateDirectory(Path.Combine(lab.RunFolderOf(spec.Id).Path, "process.json.tmp"));
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+        obstacle.Delete();
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+    }
+
+    [Fact]
+    public async Task Adopt_HoldDamagedByThePowerCut_StartsFromTheNextLayers()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var next = await lab.NextLayers(spec.Id);
+        await lab.Driver.AddNextLayers(spec.Id, OperationId.New(), next);
+        await lab.Driver.DisposeAsync();
+        var process = QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id];
+        process.Kill();
+        Assert.True(await process.WaitForEnd(QemuLab.Patience, TimeProvider.System, Stop));
+        await File.WriteAllTextAsync(Path.Combine(lab.RunFolderOf(spec.Id).Path, "hold.json"), "", Stop);
+        var found = Assert.Single(await lab.RestartDriver());
+        Assert.Null(found.Hold);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        Assert.Equal(next, QemuLab.TopsOf((await lab.Observe(spec.Id)).Disks));
+    }
+
+    [Fact]
+    public async Task Unquiesce_GuestThatDoesNotThaw_EndsAllTheSame()
+    {
+        await using var lab = await QemuLab.Create(configure: options => options.ThawBound = TimeSpan.FromMilliseconds(50));
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var operation = OperationId.New();
+        await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
+        await lab.Driver.DisposeAsync();
+        // Nothing boots, so there is no agent that would answer.
+        var folder = lab.RunFolderOf(spec.Id);
+        folder.WriteHold(folder.ReadHold()! with { Freeze = FreezeState.Frozen }, durable: false);
+        await lab.RestartDriver();
+        await lab.Driver.Unquiesce(spec.Id, operation);
+        Assert.Equal(FreezeState.Thawed, folder.ReadHold()!.Freeze);
+        await lab.Driver.RemoveNextLayers(spec.Id, operation);
+        Assert.Null((await lab.Observe(spec.Id)).Hold);
+    }
+
+    [Fact]
     public async Task RemoveNextLayers_Unsealed_GivesThemBackAndForgets()
     {
         await using var lab = await QemuLab.Create();
