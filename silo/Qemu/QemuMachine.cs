@@ -328,6 +328,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
                 try
                 {
                     MarkStopped(lost?.ShutdownReason);
+                    if (_shutDownByGuest && _host.Time.GetUtcNow() < _startAgainUntil) await StartQemu(_disposing.Token);
                 }
                 finally
                 {
