@@ -29,6 +29,10 @@ internal sealed partial class QemuMachine
         },
         cancellationToken);
 
+    /// <summary>Ends a machine of which the host holds nothing, since its first start failed early.</summary>
+    /// <returns>Whether it is one.</returns>
+    public async Task<bool> EndIfNothingIsKept() => !_folder.Exists && await Turn(() => Task.FromResult(_removed = !_folder.Exists));
+
     public Task Remove() => Turn(async () =>
     {
         await StopLateThaw();

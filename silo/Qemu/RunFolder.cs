@@ -34,6 +34,8 @@ internal sealed class RunFolder(string path)
 
     public string LogPath { get; } = System.IO.Path.Combine(path, "qemu.log");
 
+    public bool Exists => Directory.Exists(Path);
+
     public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
 
     /// <summary>Makes the folder that holds the machines' folders.</summary>
@@ -51,7 +53,7 @@ internal sealed class RunFolder(string path)
 
     public void Delete()
     {
-        if (!Directory.Exists(Path)) return;
+        if (!Exists) return;
         Directory.Delete(Path, recursive: true);
         Posix.SynchronizeFolder(System.IO.Path.GetDirectoryName(Path)!);
     }

@@ -76,6 +76,21 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Start_FailsBeforeAnythingIsKept_LeavesNoMachine()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => lab.Driver.Start(spec, new(canceled: true)));
+        Assert.Empty(await lab.Driver.List());
+        var obstacle = lab.RunFolderOf(spec.Id).Path;
+        await File.WriteAllTextAsync(obstacle, "", Stop);
+        Assert.Equal("hypervisor-failed", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec, Stop))).Fault.Code);
+        Assert.Empty(await lab.Driver.List());
+        File.Delete(obstacle);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
+    }
+
+    [Fact]
     public async Task Start_FixedPortTaken_IsAConflict()
     {
         await using var lab = await QemuLab.Create();
