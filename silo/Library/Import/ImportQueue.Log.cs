@@ -14,6 +14,9 @@ internal sealed partial class ImportQueue
     [LoggerMessage(LogLevel.Error, "The import of image {Image} failed.")]
     private partial void LogFailed(ImageId image, Exception exception);
 
+    [LoggerMessage(LogLevel.Error, "The upload of image {Image} waits for its conversion, and that could not be reported.")]
+    private partial void LogNotReported(ImageId image, Exception exception);
+
     [LoggerMessage(LogLevel.Warning, "The end of the import of image {Image} could not be told (attempt {Attempt}).")]
     private partial void LogNotTold(ImageId image, int attempt, Exception exception);
 }
