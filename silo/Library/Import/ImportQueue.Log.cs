@@ -2,8 +2,8 @@ namespace Instances.Library.Import;
 
 internal sealed partial class ImportQueue
 {
-    [LoggerMessage(LogLevel.Information, "Imported image {Image} from an upload of {Bytes} bytes. Still wanted: {IsReady}")]
-    private partial void LogImported(ImageId image, long bytes, bool isReady);
+    [LoggerMessage(LogLevel.Information, "Imported image {Image} from an upload of {Bytes} bytes. Still wanted, where that is known: {IsReady}")]
+    private partial void LogImported(ImageId image, long bytes, bool? isReady);
 
     [LoggerMessage(LogLevel.Information, "The import of image {Image} was cancelled; nothing of it is left.")]
     private partial void LogCancelled(ImageId image);

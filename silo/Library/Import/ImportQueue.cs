@@ -114,9 +114,10 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         try
         {
             var manifest = await converter.Convert(job.Image, job.Plan, job.Upload, ReportTo(job.Image, job.Plan), stoppingToken);
-            var isReady = false;
+            bool? isReady = null;
             await Tell(job.Image, async grain => isReady = (await grain.CompleteImport(job.Plan.Operation, manifest)).Status is ImageStatus.Ready);
-            if (!isReady)
+            // Where that is not known, it may have become Ready before its answer was lost. Its reminder or the sweep ends it otherwise.
+            if (isReady is false)
                 await converter.Discard(job.Image, job.Plan.Layer);
             LogImported(job.Image, job.Upload.Bytes, isReady);
         }

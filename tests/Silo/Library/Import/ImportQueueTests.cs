@@ -44,6 +44,7 @@ public sealed class ImportQueueTests : IDisposable
     }
 
     [Theory]
+    [InlineData(null)]
     [InlineData(ImageStatus.Ready)]
     [InlineData(ImageStatus.Failed)]
     public async Task Completed_Import_IsDiscardedOnlyWhereItIsKnownNotToBeReady(ImageStatus? status)
