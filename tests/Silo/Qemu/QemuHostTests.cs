@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Instances.Appliances;
@@ -181,7 +183,7 @@ public sealed class QemuHostTests
 
         void Signal(string name)
         {
-            using var kill = System.Diagnostics.Process.Start("kill", [$"-{name}", lab.PidOf(spec.Id).ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+            using var kill = Process.Start("kill", [$"-{name}", lab.PidOf(spec.Id).ToString(CultureInfo.InvariantCulture)]);
             kill.WaitForExit();
         }
     }
