@@ -5,6 +5,7 @@ using System.Threading.Channels;
 using CliWrap;
 using CliWrap.Buffered;
 using Instances.Appliances;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -75,10 +76,25 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(_machines.GetValueOrDefault(machine)?.Observation);
 
-    public Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)
+    public async Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)
     {
+        cancellationToken.ThrowIfCancellationRequested();
         var host = _host ?? throw new InvalidOperationException("Machines are adopted before any is started.");
-        return _machines.GetOrAdd(spec.Id, _ => new(host, spec)).Start(spec, cancellationToken);
+        var machine = _machines.GetOrAdd(spec.Id, _ => new(host, spec));
+        try
+        {
+            return await machine.Start(spec, cancellationToken);
+        }
+        catch (Exception e) when (e is FaultException or OperationCanceledException)
+        {
+            if (await machine.EndIfNothingIsKept())
+            {
+                _machines.TryRemove(KeyValuePair.Create(spec.Id, machine));
+                await machine.DisposeAsync();
+            }
+
+            throw;
+        }
     }
 
     public async Task Remove(VirtualMachineId machine)
@@ -169,8 +185,9 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
             await machine.Adopt(processes.TryGetValue(id, out var process) ? process : null, cancellationToken);
             _machines[id] = machine;
         }
-        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is FaultException or JsonException or IOException or UnauthorizedAccessException)
         {
+            // The others must not wait for it.
             LogNotAdopted(folder.Path, e);
         }
     }

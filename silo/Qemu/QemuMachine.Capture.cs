@@ -14,6 +14,9 @@ internal sealed partial class QemuMachine
     private const int LateThawTries = 60;
     private static readonly TimeSpan LateThawPause = TimeSpan.FromSeconds(1);
 
+    /// <summary>How long after a capture gave up on a guest's shutdown the guest may still come to its end.</summary>
+    private static readonly TimeSpan LateShutdownBound = TimeSpan.FromMinutes(3);
+
     private long _writtenByAdding;
 
     /// <summary>What QEMU had written when the guest was last left to itself.</summary>
@@ -23,6 +26,9 @@ internal sealed partial class QemuMachine
     private JsonObject? _transaction;
     private CancellationTokenSource? _lateThawEnds;
     private Task _lateThaw = Task.CompletedTask;
+
+    /// <summary>A guest that was told to shut down for a capture, and does so before this, is started again. Forgotten when the silo restarts.</summary>
+    private DateTimeOffset? _startAgainUntil;
 
     public Task AddNextLayers(OperationId operation, IReadOnlyList<LayerId> next) => Turn(async () =>
     {
@@ -75,6 +81,7 @@ internal sealed partial class QemuMachine
     {
         if (_hold is not { } hold || hold.Operation != operation) return;
         if (hold.ShutDown && _status == VirtualMachineStatus.Stopped) await StartQemu(CancellationToken.None);
+        else if (hold.ShutDown) _startAgainUntil = _host.Time.GetUtcNow() + LateShutdownBound;
         if (hold.Freeze == FreezeState.Frozen && _status != VirtualMachineStatus.Stopped) await Thaw();
         if (hold.Freeze == FreezeState.Uncertain && _lateThaw.IsCompleted) StartLateThaw();
         if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) KeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed }, durable: false);
@@ -292,8 +299,10 @@ internal sealed partial class QemuMachine
         {
             if (await TryThaw(CancellationToken.None)) return;
             if (attempt < ThawTries) continue;
+            // The capture ends all the same: until it does, nobody can reset the machine.
+            LogStaysFrozen(_spec.Id);
             StartLateThaw();
-            throw QemuFaults.Failed($"The guest of the virtual machine '{_spec.Name}' does not thaw its file systems: reset it if it stays frozen.");
+            return;
         }
     }
 

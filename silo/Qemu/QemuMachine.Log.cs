@@ -16,6 +16,8 @@ internal sealed partial class QemuMachine
 
     private void LogThawFailed(VirtualMachineId machine, string reason) => LogThawFailed(_host.Logger, machine, reason);
 
+    private void LogStaysFrozen(VirtualMachineId machine) => LogStaysFrozen(_host.Logger, machine);
+
     [LoggerMessage(LogLevel.Information, "QEMU runs the virtual machine {Machine} as process {Pid}.")]
     private static partial void LogStarted(ILogger logger, VirtualMachineId machine, int pid);
 
@@ -25,7 +27,7 @@ internal sealed partial class QemuMachine
     [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} writes to layers that are not in its records: {Tops}")]
     private static partial void LogUnknownTops(ILogger logger, VirtualMachineId machine, string tops);
 
-    [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} is no longer watched: {Reason}")]
+    [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} was not looked after when something happened to it: {Reason}")]
     private static partial void LogWatchFailed(ILogger logger, VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Error, "A disk of the virtual machine {Machine} failed: {What}")]
@@ -33,4 +35,7 @@ internal sealed partial class QemuMachine
 
     [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} was not thawed: {Reason}")]
     private static partial void LogThawFailed(ILogger logger, VirtualMachineId machine, string reason);
+
+    [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} does not thaw its file systems; it is asked for a while yet. Reset it if it stays frozen.")]
+    private static partial void LogStaysFrozen(ILogger logger, VirtualMachineId machine);
 }

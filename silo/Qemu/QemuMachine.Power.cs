@@ -29,9 +29,14 @@ internal sealed partial class QemuMachine
         },
         cancellationToken);
 
+    /// <summary>Ends a machine of which the host holds nothing, since its first start failed early.</summary>
+    /// <returns>Whether it is one.</returns>
+    public async Task<bool> EndIfNothingIsKept() => !_folder.Exists && await Turn(() => Task.FromResult(_removed = !_folder.Exists));
+
     public Task Remove() => Turn(async () =>
     {
         await StopLateThaw();
+        _startAgainUntil = null;
         if (_process is { } process) await End(process, () => Task.CompletedTask, TimeSpan.Zero);
         _folder.Delete();
         _removed = true;
@@ -47,6 +52,7 @@ internal sealed partial class QemuMachine
                 throw FaultException.Conflict("power-conflict", $"The virtual machine '{_spec.Name}' {refusal.Reason}.");
         }
 
+        _startAgainUntil = null;
         await Act(action);
         if (_hold is { } hold && hold.WasRunning != (_status == VirtualMachineStatus.Running)) KeepHold(hold with { WasRunning = !hold.WasRunning }, durable: false);
         return Observe();
@@ -100,6 +106,7 @@ internal sealed partial class QemuMachine
 
     private async Task StartQemu(CancellationToken cancellationToken)
     {
+        _startAgainUntil = null;
         if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
         await NoCloudSeed.Write(_spec, _folder, _host.Identity, cancellationToken);
         var chains = ChainsToStart();

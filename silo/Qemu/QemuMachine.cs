@@ -261,26 +261,37 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         {
             if (qmp is not null)
             {
-                await foreach (var happened in qmp.Events.ReadAllAsync(_disposing.Token)) await OnEvent(qmp, happened);
+                await foreach (var happened in qmp.Events.ReadAllAsync(_disposing.Token)) await TryWatch(() => OnEvent(qmp, happened));
             }
 
-            while (await IsUnreachable(qmp)) await Task.Delay(ReconnectEvery, _host.Time, _disposing.Token);
+            while (await TryWatch(() => IsUnreachable(qmp))) await Task.Delay(ReconnectEvery, _host.Time, _disposing.Token);
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
         {
             // The silo ends; the machine goes on.
         }
+    }
+
+    /// <returns>Whether there is something left to watch, as far as is known.</returns>
+    private async Task<bool> TryWatch(Func<Task<bool>> watch)
+    {
+        try
+        {
+            return await watch();
+        }
         catch (FaultException) when (_removed)
         {
-            // There is nothing left to watch.
+            return false;
         }
         catch (FaultException fault)
         {
+            // The machine may be busy, or the disk full: neither is for ever.
             LogWatchFailed(_spec.Id, fault.Message);
+            return true;
         }
     }
 
-    private async Task OnEvent(QmpClient qmp, QmpEvent happened)
+    private async Task<bool> OnEvent(QmpClient qmp, QmpEvent happened)
     {
         var isRestart = happened.Name == "RESET" && happened.Data.TryGetProperty("guest", out var byGuest) && byGuest.GetBoolean();
         VirtualMachineStatus? hint = happened.Name switch
@@ -291,15 +302,16 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         };
         if (happened.Name == "BLOCK_IO_ERROR") LogDiskError(_spec.Id, happened.Data.ToString());
         // What was asked for is in the status before it is asked for. An event is a hint only: it may have waited here for long.
-        if (!isRestart && (hint is null || hint == _status)) return;
-        await Turn(
+        if (!isRestart && (hint is null || hint == _status)) return true;
+        return await Turn(
             async () =>
             {
-                if (_qmp != qmp || qmp.Closed.IsCompleted) return;
+                if (_qmp != qmp || qmp.Closed.IsCompleted) return true;
                 var status = await QueryStatus(_disposing.Token);
-                if (status == _status && !isRestart) return;
+                if (status == _status && !isRestart) return true;
                 _status = status;
                 Report();
+                return true;
             },
             _disposing.Token);
     }
@@ -309,11 +321,20 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private Task<bool> IsUnreachable(QmpClient? lost) => Turn(
         async () =>
         {
-            if (_qmp != lost || _process is not { } process) return false;
-            if (await process.WaitForEnd(lost is null ? TimeSpan.Zero : _host.Options.StopBound, _host.Time, _disposing.Token))
+            // A connection that came after has a watch of its own. None at all is this watch's to make.
+            if ((_qmp is { } other && other != lost) || _process is not { } process) return false;
+            if (await process.WaitForEnd(_qmp is null ? TimeSpan.Zero : _host.Options.StopBound, _host.Time, _disposing.Token))
             {
-                MarkStopped(lost?.ShutdownReason);
-                Report();
+                try
+                {
+                    MarkStopped(lost?.ShutdownReason);
+                    if (_shutDownByGuest && _host.Time.GetUtcNow() < _startAgainUntil) await StartQemu(_disposing.Token);
+                }
+                finally
+                {
+                    Report();
+                }
+
                 return false;
             }
 
@@ -326,6 +347,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             catch (FaultException fault)
             {
                 LogUnreachable(_spec.Id, fault.Message);
+                _qmp = null;
                 return true;
             }
         },
@@ -336,9 +358,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         _status = VirtualMachineStatus.Stopped;
         _shutDownByGuest = reason == "guest-shutdown";
         _chains = ChainsToStart();
-        if (_process is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, _shutDownByGuest));
+        var ended = _process;
+        // It has ended, whether or not that can be written.
+        (_process, _qmp) = (null, null);
+        if (ended is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, _shutDownByGuest));
         if (_hold is { } hold) _folder.WriteHold(hold, durable: true);
-        _process = null;
-        _qmp = null;
     }
 }

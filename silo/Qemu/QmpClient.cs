@@ -95,6 +95,8 @@ internal sealed class QmpClient : IAsyncDisposable
         }
         catch (TimeoutException e)
         {
+            // Whether it was done is not known: nothing is asked on this connection again, and the machine's watch asks on a new one what is so.
+            Close();
             throw new QmpException($"QEMU did not answer '{command}' within {_commandBound.TotalSeconds:0.#} s.", isLost: true, e);
         }
         finally
@@ -166,8 +168,8 @@ internal sealed class QmpClient : IAsyncDisposable
             return;
         }
 
-        // An answer that nobody waits for came too late.
-        if (!line.TryGetProperty("id", out var id) || !_pending.TryRemove(id.GetString()!, out var answer)) return;
+        // An answer that nobody waits for came too late. One that makes no sense leaves its command to whoever closes the connection.
+        if (!line.TryGetProperty("id", out var id) || !_pending.TryGetValue(id.GetString()!, out var answer)) return;
         if (line.TryGetProperty("error", out var error)) answer.TrySetException(new QmpException(error.GetProperty("desc").GetString() ?? "QEMU refused."));
         else answer.TrySetResult(line.GetProperty("return"));
     }

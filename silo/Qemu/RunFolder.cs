@@ -34,6 +34,8 @@ internal sealed class RunFolder(string path)
 
     public string LogPath { get; } = System.IO.Path.Combine(path, "qemu.log");
 
+    public bool Exists => Directory.Exists(Path);
+
     public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
 
     /// <summary>Makes the folder that holds the machines' folders.</summary>
@@ -51,27 +53,19 @@ internal sealed class RunFolder(string path)
 
     public void Delete()
     {
-        if (!Directory.Exists(Path)) return;
+        if (!Exists) return;
         Directory.Delete(Path, recursive: true);
         Posix.SynchronizeFolder(System.IO.Path.GetDirectoryName(Path)!);
     }
 
     public MachineSpec? ReadMachine() => Read<MachineSpec>(MachineFile);
 
-    public HoldRecord? ReadHold() => Read<HoldRecord>(HoldFile);
+    /// <summary>Null also where the file is damaged. No guest that was paused or frozen survives what damages it, and <c>machine.json</c> names the
+    /// next layers already, which lose nothing whether or not they were switched to; the capture finds that its hold has expired.</summary>
+    public HoldRecord? ReadHold() => ReadUnlessDamaged<HoldRecord>(HoldFile);
 
     /// <summary>Null also where the file is damaged: it is not durable, since no process survives what damages it.</summary>
-    public ProcessRecord? ReadProcess()
-    {
-        try
-        {
-            return Read<ProcessRecord>(ProcessFile);
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
-    }
+    public ProcessRecord? ReadProcess() => ReadUnlessDamaged<ProcessRecord>(ProcessFile);
 
     public void WriteMachine(MachineSpec spec) => Write(MachineFile, spec, durable: true);
 
@@ -84,6 +78,19 @@ internal sealed class RunFolder(string path)
     {
         File.Delete(System.IO.Path.Combine(Path, HoldFile));
         Posix.SynchronizeFolder(Path);
+    }
+
+    private T? ReadUnlessDamaged<T>(string name)
+        where T : class
+    {
+        try
+        {
+            return Read<T>(name);
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
     }
 
     private T? Read<T>(string name)

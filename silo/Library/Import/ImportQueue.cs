@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Instances.Faults;
 using Microsoft.Extensions.Options;
@@ -14,6 +15,9 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     private static readonly TimeSpan s_pause = TimeSpan.FromSeconds(2);
 
     private readonly Channel<Job> _jobs = Channel.CreateUnbounded<Job>(); // Bounded by the places.
+
+    /// <summary>The jobs that no converter has taken. Whoever removes one has it, be it to convert or to drop it.</summary>
+    private readonly ConcurrentDictionary<LayerId, Job> _waiting = new();
     private readonly SemaphoreSlim _places = new(options.Value.MaxUploads, options.Value.MaxUploads);
 
     /// <exception cref="FaultException">too-many-uploads.</exception>
@@ -24,7 +28,9 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     /// <summary>Takes over an upload and its place.</summary>
     public void Add(ImageId image, UploadPlan plan, ReceivedUpload upload, IDisposable place)
     {
-        if (!_jobs.Writer.TryWrite(new(image, plan, upload, place)))
+        var job = new Job(image, plan, upload, place);
+        _waiting[plan.Layer] = job;
+        if (!_jobs.Writer.TryWrite(job))
             throw new InvalidOperationException("The import queue is closed.");
     }
 
@@ -50,7 +56,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     }
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
-        Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(stoppingToken)));
+        Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(stoppingToken)).Append(ReportWaiting(stoppingToken)));
 
     private async Task Work(CancellationToken stoppingToken)
     {
@@ -58,6 +64,8 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         {
             await foreach (var job in _jobs.Reader.ReadAllAsync(stoppingToken))
             {
+                if (!_waiting.TryRemove(KeyValuePair.Create(job.Plan.Layer, job)))
+                    continue;
                 using (job.Place)
                     await Import(job, stoppingToken);
             }
@@ -68,14 +76,48 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         }
     }
 
+    /// <summary>Tells the images of waiting jobs that their uploads are not idle, and drops what is no longer wanted.</summary>
+    private async Task ReportWaiting(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(options.Value.ReportPeriod, time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+                await Task.WhenAll(_waiting.Values.Select(ReportWaiting));
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            // As for the converters.
+        }
+    }
+
+    private async Task ReportWaiting(Job job)
+    {
+        try
+        {
+            if (await ReportTo(job.Image, job.Plan)(ImportStage.Receiving, job.Upload.Bytes)
+                || !_waiting.TryRemove(KeyValuePair.Create(job.Plan.Layer, job)))
+                return;
+            using (job.Place)
+                await converter.Discard(job.Image, job.Plan.Layer);
+            LogCancelled(job.Image);
+        }
+        catch (Exception exception)
+        {
+            // A defect, or a disk that fails. The other imports must not suffer from it.
+            LogNotReported(job.Image, exception);
+        }
+    }
+
     private async Task Import(Job job, CancellationToken stoppingToken)
     {
         try
         {
             var manifest = await converter.Convert(job.Image, job.Plan, job.Upload, ReportTo(job.Image, job.Plan), stoppingToken);
-            var isReady = false;
+            bool? isReady = null;
             await Tell(job.Image, async grain => isReady = (await grain.CompleteImport(job.Plan.Operation, manifest)).Status is ImageStatus.Ready);
-            if (!isReady)
+            // Where that is not known, it may have become Ready before its answer was lost. Its reminder or the sweep ends it otherwise.
+            if (isReady is false)
                 await converter.Discard(job.Image, job.Plan.Layer);
             LogImported(job.Image, job.Upload.Bytes, isReady);
         }

@@ -153,6 +153,31 @@ public sealed class QemuGuestTests
             ConsistencyLevel.Application, (await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Freeze, QemuLab.Patience, Stop)).Consistency);
     }
 
+    [Fact]
+    public async Task Unquiesce_GuestThatStillShutsDown_IsStartedAgain()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.Spec("late");
+        await lab.Driver.Start(spec, Stop);
+        await lab.Printed(spec.Id, "root@late");
+        var operation = OperationId.New();
+        await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
+        var outcome = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Shutdown, TimeSpan.FromMilliseconds(1), Stop);
+        Assert.Equal(ConsistencyLevel.Crash, outcome.Consistency);
+        await lab.Driver.RemoveNextLayers(spec.Id, operation);
+        await lab.Driver.Unquiesce(spec.Id, operation);
+        await lab.Driver.EndHold(spec.Id, operation);
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Running);
+        await lab.Printed(spec.Id, "boots=2");
+        await lab.Printed(spec.Id, "root@late", times: 2);
+
+        // Only once: what people do inside is theirs.
+        await lab.Shell(spec.Id, "echo by''e; poweroff", "bye");
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+        await Task.Delay(TimeSpan.FromSeconds(1), Stop);
+        Assert.Equal(VirtualMachineStatus.Stopped, (await lab.Observe(spec.Id)).Status);
+    }
+
     private static bool IsOpenReadOnly(int pid, string path)
     {
         const int AccessMode = 3;

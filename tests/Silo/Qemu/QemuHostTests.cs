@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Instances.Appliances;
@@ -76,6 +78,21 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Start_FailsBeforeAnythingIsKept_LeavesNoMachine()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => lab.Driver.Start(spec, new(canceled: true)));
+        Assert.Empty(await lab.Driver.List());
+        var obstacle = lab.RunFolderOf(spec.Id).Path;
+        await File.WriteAllTextAsync(obstacle, "", Stop);
+        Assert.Equal("hypervisor-failed", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec, Stop))).Fault.Code);
+        Assert.Empty(await lab.Driver.List());
+        File.Delete(obstacle);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
+    }
+
+    [Fact]
     public async Task Start_FixedPortTaken_IsAConflict()
     {
         await using var lab = await QemuLab.Create();
@@ -143,6 +160,85 @@ public sealed class QemuHostTests
         Directory.CreateDirectory(started.QemuPath);
         Assert.Single(await lab.RestartDriver());
         Assert.False(Directory.Exists(started.Path));
+    }
+
+    [Fact]
+    public async Task Power_QemuDoesNotAnswerForAWhile_IsAskedAgainAndWatched()
+    {
+        var second = TimeSpan.FromSeconds(1);
+        await using var lab = await QemuLab.Create(configure: options => (options.CommandBound, options.StopBound, options.StartBound) = (second, second, second * 5));
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        lab.Options.StartBound = second;
+        Signal("STOP");
+        Assert.Equal("hypervisor-failed", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.Reset))).Fault.Code);
+        // Long enough for one attempt to connect that fails.
+        await Task.Delay(second * 3, Stop);
+        lab.Options.StartBound = QemuLab.Patience;
+        Signal("CONT");
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Running);
+        Assert.Equal(VirtualMachineStatus.Paused, (await lab.Driver.Power(spec.Id, PowerAction.Pause)).Status);
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+
+        void Signal(string name)
+        {
+            using var kill = Process.Start("kill", [$"-{name}", lab.PidOf(spec.Id).ToString(CultureInfo.InvariantCulture)]);
+            kill.WaitForExit();
+        }
+    }
+
+    [Fact]
+    public async Task Watch_EndThatCannotBeWritten_IsReportedAndTheNextOneToo()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var obstacle = Directory.CreateDirectory(Path.Combine(lab.RunFolderOf(spec.Id).Path, "process.json.tmp"));
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+        obstacle.Delete();
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
+        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+    }
+
+    [Fact]
+    public async Task Adopt_HoldDamagedByThePowerCut_StartsFromTheNextLayers()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var next = await lab.NextLayers(spec.Id);
+        await lab.Driver.AddNextLayers(spec.Id, OperationId.New(), next);
+        await lab.Driver.DisposeAsync();
+        var process = QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id];
+        process.Kill();
+        Assert.True(await process.WaitForEnd(QemuLab.Patience, TimeProvider.System, Stop));
+        await File.WriteAllTextAsync(Path.Combine(lab.RunFolderOf(spec.Id).Path, "hold.json"), "", Stop);
+        var found = Assert.Single(await lab.RestartDriver());
+        Assert.Null(found.Hold);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        Assert.Equal(next, QemuLab.TopsOf((await lab.Observe(spec.Id)).Disks));
+    }
+
+    [Fact]
+    public async Task Unquiesce_GuestThatDoesNotThaw_EndsAllTheSame()
+    {
+        await using var lab = await QemuLab.Create(configure: options => options.ThawBound = TimeSpan.FromMilliseconds(50));
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var operation = OperationId.New();
+        await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
+        await lab.Driver.DisposeAsync();
+        // Nothing boots, so there is no agent that would answer.
+        var folder = lab.RunFolderOf(spec.Id);
+        folder.WriteHold(folder.ReadHold()! with { Freeze = FreezeState.Frozen }, durable: false);
+        await lab.RestartDriver();
+        await lab.Driver.Unquiesce(spec.Id, operation);
+        Assert.Equal(FreezeState.Thawed, folder.ReadHold()!.Freeze);
+        await lab.Driver.RemoveNextLayers(spec.Id, operation);
+        Assert.Null((await lab.Observe(spec.Id)).Hold);
     }
 
     [Fact]

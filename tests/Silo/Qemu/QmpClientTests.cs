@@ -65,17 +65,15 @@ public sealed class QmpClientTests
     }
 
     [Fact]
-    public async Task Execute_NoAnswer_EndsAtItsBound()
+    public async Task Execute_NoAnswer_IsLostAtItsBound()
     {
         using var qemu = new FakeSocket();
         await using var client = await Connect(qemu, commandBound: TimeSpan.FromSeconds(1));
         var late = await Assert.ThrowsAsync<QmpException>(() => client.Execute("stop", null, Stop));
         Assert.Contains("'stop' within 1 s", late.Message, StringComparison.Ordinal);
-        // The answer comes after all: nobody waits for it, and the next command has its own.
-        await qemu.Send($"{{\"return\": 1, \"id\": \"{Id(await qemu.Receive())}\"}}\n");
-        var next = client.Execute("cont", null, Stop);
-        await qemu.Send($"{{\"return\": 2, \"id\": \"{Id(await qemu.Receive())}\"}}\n");
-        Assert.Equal(2, (await next).GetInt32());
+        // It may have been done or not: whoever goes on has to connect and ask.
+        Assert.True((await Assert.ThrowsAsync<QmpException>(() => client.Execute("cont", null, Stop))).IsLost);
+        await client.Closed.WaitAsync(QemuLab.Patience, Stop);
     }
 
     [Fact]

@@ -49,6 +49,8 @@ public sealed class RunFolderTests : IDisposable
         // Truncated by the death of the host, with which the process died.
         File.WriteAllText(Path.Combine(Folder.Path, "process.json"), "");
         Assert.Null(Folder.ReadProcess());
+        File.WriteAllText(Path.Combine(Folder.Path, "hold.json"), "\0\0\0\0");
+        Assert.Null(Folder.ReadHold());
         File.WriteAllText(Path.Combine(Folder.Path, "machine.json"), "");
         Assert.Throws<JsonException>(Folder.ReadMachine);
     }
