@@ -17,14 +17,6 @@ internal sealed partial class HostGrain
     /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
     private OperationId? _expired;
 
-    /// <summary>A capture of no machines, at start: what runs while guests wait is compiled by then (some 30 ms of the first consistency window).</summary>
-    private async Task Rehearse()
-    {
-        var self = GrainFactory.Host(Id);
-        await self.Pause(default, []);
-        await self.Seal(default, []);
-    }
-
     public async Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines)
     {
         await Adopted();
@@ -66,7 +58,7 @@ internal sealed partial class HostGrain
     {
         await HoldAll(operation, machines);
         RequireHeld(operation);
-        return (await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)))).DefaultIfEmpty(time.GetUtcNow()).Min();
+        return (await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)))).Min();
     }
 
     public Task Resume(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
@@ -75,7 +67,7 @@ internal sealed partial class HostGrain
     public async Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         RequireHeld(operation);
-        var sealedAt = (await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)))).DefaultIfEmpty(time.GetUtcNow()).Max();
+        var sealedAt = (await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)))).Max();
         var written = await Task.WhenAll(machines.Select(machine => hypervisor.CaptureBytes(machine, operation)));
         return new(sealedAt, written.Sum());
     }
@@ -124,7 +116,6 @@ internal sealed partial class HostGrain
 
     private async Task HoldAll(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
-        if (machines.Count == 0) return;
         var appliance = (await Require(machines[0])).Appliance;
         foreach (var machine in machines) Hold(new(operation, time.GetUtcNow()), appliance, machine, isFound: false);
     }

@@ -53,7 +53,6 @@ internal sealed partial class HostGrain(
         var found = await Adopted();
         await GrainFactory.Datacenter().Register(Id);
         await FanOut.Each(found, Reconcile);
-        await Rehearse();
         return await Get();
     }
 

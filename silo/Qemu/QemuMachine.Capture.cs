@@ -48,6 +48,7 @@ internal sealed partial class QemuMachine
         var written = process.WrittenBytes();
         await AddNodes(hold);
         _transaction = Transaction(hold);
+        await FlushTops();
         _writtenByAdding = process.WrittenBytes() - written;
     });
 
@@ -72,6 +73,7 @@ internal sealed partial class QemuMachine
                 (_, Appliances.Quiesce.Freeze) => await Freeze(hold, bound, cancellationToken),
                 (_, Appliances.Quiesce.Shutdown) => await ShutDown(hold, bound, cancellationToken),
             };
+            if (_process is not null) await FlushTops();
             _writtenBefore = _process?.WrittenBytes();
             return outcome;
         },
@@ -86,6 +88,10 @@ internal sealed partial class QemuMachine
         if (hold.Freeze == FreezeState.Uncertain && _lateThaw.IsCompleted) StartLateThaw();
         if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) KeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed }, durable: false);
     });
+
+    /// <summary>QEMU flushes when it pauses. What the guest has written goes to the disk before: most of it while the guest still runs, the rest when it is
+    /// quiesced, so that the consistency window does not wait for the disk.</summary>
+    private Task FlushTops() => Task.WhenAll(_chains.Select(chain => Task.Run(() => UnixFiles.SyncFile(_host.PathOf(chain.Layers[^1])))));
 
     /// <summary>Within the consistency window: nothing is read, written or made here, nor by <see cref="Seal"/>, that could be so before or after.</summary>
     public Task<DateTimeOffset> Pause(OperationId operation) => Turn(async () =>
