@@ -17,6 +17,14 @@ internal sealed partial class HostGrain
     /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
     private OperationId? _expired;
 
+    /// <summary>A capture of no machines, at start: what runs while guests wait is compiled by then, not within the first consistency window.</summary>
+    private async Task Rehearse()
+    {
+        var self = GrainFactory.Host(Id);
+        await self.Pause(default, []);
+        await self.Seal(default, []);
+    }
+
     public async Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines)
     {
         await Adopted();
@@ -58,7 +66,8 @@ internal sealed partial class HostGrain
     {
         await HoldAll(operation, machines);
         RequireHeld(operation);
-        return (await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)))).Min();
+        var paused = await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)));
+        return paused.Select(moment => moment.At).DefaultIfEmpty(time.GetUtcNow()).Min();
     }
 
     public Task Resume(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
@@ -67,9 +76,9 @@ internal sealed partial class HostGrain
     public async Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         RequireHeld(operation);
-        var sealedAt = (await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)))).Max();
+        var moments = await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)));
         var written = await Task.WhenAll(machines.Select(machine => hypervisor.CaptureBytes(machine, operation)));
-        return new(sealedAt, written.Sum());
+        return new(moments.Select(moment => moment.At).DefaultIfEmpty(time.GetUtcNow()).Max(), written.Sum());
     }
 
     public async Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests)
@@ -116,6 +125,7 @@ internal sealed partial class HostGrain
 
     private async Task HoldAll(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
+        if (machines.Count == 0) return;
         var appliance = (await Require(machines[0])).Appliance;
         foreach (var machine in machines) Hold(new(operation, time.GetUtcNow()), appliance, machine, isFound: false);
     }

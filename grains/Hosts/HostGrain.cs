@@ -53,6 +53,7 @@ internal sealed partial class HostGrain(
         var found = await Adopted();
         await GrainFactory.Datacenter().Register(Id);
         await FanOut.Each(found, Reconcile);
+        await Rehearse();
         return await Get();
     }
 

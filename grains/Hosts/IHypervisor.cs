@@ -63,14 +63,14 @@ public interface IHypervisor
 
     /// <summary>Pauses the machine, and remembers whether it ran.</summary>
     /// <returns>When it was told to pause.</returns>
-    Task<DateTimeOffset> Pause(VirtualMachineId machine, OperationId operation);
+    Task<CaptureMoment> Pause(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Resumes the machine where <see cref="Pause"/> of this operation had paused it.</summary>
     Task Resume(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Switches all disks to their next layers in one transaction; offline where the machine is stopped.</summary>
     /// <returns>When that was done.</returns>
-    Task<DateTimeOffset> Seal(VirtualMachineId machine, OperationId operation);
+    Task<CaptureMoment> Seal(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Bytes that the capture wrote to this machine's disks since <see cref="AddNextLayers"/>: the next layers and their metadata.</summary>
     Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation);
@@ -78,3 +78,7 @@ public interface IHypervisor
     /// <summary>Forgets the capture. The machine stays in the state that it is in.</summary>
     Task EndHold(VirtualMachineId machine, OperationId operation);
 }
+
+/// <summary>When a machine was told to pause, or was sealed.</summary>
+/// <remarks>A class, so that what awaits it is compiled code that earlier calls share: compiling it anew would lengthen the first consistency window.</remarks>
+public sealed record CaptureMoment(DateTimeOffset At);

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Reflection;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using System.Threading.Channels;
@@ -68,6 +70,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
             });
         _host = host;
         _tidying = Tidy();
+        CompileAhead(typeof(QemuMachine));
         return await List();
     }
 
@@ -118,11 +121,11 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     public Task Unquiesce(VirtualMachineId machine, OperationId operation) => Get(machine).Unquiesce(operation);
 
-    public Task<DateTimeOffset> Pause(VirtualMachineId machine, OperationId operation) => Get(machine).Pause(operation);
+    public Task<CaptureMoment> Pause(VirtualMachineId machine, OperationId operation) => Get(machine).Pause(operation);
 
     public Task Resume(VirtualMachineId machine, OperationId operation) => Get(machine).Resume(operation);
 
-    public Task<DateTimeOffset> Seal(VirtualMachineId machine, OperationId operation) => Get(machine).Seal(operation);
+    public Task<CaptureMoment> Seal(VirtualMachineId machine, OperationId operation) => Get(machine).Seal(operation);
 
     public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Get(machine).CaptureBytes(operation);
 
@@ -229,6 +232,17 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
         }
 
         return identity;
+    }
+
+    /// <summary>Compiles the asynchronous methods of a type: the first capture must not do so while its guests are paused.</summary>
+    private static void CompileAhead(Type type)
+    {
+        foreach (var nested in type.GetNestedTypes(BindingFlags.NonPublic).Where(nested => !nested.ContainsGenericParameters))
+        {
+            if (typeof(IAsyncStateMachine).IsAssignableFrom(nested))
+                RuntimeHelpers.PrepareMethod(nested.GetMethod("MoveNext", BindingFlags.NonPublic | BindingFlags.Instance)!.MethodHandle);
+            CompileAhead(nested);
+        }
     }
 
     /// <summary>As the kernel spells it in a process' working folder.</summary>

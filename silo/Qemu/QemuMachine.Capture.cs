@@ -94,14 +94,14 @@ internal sealed partial class QemuMachine
     private Task FlushTops() => Task.WhenAll(_chains.Select(chain => Task.Run(() => UnixFiles.SyncFile(_host.PathOf(chain.Layers[^1])))));
 
     /// <summary>Within the consistency window: nothing is read, written or made here, nor by <see cref="Seal"/>, that could be so before or after.</summary>
-    public Task<DateTimeOffset> Pause(OperationId operation) => Turn(async () =>
+    public Task<CaptureMoment> Pause(OperationId operation) => Turn<CaptureMoment>(async () =>
     {
         var hold = RequireHold(operation);
         var at = _host.Time.GetUtcNow();
-        if (_status != VirtualMachineStatus.Running) return at;
+        if (_status != VirtualMachineStatus.Running) return new(at);
         if (!hold.WasRunning) KeepHold(hold with { WasRunning = true }, durable: false);
         await Stop();
-        return at;
+        return new(at);
     });
 
     public Task Resume(OperationId operation) => Turn(async () =>
@@ -109,24 +109,24 @@ internal sealed partial class QemuMachine
         if (_hold is { WasRunning: true } hold && hold.Operation == operation && _status == VirtualMachineStatus.Paused) await Continue();
     });
 
-    public Task<DateTimeOffset> Seal(OperationId operation) => Turn(async () =>
+    public Task<CaptureMoment> Seal(OperationId operation) => Turn<CaptureMoment>(async () =>
     {
         var hold = RequireHold(operation);
-        if (hold.Sealed) return _host.Time.GetUtcNow();
+        if (hold.Sealed) return new(_host.Time.GetUtcNow());
         if (hold.Next.Count == 0) throw QemuFaults.HoldExpired(_spec.Name);
         if (_status == VirtualMachineStatus.Stopped)
         {
             _hold = hold with { Sealed = true };
             _chains = _spec.Disks;
             _folder.WriteHold(_hold, durable: false);
-            return _host.Time.GetUtcNow();
+            return new(_host.Time.GetUtcNow());
         }
 
         await SwitchToNext(hold);
         var at = _host.Time.GetUtcNow();
         // A guest that is not paused may have written already.
         if (_status == VirtualMachineStatus.Running) _folder.WriteHold(_hold!, durable: true);
-        return at;
+        return new(at);
     });
 
     public Task<long> CaptureBytes(OperationId operation) => Turn(() =>

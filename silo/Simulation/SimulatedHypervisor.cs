@@ -99,14 +99,14 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         if (simulated.WasShutDown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Running, false);
     });
 
-    public async Task<DateTimeOffset> Pause(VirtualMachineId machine, OperationId operation)
+    public async Task<CaptureMoment> Pause(VirtualMachineId machine, OperationId operation)
     {
         var at = time.GetUtcNow();
         await Held(SimulatedCall.Pause, machine, operation, simulated =>
         {
             if (simulated.Status is VirtualMachineStatus.Running) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Paused, true);
         });
-        return at;
+        return new(at);
     }
 
     public Task Resume(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Resume, machine, operation, simulated =>
@@ -114,14 +114,14 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         if (simulated.WasPaused) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Running, false);
     });
 
-    public async Task<DateTimeOffset> Seal(VirtualMachineId machine, OperationId operation)
+    public async Task<CaptureMoment> Seal(VirtualMachineId machine, OperationId operation)
     {
         await Held(SimulatedCall.Seal, machine, operation, simulated =>
         {
             if (simulated.IsSealed) return;
             simulated.Disks = [.. simulated.Disks.Zip(simulated.NextLayers, (disk, next) => disk with { Layers = [.. disk.Layers, next] })];
         });
-        return time.GetUtcNow();
+        return new(time.GetUtcNow());
     }
 
     public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Task.FromResult(0L);
