@@ -58,7 +58,7 @@ public interface IHostGrain : IGrainWithStringKey
     /// <returns>When the first of them was told to pause.</returns>
     /// <exception cref="FaultException">hold-expired.</exception>
     [Alias("Pause")]
-    Task<DateTimeOffset> Pause(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
+    Task<CaptureMoment> Pause(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
     /// <summary>Resumes the machines that this capture paused.</summary>
     [Alias("Resume")]
@@ -94,6 +94,11 @@ public sealed record QuiesceOutcome(
     [property: Id(0)] VirtualMachineId Machine,
     [property: Id(1)] ConsistencyLevel Consistency,
     [property: Id(2)] string? Detail);
+
+/// <summary>When a machine was told to pause, or was sealed.</summary>
+/// <remarks>A class, so that what awaits it is compiled code that earlier calls share: compiling it anew would lengthen the first consistency window.</remarks>
+[GenerateSerializer, Immutable, Alias("instances.CaptureMoment")]
+public sealed record CaptureMoment([property: Id(0)] DateTimeOffset At);
 
 /// <param name="BytesWritten">Bytes that the capture wrote to disks: next layers and their metadata.</param>
 [GenerateSerializer, Immutable, Alias("instances.SealOutcome")]

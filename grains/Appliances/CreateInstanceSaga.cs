@@ -23,6 +23,9 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private IReadOnlyList<ImageManifest> _manifests = [];
     private IReadOnlyList<KeptImage> _kept = [];
 
+    // Guests are paused while some of it runs for the first time.
+    static CreateInstanceSaga() => CompiledAhead.Type(typeof(CreateInstanceSaga));
+
     public Saga Saga => new("create-instance",
     [
         SagaStep.Undoable("prepare", Prepare, Unprepare),
@@ -78,7 +81,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private async Task Pause(CancellationToken cancellationToken)
     {
         Activity("pausing");
-        _firstPause = (await OnEachHost((host, machines) => host.Pause(Operation.Id, machines))).Min();
+        _firstPause = (await OnEachHost((host, machines) => host.Pause(Operation.Id, machines))).Min(moment => moment.At);
     }
 
     private async Task Seal(CancellationToken cancellationToken)

@@ -17,12 +17,29 @@ internal sealed partial class HostGrain
     /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
     private OperationId? _expired;
 
-    /// <summary>A capture of no machines, at start: what runs while guests wait is compiled by then, not within the first consistency window.</summary>
+    /// <summary>A capture at start: it shows that machines can be captured here before somebody's work depends on it, and what runs while guests wait is
+    /// compiled by then, not within the first consistency window.</summary>
     private async Task Rehearse()
     {
-        var self = GrainFactory.Host(Id);
-        await self.Pause(default, []);
-        await self.Seal(default, []);
+        try
+        {
+            await hypervisor.Rehearse(Capture, _stop.Token);
+        }
+        catch (FaultException exception)
+        {
+            LogRehearsalFailed(Id.Name, exception.Fault.Message);
+        }
+
+        async Task Capture(VirtualMachineId machine, OperationId operation)
+        {
+            var self = GrainFactory.Host(Id);
+            await self.Quiesce(operation, [machine], Appliances.Quiesce.Freeze, _stop.Token);
+            await self.Pause(operation, [machine]);
+            await self.Seal(operation, [machine]);
+            await self.Resume(operation, [machine]);
+            await self.Unquiesce(operation, [machine]);
+            await self.EndCapture(operation, [machine]);
+        }
     }
 
     public async Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines)
@@ -62,12 +79,12 @@ internal sealed partial class HostGrain
         foreach (var machine in machines) LetGo(machine);
     }
 
-    public async Task<DateTimeOffset> Pause(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
+    public async Task<CaptureMoment> Pause(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         await HoldAll(operation, machines);
         RequireHeld(operation);
         var paused = await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)));
-        return paused.Select(moment => moment.At).DefaultIfEmpty(time.GetUtcNow()).Min();
+        return paused.MinBy(moment => moment.At) ?? new(time.GetUtcNow());
     }
 
     public Task Resume(OperationId operation, IReadOnlyList<VirtualMachineId> machines) =>
@@ -78,7 +95,7 @@ internal sealed partial class HostGrain
         RequireHeld(operation);
         var moments = await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)));
         var written = await Task.WhenAll(machines.Select(machine => hypervisor.CaptureBytes(machine, operation)));
-        return new(moments.Select(moment => moment.At).DefaultIfEmpty(time.GetUtcNow()).Max(), written.Sum());
+        return new(moments.MaxBy(moment => moment.At)?.At ?? time.GetUtcNow(), written.Sum());
     }
 
     public async Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests)

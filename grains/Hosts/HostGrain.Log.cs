@@ -18,4 +18,7 @@ internal sealed partial class HostGrain
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: whether operation {Operation} has committed could not be asked; it is asked again: {Reason}")]
     private partial void LogHoldCheckFailed(string host, Guid operation, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: a machine could not be started, paused, sealed and removed as a test; deployments and captures will likely fail: {Reason}")]
+    private partial void LogRehearsalFailed(string host, string reason);
 }

@@ -28,6 +28,10 @@ public interface IHypervisor
     /// <summary>Finds the machines of this host's run folders and connects to those that run. Called once, before any other call.</summary>
     Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken);
 
+    /// <summary>Starts a blank machine of the hypervisor's own, with its next layers added, hands it to a capture, and removes it with all that it left. A
+    /// hypervisor that cannot fail on its own does nothing.</summary>
+    Task Rehearse(Func<VirtualMachineId, OperationId, Task> capture, CancellationToken cancellationToken);
+
     /// <summary>Every machine on this host, in any power state.</summary>
     Task<IReadOnlyList<MachineObservation>> List();
 
@@ -78,7 +82,3 @@ public interface IHypervisor
     /// <summary>Forgets the capture. The machine stays in the state that it is in.</summary>
     Task EndHold(VirtualMachineId machine, OperationId operation);
 }
-
-/// <summary>When a machine was told to pause, or was sealed.</summary>
-/// <remarks>A class, so that what awaits it is compiled code that earlier calls share: compiling it anew would lengthen the first consistency window.</remarks>
-public sealed record CaptureMoment(DateTimeOffset At);

@@ -5,17 +5,16 @@ using Instances.Library;
 namespace Instances.Qemu;
 
 /// <summary>What all machines of a host share.</summary>
+/// <param name="PathOf">Where a layer lies, as an absolute path.</param>
 internal sealed record QemuHost(
     QemuOptions Options,
     QemuIdentity Identity,
     string Accelerator,
-    ILayerStore Store,
+    Func<LayerId, string> PathOf,
     TimeProvider Time,
     ILogger Logger,
     ChannelWriter<MachineObservation> Changes)
 {
-    public string PathOf(LayerId layer) => Path.GetFullPath(Store.PathOf(layer));
-
     /// <summary>A token that is cancelled after a bound, or when the caller no longer waits.</summary>
     public CancellationTokenSource Bound(TimeSpan bound, CancellationToken cancellationToken, out CancellationTokenSource timer)
     {

@@ -1,6 +1,4 @@
 using System.Collections.Concurrent;
-using System.Reflection;
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using System.Threading.Channels;
@@ -25,6 +23,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     private readonly QemuOptions _options;
     private readonly ILayerStore _store;
+    private readonly QemuImg _qemuImg;
     private readonly TimeProvider _time;
     private readonly ILogger<QemuHypervisor> _logger;
     private readonly ConcurrentDictionary<VirtualMachineId, QemuMachine> _machines = new();
@@ -33,11 +32,12 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     private QemuHost? _host;
     private Task _tidying = Task.CompletedTask;
 
-    public QemuHypervisor(IOptions<QemuOptions> options, ILayerStore store, TimeProvider time, ILogger<QemuHypervisor> logger)
+    public QemuHypervisor(IOptions<QemuOptions> options, ILayerStore store, QemuImg qemuImg, TimeProvider time, ILogger<QemuHypervisor> logger)
     {
         _options = options.Value;
         _options.RunFolder = Path.GetFullPath(_options.RunFolder);
         _store = store;
+        _qemuImg = qemuImg;
         _time = time;
         _logger = logger;
         Accelerator = Qemu.Accelerator.Detect(_options.Accelerator);
@@ -59,7 +59,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
         Name = await FindVersion(cancellationToken);
         Qemu.RunFolder.CreateRoot(_options.RunFolder);
         _options.RunFolder = ResolveLinks(_options.RunFolder);
-        var host = new QemuHost(_options, await FindIdentity(cancellationToken), Accelerator, _store, _time, _logger, _changes.Writer);
+        var host = new QemuHost(_options, await FindIdentity(cancellationToken), Accelerator, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
         var processes = QemuProcess.FindAll(_options.RunFolder);
         await Parallel.ForEachAsync(
             Directory.EnumerateDirectories(_options.RunFolder),
@@ -70,8 +70,30 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
             });
         _host = host;
         _tidying = Tidy();
-        CompileAhead(typeof(QemuMachine));
         return await List();
+    }
+
+    public async Task Rehearse(Func<VirtualMachineId, OperationId, Task> capture, CancellationToken cancellationToken)
+    {
+        var host = _host ?? throw new InvalidOperationException("Machines are adopted before a capture is rehearsed.");
+        try
+        {
+            await using var stage = await QemuRehearsal.Prepare(host, _qemuImg, cancellationToken);
+            var id = stage.Machine.Observation.Id;
+            _machines[id] = stage.Machine;
+            try
+            {
+                await capture(id, stage.Operation);
+            }
+            finally
+            {
+                _machines.TryRemove(id, out _);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw QemuFaults.Failed($"A capture could not be rehearsed in {host.Options.RunFolder}: {e.Message}", e);
+        }
     }
 
     public Task<IReadOnlyList<MachineObservation>> List() =>
@@ -232,17 +254,6 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
         }
 
         return identity;
-    }
-
-    /// <summary>Compiles the asynchronous methods of a type: the first capture must not do so while its guests are paused.</summary>
-    private static void CompileAhead(Type type)
-    {
-        foreach (var nested in type.GetNestedTypes(BindingFlags.NonPublic).Where(nested => !nested.ContainsGenericParameters))
-        {
-            if (typeof(IAsyncStateMachine).IsAssignableFrom(nested))
-                RuntimeHelpers.PrepareMethod(nested.GetMethod("MoveNext", BindingFlags.NonPublic | BindingFlags.Instance)!.MethodHandle);
-            CompileAhead(nested);
-        }
     }
 
     /// <summary>As the kernel spells it in a process' working folder.</summary>

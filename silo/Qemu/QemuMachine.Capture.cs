@@ -89,9 +89,12 @@ internal sealed partial class QemuMachine
         if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) KeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed }, durable: false);
     });
 
-    /// <summary>QEMU flushes when it pauses. What the guest has written goes to the disk before: most of it while the guest still runs, the rest when it is
-    /// quiesced, so that the consistency window does not wait for the disk.</summary>
-    private Task FlushTops() => Task.WhenAll(_chains.Select(chain => Task.Run(() => UnixFiles.SyncFile(_host.PathOf(chain.Layers[^1])))));
+    /// <summary>QEMU writes its tables and flushes when it pauses and when it switches. It does so before, while the guest still runs: the consistency
+    /// window does not wait for what the disk has to write by then.</summary>
+    private async Task FlushTops()
+    {
+        foreach (var chain in _chains) await Qmp.Execute("human-monitor-command", Arguments("command-line", $"qemu-io {BlockNodes.Format(chain.Layers[^1])} flush"));
+    }
 
     /// <summary>Within the consistency window: nothing is read, written or made here, nor by <see cref="Seal"/>, that could be so before or after.</summary>
     public Task<CaptureMoment> Pause(OperationId operation) => Turn<CaptureMoment>(async () =>

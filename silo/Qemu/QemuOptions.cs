@@ -2,7 +2,7 @@ using System.ComponentModel.DataAnnotations;
 
 namespace Instances.Qemu;
 
-internal sealed class QemuOptions
+internal sealed record QemuOptions
 {
     public const string Section = "Qemu";
 

@@ -23,6 +23,8 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         return await List();
     }
 
+    public Task Rehearse(Func<VirtualMachineId, OperationId, Task> capture, CancellationToken cancellationToken) => Task.CompletedTask;
+
     public Task<IReadOnlyList<MachineObservation>> List() => Task.FromResult<IReadOnlyList<MachineObservation>>([.. host.Machines.Values.Select(machine => machine.Observe())]);
 
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(host.Machines.GetValueOrDefault(machine)?.Observe());

@@ -11,6 +11,12 @@ namespace Instances.Qemu;
 
 public sealed class QemuArgumentsTests
 {
+    [Theory]
+    [InlineData(Accelerator.Kvm, 0)]
+    [InlineData(Accelerator.Tcg, 3)]
+    public void Build_ForAnAccelerator_UsesEventDescriptorsWhereTheySpareSomething(string accelerator, int without) =>
+        Assert.Equal(without, QemuArguments.Build(Spec(), [], accelerator, false, _ => "/").Count(argument => argument.EndsWith(".ioeventfd=off", StringComparison.Ordinal)));
+
     private static MachineSpec Spec(string name = "web", params DiskChain[] disks) =>
         new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), name, 2, 256L << 20, disks, [], [], null);
 

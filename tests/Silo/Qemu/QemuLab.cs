@@ -46,6 +46,8 @@ internal sealed class QemuLab : IAsyncDisposable
 
     private ILogger<QemuHypervisor> Logger { get; }
 
+    private static QemuImg QemuImg { get; } = new(new(NullLogger<ProcessConfinement>.Instance));
+
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
     public static async Task<QemuLab> Create(string? below = null, Action<QemuOptions>? configure = null, ILogger<QemuHypervisor>? logger = null)
@@ -225,5 +227,5 @@ internal sealed class QemuLab : IAsyncDisposable
     private static MachineSpec SpecOf(string name, IReadOnlyList<DiskChain> disks, IReadOnlyList<PortForward>? ports, string? userData) =>
         new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), name, 1, 128L << 20, disks, ports ?? [], [], userData);
 
-    private QemuHypervisor NewDriver() => new(Microsoft.Extensions.Options.Options.Create(Options), Store, TimeProvider.System, Logger);
+    private QemuHypervisor NewDriver() => new(Microsoft.Extensions.Options.Options.Create(Options), Store, QemuImg, TimeProvider.System, Logger);
 }

@@ -1,0 +1,76 @@
+using System.Threading.Channels;
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>A blank machine that waits for a capture, in a folder of its own beside the machines' folders. The folder goes with it.</summary>
+internal sealed class QemuRehearsal : IAsyncDisposable
+{
+    private const long DiskBytes = 1L << 20;
+    private const long MemoryBytes = 32L << 20;
+
+    private readonly string _folder;
+
+    private QemuRehearsal(string folder, QemuMachine machine)
+    {
+        _folder = folder;
+        Machine = machine;
+    }
+
+    public QemuMachine Machine { get; }
+
+    public OperationId Operation { get; } = OperationId.New();
+
+    public static async Task<QemuRehearsal> Prepare(QemuHost host, QemuImg qemuImg, CancellationToken cancellationToken)
+    {
+        var folder = Path.Combine(host.Options.RunFolder, "rehearsal");
+        await Clear(folder, host);
+        RunFolder.CreateRoot(folder);
+        var (top, next) = (LayerId.New(), LayerId.New());
+        await qemuImg.Create(PathOf(top), null, DiskBytes, cancellationToken);
+        await qemuImg.Create(PathOf(next), Path.GetFileName(PathOf(top)), DiskBytes, cancellationToken);
+
+        var spec = new MachineSpec(
+            VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), "rehearsal", Cpus: 1, MemoryBytes, [new([top], DiskBytes)], [], [], UserData: null);
+        var unread = Channel.CreateBounded<MachineObservation>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest });
+        var stage = host with { Options = host.Options with { RunFolder = folder }, PathOf = PathOf, Changes = unread.Writer };
+        var rehearsal = new QemuRehearsal(folder, new(stage, spec));
+        try
+        {
+            await rehearsal.Machine.Start(spec, cancellationToken);
+            await rehearsal.Machine.AddNextLayers(rehearsal.Operation, [next]);
+            return rehearsal;
+        }
+        catch
+        {
+            await rehearsal.DisposeAsync();
+            throw;
+        }
+
+        string PathOf(LayerId layer) => Path.Combine(folder, $"{layer}.qcow2");
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Machine.Remove();
+        await Machine.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    /// <summary>Ends what a silo that died in the middle has left.</summary>
+    private static async Task Clear(string folder, QemuHost host)
+    {
+        if (!Directory.Exists(folder)) return;
+        foreach (var process in QemuProcess.FindAll(folder).Values)
+        {
+            process.Kill();
+            await process.WaitForEnd(host.Options.StopBound, host.Time, CancellationToken.None);
+        }
+
+        Directory.Delete(folder, recursive: true);
+    }
+}
