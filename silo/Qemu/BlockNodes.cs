@@ -8,8 +8,9 @@ namespace Instances.Qemu;
 /// <remarks>Parents are named as nodes and a base has none: no name that stands in a file's header is ever followed.</remarks>
 internal static class BlockNodes
 {
-    // QEMU's bound is 31 characters. The last 30 digits hold all of the random part of an id; two digits of its time are left out.
-    private const int IdDigits = 30;
+    // 62 random bits: more than one graph needs. QEMU reads what it is told byte by byte, and waits for the next one between: short names are a good part of what
+    // a switch costs.
+    private const int IdDigits = 16;
     private const long ClusterBytes = 64 << 10;
     private const long TableEntryBytes = 16;
     private const long DefaultCacheReachesTo = 128L << 30;

@@ -10,6 +10,7 @@ namespace Instances.Qemu;
 
 internal sealed partial class QemuMachine
 {
+    private const string Snapshot = "blockdev-snapshot";
     private const int ThawTries = 3;
     private const int LateThawTries = 60;
     private static readonly TimeSpan LateThawPause = TimeSpan.FromSeconds(1);
@@ -23,7 +24,7 @@ internal sealed partial class QemuMachine
     private long? _writtenBefore;
 
     /// <summary>The seal's command, made while the guest still runs.</summary>
-    private JsonObject? _transaction;
+    private SealCommand? _seal;
     private CancellationTokenSource? _lateThawEnds;
     private Task _lateThaw = Task.CompletedTask;
 
@@ -47,7 +48,7 @@ internal sealed partial class QemuMachine
         if (_process is not { } process) return;
         var written = process.WrittenBytes();
         await AddNodes(hold);
-        _transaction = Transaction(hold);
+        _seal = MakeSeal(hold);
         await FlushTops();
         _writtenByAdding = process.WrittenBytes() - written;
     });
@@ -146,22 +147,16 @@ internal sealed partial class QemuMachine
         if (!hold.Sealed) await TakeBack(hold);
         _hold = null;
         _folder.DeleteHold();
-        (_writtenBefore, _writtenByAdding, _transaction) = (null, 0, null);
+        (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
     });
 
-    private static JsonObject Transaction(HoldRecord hold)
+    /// <summary>All disks in one transaction. One disk is one by itself: the shorter command says the same.</summary>
+    private static SealCommand MakeSeal(HoldRecord hold)
     {
-        var actions = new JsonArray();
-        foreach (var (chain, next) in hold.Previous.Zip(hold.Next))
-        {
-            actions.Add(new JsonObject
-            {
-                ["type"] = "blockdev-snapshot",
-                ["data"] = new JsonObject { ["node"] = BlockNodes.Format(chain.Layers[^1]), ["overlay"] = BlockNodes.Format(next) },
-            });
-        }
-
-        return Arguments("actions", actions);
+        var switches = hold.Previous.Zip(hold.Next, (chain, next) =>
+            new JsonObject { ["node"] = BlockNodes.Format(chain.Layers[^1]), ["overlay"] = BlockNodes.Format(next) }).ToList();
+        if (switches.Count == 1) return new(Snapshot, switches[0]);
+        return new("transaction", Arguments("actions", new JsonArray([.. switches.Select(data => new JsonObject { ["type"] = Snapshot, ["data"] = data })])));
     }
 
     private async Task SwitchToNext(HoldRecord hold)
@@ -169,9 +164,9 @@ internal sealed partial class QemuMachine
         try
         {
             // Made anew where the silo has restarted since the next layers were added. A node of JSON has one parent: it is sent once.
-            var transaction = _transaction ?? Transaction(hold);
-            _transaction = null;
-            await Qmp.Execute("transaction", transaction);
+            var seal = _seal ?? MakeSeal(hold);
+            _seal = null;
+            await Qmp.Execute(seal.Command, seal.Arguments);
             _hold = hold with { Sealed = true };
             _chains = hold.Following();
         }
@@ -368,4 +363,6 @@ internal sealed partial class QemuMachine
         ends.Dispose();
         _lateThawEnds = null;
     }
+
+    private sealed record SealCommand(string Command, JsonObject Arguments);
 }
