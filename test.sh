@@ -23,6 +23,7 @@ for project in "${projects[@]}"; do [[ -d tests/$project ]] || fail "There is no
 readonly project_bound=600
 
 install_missing
+install_postgresql
 say "Building (Release)"
 dotnet build --nologo -v quiet -c Release Instances.sln
 build_guest

@@ -13,5 +13,5 @@ return SiloCommand.Parse(args, arguments =>
     var app = builder.Build();
     app.MapDataPlane();
     app.MapApiGateway();
-    app.Run();
+    return StartErrors.Run(app);
 });

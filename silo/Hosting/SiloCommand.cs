@@ -11,7 +11,7 @@ internal static class SiloCommand
     public const int DefaultPort = 8080;
 
     /// <returns>The exit code.</returns>
-    public static int Parse(string[] args, Action<SiloArguments> run)
+    public static int Parse(string[] args, Func<SiloArguments, int> run)
     {
         var data = new Option<string>("--data")
         {

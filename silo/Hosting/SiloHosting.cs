@@ -30,6 +30,7 @@ internal static class SiloHosting
     {
         var folder = builder.Configuration["Data:Folder"]!;
         builder.Services.AddHypervisor(builder.Configuration);
+        builder.Services.AddOptions<StorageOptions>().BindConfiguration(StorageOptions.Section).ValidateDataAnnotations().ValidateOnStart();
         builder.Services.AddDataPlane();
         builder.Services.AddSagaHold(builder.Configuration);
         builder.UseOrleans(silo =>
@@ -37,11 +38,17 @@ internal static class SiloHosting
             // One process is the whole cluster: its membership needs no table. A gateway in another process connects to the client port, where one is set.
             var clientPort = builder.Configuration.GetValue("Silo:ClientPort", defaultValue: 0);
             silo.UseLocalhostClustering(FreePort(), clientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
-            silo.AddSqliteStorage(Path.Combine(folder, "instances.db"));
+            silo.AddStorage(services => OpenDatabase(services.GetRequiredService<IOptions<StorageOptions>>().Value, folder));
             silo.AddInstancesGrains();
             silo.AddStartupTask(StartHost);
         });
     }
+
+    private static IDatabase OpenDatabase(StorageOptions options, string folder) => options.Provider switch
+    {
+        StorageProvider.Sqlite => new SqliteDatabase(Path.Combine(folder, "instances.db")),
+        StorageProvider.PostgreSql => new PostgreSqlDatabase(options.ConnectionString, options.MaxConnections),
+    };
 
     private static void AddHypervisor(this IServiceCollection services, IConfiguration configuration)
     {

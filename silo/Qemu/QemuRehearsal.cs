@@ -4,6 +4,7 @@ using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Instances.Qemu;
 
@@ -37,7 +38,7 @@ internal sealed class QemuRehearsal : IAsyncDisposable
         var spec = new MachineSpec(
             VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), "rehearsal", Cpus: 1, MemoryBytes, [new([top], DiskBytes)], [], [], UserData: null);
         var unread = Channel.CreateBounded<MachineObservation>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest });
-        var stage = host with { Options = host.Options with { RunFolder = folder }, PathOf = PathOf, Changes = unread.Writer };
+        var stage = host with { Options = host.Options with { RunFolder = folder }, PathOf = PathOf, Changes = unread.Writer, Logger = NullLogger.Instance };
         var rehearsal = new QemuRehearsal(folder, new(stage, spec));
         try
         {

@@ -5,42 +5,39 @@ namespace Instances.Storage;
 
 internal static class StorageServices
 {
-    // The name under which Orleans' ADO.NET packages know Microsoft.Data.Sqlite.
-    private const string Invariant = "System.Data.SQLite";
-
-    /// <summary>Grain states, reminders and the catalogue in one SQLite file, which is made where it is missing.</summary>
-    public static ISiloBuilder AddSqliteStorage(this ISiloBuilder silo, string databaseFile)
+    /// <summary>Grain states, reminders and the catalogue in one database, which is brought to this release's form at start.</summary>
+    public static ISiloBuilder AddStorage(this ISiloBuilder silo, Func<IServiceProvider, IDatabase> database)
     {
-        silo.Services.AddSingleton(_ => new SqliteDataSource(databaseFile));
-        silo.Services.AddSingleton<ICatalogue, SqliteCatalogue>();
+        silo.Services.AddSingleton(database);
+        silo.Services.AddSingleton<ICatalogue, DatabaseCatalogue>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, MigrateAtStart>();
-        silo.AddAdoNetGrainStorage(StorageNames.Grains, options => options.Configure<SqliteDataSource>(Configure));
-        silo.UseAdoNetReminderService(options => options.Configure<SqliteDataSource>(Configure));
+        silo.AddAdoNetGrainStorage(StorageNames.Grains, options => options.Configure<IDatabase>(Configure));
+        silo.UseAdoNetReminderService(options => options.Configure<IDatabase>(Configure));
         return silo;
     }
 
-    internal static void Configure(AdoNetGrainStorageOptions options, SqliteDataSource dataSource)
+    internal static void Configure(AdoNetGrainStorageOptions options, IDatabase database)
     {
-        options.Invariant = Invariant;
-        options.DataSource = dataSource;
+        options.Invariant = database.Invariant;
+        options.DataSource = database.DataSource;
         options.GrainStorageSerializer = new StateSerializer();
         options.DeleteStateOnClear = true;
     }
 
-    internal static void Configure(AdoNetReminderTableOptions options, SqliteDataSource dataSource)
+    internal static void Configure(AdoNetReminderTableOptions options, IDatabase database)
     {
-        options.Invariant = Invariant;
-        options.DataSource = dataSource;
+        options.Invariant = database.Invariant;
+        options.DataSource = database.DataSource;
     }
 
     /// <summary>The first thing that a silo does: storage and reminders read their statements from the database in later stages.</summary>
-    private sealed class MigrateAtStart(SqliteDataSource dataSource, ILogger<SqliteDataSource> logger) : ILifecycleParticipant<ISiloLifecycle>
+    private sealed class MigrateAtStart(IDatabase database, ILogger<IDatabase> logger) : ILifecycleParticipant<ISiloLifecycle>
     {
         public void Participate(ISiloLifecycle lifecycle) =>
             lifecycle.Subscribe(nameof(MigrateAtStart), ServiceLifecycleStage.First, cancellationToken =>
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                SqliteMigrations.Apply(dataSource, logger);
+                Migrations.Apply(database, logger);
                 return Task.CompletedTask;
             });
     }

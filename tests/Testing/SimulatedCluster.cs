@@ -140,9 +140,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<ILayerStore>(Layers);
             silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
             silo.Services.AddSingleton<ISagaProbe>(Probe);
-            silo.AddSqliteStorage(Path.Combine(_folder, "instances.db"));
-            silo.Services.AddSingleton<SqliteCatalogue>();
-            silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<SqliteCatalogue>()));
+            silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
+            silo.Services.AddSingleton<DatabaseCatalogue>();
+            silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<DatabaseCatalogue>()));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Library));
             silo.Services.AddSingleton(Options.Create(HostOptions));

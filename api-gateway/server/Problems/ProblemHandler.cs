@@ -3,6 +3,7 @@ using System.Text.RegularExpressions;
 using Instances.Datacenters;
 using Instances.Faults;
 using Microsoft.AspNetCore.Diagnostics;
+using Orleans.Runtime;
 
 namespace Instances.Problems;
 
@@ -28,6 +29,8 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         BadHttpRequestException bad => ForStatus(context, bad.StatusCode),
         _ when Interruptions.IsInterruption(exception) =>
             Problem.For(context, RemoteDatacenter.Unreachable(context.Request.RouteValues["datacenter"] as string ?? "").Fault),
+        // What a grain throws is a fault. This is the runtime's own: a grain that could not be activated, since the database is away.
+        OrleansException => Problem.For(context, new Fault(FaultKind.Unavailable, "grain-unavailable", "A part of the datacenter does not answer at the moment: try again.")),
         _ => Problem.For(context, new Fault(FaultKind.Internal, "internal", "")),
     };
 

@@ -47,6 +47,18 @@ public sealed class ProblemTests(Gateway gateway)
     }
 
     [Fact]
+    public async Task GrainThatCannotBeActivated_IsAwayAtTheMoment()
+    {
+        var id = Failing(new OrleansException("Error from storage provider: password of the database"));
+
+        using var response = await gateway.Http.Get($"/appliances/{id}");
+
+        var problem = await response.AssertProblem(503, "grain-unavailable");
+        Assert.NotNull(response.Headers.RetryAfter);
+        Assert.DoesNotContain("password", problem.GetRawText(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task ForeignException_OfAGrain_IsHidden()
     {
         var id = Failing(new InvalidOperationException("password of the database"));

@@ -40,7 +40,7 @@ public sealed class ScaleTests(ClusterFixture fixture) : ClusterTest(fixture)
     /// <summary>Every write of a state raises its version by one.</summary>
     private async Task<long> Writes()
     {
-        await using var connection = await Cluster.Services.GetRequiredService<SqliteDataSource>().OpenConnectionAsync();
+        await using var connection = await Cluster.Services.GetRequiredService<IDatabase>().DataSource.OpenConnectionAsync();
         await using var command = connection.CreateCommand();
         command.CommandText = "SELECT sum(Version) FROM OrleansStorage";
         return (long)(await command.ExecuteScalarAsync())!;

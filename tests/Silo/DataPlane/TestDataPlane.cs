@@ -37,7 +37,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
         builder.Host.UseOrleans(silo =>
         {
             silo.UseLocalhostClustering(FreePort(), gatewayPort: 0, serviceId: "instances", clusterId: "test");
-            silo.AddSqliteStorage(Path.Combine(_folder, "instances.db"));
+            silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
         });
         _app = builder.Build();

@@ -1,3 +1,4 @@
+using System.Text;
 using Instances.Faults;
 using Orleans;
 using Orleans.Runtime;
@@ -6,13 +7,23 @@ using Xunit;
 
 namespace Instances.Storage;
 
-public sealed class GrainStorageTests : IDisposable
+public sealed class GrainStorageOnSqliteTests() : GrainStorageTests(TestDatabase.Sqlite());
+
+public sealed class GrainStorageOnPostgreSqlTests() : GrainStorageTests(TestDatabase.PostgreSql());
+
+public abstract class GrainStorageTests : IDisposable
 {
     private const string Name = "test-state";
 
-    private readonly TestDatabase _database = new();
+    private readonly TestDatabase _database;
 
-    public void Dispose() => _database.Dispose();
+    private protected GrainStorageTests(TestDatabase database) => _database = database;
+
+    public void Dispose()
+    {
+        _database.Dispose();
+        GC.SuppressFinalize(this);
+    }
 
     [Fact]
     public async Task Storage_StateThatWasNeverWritten_ReadsAsFresh()
@@ -115,7 +126,7 @@ public sealed class GrainStorageTests : IDisposable
     public async Task Storage_FirstWriteFromTwoSides_LeavesOneRowAndOneWinner()
     {
         const int trials = 200;
-        using var otherSource = new SqliteDataSource(_database.File);
+        using var otherSource = _database.Open();
         var one = await _database.OpenStorage();
         var other = await _database.OpenStorage(otherSource);
 
@@ -161,7 +172,7 @@ public sealed class GrainStorageTests : IDisposable
 
         await storage.Write(Name, Guid.NewGuid().Id(), new TestState { Text = "x" });
 
-        Assert.Equal("""{"schema":2,"text":"x"}""", _database.Scalar<string>("SELECT CAST(PayloadBinary AS TEXT) FROM OrleansStorage"));
+        Assert.Equal("""{"schema":2,"text":"x"}""", Encoding.UTF8.GetString(_database.Scalar<byte[]>("SELECT PayloadBinary FROM OrleansStorage")));
     }
 
     private static async Task<string?> TryFirstWrite(AdoNetGrainStorage storage, GrainId id, string text)

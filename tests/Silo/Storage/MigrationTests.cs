@@ -13,10 +13,10 @@ public sealed class MigrationTests : IDisposable
     [Fact]
     public void Migrations_AppliedTwice_ChangeNothingTheSecondTime()
     {
-        using var database = new TestDatabase();
+        using var database = TestDatabase.Sqlite();
         var before = database.Column("SELECT SchemaVersionID || ' ' || ScriptName || ' ' || Applied FROM SchemaVersions");
 
-        SqliteMigrations.Apply(database.DataSource, NullLogger.Instance);
+        Migrations.Apply(database.Database, NullLogger.Instance);
 
         Assert.Equal(before, database.Column("SELECT SchemaVersionID || ' ' || ScriptName || ' ' || Applied FROM SchemaVersions"));
         Assert.Equal(4, before.Count);
@@ -26,12 +26,12 @@ public sealed class MigrationTests : IDisposable
     [Fact]
     public async Task Migrations_OfManyAtOnce_AreAppliedOnce()
     {
-        var sources = Enumerable.Range(0, 4).Select(_ => new SqliteDataSource(Path.Combine(_folder, "deep", "instances.db"))).ToList();
+        var sources = Enumerable.Range(0, 4).Select(_ => new SqliteDatabase(Path.Combine(_folder, "deep", "instances.db"))).ToList();
 
         await Task.WhenAll(sources.Select(source => Task.Factory.StartNew(
-            () => SqliteMigrations.Apply(source, NullLogger.Instance), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
+            () => Migrations.Apply(source, NullLogger.Instance), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
 
-        using var connection = sources[0].OpenConnection();
+        using var connection = sources[0].DataSource.OpenConnection();
         using var command = connection.CreateCommand();
         command.CommandText = "SELECT count(*) FROM SchemaVersions";
         Assert.Equal(4L, command.ExecuteScalar());
@@ -41,14 +41,14 @@ public sealed class MigrationTests : IDisposable
     [Fact]
     public void Migrations_FailingScript_NamesItAndLeavesNothing()
     {
-        using var source = new SqliteDataSource(Path.Combine(_folder, "instances.db"));
+        using var source = new SqliteDatabase(Path.Combine(_folder, "instances.db"));
         SqlScript[] scripts = [new("0001-good.sql", "CREATE TABLE good (x);"), new("0002-bad.sql", "CREATE TABLE half (x); CREATE TABEL bad (x);")];
 
-        var failure = Assert.Throws<InvalidOperationException>(() => SqliteMigrations.Apply(source, NullLogger.Instance, scripts));
+        var failure = Assert.Throws<MigrationException>(() => Migrations.Apply(source, NullLogger.Instance, scripts));
 
         Assert.Contains("0002-bad.sql", failure.Message, StringComparison.Ordinal);
         Assert.Contains("TABEL", failure.Message, StringComparison.Ordinal);
-        using var connection = source.OpenConnection();
+        using var connection = source.DataSource.OpenConnection();
         using var command = connection.CreateCommand();
         command.CommandText = "SELECT count(*) FROM sqlite_schema WHERE name IN ('good', 'half')";
         Assert.Equal(0L, command.ExecuteScalar());
@@ -59,9 +59,9 @@ public sealed class MigrationTests : IDisposable
     {
         var file = Path.Combine(_folder, "text.db");
         File.WriteAllText(file, new string('x', 8192));
-        using var source = new SqliteDataSource(file);
+        using var source = new SqliteDatabase(file);
 
-        var failure = Assert.Throws<InvalidOperationException>(() => SqliteMigrations.Apply(source, NullLogger.Instance));
+        var failure = Assert.Throws<MigrationException>(() => Migrations.Apply(source, NullLogger.Instance));
 
         Assert.Contains(file, failure.Message, StringComparison.Ordinal);
     }

@@ -7,15 +7,25 @@ using Xunit;
 
 namespace Instances.Storage;
 
-public sealed class ReminderTests : IDisposable
+public sealed class ReminderOnSqliteTests() : ReminderTests(TestDatabase.Sqlite());
+
+public sealed class ReminderOnPostgreSqlTests() : ReminderTests(TestDatabase.PostgreSql());
+
+public abstract class ReminderTests : IDisposable
 {
     private static readonly DateTime s_start = new(2026, 3, 4, 5, 6, 7, 89, DateTimeKind.Utc);
 
-    private readonly TestDatabase _database = new();
+    private readonly TestDatabase _database;
+
+    private protected ReminderTests(TestDatabase database) => _database = database;
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    public void Dispose() => _database.Dispose();
+    public void Dispose()
+    {
+        _database.Dispose();
+        GC.SuppressFinalize(this);
+    }
 
     [Fact]
     public async Task Reminders_Upserted_ReadBackWithTimesInUtcAndMilliseconds()
@@ -101,8 +111,8 @@ public sealed class ReminderTests : IDisposable
     {
         var services = new ServiceCollection();
         services.Configure<ClusterOptions>(options => (options.ServiceId, options.ClusterId) = ("test", "test"));
-        services.AddSingleton(_database.DataSource);
-        services.UseAdoNetReminderService(options => options.Configure<SqliteDataSource>(StorageServices.Configure));
+        services.AddSingleton(_database.Database);
+        services.UseAdoNetReminderService(options => options.Configure<IDatabase>(StorageServices.Configure));
         var table = services.BuildServiceProvider().GetRequiredService<IReminderTable>();
         await table.StartAsync(CancellationToken.None);
         return table;

@@ -36,7 +36,7 @@ public sealed class StorageServicesTests : IDisposable
     private async Task<InProcessTestCluster> Start()
     {
         var builder = new InProcessTestClusterBuilder(1);
-        builder.ConfigureSilo((_, silo) => silo.AddSqliteStorage(Path.Combine(_folder, "instances.db")));
+        builder.ConfigureSilo((_, silo) => silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db"))));
         builder.Options.ServiceId = "instances";
         var cluster = builder.Build();
         await cluster.DeployAsync();

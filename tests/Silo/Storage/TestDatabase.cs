@@ -14,31 +14,45 @@ using Orleans.Storage;
 
 namespace Instances.Storage;
 
-/// <summary>A migrated database in a folder of its own, and Orleans' real storage on it.</summary>
+/// <summary>A migrated database of its own, and Orleans' real storage on it.</summary>
 internal sealed class TestDatabase : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-storage-").FullName;
+    private readonly Action _drop;
 
-    public TestDatabase()
+    private TestDatabase(Func<IDatabase> open, Action drop)
     {
-        File = Path.Combine(_folder, "instances.db");
-        DataSource = new SqliteDataSource(File);
-        SqliteMigrations.Apply(DataSource, NullLogger.Instance);
-        Catalogue = new SqliteCatalogue(DataSource);
+        Open = open;
+        _drop = drop;
+        Database = open();
+        Migrations.Apply(Database, NullLogger.Instance);
+        Catalogue = new DatabaseCatalogue(Database);
     }
 
-    public string File { get; }
+    /// <summary>Opens it once more, as another process would.</summary>
+    public Func<IDatabase> Open { get; }
 
-    public SqliteDataSource DataSource { get; }
+    public IDatabase Database { get; }
 
-    public SqliteCatalogue Catalogue { get; }
+    public DatabaseCatalogue Catalogue { get; }
 
-    /// <summary>Orleans' storage provider as the silo has it, optionally on a data source of its own, as another process would have.</summary>
-    public async Task<AdoNetGrainStorage> OpenStorage(SqliteDataSource? dataSource = null, bool deleteOnClear = true)
+    public static TestDatabase Sqlite()
+    {
+        var folder = Directory.CreateTempSubdirectory("instances-storage-").FullName;
+        return new(() => new SqliteDatabase(Path.Combine(folder, "instances.db")), () => Directory.Delete(folder, recursive: true));
+    }
+
+    public static TestDatabase PostgreSql()
+    {
+        var connectionString = PostgreSqlServer.Shared.CreateDatabase();
+        return new(() => new PostgreSqlDatabase(connectionString, maxConnections: 10), () => PostgreSqlServer.Shared.DropDatabase(connectionString));
+    }
+
+    /// <summary>Orleans' storage provider as the silo has it.</summary>
+    public async Task<AdoNetGrainStorage> OpenStorage(IDatabase? database = null, bool deleteOnClear = true)
     {
         var services = new ServiceCollection().AddSerializer().AddLogging().BuildServiceProvider();
         var options = new AdoNetGrainStorageOptions();
-        StorageServices.Configure(options, dataSource ?? DataSource);
+        StorageServices.Configure(options, database ?? Database);
         options.DeleteStateOnClear = deleteOnClear;
         new DefaultAdoNetGrainStorageOptionsHashPickerConfigurator().PostConfigure(StorageNames.Grains, options);
         var storage = new AdoNetGrainStorage(
@@ -55,20 +69,20 @@ internal sealed class TestDatabase : IDisposable
 
     public T Scalar<T>(string sql, object? parameters = null)
     {
-        using var connection = DataSource.OpenConnection();
+        using var connection = Database.DataSource.OpenConnection();
         return connection.ExecuteScalar<T>(sql, parameters)!;
     }
 
     public IReadOnlyList<string> Column(string sql, object? parameters = null)
     {
-        using var connection = DataSource.OpenConnection();
+        using var connection = Database.DataSource.OpenConnection();
         return connection.Query<string>(sql, parameters).AsList();
     }
 
     public void Dispose()
     {
-        DataSource.Dispose();
-        Directory.Delete(_folder, recursive: true);
+        Database.Dispose();
+        _drop();
     }
 }
 

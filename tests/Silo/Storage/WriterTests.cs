@@ -5,7 +5,7 @@ namespace Instances.Storage;
 
 public sealed class WriterTests : IDisposable
 {
-    private readonly TestDatabase _database = new();
+    private readonly TestDatabase _database = TestDatabase.Sqlite();
 
     public void Dispose() => _database.Dispose();
 
@@ -15,7 +15,7 @@ public sealed class WriterTests : IDisposable
     {
         const int tasks = 200;
         const int writes = 5;
-        using var otherSource = new SqliteDataSource(_database.File);
+        using var otherSource = _database.Open();
         var one = await _database.OpenStorage();
         var other = await _database.OpenStorage(otherSource);
 
@@ -38,8 +38,8 @@ public sealed class WriterTests : IDisposable
         var storage = await _database.OpenStorage();
         var id = Guid.NewGuid().Id();
         await storage.Write("test-state", id, new TestState { Text = "before" });
-        using var otherSource = new SqliteDataSource(_database.File);
-        using var holder = otherSource.OpenConnection();
+        using var otherSource = _database.Open();
+        using var holder = otherSource.DataSource.OpenConnection();
         var transaction = holder.BeginTransaction();
 
         var write = Task.Factory.StartNew(
@@ -55,7 +55,7 @@ public sealed class WriterTests : IDisposable
     [Fact]
     public async Task WriteQueue_FailedWrite_GivesItsTurnBack()
     {
-        await using (var connection = await _database.DataSource.OpenConnectionAsync(TestContext.Current.CancellationToken))
+        await using (var connection = await _database.Database.DataSource.OpenConnectionAsync(TestContext.Current.CancellationToken))
         {
             await using var command = connection.CreateCommand();
             command.CommandText = "INSERT INTO nowhere VALUES (1)";

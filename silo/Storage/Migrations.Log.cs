@@ -2,7 +2,7 @@ using DbUp.Engine.Output;
 
 namespace Instances.Storage;
 
-internal static partial class SqliteMigrations
+internal static partial class Migrations
 {
     [LoggerMessage(LogLevel.Information, "Applied {Script} to {Database}")]
     private static partial void LogApplied(ILogger logger, string script, string database);

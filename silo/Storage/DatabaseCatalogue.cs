@@ -1,3 +1,4 @@
+using System.Data.Common;
 using System.Text.Json;
 using Dapper;
 using Instances.Appliances;
@@ -8,9 +9,9 @@ using Instances.VirtualMachines;
 
 namespace Instances.Storage;
 
-/// <summary>Reads the catalogue table, which triggers keep (0004-catalogue.sql).</summary>
-/// <remarks>Kinds stand in the queries as literals, not as parameters: SQLite uses a partial index only where it sees that its condition holds.</remarks>
-internal sealed class SqliteCatalogue(SqliteDataSource dataSource) : ICatalogue
+/// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql).</summary>
+/// <remarks>Kinds stand in the queries as literals, not as parameters: a partial index is used only where the planner sees that its condition holds.</remarks>
+internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
 {
     private const string Listed = "status NOT IN ('retired', 'failed')";
 
@@ -61,7 +62,7 @@ internal sealed class SqliteCatalogue(SqliteDataSource dataSource) : ICatalogue
             new { status = TextOf(status) });
 
     public async Task<IReadOnlySet<LayerId>> ReferencedLayers() =>
-        (await ReadIds<LayerId>("SELECT DISTINCT layer.value FROM catalogue JOIN json_each(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL")).ToHashSet();
+        (await ReadIds<LayerId>(database.ReferencedLayersSql)).ToHashSet();
 
     public async Task<IReadOnlySet<ImageId>> KnownImages() =>
         (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();
@@ -74,10 +75,9 @@ internal sealed class SqliteCatalogue(SqliteDataSource dataSource) : ICatalogue
     {
         var limit = CatalogueCursor.CheckLimit(page.Limit);
         var after = CatalogueCursor.Parse(page.Cursor);
-        await using var connection = await dataSource.OpenConnectionAsync();
-        var rows = (await connection.QueryAsync<Row>(
+        var rows = await Read<Row>(
             PageSql(query.Condition),
-            new { owner = query.Owner, status = query.Status, name = query.Name, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 })).AsList();
+            new { owner = query.Owner, status = query.Status, name = query.Name, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 });
 
         var next = rows.Count > limit ? new CatalogueCursor(rows[limit - 1].CreatedAt, rows[limit - 1].Id).ToString() : null;
         return new(
@@ -86,10 +86,26 @@ internal sealed class SqliteCatalogue(SqliteDataSource dataSource) : ICatalogue
     }
 
     private async Task<IReadOnlyList<TId>> ReadIds<TId>(string sql, object? parameters = null)
-        where TId : struct, IGuidId<TId>
+        where TId : struct, IGuidId<TId> =>
+        [.. (await Read<string>(sql, parameters)).Select(id => TId.Parse(id, provider: null))];
+
+    /// <summary>A connection of the pool may have died with its server since it was used last: reading is repeated once, on another.</summary>
+    private async Task<List<T>> Read<T>(string sql, object? parameters)
     {
-        await using var connection = await dataSource.OpenConnectionAsync();
-        return [.. (await connection.QueryAsync<string>(sql, parameters)).Select(id => TId.Parse(id, provider: null))];
+        try
+        {
+            return await Once();
+        }
+        catch (DbException exception) when (exception.IsTransient)
+        {
+            return await Once();
+        }
+
+        async Task<List<T>> Once()
+        {
+            await using var connection = await database.DataSource.OpenConnectionAsync();
+            return (await connection.QueryAsync<T>(sql, parameters)).AsList();
+        }
     }
 
     // The owner of a slave is its master.

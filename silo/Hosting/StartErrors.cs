@@ -1,0 +1,37 @@
+using Instances.Storage;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Hosting;
+
+/// <summary>What a person can put right is said in sentences, all of them at once, and not as a stack trace.</summary>
+internal static class StartErrors
+{
+    /// <summary>Runs the server to its end.</summary>
+    /// <returns>The exit code: 0, or 1 where it could not start.</returns>
+    public static int Run(WebApplication app)
+    {
+        try
+        {
+            // Before anything is made of the configuration, which would stop at its first mistake.
+            app.Services.GetService<IAsyncStartupValidator>()?.ValidateAsync(CancellationToken.None).GetAwaiter().GetResult();
+            app.Run();
+            return 0;
+        }
+        catch (Exception exception) when (Sentences(exception).ToList() is { Count: > 0 } sentences)
+        {
+            Console.Error.WriteLine("The server cannot start:");
+            foreach (var sentence in sentences) Console.Error.WriteLine($"- {sentence}");
+            return 1;
+        }
+    }
+
+    /// <returns>Nothing where the exception is a defect.</returns>
+    internal static IEnumerable<string> Sentences(Exception exception) => exception switch
+    {
+        AggregateException several when several.InnerExceptions.All(inner => Sentences(inner).Any()) => several.InnerExceptions.SelectMany(Sentences),
+        OptionsValidationException options => options.Failures,
+        MigrationException migration => [migration.Message],
+        InvalidOperationException { Source: "Microsoft.Extensions.Configuration.Binder" } binding => [binding.Message],
+        _ => [],
+    };
+}

@@ -1,0 +1,25 @@
+using System.Data.Common;
+using DbUp.Builder;
+
+namespace Instances.Storage;
+
+/// <summary>Where grain states, reminders and the catalogue are kept, and what differs between one kind of database and another.</summary>
+internal interface IDatabase : IDisposable
+{
+    /// <summary>What a person may be told of where it is. Holds no secret.</summary>
+    string Name { get; }
+
+    /// <summary>The name under which Orleans' ADO.NET packages know the driver.</summary>
+    string Invariant { get; }
+
+    DbDataSource DataSource { get; }
+
+    /// <summary>The folder of its migration scripts.</summary>
+    string Scripts { get; }
+
+    /// <summary>SQL that reads the ids of all layers that the catalogue's rows refer to, each once.</summary>
+    string ReferencedLayersSql { get; }
+
+    /// <summary>Makes the database ready for migrations, and runs them while no other silo does.</summary>
+    TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate);
+}

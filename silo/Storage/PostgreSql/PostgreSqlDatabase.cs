@@ -1,0 +1,56 @@
+using System.Data.Common;
+using DbUp;
+using DbUp.Builder;
+using Npgsql;
+
+namespace Instances.Storage;
+
+/// <summary>A database on a PostgreSQL server, from version 14 on. It exists, and the user may make tables in it.</summary>
+internal sealed class PostgreSqlDatabase : IDatabase
+{
+    // Any number that no other program of this database uses for its advisory locks.
+    private const long MigrationLock = 0x696E7374616E6365;
+
+    private readonly string _connectionString;
+    private readonly NpgsqlDataSource _dataSource;
+
+    /// <param name="maxConnections">At most so many connections of this process at a time; who needs one more waits.</param>
+    /// <exception cref="ArgumentException">The connection string is not one of Npgsql.</exception>
+    public PostgreSqlDatabase(string connectionString, int maxConnections)
+    {
+        var settings = new NpgsqlConnectionStringBuilder(connectionString) { MaxPoolSize = maxConnections, ApplicationName = "instances" };
+        Name = $"{settings.Database} on {settings.Host}";
+        // The data source's own leaves the password out.
+        _connectionString = settings.ConnectionString;
+        _dataSource = NpgsqlDataSource.Create(settings);
+    }
+
+    public string Name { get; }
+
+    public string Invariant => "Npgsql";
+
+    public DbDataSource DataSource => _dataSource;
+
+    public string Scripts => "PostgreSql";
+
+    public string ReferencedLayersSql => "SELECT DISTINCT layer.value FROM catalogue CROSS JOIN jsonb_array_elements_text(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL";
+
+    public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
+    {
+        // Held by the connection: a silo that dies gives it back.
+        using var connection = _dataSource.OpenConnection();
+        using var command = new NpgsqlCommand("SELECT pg_advisory_lock($1)", connection) { CommandTimeout = 0, Parameters = { new() { Value = MigrationLock } } };
+        command.ExecuteNonQuery();
+        try
+        {
+            return migrate(DeployChanges.To.PostgresqlDatabase(_connectionString));
+        }
+        finally
+        {
+            command.CommandText = "SELECT pg_advisory_unlock($1)";
+            command.ExecuteNonQuery();
+        }
+    }
+
+    public void Dispose() => _dataSource.Dispose();
+}

@@ -1,0 +1,43 @@
+using System.Data.Common;
+using DbUp;
+using DbUp.Builder;
+
+namespace Instances.Storage;
+
+/// <summary>One SQLite file, which is made where it is missing.</summary>
+internal sealed class SqliteDatabase(string file) : IDatabase
+{
+    private readonly SqliteDataSource _dataSource = new(file);
+
+    public string File => _dataSource.DatabaseFile;
+
+    public string Name => File;
+
+    // Orleans knows Microsoft.Data.Sqlite, too, by the name of the older driver.
+    public string Invariant => "System.Data.SQLite";
+
+    public DbDataSource DataSource => _dataSource;
+
+    public string Scripts => "Sqlite";
+
+    public string ReferencedLayersSql => "SELECT DISTINCT layer.value FROM catalogue JOIN json_each(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL";
+
+    /// <summary>The transaction of the migrations takes the write lock first: silos that start together wait for one another.</summary>
+    public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(File)!);
+        UseWriteAheadLog();
+        return migrate(DeployChanges.To.SqliteDatabase(_dataSource.ConnectionString));
+    }
+
+    public void Dispose() => _dataSource.Dispose();
+
+    // Is a property of the file: set once, kept for good. Readers then see the last commit while a writer writes.
+    private void UseWriteAheadLog()
+    {
+        using var connection = _dataSource.OpenConnection();
+        using var command = connection.CreateCommand();
+        command.CommandText = "PRAGMA journal_mode = WAL";
+        command.ExecuteNonQuery();
+    }
+}

@@ -1,0 +1,88 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using Npgsql;
+
+namespace Instances.Storage;
+
+/// <summary>A PostgreSQL server of this process alone, on a port of the loopback address. It starts with the first test that needs it, and ends with the process.</summary>
+internal sealed class PostgreSqlServer
+{
+    private static readonly Lazy<PostgreSqlServer> s_shared = new(() => new());
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-postgresql-").FullName;
+    private readonly string _connectionString;
+    private int _databases;
+
+    private PostgreSqlServer()
+    {
+        if (Environment.IsPrivilegedProcess) Run("chown", "postgres", _folder);
+        var port = FreePort();
+        var data = Path.Combine(_folder, "data");
+        Run(Program("initdb"), "--pgdata", data, "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C");
+        // What a test needs is that it is there, not that it survives a power cut.
+        Run(
+            Program("pg_ctl"), "start", "--wait", "--pgdata", data, "--log", Path.Combine(_folder, "log"),
+            "--options", $"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={_folder} -c fsync=off");
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => Stop(data);
+        _connectionString = $"Host=127.0.0.1;Port={port};Username=postgres;Pooling=false";
+    }
+
+    public static PostgreSqlServer Shared => s_shared.Value;
+
+    /// <returns>Its connection string.</returns>
+    public string CreateDatabase()
+    {
+        var name = string.Create(CultureInfo.InvariantCulture, $"test{Interlocked.Increment(ref _databases)}");
+        Execute($"CREATE DATABASE {name}");
+        return new NpgsqlConnectionStringBuilder(_connectionString) { Database = name, Pooling = true }.ToString();
+    }
+
+    public void DropDatabase(string connectionString) => Execute($"DROP DATABASE {new NpgsqlConnectionStringBuilder(connectionString).Database} WITH (FORCE)");
+
+    /// <summary>As when the server goes: connections end, and nobody gets a new one.</summary>
+    public void CutOff(string connectionString)
+    {
+        var name = new NpgsqlConnectionStringBuilder(connectionString).Database;
+        Execute($"ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+        Execute($"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    }
+
+    public void LetIn(string connectionString) => Execute($"ALTER DATABASE {new NpgsqlConnectionStringBuilder(connectionString).Database} ALLOW_CONNECTIONS true");
+
+    private void Execute(string sql)
+    {
+        using var connection = new NpgsqlConnection(_connectionString + ";Database=postgres");
+        connection.Open();
+        using var command = new NpgsqlCommand(sql, connection);
+        command.ExecuteNonQuery();
+    }
+
+    private void Stop(string data)
+    {
+        Run(Program("pg_ctl"), "stop", "--mode=immediate", "--pgdata", data);
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    /// <summary>Debian keeps the server's programs beside the path, a folder for each release.</summary>
+    private static string Program(string name) =>
+        Directory.EnumerateDirectories("/usr/lib/postgresql").Order(StringComparer.Ordinal).Select(folder => Path.Combine(folder, "bin", name)).Last(File.Exists);
+
+    /// <summary>The server refuses to run as root.</summary>
+    private static void Run(string program, params string[] arguments)
+    {
+        string[] prefix = Environment.IsPrivilegedProcess && program.StartsWith('/') ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] : [];
+        string[] command = [.. prefix, program, .. arguments];
+        using var process = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = false, WorkingDirectory = "/" })!;
+        process.WaitForExit();
+        if (process.ExitCode != 0) throw new InvalidOperationException($"{string.Join(' ', command)} ended with {process.ExitCode}.");
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+}
