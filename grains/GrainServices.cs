@@ -4,6 +4,8 @@ using Instances.Library;
 using Instances.Sagas;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
+using Orleans.Configuration;
 using Orleans.Hosting;
 
 namespace Instances;
@@ -18,6 +20,8 @@ public static class GrainServices
         silo.Services.TryAddSingleton<ISagaProbe, NoProbe>();
         silo.Services.AddSingleton<SagaEngine>();
         silo.Services.AddOptions<HostOptions>().BindConfiguration("Host").ValidateDataAnnotations().ValidateOnStart();
+        silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = host.Value.Name);
+        silo.AddPlacementDirector<HostPlacement, HostPlacementDirector>();
         silo.Services.AddOptions<LibraryOptions>().BindConfiguration("Library").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = Appliances.ApplianceGrain.ReminderPeriod);
         return silo;

@@ -14,7 +14,7 @@ namespace Instances.Hosts;
 /// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds and the starts under way changes, and
 /// those only by whole entries; the hypervisor serializes calls on one machine.
 /// </remarks>
-[Reentrant]
+[Reentrant, PlacedOnItsHost]
 internal sealed partial class HostGrain(
     IHypervisor hypervisor, ILayerStore layers, IOptions<HostOptions> options, TimeProvider time, ILogger<HostGrain> logger) : Grain, IHostGrain
 {
