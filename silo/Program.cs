@@ -3,7 +3,7 @@ using Instances.DataPlane;
 using Instances.Datacenters;
 using Instances.Hosting;
 
-return SiloCommand.Parse(args, arguments =>
+return SiloCommand.Parse(args, arguments => StartErrors.Run(() =>
 {
     var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = arguments.Rest, ContentRootPath = AppContext.BaseDirectory });
     builder.AddDataFolder(arguments);
@@ -13,5 +13,5 @@ return SiloCommand.Parse(args, arguments =>
     var app = builder.Build();
     app.MapDataPlane();
     app.MapApiGateway();
-    return StartErrors.Run(app);
-});
+    return app;
+}));

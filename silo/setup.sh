@@ -35,7 +35,7 @@ install_missing() {
 install_postgresql() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return 0
   command -v apt-get >/dev/null || fail "PostgreSQL is missing, and this is no Debian machine to install it on."
-  say "Installing postgresql"
+  say "Installing postgresql, with create_main_cluster = false: its programs only, no server is set up"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null
   as_root sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf

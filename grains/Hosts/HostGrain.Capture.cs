@@ -25,9 +25,10 @@ internal sealed partial class HostGrain
         {
             await hypervisor.Rehearse(Capture, _stop.Token);
         }
-        catch (FaultException exception)
+        catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
         {
-            LogRehearsalFailed(Id.Name, exception.Fault.Message);
+            // What runs here already must be reachable all the same.
+            LogRehearsalFailed(Id.Name, exception.Message);
         }
 
         async Task Capture(VirtualMachineId machine, OperationId operation)

@@ -6,12 +6,13 @@ namespace Instances.Hosting;
 /// <summary>What a person can put right is said in sentences, all of them at once, and not as a stack trace.</summary>
 internal static class StartErrors
 {
-    /// <summary>Runs the server to its end.</summary>
+    /// <summary>Builds the server, and runs it to its end.</summary>
     /// <returns>The exit code: 0, or 1 where it could not start.</returns>
-    public static int Run(WebApplication app)
+    public static int Run(Func<WebApplication> build)
     {
         try
         {
+            var app = build();
             // Before anything is made of the configuration, which would stop at its first mistake.
             app.Services.GetService<IAsyncStartupValidator>()?.ValidateAsync(CancellationToken.None).GetAwaiter().GetResult();
             app.Run();

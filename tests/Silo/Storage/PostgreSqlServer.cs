@@ -23,7 +23,7 @@ internal sealed class PostgreSqlServer
         Run(Program("initdb"), "--pgdata", data, "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C");
         // What a test needs is that it is there, not that it survives a power cut.
         Run(
-            Program("pg_ctl"), "start", "--wait", "--pgdata", data, "--log", Path.Combine(_folder, "log"),
+            Program("pg_ctl"), "start", "--silent", "--wait", "--pgdata", data, "--log", Path.Combine(_folder, "log"),
             "--options", $"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={_folder} -c fsync=off");
         AppDomain.CurrentDomain.ProcessExit += (_, _) => Stop(data);
         _connectionString = $"Host=127.0.0.1;Port={port};Username=postgres;Pooling=false";
@@ -61,7 +61,7 @@ internal sealed class PostgreSqlServer
 
     private void Stop(string data)
     {
-        Run(Program("pg_ctl"), "stop", "--mode=immediate", "--pgdata", data);
+        Run(Program("pg_ctl"), "stop", "--silent", "--mode=immediate", "--pgdata", data);
         Directory.Delete(_folder, recursive: true);
     }
 
