@@ -1,6 +1,7 @@
 using System.Globalization;
 using Instances.Appliances;
 using Instances.Datacenters;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -9,21 +10,22 @@ using Instances.VirtualMachines;
 namespace Instances;
 
 /// <summary>Grains by their typed keys.</summary>
+/// <exception cref="FaultException">grain-unavailable, from each that finds a grain: no silo of the cluster has the role that it needs, at the moment.</exception>
 internal static class GrainFactoryExtensions
 {
-    public static IApplianceGrain Appliance(this IGrainFactory grains, ApplianceId id) => grains.GetGrain<IApplianceGrain>(id.Value);
+    public static IApplianceGrain Appliance(this IGrainFactory grains, ApplianceId id) => Find(() => grains.GetGrain<IApplianceGrain>(id.Value));
 
-    public static IVirtualMachineGrain VirtualMachine(this IGrainFactory grains, VirtualMachineId id) => grains.GetGrain<IVirtualMachineGrain>(id.Value);
+    public static IVirtualMachineGrain VirtualMachine(this IGrainFactory grains, VirtualMachineId id) => Find(() => grains.GetGrain<IVirtualMachineGrain>(id.Value));
 
-    public static IImageGrain Image(this IGrainFactory grains, ImageId id) => grains.GetGrain<IImageGrain>(id.Value);
+    public static IImageGrain Image(this IGrainFactory grains, ImageId id) => Find(() => grains.GetGrain<IImageGrain>(id.Value));
 
-    public static IOperationGrain Operation(this IGrainFactory grains, OperationId id) => grains.GetGrain<IOperationGrain>(id.Value);
+    public static IOperationGrain Operation(this IGrainFactory grains, OperationId id) => Find(() => grains.GetGrain<IOperationGrain>(id.Value));
 
-    public static IHostGrain Host(this IGrainFactory grains, HostId id) => grains.GetGrain<IHostGrain>(id.Name);
+    public static IHostGrain Host(this IGrainFactory grains, HostId id) => Find(() => grains.GetGrain<IHostGrain>(id.Name));
 
-    public static IDatacenterGrain Datacenter(this IGrainFactory grains) => grains.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key);
+    public static IDatacenterGrain Datacenter(this IGrainFactory grains) => Find(() => grains.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
 
-    public static ILibraryGrain Library(this IGrainFactory grains) => grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key);
+    public static ILibraryGrain Library(this IGrainFactory grains) => Find(() => grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key));
 
     /// <summary>A number of bytes for people, such as <c>1.5 GiB</c>.</summary>
     public static string Bytes(this long bytes) => bytes switch
@@ -32,4 +34,17 @@ internal static class GrainFactoryExtensions
         >= 1L << 20 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 20):0.#} MiB"),
         _ => string.Create(CultureInfo.InvariantCulture, $"{bytes} bytes"),
     };
+
+    private static TGrain Find<TGrain>(Func<TGrain> find)
+    {
+        try
+        {
+            return find();
+        }
+        catch (ArgumentException exception)
+        {
+            // Orleans looks the grain's class up in what the silos of the cluster have.
+            throw FaultException.Unavailable("grain-unavailable", "The silos that would do this are not running, or cannot be reached: try again.", exception);
+        }
+    }
 }

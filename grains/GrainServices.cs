@@ -12,18 +12,26 @@ namespace Instances;
 
 public static class GrainServices
 {
-    /// <summary>Registers what the grains need of their own. The silo brings the ports: hypervisor, layer store, catalogue and data plane.</summary>
-    public static ISiloBuilder AddInstancesGrains(this ISiloBuilder silo)
+    /// <summary>How long a grain call may take, where its contract says nothing else.</summary>
+    public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(14);
+
+    /// <summary>Registers what the grains need of their own. The silo brings the ports of its roles: for Control the catalogue, for Host the hypervisor and the
+    /// layer store, for Library the layer store and the data plane.</summary>
+    public static ISiloBuilder AddInstancesGrains(this ISiloBuilder silo, SiloRoles roles = SiloRoles.All)
     {
         silo.AddIncomingGrainCallFilter<FaultFilter>();
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<ISagaProbe, NoProbe>();
         silo.Services.AddSingleton<SagaEngine>();
+        silo.Services.AddSingleton<Drain>();
         silo.Services.AddOptions<HostOptions>().BindConfiguration("Host").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = host.Value.Name);
         silo.AddPlacementDirector<HostPlacement, HostPlacementDirector>();
         silo.Services.AddOptions<LibraryOptions>().BindConfiguration("Library").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = Appliances.ApplianceGrain.ReminderPeriod);
+        silo.Services.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
+        // A grain class that a silo does not have is never placed there.
+        silo.Services.Configure<GrainTypeOptions>(types => types.Classes.ExceptWith(SiloRoles.All.GrainClasses().Except(roles.GrainClasses())));
         return silo;
     }
 }

@@ -1,17 +1,21 @@
+using Instances;
 using Instances.ApiGateway;
 using Instances.DataPlane;
 using Instances.Datacenters;
+using Instances.Health;
 using Instances.Hosting;
 
 return SiloCommand.Parse(args, arguments => StartErrors.Run(() =>
 {
     var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = arguments.Rest, ContentRootPath = AppContext.BaseDirectory });
     builder.AddDataFolder(arguments);
-    builder.AddSilo();
+    var roles = builder.AddSilo();
     builder.Services.AddApiGateway().AddLocalDatacenter();
 
     var app = builder.Build();
     app.MapDataPlane();
-    app.MapApiGateway();
+    // A silo that has every role is a datacenter of its own, with its interface. Where the roles are spread, gateways are processes of their own.
+    if (roles is SiloRoles.All) app.MapApiGateway();
+    else app.MapHealth();
     return app;
 }));

@@ -179,7 +179,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     }
 
     private static bool MayRepeat(Exception exception) =>
-        exception is HttpRequestException or IOException or OperationCanceledException or ProblemException { Status: HttpStatusCode.ServiceUnavailable };
+        exception is HttpRequestException or IOException or OperationCanceledException or ProblemException { Status: HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout };
 
     private static async Task Require(HttpResponseMessage response, CancellationToken cancellationToken)
     {

@@ -10,10 +10,10 @@ internal sealed class JobRun(Narrator narrator, double? readySeconds)
 
     private readonly Report _report = new();
 
-    public async Task<Report> Run(Uri url, string datacenter, FileInfo image, CancellationToken cancellationToken)
+    public async Task<Report> Run(IReadOnlyList<Uri> gateways, string datacenter, FileInfo image, CancellationToken cancellationToken)
     {
         var started = Stopwatch.GetTimestamp();
-        using var http = new HttpClient { BaseAddress = url, Timeout = Timeout.InfiniteTimeSpan };
+        using var http = GatewayPool.CreateClient(gateways);
         var client = new InstancesClient(http, datacenter);
         var job = new Job(client, narrator, _report);
         try

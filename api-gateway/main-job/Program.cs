@@ -2,15 +2,14 @@ using System.CommandLine;
 using Instances.MainJob;
 using Spectre.Console;
 
-var url = new Option<Uri>("--url")
+var url = new Option<Uri[]>("--url")
 {
-    Description = "The server's address.",
-    DefaultValueFactory = _ => new Uri("http://127.0.0.1:8080"),
+    Description = "The server's address; several times for several gateways, over which the requests are spread.",
+    DefaultValueFactory = _ => [new Uri("http://127.0.0.1:8080")],
     CustomParser = result =>
     {
-        if (Uri.TryCreate(result.Tokens[0].Value, UriKind.Absolute, out var parsed) && parsed.Scheme is ("http" or "https")) return parsed;
-        result.AddError($"'{result.Tokens[0].Value}' is not an http or https address.");
-        return null;
+        foreach (var token in result.Tokens.Where(token => !IsAddress(token.Value))) result.AddError($"'{token.Value}' is not an http or https address.");
+        return [.. result.Tokens.Where(token => IsAddress(token.Value)).Select(token => new Uri(token.Value))];
     },
 };
 var datacenter = new Option<string>("--datacenter") { Description = "The datacenter to work in.", DefaultValueFactory = _ => "local" };
@@ -50,3 +49,5 @@ root.SetAction(async (arguments, cancellationToken) =>
 });
 
 return await root.Parse(args).InvokeAsync();
+
+static bool IsAddress(string text) => Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is ("http" or "https");

@@ -1,10 +1,15 @@
 using Instances.ApiGateway;
 using Instances.Datacenters;
+using Instances.Hosting;
 
-var builder = WebApplication.CreateBuilder(args);
-builder.UseGatewayDefaults();
-builder.Services.AddApiGateway().AddRemoteDatacenters(builder.Configuration);
+return StartErrors.Run(() =>
+{
+    var builder = WebApplication.CreateBuilder(args);
+    builder.UseGatewayDefaults();
+    builder.Services.AddSystemd();
+    builder.Services.AddApiGateway().AddRemoteDatacenters(builder.Configuration);
 
-var app = builder.Build();
-app.MapApiGateway();
-app.Run();
+    var app = builder.Build();
+    app.MapApiGateway();
+    return app;
+});

@@ -12,7 +12,7 @@ namespace Instances.Hosts;
 public interface IHostGrain : IGrainWithStringKey
 {
     /// <summary>Called when the silo starts: adopts the machines that run, tells each its status, removes what belongs to nobody.</summary>
-    [Alias("Start")]
+    [Alias("Start"), ResponseTimeout("00:05:00")]
     Task<HostView> Start();
 
     [Alias("Get")]
@@ -32,7 +32,7 @@ public interface IHostGrain : IGrainWithStringKey
     Task<MachineObservation?> Observe(VirtualMachineId machine);
 
     /// <exception cref="FaultException">virtual-machine-not-on-host; power-conflict; hypervisor-failed.</exception>
-    [Alias("Power")]
+    [Alias("Power"), ResponseTimeout("00:01:00")]
     Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action);
 
     [Alias("ReadConsole")]

@@ -36,7 +36,7 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
 
     /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing.</summary>
     /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict.</exception>
-    [Alias("Power")]
+    [Alias("Power"), ResponseTimeout("00:01:00")]
     Task<VirtualMachineView> Power(PowerAction action);
 
     /// <summary>The end of what the guest printed on its serial console since it was deployed.</summary>

@@ -14,7 +14,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     private const string OperationReminder = "operation";
 
     /// <summary>How soon an operation is taken up again after its silo has gone.</summary>
-    public static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(10);
+    public static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(5);
 
     private readonly CancellationTokenSource _stop = new();
     private CancellationTokenSource _cancel = new();
@@ -92,6 +92,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>Persist first, then act: the reminder, the intent, the operation's record, the run.</summary>
     private async Task<OperationView> Accept(RunningOperation operation, ApplianceStatus status)
     {
+        RequireOpen();
         await Closed();
         await this.RegisterOrUpdateReminder(OperationReminder, ReminderPeriod, ReminderPeriod);
         await SaveListed(State with { Status = status, Operation = operation, Ended = null });
@@ -116,8 +117,16 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         if (_run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(State.Operation!, isFirst);
     }
 
+    /// <summary>Where this silo drains, the next call finds the appliance in another one, or in the same when it is back.</summary>
+    private void RequireOpen()
+    {
+        if (drain.IsDraining) DeactivateOnIdle();
+        drain.RequireOpen();
+    }
+
     private async Task Run(RunningOperation operation, bool isFirst)
     {
+        using var running = drain.Enter();
         DelayDeactivation(Timeout.InfiniteTimeSpan);
         (_cancel, _cancelReason, _isCommitting) = (new(), null, false);
         var record = GrainFactory.Operation(operation.Id);

@@ -16,6 +16,7 @@ internal sealed partial class ApplianceGrain(
     SagaEngine engine,
     ISagaProbe probe,
     ICatalogue catalogue,
+    Drain drain,
     TimeProvider time,
     ILogger<ApplianceGrain> logger)
     : StoredGrain<ApplianceState>(stored), IApplianceGrain, IRemindable

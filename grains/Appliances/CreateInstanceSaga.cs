@@ -28,7 +28,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
     public Saga Saga => new("create-instance",
     [
-        SagaStep.Undoable("prepare", Prepare, Unprepare),
+        SagaStep.Undoable("prepare", Prepare, Unprepare, SagaEngine.RestartPatience),
         SagaStep.Undoable("quiesce", Quiesce, () => OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
         SagaStep.Undoable("pause", Pause, () => OnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
         SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),

@@ -13,7 +13,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
     public Saga Saga => new("deploy",
     [
         SagaStep.WithoutUndo("place", Place, why: "choosing hosts changes nothing"),
-        SagaStep.Undoable("start", Start, Remove),
+        SagaStep.Undoable("start", Start, Remove, SagaEngine.RestartPatience),
         SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
     ]);
 

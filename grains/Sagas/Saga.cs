@@ -11,12 +11,13 @@ internal sealed record Saga(string Name, IReadOnlyList<SagaStep> Steps)
 /// <summary>One step. Its body and its undo are idempotent: after a crash both may run again, on work that was done, half done or not begun.</summary>
 internal sealed record SagaStep
 {
-    private SagaStep(string name, Func<CancellationToken, Task> body, Func<Task>? undo, bool isCommit)
+    private SagaStep(string name, Func<CancellationToken, Task> body, Func<Task>? undo, bool isCommit, TimeSpan patience = default)
     {
         Name = name;
         Do = body;
         Undo = undo;
         IsCommit = isCommit;
+        Patience = patience;
     }
 
     public string Name { get; }
@@ -27,13 +28,17 @@ internal sealed record SagaStep
 
     public bool IsCommit { get; }
 
-    public static SagaStep Undoable(string name, Func<CancellationToken, Task> body, Func<Task> undo) => new(name, body, undo, isCommit: false);
+    /// <summary>How long the step is repeated before the commit point while a host or a silo that it needs is away, as when it is restarted; 0 for not at all.</summary>
+    public TimeSpan Patience { get; }
+
+    public static SagaStep Undoable(string name, Func<CancellationToken, Task> body, Func<Task> undo, TimeSpan patience = default) =>
+        new(name, body, undo, isCommit: false, patience);
 
     /// <param name="why">Why there is nothing to undo.</param>
-    public static SagaStep WithoutUndo(string name, Func<CancellationToken, Task> body, string why)
+    public static SagaStep WithoutUndo(string name, Func<CancellationToken, Task> body, string why, TimeSpan patience = default)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(why);
-        return new(name, body, undo: null, isCommit: false);
+        return new(name, body, undo: null, isCommit: false, patience);
     }
 
     /// <summary>The commit point. Its body is one durable write, and nothing else.</summary>

@@ -11,7 +11,11 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
     /// <summary>How often a step that must not be given up is tried in one run, and the pauses between: some 6 s in all.</summary>
     public const int Attempts = 6;
 
+    /// <summary>What a host, or a part of the datacenter, that is restarted takes to be back, with room to spare.</summary>
+    public static readonly TimeSpan RestartPatience = TimeSpan.FromSeconds(60);
+
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);
 
     /// <summary>Runs the saga from its durable phase to an end. The bodies run on the caller's scheduler.</summary>
     /// <param name="cancel">A request to undo; looked at until the commit point.</param>
@@ -49,7 +53,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
             if (cancel.IsCancellationRequested) return cancelReason();
             try
             {
-                await Do(saga, step, owner, journal, either.Token);
+                await DoPatiently(saga, step, owner, journal, either.Token);
             }
             catch (OperationCanceledException) when (cancel.IsCancellationRequested && !stop.IsCancellationRequested)
             {
@@ -114,6 +118,30 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
 
         return null;
     }
+
+    private async Task DoPatiently(Saga saga, SagaStep step, Guid owner, ISagaJournal journal, CancellationToken token)
+    {
+        var until = time.GetUtcNow() + step.Patience;
+        for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
+        {
+            try
+            {
+                await Do(saga, step, owner, journal, token);
+                return;
+            }
+            catch (Exception exception) when (IsAway(exception) && time.GetUtcNow() + pause < until && !token.IsCancellationRequested)
+            {
+                LogStepWaits(saga.Name, owner, step.Name, exception.Message);
+            }
+
+            await Task.Delay(pause, time, token);
+        }
+    }
+
+    /// <summary>Somebody who is not there at the moment, not somebody who has tried and failed.</summary>
+    private static bool IsAway(Exception exception) =>
+        exception is TimeoutException or Orleans.Runtime.OrleansException
+        or FaultException { Fault.Code: "host-unavailable" or "grain-unavailable" or Drain.Code };
 
     private async Task Do(Saga saga, SagaStep step, Guid owner, ISagaJournal journal, CancellationToken token)
     {

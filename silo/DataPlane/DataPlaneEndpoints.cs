@@ -45,7 +45,7 @@ internal static class DataPlaneEndpoints
         var place = queue.TakePlace();
         try
         {
-            var plan = await services.GetRequiredService<IGrainFactory>().GetGrain<IImageGrain>(image.Value).AcceptUpload(secret);
+            var plan = await services.GetRequiredService<IGrainFactory>().Image(image).AcceptUpload(secret);
             var upload = await Receive(image, plan, queue, context);
             queue.Add(image, plan, upload, place);
         }

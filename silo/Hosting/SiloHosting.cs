@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using Instances.DataPlane;
 using Instances.Datacenters;
 using Instances.Hosts;
@@ -15,6 +13,9 @@ namespace Instances.Hosting;
 
 internal static class SiloHosting
 {
+    /// <summary>What the process has to end within, drain included, before what is left of it is cut off.</summary>
+    private static readonly TimeSpan StopReserve = TimeSpan.FromSeconds(30);
+
     /// <summary>Where this process keeps everything, and where it listens.</summary>
     public static void AddDataFolder(this WebApplicationBuilder builder, SiloArguments arguments)
     {
@@ -25,23 +26,30 @@ internal static class SiloHosting
         builder.WebHost.UseUrls($"http://127.0.0.1:{arguments.Port}");
     }
 
-    /// <summary>The silo with the host agent of this machine.</summary>
-    public static void AddSilo(this WebApplicationBuilder builder)
+    /// <summary>The silo with the roles that the configuration gives it.</summary>
+    /// <returns>The roles.</returns>
+    public static SiloRoles AddSilo(this WebApplicationBuilder builder)
     {
-        var folder = builder.Configuration["Data:Folder"]!;
-        builder.Services.AddHypervisor(builder.Configuration);
-        builder.Services.AddOptions<StorageOptions>().BindConfiguration(StorageOptions.Section).ValidateDataAnnotations().ValidateOnStart();
-        builder.Services.AddDataPlane();
-        builder.Services.AddSagaHold(builder.Configuration);
+        var (folder, services) = (builder.Configuration["Data:Folder"]!, builder.Services);
+        var settings = builder.Configuration.GetSection(SiloSettings.Section).Get<SiloSettings>() ?? new();
+        services.AddOptions<SiloSettings>().BindConfiguration(SiloSettings.Section).ValidateDataAnnotations().ValidateOnStart();
+        services.AddSingleton<IValidateOptions<SiloSettings>, SiloSettingsValidator>();
+        services.AddOptions<StorageOptions>().BindConfiguration(StorageOptions.Section).ValidateDataAnnotations().ValidateOnStart();
+        services.AddHypervisor(builder.Configuration);
+        services.AddDataPlane();
+        services.AddSagaHold(builder.Configuration);
+        services.AddSystemd();
+        services.Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = settings.DrainBound + StopReserve);
         builder.UseOrleans(silo =>
         {
-            // One process is the whole cluster: its membership needs no table. A gateway in another process connects to the client port, where one is set.
-            var clientPort = builder.Configuration.GetValue("Silo:ClientPort", defaultValue: 0);
-            silo.UseLocalhostClustering(FreePort(), clientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
-            silo.AddStorage(services => OpenDatabase(services.GetRequiredService<IOptions<StorageOptions>>().Value, folder));
-            silo.AddInstancesGrains();
-            silo.AddStartupTask(StartHost);
+            silo.AddStorage(provider => OpenDatabase(provider.GetRequiredService<IOptions<StorageOptions>>().Value, folder));
+            silo.AddMembership(settings, builder.Configuration.GetValue<StorageProvider>($"{StorageOptions.Section}:{nameof(StorageOptions.Provider)}"));
+            silo.AddInstancesGrains(settings.Roles);
+            silo.AddStartupTask<SiloStart>();
         });
+        // Behind Orleans' own, so that it is told to stop before.
+        services.AddHostedService<SiloDrain>();
+        return settings.Roles;
     }
 
     private static IDatabase OpenDatabase(StorageOptions options, string folder) => options.Provider switch
@@ -66,20 +74,5 @@ internal static class SiloHosting
             case var other:
                 throw new OptionsValidationException("Host", typeof(HostOptions), [$"Host:Hypervisor is '{other}': qemu or simulated."]);
         }
-    }
-
-    /// <summary>Adopts what runs on this host, and sweeps the library, before the first request is taken.</summary>
-    private static async Task StartHost(IServiceProvider services, CancellationToken cancellationToken)
-    {
-        var (grains, host) = (services.GetRequiredService<IGrainFactory>(), services.GetRequiredService<IOptions<HostOptions>>().Value);
-        await grains.GetGrain<IHostGrain>(host.Name).Start();
-        await grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key).SweepSoon();
-    }
-
-    private static int FreePort()
-    {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
 }

@@ -12,17 +12,17 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
 {
     public string Name => connection.Name;
 
-    public ICatalogueGrain Catalogue => connection.Client.GetGrain<ICatalogueGrain>(0);
+    public ICatalogueGrain Catalogue => Find(client => client.GetGrain<ICatalogueGrain>(0));
 
-    public IDatacenterGrain Hosts => connection.Client.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key);
+    public IDatacenterGrain Hosts => Find(client => client.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
 
-    public IApplianceGrain Appliance(ApplianceId id) => connection.Client.GetGrain<IApplianceGrain>(id.Value);
+    public IApplianceGrain Appliance(ApplianceId id) => Find(client => client.GetGrain<IApplianceGrain>(id.Value));
 
-    public IVirtualMachineGrain VirtualMachine(VirtualMachineId id) => connection.Client.GetGrain<IVirtualMachineGrain>(id.Value);
+    public IVirtualMachineGrain VirtualMachine(VirtualMachineId id) => Find(client => client.GetGrain<IVirtualMachineGrain>(id.Value));
 
-    public IImageGrain Image(ImageId id) => connection.Client.GetGrain<IImageGrain>(id.Value);
+    public IImageGrain Image(ImageId id) => Find(client => client.GetGrain<IImageGrain>(id.Value));
 
-    public IOperationGrain Operation(OperationId id) => connection.Client.GetGrain<IOperationGrain>(id.Value);
+    public IOperationGrain Operation(OperationId id) => Find(client => client.GetGrain<IOperationGrain>(id.Value));
 
     public string Url(string path) => $"{basePath}/api/v1/datacenters/{Name}/{path}";
 
@@ -33,5 +33,18 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
         var directory = context.RequestServices.GetRequiredService<DatacenterDirectory>();
         var name = (string)context.Request.RouteValues["datacenter"]!;
         return ValueTask.FromResult(new Datacenter(directory.Get(name), context.Request.PathBase));
+    }
+
+    /// <exception cref="FaultException">datacenter-unavailable: it was not reached yet, or none of its silos has the grain.</exception>
+    private TGrain Find<TGrain>(Func<IClusterClient, TGrain> find)
+    {
+        try
+        {
+            return find(connection.Client);
+        }
+        catch (ArgumentException exception)
+        {
+            throw RemoteDatacenter.Unreachable(Name, exception);
+        }
     }
 }

@@ -26,7 +26,7 @@ internal static class Reachability
             await connection.Client.GetGrain<ICatalogueGrain>(0).Appliances(OneRow).WaitAsync(Bound, clock, cancellationToken);
             return true;
         }
-        catch (Exception exception) when (exception is FaultException || Interruptions.IsInterruption(exception))
+        catch (Exception exception) when (exception is FaultException or ArgumentException || Interruptions.IsInterruption(exception))
         {
             return false;
         }

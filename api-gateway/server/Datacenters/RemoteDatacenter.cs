@@ -10,9 +10,9 @@ internal sealed partial class RemoteDatacenter(
     ILoggerFactory loggers,
     TimeProvider clock) : BackgroundService, IDatacenterConnection, IClientConnectionRetryFilter, IAsyncDisposable
 {
-    /// <summary>How long a silo that died keeps a request. More than half of the silos' own bound of 30 s, which is how long a
+    /// <summary>How long a silo that died keeps a request. More than half of the silos' own bound of 14 s, which is how long a
     /// watched operation waits for a change.</summary>
-    public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(20);
+    public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(9);
 
     private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
 
@@ -70,6 +70,8 @@ internal sealed partial class RemoteDatacenter(
             client.Configure<ClusterOptions>(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, name));
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
             client.Services.AddSingleton<IClientConnectionRetryFilter>(this);
+            client.Services.AddSingleton(clock);
+            client.AddOutgoingGrainCallFilter<CallRepeater>();
         });
         return services.BuildServiceProvider();
     }

@@ -54,7 +54,7 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
         var response = context.Response;
         response.StatusCode = Status;
         response.Headers.CacheControl = "no-store";
-        if (Status is StatusCodes.Status503ServiceUnavailable) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
+        if (Status is StatusCodes.Status503ServiceUnavailable or StatusCodes.Status504GatewayTimeout) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
         return response.WriteAsJsonAsync(this, options: null, ContentType, context.RequestAborted);
     }
 

@@ -27,6 +27,8 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         BadHttpRequestException { StatusCode: StatusCodes.Status400BadRequest } bad =>
             Problem.For(context, bad.StatusCode, "request-malformed", WhatIsWrong(bad)),
         BadHttpRequestException bad => ForStatus(context, bad.StatusCode),
+        TimeoutException => Problem.For(context, StatusCodes.Status504GatewayTimeout, "datacenter-timeout",
+            "The datacenter did not answer in time; the request may have been carried out all the same. Look at the present status, or repeat it with the same Idempotency-Key."),
         _ when Interruptions.IsInterruption(exception) =>
             Problem.For(context, RemoteDatacenter.Unreachable(context.Request.RouteValues["datacenter"] as string ?? "").Fault),
         // What a grain throws is a fault. This is the runtime's own: a grain that could not be activated, since the database is away.

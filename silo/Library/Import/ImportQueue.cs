@@ -41,14 +41,13 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     /// <summary>How an import's progress is told to its image.</summary>
     public ProgressReport ReportTo(ImageId image, UploadPlan plan)
     {
-        var grain = grains.GetGrain<IImageGrain>(image.Value);
         return async (stage, bytes) =>
         {
             try
             {
-                return await grain.ReportImport(plan.Operation, stage, bytes);
+                return await grains.Image(image).ReportImport(plan.Operation, stage, bytes);
             }
-            catch (Exception exception) when (exception is TimeoutException or OrleansException)
+            catch (Exception exception) when (exception is TimeoutException or OrleansException or FaultException { Fault.Kind: FaultKind.Unavailable })
             {
                 return true; // Progress only: the next report may arrive.
             }
@@ -144,7 +143,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         {
             try
             {
-                await tell(grains.GetGrain<IImageGrain>(image.Value));
+                await tell(grains.Image(image));
                 return;
             }
             catch (Exception exception) when (exception is TimeoutException or OrleansException or FaultException)

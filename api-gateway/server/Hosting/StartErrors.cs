@@ -1,4 +1,4 @@
-using Instances.Storage;
+using System.Net.Sockets;
 using Microsoft.Extensions.Options;
 
 namespace Instances.Hosting;
@@ -31,8 +31,16 @@ internal static class StartErrors
     {
         AggregateException several when several.InnerExceptions.All(inner => Sentences(inner).Any()) => several.InnerExceptions.SelectMany(Sentences),
         OptionsValidationException options => options.Failures,
-        MigrationException migration => [migration.Message],
-        InvalidOperationException { Source: "Microsoft.Extensions.Configuration.Binder" } binding => [binding.Message],
+        StartException start => [start.Message],
+        InvalidOperationException { Source: "Microsoft.Extensions.Configuration.Binder" } binding => [Innermost(binding)],
+        _ when TakenAddress(exception) => [$"An address that it would listen at is taken, or is none of this machine: {exception.Message}"],
         _ => [],
     };
+
+    private static bool TakenAddress(Exception exception) =>
+        exception is SocketException { SocketErrorCode: SocketError.AddressAlreadyInUse or SocketError.AddressNotAvailable }
+        || (exception.InnerException is { } inner && TakenAddress(inner));
+
+    private static string Innermost(Exception exception) =>
+        exception.InnerException?.InnerException is { } reason ? $"{exception.Message} {reason.Message}" : exception.Message;
 }

@@ -1,0 +1,44 @@
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Datacenters;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances;
+
+/// <summary>What a silo does in its datacenter, and so which grains may live in it.</summary>
+[Flags]
+public enum SiloRoles
+{
+    None = 0,
+
+    /// <summary>Appliances, virtual machines, images, operations, the datacenter itself and its lists. Needs the database, and no disk.</summary>
+    Control = 1,
+
+    /// <summary>The machines of the host that it runs on.</summary>
+    Host = 2,
+
+    /// <summary>The library's folder: imports, layers and manifests.</summary>
+    Library = 4,
+
+    All = Control | Host | Library,
+}
+
+internal static class SiloRolesExtensions
+{
+    public static bool Has(this SiloRoles roles, SiloRoles role) => (roles & role) == role;
+
+    /// <summary>The grain classes of this product that a silo with these roles has.</summary>
+    public static IEnumerable<Type> GrainClasses(this SiloRoles roles) =>
+        new (SiloRoles Role, Type[] Classes)[]
+        {
+            (SiloRoles.Control,
+            [
+                typeof(ApplianceGrain), typeof(VirtualMachineGrain), typeof(ImageGrain), typeof(OperationGrain), typeof(DatacenterGrain), typeof(CatalogueGrain),
+            ]),
+            (SiloRoles.Host, [typeof(HostGrain)]),
+            (SiloRoles.Library, [typeof(LibraryGrain)]),
+        }.Where(entry => roles.Has(entry.Role)).SelectMany(entry => entry.Classes);
+}

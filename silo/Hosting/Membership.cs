@@ -1,0 +1,54 @@
+using System.Net;
+using System.Net.Sockets;
+using Instances.Datacenters;
+using Instances.Storage;
+using Orleans.Configuration;
+
+namespace Instances.Hosting;
+
+/// <summary>How silos find each other, and how soon one that is gone is known to be.</summary>
+internal static class Membership
+{
+    public static void AddMembership(this ISiloBuilder silo, SiloSettings settings, StorageProvider storage)
+    {
+        silo.Services.AddOptions<ClusterOptions>().Configure(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, ClusterNames.Local));
+        if (storage is StorageProvider.Sqlite)
+        {
+            // One process is the whole cluster: its membership needs no table.
+            silo.UseLocalhostClustering(FreePort(), settings.ClientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
+            return;
+        }
+
+        silo.UseAdoNetClustering(options => options.Configure<IDatabase>((clustering, database) =>
+            (clustering.Invariant, clustering.DataSource) = (database.Invariant, database.DataSource)));
+        silo.Services.AddOptions<EndpointOptions>().Configure(endpoint =>
+        {
+            var address = IPAddress.Parse(settings.Address);
+            endpoint.AdvertisedIPAddress = address;
+            endpoint.SiloPort = settings.Port != 0 ? settings.Port : FreePort();
+            endpoint.GatewayPort = settings.ClientPort;
+            // Nowhere but there: the default is every address of the machine.
+            endpoint.SiloListeningEndpoint = new(address, endpoint.SiloPort);
+            if (settings.ClientPort != 0) endpoint.GatewayListeningEndpoint = new(address, settings.ClientPort);
+        });
+        silo.Services.Configure<ClusterMembershipOptions>(Tune);
+    }
+
+    /// <summary>A silo that was killed is known to be dead within 3 s, one that stands still within 10 s.</summary>
+    private static void Tune(ClusterMembershipOptions membership)
+    {
+        membership.ProbeTimeout = TimeSpan.FromSeconds(2);
+        membership.MaxProbeTimeout = TimeSpan.FromSeconds(3);
+        membership.NumMissedProbesLimit = 3;
+        membership.TableRefreshTimeout = TimeSpan.FromSeconds(10);
+        // Three of these without a sign, and a silo that starts does not wait for one that died with the whole cluster.
+        membership.IAmAliveTablePublishTimeout = TimeSpan.FromSeconds(5);
+    }
+
+    private static int FreePort()
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+}
