@@ -1,3 +1,4 @@
+using Instances.Datacenters;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -27,6 +28,7 @@ public static class GrainServices
         silo.Services.AddOptions<HostOptions>().BindConfiguration("Host").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = host.Value.Name);
         silo.AddPlacementDirector<HostPlacement, HostPlacementDirector>();
+        silo.Services.AddOptions<PlacementOptions>().BindConfiguration(PlacementOptions.Section).ValidateDataAnnotations().ValidateOnStart();
         silo.Services.AddOptions<LibraryOptions>().BindConfiguration("Library").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = Appliances.ApplianceGrain.ReminderPeriod);
         silo.Services.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);

@@ -106,6 +106,19 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public async Task<IReadOnlyList<HostView>> ListHosts(CancellationToken cancellationToken) =>
         await Get<HostView[]>($"{Root}/hosts", cancellationToken);
 
+    public Task<HostView> GetHost(HostId id, CancellationToken cancellationToken) => Get<HostView>($"{Root}/hosts/{id}", cancellationToken);
+
+    /// <summary>In maintenance a host takes no new machines; those that it has go on.</summary>
+    public async Task<HostView> SetMaintenance(HostId id, bool maintenance, CancellationToken cancellationToken)
+    {
+        using var response = await Send(
+            () => new(HttpMethod.Patch, $"{Root}/hosts/{id}") { Content = JsonContent.Create(new { maintenance }, options: InstancesJson.Options) }, cancellationToken);
+        return await Read<HostView>(response, cancellationToken);
+    }
+
+    /// <summary>Forgets a host that is away and has no machines.</summary>
+    public Task ForgetHost(HostId id, CancellationToken cancellationToken) => Delete($"{Root}/hosts/{id}", cancellationToken);
+
     /// <summary>Uploads a disk image. Sent once: the bytes of a stream are not there a second time.</summary>
     /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
     public async Task<OperationView> ImportImage(string name, ImageFormat format, Stream bytes, string? sha256, CancellationToken cancellationToken)

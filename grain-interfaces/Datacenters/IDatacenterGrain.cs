@@ -1,31 +1,69 @@
+using Instances.Appliances;
 using Instances.Faults;
 using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
 using Instances.VirtualMachines;
+using Orleans.Concurrency;
 
 namespace Instances.Datacenters;
 
 /// <summary>The hosts of a datacenter, and where machines are placed. Keyed by <see cref="Key"/>.</summary>
+/// <remarks>A host that does not answer within <see cref="HostBound"/> is Away: it keeps no call from its end.</remarks>
 [Alias("instances.IDatacenterGrain")]
 public interface IDatacenterGrain : IGrainWithStringKey
 {
     const string Key = "default";
 
-    /// <summary>Called by a host's silo when it starts. Durable and idempotent.</summary>
-    [Alias("Register")]
-    Task Register(HostId host);
+    /// <summary>How long a host may take to say what it has.</summary>
+    static readonly TimeSpan HostBound = TimeSpan.FromSeconds(3);
 
-    /// <summary>Every registered host that can be reached.</summary>
-    [Alias("Hosts")]
+    /// <summary>Called by a host's silo when it starts, with the capacity that is shown while the host is away. Durable and idempotent: maintenance stays as it was set.</summary>
+    [Alias("Register")]
+    Task Register(HostView host);
+
+    /// <summary>Every registered host, by name. What is free is free of reservations, too.</summary>
+    /// <remarks>Interleaves with longer calls: the state is immutable and replaced as a whole, so that a reader sees one version of it.</remarks>
+    [Alias("Hosts"), AlwaysInterleave]
     Task<IReadOnlyList<HostView>> Hosts();
 
-    /// <summary>Chooses a host for each machine, all in one call. Machines that the hosts cannot hold are refused with the numbers.</summary>
-    /// <exception cref="FaultException">no-capacity.</exception>
-    [Alias("Place")]
-    Task<IReadOnlyList<Placement>> Place(IReadOnlyList<PlacementRequest> machines);
+    /// <exception cref="FaultException">host-not-found.</exception>
+    /// <remarks>Interleaves, as <see cref="Hosts"/> does.</remarks>
+    [Alias("Host"), AlwaysInterleave]
+    Task<HostView> Host(HostId host);
+
+    /// <summary>In maintenance a host takes no new machines; those that it has go on. Durable, idempotent, and allowed while the host is away.</summary>
+    /// <exception cref="FaultException">host-not-found.</exception>
+    [Alias("SetMaintenance")]
+    Task<HostView> SetMaintenance(HostId host, bool maintenance);
+
+    /// <summary>Forgets a host that is Away and has no machines. It is registered again by starting its silo.</summary>
+    /// <exception cref="FaultException">host-not-found; host-not-away; host-has-machines.</exception>
+    [Alias("Forget")]
+    Task Forget(HostId host);
+
+    /// <summary>Chooses a host for each machine of an operation, all in one call, and reserves for them what they need. Idempotent by operation: machines that have their
+    /// reservation keep their host. The reservations last until <see cref="Release"/>, or until the operation has ended and the next call sees it.</summary>
+    /// <exception cref="FaultException">no-capacity, with what was asked for and what each host has.</exception>
+    [Alias("Place"), ResponseTimeout("00:01:00")]
+    Task<IReadOnlyList<Placement>> Place(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines);
+
+    /// <summary>Called when the operation's machines are on their hosts, which count them themselves, and when it is undone. Idempotent.</summary>
+    [Alias("Release"), ResponseTimeout("00:01:00")]
+    Task Release(OperationId operation);
 }
 
+/// <param name="Layers">The layers of its image: a host fetches those that it lacks. Writable tops are thin and need no space up front.</param>
 [GenerateSerializer, Immutable, Alias("instances.PlacementRequest")]
-public sealed record PlacementRequest([property: Id(0)] VirtualMachineId Machine, [property: Id(1)] int Cpus, [property: Id(2)] long MemoryBytes);
+public sealed record PlacementRequest(
+    [property: Id(0)] VirtualMachineId Machine,
+    [property: Id(1)] int Cpus,
+    [property: Id(2)] long MemoryBytes,
+    [property: Id(3)] IReadOnlyList<LayerNeed> Layers);
+
+/// <param name="Bytes">Space that the layer takes where it is fetched to.</param>
+[GenerateSerializer, Immutable, Alias("instances.LayerNeed")]
+public sealed record LayerNeed([property: Id(0)] LayerId Layer, [property: Id(1)] long Bytes);
 
 [GenerateSerializer, Immutable, Alias("instances.Placement")]
 public sealed record Placement([property: Id(0)] VirtualMachineId Machine, [property: Id(1)] HostId Host);

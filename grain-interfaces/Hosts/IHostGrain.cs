@@ -18,6 +18,11 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Get")]
     Task<HostView> Get();
 
+    /// <summary>What the host has free, and which machines it counts in that.</summary>
+    /// <param name="layers">Those of interest: the answer names the ones that are not on the host.</param>
+    [Alias("Capacity")]
+    Task<HostCapacity> Capacity(IReadOnlyList<LayerId> layers);
+
     /// <summary>Makes the writable tops and starts the machine.</summary>
     /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
@@ -104,11 +109,27 @@ public sealed record CaptureMoment([property: Id(0)] DateTimeOffset At);
 [GenerateSerializer, Immutable, Alias("instances.SealOutcome")]
 public sealed record SealOutcome([property: Id(0)] DateTimeOffset SealedAt, [property: Id(1)] long BytesWritten);
 
+public enum HostStatus
+{
+    /// <summary>It takes machines.</summary>
+    Available,
+
+    /// <summary>It takes no new machines; those that it has go on.</summary>
+    Maintenance,
+
+    /// <summary>It cannot be reached: what runs on it is not known, and it takes no machines.</summary>
+    Away,
+}
+
 /// <param name="Hypervisor">The driver and its version, such as <c>QEMU 7.2.22</c>.</param>
 /// <param name="Accelerator"><c>kvm</c>, <c>tcg</c>, or <c>simulated</c>.</param>
+/// <param name="Cpus">Processors of the host.</param>
 /// <param name="MemoryBytes">Memory for machines in all.</param>
-/// <param name="FreeMemoryBytes">Memory that no deployed machine has been given.</param>
-/// <param name="FreeDiskBytes">Free space in the layer store's file system.</param>
+/// <param name="FreeMemoryBytes">Memory that no machine has been given, in whatever power state it is; 0 while the host is Away.</param>
+/// <param name="FreeDiskBytes">Space for layers: what is free in the layer store's file system, without what is left free for the machines' changes; 0 while the host is Away.</param>
+/// <param name="VirtualMachines">How many there are; while the host is Away, how many should be there.</param>
+/// <param name="CpuCapacity">Virtual CPUs for machines in all: the processors times the overcommitment.</param>
+/// <param name="FreeCpus">Virtual CPUs that no machine has been given; 0 while the host is Away.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostView")]
 public sealed record HostView(
     [property: Id(0)] HostId Id,
@@ -118,4 +139,15 @@ public sealed record HostView(
     [property: Id(4)] long MemoryBytes,
     [property: Id(5)] long FreeMemoryBytes,
     [property: Id(6)] long FreeDiskBytes,
-    [property: Id(7)] int VirtualMachines);
+    [property: Id(7)] int VirtualMachines,
+    [property: Id(8)] int CpuCapacity,
+    [property: Id(9)] int FreeCpus,
+    [property: Id(10)] HostStatus Status);
+
+/// <param name="Machines">Those that <paramref name="View"/> counts.</param>
+/// <param name="Lacking">The layers, of those that were asked about, that are not on the host.</param>
+[GenerateSerializer, Immutable, Alias("instances.HostCapacity")]
+public sealed record HostCapacity(
+    [property: Id(0)] HostView View,
+    [property: Id(1)] IReadOnlyList<VirtualMachineId> Machines,
+    [property: Id(2)] IReadOnlyList<LayerId> Lacking);

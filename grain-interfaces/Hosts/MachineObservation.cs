@@ -17,6 +17,7 @@ public sealed record MachineObservation(
     [property: Id(3)] IReadOnlyList<DiskChain> Disks,
     [property: Id(4)] IReadOnlyList<PortForward> PortForwards,
     [property: Id(5)] long MemoryBytes,
+    [property: Id(7)] int Cpus,
     [property: Id(6)] CaptureHold? Hold = null);
 
 /// <summary>A machine is part of a capture: it has next layers, and may be frozen, shut down or paused for it.</summary>

@@ -1,4 +1,5 @@
 using Instances.Datacenters;
+using Instances.Library;
 using Instances.Operations;
 using Instances.Sagas;
 using Instances.VirtualMachines;
@@ -12,7 +13,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
 
     public Saga Saga => new("deploy",
     [
-        SagaStep.WithoutUndo("place", Place, why: "choosing hosts changes nothing"),
+        SagaStep.Undoable("place", Place, Release, SagaEngine.RestartPatience),
         SagaStep.Undoable("start", Start, Remove, SagaEngine.RestartPatience),
         SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
     ]);
@@ -25,14 +26,28 @@ internal sealed class DeploySaga(ISagaContext appliance)
 
         // A run that was taken up again finds machines that have their host.
         var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
-        var open = views.Where(view => view.Host is null).Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes));
-        _placements = [.. placed, .. await appliance.Grains.Datacenter().Place([.. open])];
+        var open = views.Where(view => view.Host is null).ToList();
+        var layers = await Layers(open.Select(view => view.Image).Distinct());
+        var requests = open.Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes, layers[view.Image])).ToList();
+        _placements = [.. placed, .. await appliance.Grains.Datacenter().Place(Operation.Id, appliance.Id, requests)];
     }
 
-    private Task Start(CancellationToken cancellationToken)
+    private async Task<Dictionary<ImageId, IReadOnlyList<LayerNeed>>> Layers(IEnumerable<ImageId> images)
+    {
+        var views = await Task.WhenAll(images.Select(image => appliance.Grains.Image(image).Get()));
+        return views.ToDictionary(view => view.Id, view => (IReadOnlyList<LayerNeed>)
+            [.. view.Disks.SelectMany(disk => disk.Layers).Select(layer => new LayerNeed(layer.Id, layer.Bytes))]);
+    }
+
+    private Task Release() => appliance.Grains.Datacenter().Release(Operation.Id);
+
+    private async Task Start(CancellationToken cancellationToken)
     {
         var names = Operation.Targets.ToDictionary(target => target.Id, target => target.Name);
-        return FanOut.EachByHost(_placements, placement => placement.Host, StartOne, cancellationToken);
+        await FanOut.EachByHost(_placements, placement => placement.Host, StartOne, cancellationToken);
+
+        // Their hosts count them by now.
+        await Release();
 
         Task StartOne(Placement placement) => appliance.ForMachine("start", names[placement.Machine], async () =>
         {

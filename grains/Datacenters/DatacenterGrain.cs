@@ -1,51 +1,177 @@
+using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
 using Instances.Storage;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
 namespace Instances.Datacenters;
 
-internal sealed record DatacenterState : IStoredState
-{
-    public int Schema { get; init; } = 1;
-
-    public IReadOnlyList<HostId> Hosts { get; init; } = [];
-
-    public CatalogueEntry? Catalogue => null;
-}
-
-internal sealed class DatacenterGrain([PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored)
+/// <remarks>
+/// Calls that change something take turns, so that what one decides is reserved before the next one looks. A host is asked before anything is decided and
+/// nothing is released in between: a machine is counted by its host or by its reservation, never by neither.
+/// </remarks>
+internal sealed partial class DatacenterGrain(
+    [PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored,
+    ICatalogue catalogue,
+    IOptions<PlacementOptions> options,
+    TimeProvider time,
+    ILogger<DatacenterGrain> logger)
     : StoredGrain<DatacenterState>(stored), IDatacenterGrain
 {
-    public async Task Register(HostId host)
+    /// <summary>So many hosts are asked at a time.</summary>
+    private const int HostsAtOnce = 64;
+
+    /// <summary>A host that kept a call waiting for the whole bound is not asked again for so long: it is as good as away, and others wait behind it.</summary>
+    private static readonly TimeSpan SilencePause = TimeSpan.FromSeconds(10);
+
+    private readonly Dictionary<HostId, DateTimeOffset> _silentUntil = [];
+
+    public async Task Register(HostView host)
     {
-        if (!State.Hosts.Contains(host)) await Save(State with { Hosts = [.. State.Hosts, host] });
+        var known = State.RegisteredHosts.SingleOrDefault(registered => registered.Id == host.Id);
+        var next = RegisteredHost.Of(host, known?.Maintenance ?? false);
+        _silentUntil.Remove(host.Id);
+        if (next != known) await Save(State with { RegisteredHosts = [.. Others(host.Id), next] });
     }
 
-    public async Task<IReadOnlyList<HostView>> Hosts() => await Task.WhenAll(State.Hosts.Select(host => GrainFactory.Host(host).Get()));
+    public async Task<IReadOnlyList<HostView>> Hosts() =>
+        await Task.WhenAll((await Look(State.RegisteredHosts, [])).OrderBy(look => look.Host.Id.Name, StringComparer.Ordinal).Select(look => look.View(Recorded)));
 
-    /// <summary>Spreads: each machine goes where most memory is left, the largest machines first.</summary>
-    public async Task<IReadOnlyList<Placement>> Place(IReadOnlyList<PlacementRequest> machines)
+    public async Task<HostView> Host(HostId host) => await (await Look([Require(host)], []))[0].View(Recorded);
+
+    public async Task<HostView> SetMaintenance(HostId host, bool maintenance)
     {
-        var hosts = await Hosts();
-        var free = hosts.ToDictionary(host => host.Id, host => host.FreeMemoryBytes);
-        var placements = new List<Placement>(machines.Count);
-        foreach (var machine in machines.OrderByDescending(machine => machine.MemoryBytes))
-        {
-            var fitting = free.Where(host => host.Value >= machine.MemoryBytes).ToList();
-            if (fitting.Count == 0)
-            {
-                throw FaultException.Capacity("no-capacity",
-                    $"No host has room: {machines.Sum(request => request.MemoryBytes).Bytes()} of memory are asked for in all, {machine.MemoryBytes.Bytes()} by one machine, "
-                    + $"and the hosts have {string.Join(", ", hosts.Select(host => $"{host.Id}: {host.FreeMemoryBytes.Bytes()}"))} left. Undeploy something, or give the machines less memory.");
-            }
+        var known = Require(host);
+        if (known.Maintenance != maintenance) await Save(State with { RegisteredHosts = [.. Others(host), known with { Maintenance = maintenance }] });
+        return await Host(host);
+    }
 
-            var host = fitting.MaxBy(candidate => candidate.Value).Key;
-            free[host] -= machine.MemoryBytes;
-            placements.Add(new(machine.Machine, host));
+    public async Task Forget(HostId host)
+    {
+        var view = await Host(host);
+        if (view.Status is not HostStatus.Away)
+            throw FaultException.Conflict("host-not-away", $"The host {host} is {view.Status}: stop its silo first, or set it to maintenance, where it takes no new machines.");
+        if (view.VirtualMachines > 0)
+        {
+            throw FaultException.Conflict("host-has-machines",
+                $"The host {host} is away and has {view.VirtualMachines} virtual machines: undeploy them, or wait until the host is back.");
         }
 
+        await DropEnded(except: null);
+        if (State.Reservations.Any(reservation => reservation.Host == host))
+            throw FaultException.Conflict("host-has-machines", $"An operation that has not ended has placed virtual machines on the host {host}: wait for it, or cancel it.");
+        await Save(State with { RegisteredHosts = [.. Others(host)] });
+    }
+
+    public async Task<IReadOnlyList<Placement>> Place(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines)
+    {
+        var reserved = State.Reservations
+            .Where(reservation => reservation.Operation == operation)
+            .SelectMany(reservation => reservation.Machines, (reservation, machine) => (machine.Id, reservation.Host))
+            .ToDictionary(pair => pair.Id, pair => pair.Host);
+        var open = machines.Where(machine => !reserved.ContainsKey(machine.Machine)).ToList();
+        var known = machines.Where(machine => reserved.ContainsKey(machine.Machine)).Select(machine => new Placement(machine.Machine, reserved[machine.Machine]));
+        return [.. known, .. open.Count == 0 ? [] : await PlaceOpen(operation, appliance, open)];
+    }
+
+    public async Task Release(OperationId operation)
+    {
+        if (State.Reservations.Any(reservation => reservation.Operation == operation))
+            await Save(State with { Reservations = [.. State.Reservations.Where(reservation => reservation.Operation != operation)] });
+    }
+
+    private async Task<IReadOnlyList<Placement>> PlaceOpen(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines)
+    {
+        // Before the hosts are asked: the machines of an operation that has ended are on their hosts by now, or never will be.
+        await DropEnded(except: operation);
+        var rooms = (await Look(State.RegisteredHosts, [.. machines.SelectMany(machine => machine.Layers).Select(need => need.Layer).Distinct()])).ConvertAll(look => look.Room());
+        var placements = PlacementDecision.Decide(rooms, machines, options.Value.Policy) switch
+        {
+            PlacementDecision.Place place => place.Placements,
+            PlacementDecision.Refuse refuse => throw new FaultException(refuse.Fault),
+            _ => throw new System.Diagnostics.UnreachableException(),
+        };
+
+        var requests = machines.ToDictionary(machine => machine.Machine);
+        var lacking = rooms.ToDictionary(room => room.Id, room => room.Lacking);
+        var reservations = placements.GroupBy(placement => placement.Host, placement => requests[placement.Machine]).Select(group => new Reservation(
+            operation, appliance, group.Key,
+            [.. group.Select(machine => new ReservedMachine(machine.Machine, machine.Cpus, machine.MemoryBytes))],
+            [.. group.SelectMany(machine => machine.Layers).DistinctBy(need => need.Layer).Where(need => lacking[group.Key].Contains(need.Layer))]));
+        await Save(State with { Reservations = [.. State.Reservations, .. reservations] });
         return placements;
     }
+
+    /// <summary>A release that was lost is made good here.</summary>
+    private async Task DropEnded(OperationId? except)
+    {
+        var operations = State.Reservations.Select(reservation => reservation.Operation).Distinct().Where(operation => operation != except).ToList();
+        var ended = new HashSet<OperationId>();
+        await FanOut.Each(operations, async operation =>
+        {
+            if (await HasEnded(operation)) ended.Add(operation);
+        });
+        if (ended.Count > 0) await Save(State with { Reservations = [.. State.Reservations.Where(reservation => !ended.Contains(reservation.Operation))] });
+    }
+
+    /// <returns>False also where that could not be found out.</returns>
+    private async Task<bool> HasEnded(OperationId operation)
+    {
+        try
+        {
+            return await GrainFactory.Operation(operation).Find().WaitAsync(IDatacenterGrain.HostBound, time) is not { IsFinished: false };
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            LogOperationNotAsked(operation.Value, exception.Message);
+            return false;
+        }
+    }
+
+    /// <summary>Asks hosts side by side, each within the bound.</summary>
+    private async Task<List<HostLook>> Look(IReadOnlyList<RegisteredHost> hosts, IReadOnlyList<LayerId> layers)
+    {
+        var looks = new List<HostLook>(hosts.Count);
+        foreach (var some in hosts.Chunk(HostsAtOnce)) looks.AddRange(await Task.WhenAll(some.Select(One)));
+        return looks;
+
+        async Task<HostLook> One(RegisteredHost host)
+        {
+            var reserved = State.Reservations.Where(reservation => reservation.Host == host.Id).ToList();
+            var asked = layers.Union(reserved.SelectMany(reservation => reservation.Layers).Select(need => need.Layer)).ToList();
+            return new(host, await Ask(host.Id, asked), reserved);
+        }
+    }
+
+    private async Task<HostCapacity?> Ask(HostId host, IReadOnlyList<LayerId> layers)
+    {
+        if (_silentUntil.TryGetValue(host, out var until) && until > time.GetUtcNow()) return null;
+        try
+        {
+            return await GrainFactory.Host(host).Capacity(layers).WaitAsync(IDatacenterGrain.HostBound, time);
+        }
+        catch (TimeoutException)
+        {
+            _silentUntil[host] = time.GetUtcNow() + SilencePause;
+            LogHostSilent(host.Name, IDatacenterGrain.HostBound);
+            return null;
+        }
+        catch (Exception exception) when (exception is FaultException or OrleansException)
+        {
+            LogHostAway(host.Name, exception.Message);
+            return null;
+        }
+    }
+
+    private async Task<int> Recorded(HostId host) => (await catalogue.MachinesOn(host)).Count;
+
+    private RegisteredHost Require(HostId host) => State.RegisteredHosts.SingleOrDefault(registered => registered.Id == host)
+        ?? throw FaultException.NotFound("host-not-found", $"There is no host {host}: hosts register when their silos start.");
+
+    private IEnumerable<RegisteredHost> Others(HostId host) => State.RegisteredHosts.Where(registered => registered.Id != host);
 }

@@ -51,18 +51,29 @@ internal sealed partial class HostGrain(
     public async Task<HostView> Start()
     {
         var found = await Adopted();
-        await GrainFactory.Datacenter().Register(Id);
+        await GrainFactory.Datacenter().Register(await Get());
         await FanOut.Each(found, Reconcile);
         await Rehearse();
         return await Get();
     }
 
-    public async Task<HostView> Get()
+    public async Task<HostView> Get() => (await Capacity([])).View;
+
+    public async Task<HostCapacity> Capacity(IReadOnlyList<LayerId> wanted)
     {
+        // Before they are adopted, the machines that run would count for nothing.
+        await Adopted();
         var machines = await hypervisor.List();
-        var memory = options.Value.MemoryBytes is > 0 and var configured ? configured : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        var given = machines.Where(machine => machine.Status is not VirtualMachineStatus.Stopped).Sum(machine => machine.MemoryBytes);
-        return new(Id, hypervisor.Name, hypervisor.Accelerator, Environment.ProcessorCount, memory, Math.Max(0, memory - given), layers.FreeBytes, machines.Count);
+        var host = options.Value;
+        var memory = host.MemoryBytes is > 0 and var configured ? configured : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var processors = host.Cpus is > 0 and var given ? given : Environment.ProcessorCount;
+        var cpus = (int)Math.Min(int.MaxValue, (long)processors * host.CpuOvercommit);
+        var view = new HostView(
+            Id, hypervisor.Name, hypervisor.Accelerator, processors, memory,
+            Math.Max(0, memory - machines.Sum(machine => machine.MemoryBytes)),
+            Math.Max(0, layers.FreeBytes - host.DiskHeadroomBytes),
+            machines.Count, cpus, Math.Max(0, cpus - machines.Sum(machine => machine.Cpus)), HostStatus.Available);
+        return new(view, [.. machines.Select(machine => machine.Id)], [.. wanted.Where(layer => !layers.Contains(layer))]);
     }
 
     public async Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken)

@@ -13,6 +13,18 @@ public sealed class HostOptions
     [Range(0, long.MaxValue)]
     public long MemoryBytes { get; set; }
 
+    /// <summary>Processors for machines; 0 takes what the host has.</summary>
+    [Range(0, 65_536)]
+    public int Cpus { get; set; }
+
+    /// <summary>How many virtual CPUs machines are given for each processor.</summary>
+    [Range(1, 1024)]
+    public int CpuOvercommit { get; set; } = 16;
+
+    /// <summary>Space in bytes that placing leaves free in the layer store's file system: running machines grow into it.</summary>
+    [Range(0, long.MaxValue)]
+    public long DiskHeadroomBytes { get; set; } = 256L << 20;
+
     /// <summary>How long machines are held paused or frozen for a capture before the host asks whether to let them go.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
     public TimeSpan HoldBound { get; set; } = TimeSpan.FromMinutes(2);

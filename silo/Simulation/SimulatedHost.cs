@@ -183,5 +183,5 @@ internal sealed class SimulatedMachine(MachineSpec spec)
 
     public bool IsSealed => NextLayers.Count > 0 && Disks[0].Layers[^1] == NextLayers[0];
 
-    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Hold);
+    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Spec.Cpus, Hold);
 }

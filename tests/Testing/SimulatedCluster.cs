@@ -34,7 +34,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
 
-    public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40 };
+    public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024 };
 
     public IGrainFactory Grains => _cluster!.Client;
 

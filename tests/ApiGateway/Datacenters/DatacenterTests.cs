@@ -4,7 +4,6 @@ using System.Net.Sockets;
 using System.Text.Json;
 using Instances.ApiGateway;
 using Instances.Fakes;
-using Instances.Hosts;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
@@ -28,14 +27,6 @@ public sealed class DatacenterTests(Gateway gateway)
         using var response = await gateway.Http.GetAsync("/api/v1/datacenters", Cancelled);
 
         Assert.Equal([new DatacenterView("local", Reachable: true)], await response.Read<DatacenterView[]>());
-    }
-
-    [Fact]
-    public async Task Hosts_List_IsPassedOn()
-    {
-        using var response = await gateway.Http.Get("/hosts");
-
-        Assert.Equal("host-1", (await response.Read<HostView[]>()).Single().Id.Name);
     }
 
     [Fact]

@@ -26,6 +26,9 @@ internal sealed class FakeDatacenter
 
     public ConcurrentDictionary<ImageId, (OperationId Operation, ImportCommand Command)> Imports { get; } = [];
 
+    /// <summary>Whether the host that is there is in maintenance.</summary>
+    public bool Maintenance { get; set; }
+
     /// <summary>Where tickets lead.</summary>
     public Uri? DataPlane { get; set; }
 

@@ -209,12 +209,36 @@ internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICa
     };
 }
 
-internal sealed class FakeDatacenterGrain : Grain, IDatacenterGrain
+/// <summary>One host, of which the maintenance is remembered, and one that is away.</summary>
+internal sealed class FakeDatacenterGrain(FakeDatacenter datacenter) : Grain, IDatacenterGrain
 {
-    public Task<IReadOnlyList<HostView>> Hosts() =>
-        Task.FromResult<IReadOnlyList<HostView>>([new(new("host-1"), "QEMU", "tcg", 2, 1L << 30, 1L << 29, 1L << 34, 0)]);
+    private IReadOnlyList<HostView> Views =>
+    [
+        new(new("host-1"), "QEMU", "tcg", 2, 1L << 30, 1L << 29, 1L << 34, 1, 32, 31, datacenter.Maintenance ? HostStatus.Maintenance : HostStatus.Available),
+        new(new("host-2"), "QEMU", "tcg", 2, 1L << 30, 0, 0, 0, 32, 0, HostStatus.Away),
+    ];
 
-    public Task Register(HostId host) => throw new NotSupportedException();
+    public Task<IReadOnlyList<HostView>> Hosts() => Task.FromResult(Views);
 
-    public Task<IReadOnlyList<Placement>> Place(IReadOnlyList<PlacementRequest> machines) => throw new NotSupportedException();
+    public Task<HostView> Host(HostId host) => Views.SingleOrDefault(view => view.Id == host) is { } view
+        ? Task.FromResult(view)
+        : throw FaultException.NotFound("host-not-found", "There is no such host.");
+
+    public async Task<HostView> SetMaintenance(HostId host, bool maintenance)
+    {
+        await Host(host);
+        datacenter.Maintenance = maintenance;
+        return await Host(host);
+    }
+
+    public async Task Forget(HostId host)
+    {
+        if ((await Host(host)).Status is not HostStatus.Away) throw FaultException.Conflict("host-not-away", "The host is not away.");
+    }
+
+    public Task Register(HostView host) => throw new NotSupportedException();
+
+    public Task<IReadOnlyList<Placement>> Place(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines) => throw new NotSupportedException();
+
+    public Task Release(OperationId operation) => throw new NotSupportedException();
 }

@@ -176,7 +176,7 @@ public abstract class CatalogueTests : IDisposable
         LayerId[] layers = [LayerId.New(), LayerId.New(), LayerId.New()];
         await Write(storage, Entry(master) with { Layers = [layers[0]] });
         await Write(storage, Entry(Image("s", ImageStatus.Ready, master.Id)) with { Machine = machine.Value, Layers = [layers[0], layers[1]] });
-        await Write(storage, Machine(machine, appliance, master.Id) with { Layers = [layers[0], layers[2]] });
+        await Write(storage, Machine(machine, appliance, master.Id, "host-1") with { Layers = [layers[0], layers[2]] });
         await Write(storage, Machine(VirtualMachineId.New(), Guid.NewGuid(), master.Id));
 
         Assert.Equal(layers.ToHashSet(), await _database.Catalogue.ReferencedLayers());
@@ -184,6 +184,8 @@ public abstract class CatalogueTests : IDisposable
         Assert.Single(await _database.Catalogue.UsersOf(master.Id, 1));
         Assert.Contains(machine, await _database.Catalogue.UsersOf(master.Id, 10));
         Assert.Single(await _database.Catalogue.CapturedFrom(machine));
+        Assert.Equal([machine], await _database.Catalogue.MachinesOn(new("host-1")));
+        Assert.Empty(await _database.Catalogue.MachinesOn(new("host-2")));
         Assert.Equal([machine], (await _database.Catalogue.VirtualMachines(new(appliance), new())).Items.Select(view => view.Id));
     }
 
@@ -325,9 +327,9 @@ public abstract class CatalogueTests : IDisposable
     private static CatalogueEntry Entry(ApplianceView view) =>
         new(CatalogueEntry.Appliance, view.Id.Value, view.Name, Text(view.Status), null, null, null, view.CreatedAt, [], Json(view));
 
-    private static CatalogueEntry Machine(VirtualMachineId id, Guid appliance, ImageId image)
+    private static CatalogueEntry Machine(VirtualMachineId id, Guid appliance, ImageId image, string? host = null)
     {
-        var view = new VirtualMachineView(id, new(appliance), "web", VirtualMachineStatus.Running, image, 1, 256 << 20, [], [], null, [], s_start);
+        var view = new VirtualMachineView(id, new(appliance), "web", VirtualMachineStatus.Running, image, 1, 256 << 20, [], [], host is null ? null : new(host), [], s_start);
         return new(CatalogueEntry.VirtualMachine, id.Value, view.Name, Text(view.Status), appliance, image.Value, null, s_start, [], Json(view));
     }
 

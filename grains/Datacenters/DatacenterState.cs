@@ -1,0 +1,38 @@
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Storage;
+using Instances.VirtualMachines;
+
+namespace Instances.Datacenters;
+
+internal sealed record DatacenterState : IStoredState
+{
+    /// <summary>Schema 1 knew names of hosts only. They come back when their silos start, as all hosts do.</summary>
+    public int Schema { get; init; } = 2;
+
+    public IReadOnlyList<RegisteredHost> RegisteredHosts { get; init; } = [];
+
+    public IReadOnlyList<Reservation> Reservations { get; init; } = [];
+
+    public CatalogueEntry? Catalogue => null;
+}
+
+/// <summary>What is known of a host also while it is away.</summary>
+internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accelerator, int Cpus, int CpuCapacity, long MemoryBytes, bool Maintenance = false)
+{
+    public static RegisteredHost Of(HostView view, bool maintenance) =>
+        new(view.Id, view.Hypervisor, view.Accelerator, view.Cpus, view.CpuCapacity, view.MemoryBytes, maintenance);
+
+    public HostView Away(int virtualMachines) => new(
+        Id, Hypervisor, Accelerator, Cpus, MemoryBytes, FreeMemoryBytes: 0, FreeDiskBytes: 0, virtualMachines, CpuCapacity, FreeCpus: 0, HostStatus.Away);
+}
+
+/// <summary>What an operation was promised on a host, until the host counts it itself.</summary>
+/// <param name="Layers">The layers that the host lacked.</param>
+internal sealed record Reservation(
+    OperationId Operation, ApplianceId Appliance, HostId Host, IReadOnlyList<ReservedMachine> Machines, IReadOnlyList<LayerNeed> Layers);
+
+internal sealed record ReservedMachine(VirtualMachineId Id, int Cpus, long MemoryBytes);

@@ -1,0 +1,36 @@
+using Instances.Hosts;
+using Instances.Library;
+
+namespace Instances.Datacenters;
+
+/// <summary>A registered host, what it answered, and what is reserved on it.</summary>
+/// <param name="Capacity">Null where the host did not answer.</param>
+/// <param name="Reservations">Those on this host.</param>
+internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IReadOnlyList<Reservation> Reservations)
+{
+    /// <summary>Without what is reserved: a machine that the host counts itself is not counted twice, nor is a layer that it has by now.</summary>
+    public HostRoom Room()
+    {
+        if (Capacity is not { } capacity) return new(Host.Id, HostStatus.Away, 0, 0, 0, new HashSet<LayerId>());
+        var counted = capacity.Machines.ToHashSet();
+        var machines = Reservations.SelectMany(reservation => reservation.Machines).Where(machine => !counted.Contains(machine.Id)).ToList();
+        var lacking = capacity.Lacking.ToHashSet();
+        var layers = Reservations.SelectMany(reservation => reservation.Layers).DistinctBy(need => need.Layer).Where(need => lacking.Contains(need.Layer)).ToList();
+        lacking.ExceptWith(layers.Select(need => need.Layer));
+        return new(
+            Host.Id,
+            Host.Maintenance ? HostStatus.Maintenance : HostStatus.Available,
+            Math.Max(0, capacity.View.FreeCpus - machines.Sum(machine => machine.Cpus)),
+            Math.Max(0, capacity.View.FreeMemoryBytes - machines.Sum(machine => machine.MemoryBytes)),
+            Math.Max(0, capacity.View.FreeDiskBytes - layers.Sum(need => need.Bytes)),
+            lacking);
+    }
+
+    /// <param name="recorded">How many machines should be there, asked only where the host is away.</param>
+    public async Task<HostView> View(Func<HostId, Task<int>> recorded)
+    {
+        if (Capacity is not { } capacity) return Host.Away(await recorded(Host.Id));
+        var room = Room();
+        return capacity.View with { Status = room.Status, FreeCpus = room.FreeCpus, FreeMemoryBytes = room.FreeMemoryBytes, FreeDiskBytes = room.FreeDiskBytes };
+    }
+}

@@ -1,0 +1,109 @@
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+
+namespace Instances.Datacenters;
+
+/// <summary>What a host has for machines that are yet to come.</summary>
+/// <param name="Lacking">The layers that would have to be fetched: neither on the host nor reserved for it.</param>
+internal sealed record HostRoom(HostId Id, HostStatus Status, int FreeCpus, long FreeMemoryBytes, long FreeDiskBytes, IReadOnlySet<LayerId> Lacking);
+
+/// <summary>Where machines go, all of them or none.</summary>
+internal abstract record PlacementDecision
+{
+    /// <summary>So many hosts are named in a refusal.</summary>
+    public const int NamedHosts = 20;
+
+    private PlacementDecision()
+    {
+    }
+
+    public sealed record Place(IReadOnlyList<Placement> Placements) : PlacementDecision;
+
+    public sealed record Refuse(Fault Fault) : PlacementDecision;
+
+    /// <summary>The largest machines first. Machines that cannot be spread may still fit closer together: they are packed before they are refused.</summary>
+    public static PlacementDecision Decide(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementPolicy policy)
+    {
+        var ordered = machines.OrderByDescending(machine => machine.MemoryBytes).ThenByDescending(machine => machine.Cpus).ToList();
+        if (Try(hosts, ordered, policy, out var misfit) is { } placements) return new Place(placements);
+        if (policy is not PlacementPolicy.Packed && Try(hosts, ordered, PlacementPolicy.Packed, out _) is { } packed) return new Place(packed);
+        return new Refuse(new(FaultKind.Capacity, "no-capacity", Sentence(hosts, machines, misfit!)));
+    }
+
+    private static List<Placement>? Try(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementPolicy policy, out PlacementRequest? misfit)
+    {
+        var ledgers = hosts.Where(host => host.Status is HostStatus.Available).OrderBy(host => host.Id.Name, StringComparer.Ordinal).Select(host => new Ledger(host)).ToList();
+        var placements = new List<Placement>(machines.Count);
+        foreach (var machine in machines)
+        {
+            // The order of the hosts' names decides between equals: the first wins.
+            var fitting = ledgers.Where(host => host.Fits(machine));
+            var chosen = policy switch
+            {
+                PlacementPolicy.Spread => fitting.MinBy(host => (-host.FreeMemoryBytes, host.Taken)),
+                PlacementPolicy.Packed => fitting.MinBy(host => (host.FreeMemoryBytes, -host.Taken)),
+            };
+            if (chosen is null)
+            {
+                misfit = machine;
+                return null;
+            }
+
+            chosen.Take(machine);
+            placements.Add(new(machine.Machine, chosen.Id));
+        }
+
+        misfit = null;
+        return placements;
+    }
+
+    private static string Sentence(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementRequest misfit)
+    {
+        var layers = machines.SelectMany(machine => machine.Layers).DistinctBy(layer => layer.Layer).Sum(layer => layer.Bytes);
+        var asked = $"{(machines.Count == 1 ? "one virtual machine asks" : $"{machines.Count} virtual machines ask")} for {Cpus(machines.Sum(machine => machine.Cpus))} and {machines.Sum(machine => machine.MemoryBytes).Bytes()} of memory, on images of {layers.Bytes()}";
+        if (hosts.Count == 0) return $"There is no host: {asked}. Start a silo on a host.";
+        var rooms = string.Join("; ", hosts.OrderBy(host => host.Id.Name, StringComparer.Ordinal).Take(NamedHosts).Select(Room));
+        var more = hosts.Count > NamedHosts ? $"; and {hosts.Count - NamedHosts} more hosts" : "";
+        return $"No host has room for one that asks for {Cpus(misfit.Cpus)} and {misfit.MemoryBytes.Bytes()} of memory: {asked}. {rooms}{more}. "
+            + "Undeploy something, give the machines less, or add a host.";
+    }
+
+    private static string Room(HostRoom host) => host.Status switch
+    {
+        HostStatus.Available => $"{host.Id} has {Cpus(host.FreeCpus)}, {host.FreeMemoryBytes.Bytes()} of memory and {host.FreeDiskBytes.Bytes()} of disk free",
+        HostStatus.Maintenance => $"{host.Id} has {Cpus(host.FreeCpus)}, {host.FreeMemoryBytes.Bytes()} of memory and {host.FreeDiskBytes.Bytes()} of disk free, and is left out: it is in maintenance",
+        HostStatus.Away => $"{host.Id} is left out: it is away",
+    };
+
+    private static string Cpus(int count) => count == 1 ? "1 CPU" : $"{count} CPUs";
+
+    /// <summary>A host while machines are put on it: a layer that several of them share is fetched once.</summary>
+    private sealed class Ledger(HostRoom room)
+    {
+        private readonly HashSet<LayerId> _lacking = [.. room.Lacking];
+        private int _freeCpus = room.FreeCpus;
+        private long _freeDiskBytes = room.FreeDiskBytes;
+
+        public HostId Id => room.Id;
+
+        public long FreeMemoryBytes { get; private set; } = room.FreeMemoryBytes;
+
+        /// <summary>How many machines of this call it has.</summary>
+        public int Taken { get; private set; }
+
+        public bool Fits(PlacementRequest machine) =>
+            machine.Cpus <= _freeCpus && machine.MemoryBytes <= FreeMemoryBytes && Fetched(machine) <= _freeDiskBytes;
+
+        public void Take(PlacementRequest machine)
+        {
+            _freeCpus -= machine.Cpus;
+            FreeMemoryBytes -= machine.MemoryBytes;
+            _freeDiskBytes -= Fetched(machine);
+            _lacking.ExceptWith(machine.Layers.Select(layer => layer.Layer));
+            Taken++;
+        }
+
+        private long Fetched(PlacementRequest machine) => machine.Layers.Where(layer => _lacking.Contains(layer.Layer)).Sum(layer => layer.Bytes);
+    }
+}

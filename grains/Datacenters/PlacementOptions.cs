@@ -1,0 +1,21 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Instances.Datacenters;
+
+public enum PlacementPolicy
+{
+    /// <summary>Each machine goes where most memory is left: a host that fails takes the fewest with it.</summary>
+    Spread,
+
+    /// <summary>Each machine goes to the fullest host that still fits: the others stay free for large machines, or can be switched off.</summary>
+    Packed,
+}
+
+/// <summary>Configuration section <c>Placement</c>.</summary>
+public sealed class PlacementOptions
+{
+    public const string Section = "Placement";
+
+    [EnumDataType(typeof(PlacementPolicy), ErrorMessage = "Placement:Policy is spread or packed.")]
+    public PlacementPolicy Policy { get; set; } = PlacementPolicy.Spread;
+}
