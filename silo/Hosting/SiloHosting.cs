@@ -23,6 +23,7 @@ internal static class SiloHosting
         builder.Configuration["Data:Folder"] = arguments.DataFolder;
         builder.Configuration["LayerStore:Folder"] ??= Path.Combine(arguments.DataFolder, "layers");
         builder.Configuration["Qemu:RunFolder"] ??= Path.Combine(arguments.DataFolder, "machines");
+        builder.Configuration["Simulation:Folder"] ??= Path.Combine(arguments.DataFolder, "machines");
         builder.WebHost.UseUrls($"http://127.0.0.1:{arguments.Port}");
     }
 
@@ -67,9 +68,8 @@ internal static class SiloHosting
                 services.AddQemu();
                 break;
             case "simulated":
-                services.AddSingleton<SimulatedHost>();
-                services.AddSingleton<IHypervisor, SimulatedHypervisor>();
-                services.AddSingleton<ILayerStore, SimulatedLayerStore>();
+                services.AddLibrary();
+                services.AddSimulation();
                 break;
             case var other:
                 throw new OptionsValidationException("Host", typeof(HostOptions), [$"Host:Hypervisor is '{other}': qemu or simulated."]);

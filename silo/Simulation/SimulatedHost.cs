@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Text.Json.Serialization;
 using System.Threading.Channels;
 using Instances.Faults;
 using Instances.Hosts;
@@ -26,9 +27,11 @@ internal enum SimulatedCall
 }
 
 /// <summary>A host that runs nothing, for tests of scale and of failure. Its machines outlive the silo, as those of QEMU do.</summary>
-internal sealed class SimulatedHost(TimeProvider time)
+/// <param name="files">Where its machines outlive the process too; null where they are in memory only.</param>
+internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = null)
 {
     private const int ChangesBound = 10_000;
+    private const int JournalBound = 100_000;
 
     private readonly ConcurrentDictionary<SimulatedCall, Control> _controls = new();
 
@@ -36,7 +39,7 @@ internal sealed class SimulatedHost(TimeProvider time)
 
     public Channel<MachineObservation> Changes { get; private set; } = NewChanges();
 
-    /// <summary>Every call that was carried out, in order.</summary>
+    /// <summary>The calls that were carried out last, in order.</summary>
     public ConcurrentQueue<(SimulatedCall Call, VirtualMachineId Machine)> Journal { get; } = new();
 
     /// <summary>The next calls of this kind fail, and change nothing.</summary>
@@ -86,7 +89,14 @@ internal sealed class SimulatedHost(TimeProvider time)
     public void GuestPowersOff(VirtualMachineId machine)
     {
         Machines[machine].Status = VirtualMachineStatus.Stopped;
+        files?.Keep(machine, Machines);
         Changes.Writer.TryWrite(Machines[machine].Observe());
+    }
+
+    /// <summary>Finds the machines that an earlier process has left.</summary>
+    public void Load()
+    {
+        foreach (var machine in files?.Read() ?? []) Machines.TryAdd(machine.Spec.Id, machine);
     }
 
     public async Task Call(SimulatedCall call, VirtualMachineId machine, Action action, CancellationToken cancellationToken = default)
@@ -99,7 +109,9 @@ internal sealed class SimulatedHost(TimeProvider time)
         if (control.TakeException() is { } exception) throw exception;
         if (control.TakeFailure()) throw Failed(call);
         action();
+        files?.Keep(machine, Machines);
         Journal.Enqueue((call, machine));
+        if (Journal.Count > JournalBound) Journal.TryDequeue(out _);
         if (control.TakeLostAnswer()) throw Failed(call);
     }
 
@@ -162,7 +174,7 @@ internal sealed class SimulatedHost(TimeProvider time)
     }
 }
 
-/// <summary>A machine of a simulated host.</summary>
+/// <summary>A machine of a simulated host, also as its file holds it.</summary>
 internal sealed class SimulatedMachine(MachineSpec spec)
 {
     public MachineSpec Spec { get; } = spec;
@@ -181,6 +193,7 @@ internal sealed class SimulatedMachine(MachineSpec spec)
 
     public bool WasShutDown { get; set; }
 
+    [JsonIgnore]
     public bool IsSealed => NextLayers.Count > 0 && Disks[0].Layers[^1] == NextLayers[0];
 
     public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Spec.Cpus, Hold);

@@ -19,7 +19,7 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
 
     public async Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken)
     {
-        await host.Call(SimulatedCall.Adopt, default, () => { }, cancellationToken);
+        await host.Call(SimulatedCall.Adopt, default, host.Load, cancellationToken);
         return await List();
     }
 

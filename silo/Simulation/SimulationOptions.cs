@@ -1,0 +1,13 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace Instances.Simulation;
+
+/// <summary>Of a host whose hypervisor is simulated.</summary>
+internal sealed record SimulationOptions
+{
+    public const string Section = "Simulation";
+
+    /// <summary>Holds one file for each machine. Made when it is not there.</summary>
+    [Required]
+    public string Folder { get; set; } = "data/machines";
+}
