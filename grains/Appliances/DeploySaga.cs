@@ -1,4 +1,6 @@
 using Instances.Datacenters;
+using Instances.Hosts;
+using Instances.Library;
 using Instances.Operations;
 using Instances.Sagas;
 using Instances.VirtualMachines;
@@ -9,10 +11,12 @@ namespace Instances.Appliances;
 internal sealed class DeploySaga(ISagaContext appliance)
 {
     private IReadOnlyList<Placement> _placements = [];
+    private IReadOnlyDictionary<VirtualMachineId, ImageId> _images = new Dictionary<VirtualMachineId, ImageId>();
 
     public Saga Saga => new("deploy",
     [
         SagaStep.WithoutUndo("place", Place, why: "choosing hosts changes nothing"),
+        SagaStep.WithoutUndo("fetch", Fetch, why: "what was fetched is a cache, which the host bounds by itself"),
         SagaStep.Undoable("start", Start, Remove),
         SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
     ]);
@@ -23,10 +27,34 @@ internal sealed class DeploySaga(ISagaContext appliance)
     {
         var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
 
+        _images = views.ToDictionary(view => view.Id, view => view.Image);
+
         // A run that was taken up again finds machines that have their host.
         var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
         var open = views.Where(view => view.Host is null).Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes));
         _placements = [.. placed, .. await appliance.Grains.Datacenter().Place([.. open])];
+    }
+
+    /// <summary>Brings to each host the layers that it lacks. The machines use their images, which cannot be deleted and whose layers are not swept.</summary>
+    private async Task Fetch(CancellationToken cancellationToken)
+    {
+        var images = (await Task.WhenAll(_images.Values.Distinct().Select(image => appliance.Grains.Image(image).Get()))).ToDictionary(image => image.Id, LayersOf);
+        await Task.WhenAll(_placements.ToLookup(placement => placement.Host, placement => placement.Machine).Select(FetchTo).ToList());
+
+        Task FetchTo(IGrouping<HostId, VirtualMachineId> host)
+        {
+            IReadOnlyList<LayerManifest> layers = [.. host.Select(machine => _images[machine]).Distinct().SelectMany(image => images[image]).DistinctBy(layer => layer.Id)];
+            return Transfers.Watch(() => appliance.Grains.Host(host.Key).Fetch(layers), Show, appliance.Moved, appliance.Time, cancellationToken);
+
+            void Show(TransferProgress progress)
+            {
+                var moved = progress.Layers.ToDictionary(layer => layer.Id, layer => layer.BytesMoved);
+                foreach (var machine in host)
+                    appliance.Activity(machine, Transfers.Describe("fetching", progress), images[_images[machine]].Sum(layer => moved[layer.Id]));
+            }
+        }
+
+        static IReadOnlyList<LayerManifest> LayersOf(ImageView image) => [.. image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id)];
     }
 
     private Task Start(CancellationToken cancellationToken)

@@ -56,12 +56,14 @@ internal static class SiloHosting
         {
             case null or "qemu":
                 services.AddLibrary();
+                services.AddHostLayers();
                 services.AddQemu();
                 break;
             case "simulated":
                 services.AddSingleton<SimulatedHost>();
                 services.AddSingleton<IHypervisor, SimulatedHypervisor>();
-                services.AddSingleton<ILayerStore, SimulatedLayerStore>();
+                services.AddSingleton<ILibraryStore, SimulatedLayerStore>();
+                services.AddSingleton<ILayerStore>(provider => provider.GetRequiredService<ILibraryStore>());
                 break;
             case var other:
                 throw new OptionsValidationException("Host", typeof(HostOptions), [$"Host:Hypervisor is '{other}': qemu or simulated."]);
