@@ -13,7 +13,7 @@ return SiloCommand.Parse(args, arguments => StartErrors.Run(() =>
     builder.Services.AddApiGateway().AddLocalDatacenter();
 
     var app = builder.Build();
-    app.MapDataPlane();
+    if (roles is not SiloRoles.Control) app.MapDataPlane();
     // A silo that has every role is a datacenter of its own, with its interface. Where the roles are spread, gateways are processes of their own.
     if (roles is SiloRoles.All) app.MapApiGateway();
     else app.MapHealth();

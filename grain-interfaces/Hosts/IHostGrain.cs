@@ -23,6 +23,23 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Capacity")]
     Task<HostCapacity> Capacity(IReadOnlyList<LayerId> layers);
 
+    /// <summary>Brings the layers that this host lacks from the library: starts the transfers or joins those that run, and waits for about a second. To be called
+    /// again until it is done. A host that lacks none answers at once, and asks nobody. What was asked for is kept for an hour at least.</summary>
+    /// <param name="layers">With the digests that are known: what comes is checked against them.</param>
+    /// <exception cref="FaultException">layer-missing; layer-corrupt; no-space; transfer-failed.</exception>
+    [Alias("Fetch")]
+    Task<TransferProgress> Fetch(IReadOnlyList<LayerManifest> layers);
+
+    /// <summary>Where the library can have sealed layers from.</summary>
+    /// <exception cref="FaultException">layer-missing.</exception>
+    [Alias("Offer")]
+    Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> layers);
+
+    /// <summary>Removes what lies in this host's own store and nobody refers to, and then, down to the store's bound, what the library has too and no machine here
+    /// uses. Does nothing where the store is the library's, which that sweeps. Runs by itself at start, after undeployments, and as often as the library's.</summary>
+    [Alias("Sweep")]
+    Task<SweepReport> Sweep();
+
     /// <summary>Makes the writable tops and starts the machine.</summary>
     /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
@@ -75,14 +92,9 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Seal")]
     Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
-    /// <summary>Capture: makes the sealed layers durable and read-only, then writes the manifests.</summary>
-    /// <returns>The manifests, with the sizes of the layers filled in.</returns>
-    [Alias("Publish"), ResponseTimeout("00:10:00")]
-    Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests);
-
-    /// <summary>Undoes <see cref="Publish"/>: the manifests go, the layers stay while machines use them.</summary>
-    [Alias("Unpublish")]
-    Task Unpublish(OperationId operation, IReadOnlyList<ImageId> images);
+    /// <summary>Capture: makes the sealed layers durable and read-only. Needs no undo: nobody writes to them any more.</summary>
+    [Alias("MakeDurable"), ResponseTimeout("00:10:00")]
+    Task MakeDurable(OperationId operation, IReadOnlyList<LayerId> layers);
 
     /// <summary>The capture is over for these machines: they are held no longer.</summary>
     [Alias("EndCapture")]

@@ -1,8 +1,14 @@
+using Instances.Faults;
+using Instances.Hosts;
 using Orleans.Concurrency;
 
 namespace Instances.Library;
 
-/// <summary>The background work on the library. Keyed by <see cref="Key"/>.</summary>
+/// <summary>The library: its layers, its manifests, and the background work on them. Keyed by <see cref="Key"/>; lives in a silo that sees the library's folder.</summary>
+/// <remarks>
+/// Everything but a sweep may interleave with everything: the files are the only state, each appears and goes whole, and a sweep looks for files first
+/// and for references then.
+/// </remarks>
 [Alias("instances.ILibraryGrain")]
 public interface ILibraryGrain : IGrainWithStringKey
 {
@@ -15,7 +21,49 @@ public interface ILibraryGrain : IGrainWithStringKey
     /// <summary>Sweeps in the background, shortly: calls that come close together are served by one sweep.</summary>
     [Alias("SweepSoon"), OneWay]
     Task SweepSoon();
+
+    /// <summary>The library's store as it is. Always interleaves: see the remarks.</summary>
+    [Alias("Get"), AlwaysInterleave]
+    Task<LibraryView> Get();
+
+    /// <summary>The absolute URL that takes the upload of an image. Always interleaves: see the remarks.</summary>
+    [Alias("UploadAddress"), AlwaysInterleave]
+    Task<Uri> UploadAddress(ImageId image);
+
+    /// <summary>Where a host can have layers from. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">layer-missing.</exception>
+    [Alias("Offer"), AlwaysInterleave]
+    Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> layers);
+
+    /// <summary>Brings sealed layers from a host into the library: starts the transfers or joins those that run, and waits for about a second. To be called again
+    /// until it is done. Idempotent. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">layer-missing; layer-corrupt; no-space; transfer-failed; host-unavailable.</exception>
+    [Alias("Receive"), AlwaysInterleave]
+    Task<TransferProgress> Receive(HostId host, IReadOnlyList<LayerId> layers);
+
+    /// <summary>Writes manifests whose layers are in the library. Idempotent. Undone by <see cref="Unpublish"/>. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">no-space.</exception>
+    [Alias("Publish"), AlwaysInterleave, ResponseTimeout("00:10:00")]
+    Task Publish(IReadOnlyList<ImageManifest> manifests);
+
+    /// <summary>Deletes manifests: their layers go by a sweep when nobody refers to them. Idempotent. Always interleaves: see the remarks.</summary>
+    [Alias("Unpublish"), AlwaysInterleave, ResponseTimeout("00:10:00")]
+    Task Unpublish(IReadOnlyList<ImageId> images);
+
+    /// <summary>What a host needs to know to clean its own store. Asked after the host has listed its files. Always interleaves: see the remarks.</summary>
+    [Alias("Judge"), AlwaysInterleave]
+    Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers);
 }
+
+/// <param name="Store">The identity of the folder, wherever it is mounted.</param>
+/// <param name="FreeBytes">Free space in its file system.</param>
+[GenerateSerializer, Immutable, Alias("instances.LibraryView")]
+public sealed record LibraryView([property: Id(0)] string Store, [property: Id(1)] long FreeBytes);
+
+/// <param name="Unreferenced">Layers that no machine, no image and no running operation refers to.</param>
+/// <param name="Kept">Layers that the library has, sealed: another store can drop them and have them again.</param>
+[GenerateSerializer, Immutable, Alias("instances.LayerJudgement")]
+public sealed record LayerJudgement([property: Id(0)] IReadOnlyList<LayerId> Unreferenced, [property: Id(1)] IReadOnlyList<LayerId> Kept);
 
 /// <param name="Layers">How many layer files, partial ones included, were removed.</param>
 /// <param name="Bytes">Space that they took.</param>

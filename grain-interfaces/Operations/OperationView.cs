@@ -96,13 +96,15 @@ public sealed record OperationView(
 /// <param name="DiskBytesWritten">Create instance: bytes that the capture itself wrote to disks, for all machines: new empty layers and their metadata.</param>
 /// <param name="Retired">Create instance with update: the previous versions that were retired.</param>
 /// <param name="Kept">Create instance with update: the previous versions that were kept, each with the reason.</param>
+/// <param name="BytesMoved">Create instance: bytes of layers that were moved to the library; 0 where it is the hosts' store, or has the layers by link or clone.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationResult")]
 public sealed record OperationResult(
     [property: Id(0)] IReadOnlyList<CapturedInstance>? Instances = null,
     [property: Id(1)] double? ConsistencyWindowMs = null,
     [property: Id(2)] long? DiskBytesWritten = null,
     [property: Id(3)] IReadOnlyList<ImageId>? Retired = null,
-    [property: Id(4)] IReadOnlyList<KeptImage>? Kept = null);
+    [property: Id(4)] IReadOnlyList<KeptImage>? Kept = null,
+    [property: Id(5)] long? BytesMoved = null);
 
 /// <summary>A virtual machine and the slave image that was captured from it.</summary>
 [GenerateSerializer, Immutable, Alias("instances.CapturedInstance")]

@@ -16,6 +16,9 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>How soon an operation is taken up again after its silo has gone.</summary>
     public static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(5);
 
+    /// <summary>A capture that has moved bytes within this time goes on, however long its machines are held: the library is far, or the work was much.</summary>
+    private static readonly TimeSpan MovingBound = TimeSpan.FromSeconds(30);
+
     private readonly CancellationTokenSource _stop = new();
     private CancellationTokenSource _cancel = new();
     private SagaFailure? _cancelReason;
@@ -24,6 +27,9 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     /// <summary>The commit is being written: too late to cancel, though not durable yet.</summary>
     private bool _isCommitting;
+
+    /// <summary>When the running operation has moved bytes last, or null.</summary>
+    private long? _movedAt;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -62,6 +68,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     {
         if (State.Operation is not { } running || running.Id != operation) return HoldVerdict.Release;
         if (running.Phase is SagaPhase.Committed || _isCommitting) return HoldVerdict.Keep;
+        if (running.Phase is SagaPhase.Forward && _movedAt is { } moved && time.GetElapsedTime(moved) < MovingBound) return HoldVerdict.Keep;
         await Abort(new(new(FaultKind.Unavailable, "hold-expired", "The machines were held for longer than the bound and go on: try again."), Cancelled: false));
         return HoldVerdict.Release;
     }
@@ -128,7 +135,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     {
         using var running = drain.Enter();
         DelayDeactivation(Timeout.InfiniteTimeSpan);
-        (_cancel, _cancelReason, _isCommitting) = (new(), null, false);
+        (_cancel, _cancelReason, _isCommitting, _movedAt) = (new(), null, false, null);
         var record = GrainFactory.Operation(operation.Id);
         try
         {
@@ -245,6 +252,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     }
 
     void ISagaContext.Activity(VirtualMachineId machine, string activity, long? bytes) => _reporter!.Machine(machine, activity, bytes);
+
+    void ISagaContext.Moved() => _movedAt = time.GetTimestamp();
 
     Task ISagaContext.ForMachine(string step, string machine, Func<Task> action) =>
         probe.Around(new(SagaOf(State.Operation!.Kind).Name, step, IsUndo: false, Id.Value, machine), action);

@@ -87,6 +87,7 @@ internal sealed record CommittedCapture(
     IReadOnlyList<ImageManifest> Manifests,
     double ConsistencyWindowMs,
     long DiskBytesWritten,
-    IReadOnlyList<ImageId> Previous);
+    IReadOnlyList<ImageId> Previous,
+    long BytesMoved = 0);
 
 internal sealed record EndedOperation(OperationId Id, OperationOutcome Outcome);

@@ -9,7 +9,8 @@ namespace Instances.Appliances;
 
 /// <summary>Create instance: the chosen machines are captured at one instant, each as a slave image of the master that it came from.</summary>
 /// <remarks>
-/// No byte of a disk is moved: each disk goes on in an empty next layer, and what was its top becomes part of the image.
+/// No byte of a disk is moved on its host: each disk goes on in an empty next layer, and what was its top becomes part of the image. The library has it by a link
+/// where it can, and else the changes alone are moved there, while the machines are held.
 /// A run that was interrupted before the commit point is undone and never continued: the hosts may have let the machines go on since,
 /// and the instant would not be one.
 /// </remarks>
@@ -17,9 +18,11 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 {
     private IReadOnlyList<CaptureTarget> _targets = [];
     private IReadOnlyDictionary<VirtualMachineId, QuiesceOutcome> _quiesced = new Dictionary<VirtualMachineId, QuiesceOutcome>();
+    private bool _isOnOneHost;
     private DateTimeOffset _firstPause;
     private DateTimeOffset _lastSeal;
     private long _bytesWritten;
+    private long _bytesMoved;
     private IReadOnlyList<ImageManifest> _manifests = [];
     private IReadOnlyList<KeptImage> _kept = [];
 
@@ -32,7 +35,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         SagaStep.Undoable("quiesce", Quiesce, () => OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
         SagaStep.Undoable("pause", Pause, () => OnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
         SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
-        SagaStep.Undoable("publish", Publish, () => OnEachHost((host, _) => host.Unpublish(Operation.Id, [.. Plan.Instances.Select(instance => instance.Image)]))),
+        SagaStep.Undoable("publish", Publish, () => appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image)])),
         SagaStep.Commit("commit", Commit),
         SagaStep.Forward("register", _ => Register()),
         SagaStep.Forward("undeploy", _ => Command.Undeploy ? Undeploy() : LetGo()),
@@ -54,6 +57,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         await FanOut.Each(Plan.Instances.Index(), item => ForInstance("prepare", item.Item, "preparing", async () =>
             targets[item.Index] = await appliance.Grains.VirtualMachine(item.Item.Machine).BeginCapture(Operation.Id, item.Item.NextLayers)), cancellationToken);
         _targets = targets;
+        _isOnOneHost = targets.All(target => target.Host == targets[0].Host);
 
         var next = Plan.Instances.ToDictionary(instance => instance.Machine, instance => new NextLayers(instance.Machine, instance.NextLayers));
         await OnEachHost((host, machines) => host.PrepareNextLayers(Operation.Id, [.. machines.Select(machine => next[machine])]));
@@ -81,13 +85,17 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private async Task Pause(CancellationToken cancellationToken)
     {
         Activity("pausing");
-        _firstPause = (await OnEachHost((host, machines) => host.Pause(Operation.Id, machines))).Min(moment => moment.At);
+
+        // The clocks of several hosts differ. This one is read around their answers: the window is an upper bound then.
+        var before = appliance.Time.GetUtcNow();
+        var paused = await OnEachHost((host, machines) => host.Pause(Operation.Id, machines));
+        _firstPause = _isOnOneHost ? paused.Min(moment => moment.At) : before;
     }
 
     private async Task Seal(CancellationToken cancellationToken)
     {
         var outcomes = await OnEachHost((host, machines) => host.Seal(Operation.Id, machines));
-        _lastSeal = outcomes.Max(outcome => outcome.SealedAt);
+        _lastSeal = _isOnOneHost ? outcomes.Max(outcome => outcome.SealedAt) : appliance.Time.GetUtcNow();
         _bytesWritten = outcomes.Sum(outcome => outcome.BytesWritten);
         Activity("sealed");
         if (Command.Undeploy) return;
@@ -106,10 +114,32 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         var earlier = await Task.WhenAll(again.Select(target => appliance.Catalogue.CapturedFrom(target.Id)));
         foreach (var (id, layer) in await LayersOf(earlier.SelectMany(images => images))) known[id] = layer;
 
-        var drafts = Plan.Instances.ToDictionary(instance => instance.Machine, instance => Draft(instance, _targets.Single(target => target.Id == instance.Machine), known));
-        var published = await OnEachHost((host, machines) => host.Publish(Operation.Id, [.. machines.Select(machine => drafts[machine])]));
-        _manifests = [.. published.SelectMany(manifests => manifests)];
+        var drafts = Plan.Instances.Select(instance => Draft(instance, _targets.Single(target => target.Id == instance.Machine), known)).ToList();
+        var moved = (await Task.WhenAll((await Hosts()).Select(host => Receive(host, drafts, cancellationToken)).ToList())).SelectMany(layers => layers).ToDictionary(layer => layer.Id);
+        _bytesMoved = moved.Values.Sum(layer => layer.BytesMoved);
+        _manifests = [.. drafts.Select(draft => draft with { Disks = [.. draft.Disks.Select(disk => disk with { Layers = [.. disk.Layers.Select(Filled)] })] })];
+        await appliance.Grains.Library().Publish(_manifests);
         Activity("published");
+
+        LayerManifest Filled(LayerManifest layer) =>
+            moved.TryGetValue(layer.Id, out var transfer) ? layer with { Bytes = transfer.Bytes, Sha256 = transfer.Sha256 ?? layer.Sha256 } : layer;
+    }
+
+    /// <summary>Brings what was sealed on a host to the library: only the layers that the images bring, since what came with earlier ones is there.</summary>
+    private async Task<IReadOnlyList<LayerTransfer>> Receive(IGrouping<HostId, PlacedMachine> host, IReadOnlyList<ImageManifest> drafts, CancellationToken cancellationToken)
+    {
+        var own = drafts.Where(draft => host.Any(machine => machine.Machine == draft.Capture!.VirtualMachine)).ToDictionary(
+            draft => draft.Capture!.VirtualMachine,
+            draft => draft.Disks.SelectMany(disk => disk.Layers).Where(layer => layer.Image == draft.Id).Select(layer => layer.Id).ToList());
+        IReadOnlyList<LayerId> layers = [.. own.Values.SelectMany(layers => layers)];
+        await appliance.Grains.Host(host.Key).MakeDurable(Operation.Id, layers);
+        return (await Transfers.Watch(() => appliance.Grains.Library().Receive(host.Key, layers), Show, appliance.Moved, appliance.Time, cancellationToken)).Layers;
+
+        void Show(TransferProgress progress)
+        {
+            var bytes = progress.Layers.ToDictionary(layer => layer.Id, layer => layer.BytesMoved);
+            foreach (var (machine, brought) in own) appliance.Activity(machine, Transfers.Describe("publishing", progress), brought.Sum(layer => bytes[layer]));
+        }
     }
 
     private async Task<Dictionary<LayerId, LayerManifest>> LayersOf(IEnumerable<ImageId> images)
@@ -123,7 +153,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         var previous = Command.UpdateImages
             ? await Task.WhenAll(Plan.Instances.Select(instance => appliance.Catalogue.CapturedFrom(instance.Machine)))
             : [];
-        var committed = new CommittedCapture(_manifests, Window.TotalMilliseconds, _bytesWritten, [.. previous.SelectMany(images => images)]);
+        var committed = new CommittedCapture(_manifests, Window.TotalMilliseconds, _bytesWritten, [.. previous.SelectMany(images => images)], _bytesMoved);
         cancellationToken.ThrowIfCancellationRequested();
         await appliance.Commit(state => state with
         {
@@ -174,7 +204,8 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         Committed.ConsistencyWindowMs,
         Committed.DiskBytesWritten,
         [.. Committed.Previous.Except(_kept.Select(image => image.Image))],
-        _kept));
+        _kept,
+        Committed.BytesMoved));
 
     private TimeSpan Window => _lastSeal - _firstPause;
 
@@ -182,7 +213,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         ? new(Captured: true, Command.UpdateImages ? instance.Image : null)
         : CaptureEnd.None;
 
-    /// <summary>The image's manifest, with the sizes of the layers that the host is about to publish still unknown.</summary>
+    /// <summary>The image's manifest, with the sizes of the layers that it brings still unknown.</summary>
     private ImageManifest Draft(PlannedInstance instance, CaptureTarget target, Dictionary<LayerId, LayerManifest> known)
     {
         var quiesced = _quiesced[instance.Machine];

@@ -1,4 +1,5 @@
 using Instances.Datacenters;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Sagas;
@@ -10,10 +11,12 @@ namespace Instances.Appliances;
 internal sealed class DeploySaga(ISagaContext appliance)
 {
     private IReadOnlyList<Placement> _placements = [];
+    private IReadOnlyDictionary<VirtualMachineId, IReadOnlyList<LayerManifest>> _layers = new Dictionary<VirtualMachineId, IReadOnlyList<LayerManifest>>();
 
     public Saga Saga => new("deploy",
     [
         SagaStep.Undoable("place", Place, Release, SagaEngine.RestartPatience),
+        SagaStep.WithoutUndo("fetch", Fetch, why: "what was fetched is a cache, which the host bounds by itself", SagaEngine.RestartPatience),
         SagaStep.Undoable("start", Start, Remove, SagaEngine.RestartPatience),
         SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
     ]);
@@ -23,23 +26,36 @@ internal sealed class DeploySaga(ISagaContext appliance)
     private async Task Place(CancellationToken cancellationToken)
     {
         var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
+        var images = await Task.WhenAll(views.Select(view => view.Image).Distinct().Select(image => appliance.Grains.Image(image).Get()));
+        var layers = images.ToDictionary(image => image.Id, image => (IReadOnlyList<LayerManifest>)[.. image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id)]);
+        _layers = views.ToDictionary(view => view.Id, view => layers[view.Image]);
 
         // A run that was taken up again finds machines that have their host.
         var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
-        var open = views.Where(view => view.Host is null).ToList();
-        var layers = await Layers(open.Select(view => view.Image).Distinct());
-        var requests = open.Select(view => new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes, layers[view.Image])).ToList();
+        var requests = views.Where(view => view.Host is null).Select(view =>
+            new PlacementRequest(view.Id, view.Cpus, view.MemoryBytes, [.. _layers[view.Id].Select(layer => new LayerNeed(layer.Id, layer.Bytes))])).ToList();
         _placements = [.. placed, .. await appliance.Grains.Datacenter().Place(Operation.Id, appliance.Id, requests)];
     }
 
-    private async Task<Dictionary<ImageId, IReadOnlyList<LayerNeed>>> Layers(IEnumerable<ImageId> images)
-    {
-        var views = await Task.WhenAll(images.Select(image => appliance.Grains.Image(image).Get()));
-        return views.ToDictionary(view => view.Id, view => (IReadOnlyList<LayerNeed>)
-            [.. view.Disks.SelectMany(disk => disk.Layers).Select(layer => new LayerNeed(layer.Id, layer.Bytes))]);
-    }
-
     private Task Release() => appliance.Grains.Datacenter().Release(Operation.Id);
+
+    /// <summary>Brings to each host the layers that it lacks. The machines use their images, which cannot be deleted and whose layers are not swept.</summary>
+    private Task Fetch(CancellationToken cancellationToken)
+    {
+        return Task.WhenAll(_placements.ToLookup(placement => placement.Host, placement => placement.Machine).Select(FetchTo).ToList());
+
+        Task FetchTo(IGrouping<HostId, VirtualMachineId> host)
+        {
+            IReadOnlyList<LayerManifest> layers = [.. host.SelectMany(machine => _layers[machine]).DistinctBy(layer => layer.Id)];
+            return Transfers.Watch(() => appliance.Grains.Host(host.Key).Fetch(layers), Show, appliance.Moved, appliance.Time, cancellationToken);
+
+            void Show(TransferProgress progress)
+            {
+                var moved = progress.Layers.ToDictionary(layer => layer.Id, layer => layer.BytesMoved);
+                foreach (var machine in host) appliance.Activity(machine, Transfers.Describe("fetching", progress), _layers[machine].Sum(layer => moved[layer.Id]));
+            }
+        }
+    }
 
     private async Task Start(CancellationToken cancellationToken)
     {

@@ -27,6 +27,9 @@ internal interface ISagaContext
     /// <summary>For people who watch.</summary>
     void Activity(VirtualMachineId machine, string activity, long? bytes = null);
 
+    /// <summary>Bytes were moved: machines that are held for this operation are held on, although it takes long.</summary>
+    void Moved();
+
     /// <summary>Runs the part of a step that belongs to one machine, under the probe's eyes.</summary>
     Task ForMachine(string step, string machine, Func<Task> action);
 }

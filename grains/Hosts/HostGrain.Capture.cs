@@ -99,25 +99,7 @@ internal sealed partial class HostGrain
         return new(moments.MaxBy(moment => moment.At)?.At ?? time.GetUtcNow(), written.Sum());
     }
 
-    public async Task<IReadOnlyList<ImageManifest>> Publish(OperationId operation, IReadOnlyList<ImageManifest> manifests)
-    {
-        var published = new ImageManifest[manifests.Count];
-        await FanOut.Each(manifests.Index(), async manifest =>
-        {
-            published[manifest.Index] = manifest.Item with { Disks = await Task.WhenAll(manifest.Item.Disks.Select(SealNew)) };
-            await layers.WriteManifest(published[manifest.Index]);
-
-            // Only those that the image brings: what came with an earlier one is sealed.
-            async Task<DiskManifest> SealNew(DiskManifest disk) => disk with
-            {
-                Layers = await Task.WhenAll(disk.Layers.Select(async layer =>
-                    layer.Image == manifest.Item.Id ? layer with { Bytes = await layers.Seal(layer.Id) } : layer)),
-            };
-        });
-        return published;
-    }
-
-    public Task Unpublish(OperationId operation, IReadOnlyList<ImageId> images) => FanOut.Each(images, layers.DeleteManifest);
+    public Task MakeDurable(OperationId operation, IReadOnlyList<LayerId> sealedLayers) => FanOut.Each(sealedLayers, layers.Seal);
 
     public async Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {

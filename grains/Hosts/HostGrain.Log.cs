@@ -21,4 +21,10 @@ internal sealed partial class HostGrain
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: a machine could not be started, paused, sealed and removed as a test; deployments and captures will likely fail: {Reason}")]
     private partial void LogRehearsalFailed(string host, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Layers} layers of {Bytes} bytes that nobody needs here were removed.")]
+    private partial void LogSwept(string host, int layers, long bytes);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the layers could not be swept; it is tried again: {Reason}")]
+    private partial void LogSweepFailed(string host, string reason);
 }

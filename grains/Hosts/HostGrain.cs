@@ -11,12 +11,17 @@ namespace Instances.Hosts;
 
 /// <summary>One host: what runs on it, and its part in a capture. Keeps nothing of its own: the hypervisor and the layer store are the truth.</summary>
 /// <remarks>
-/// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds and the starts under way changes, and
-/// those only by whole entries; the hypervisor serializes calls on one machine.
+/// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds, the starts under way and the layers in use
+/// changes, and those only by whole entries; the hypervisor serializes calls on one machine.
 /// </remarks>
 [Reentrant, PlacedOnItsHost]
 internal sealed partial class HostGrain(
-    IHypervisor hypervisor, ILayerStore layers, IOptions<HostOptions> options, TimeProvider time, ILogger<HostGrain> logger) : Grain, IHostGrain
+    IHypervisor hypervisor,
+    ILayerStore layers,
+    IOptions<HostOptions> options,
+    IOptions<LibraryOptions> library,
+    TimeProvider time,
+    ILogger<HostGrain> logger) : Grain, IHostGrain
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly Dictionary<VirtualMachineId, Task> _starting = [];
@@ -32,6 +37,7 @@ internal sealed partial class HostGrain(
     {
         var period = options.Value.HoldBound / ChecksPerBound;
         this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
+        _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
         return Task.CompletedTask;
     }
 
@@ -99,6 +105,7 @@ internal sealed partial class HostGrain(
         await hypervisor.Remove(machine);
         foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
+        SweepSoon();
     }
 
     public async Task<MachineObservation?> Observe(VirtualMachineId machine)
@@ -121,6 +128,7 @@ internal sealed partial class HostGrain(
 
     private async Task<MachineObservation> StartOn(MachineSpec spec, CancellationToken cancellationToken)
     {
+        Use(spec.Disks.SelectMany(disk => disk.Layers));
         foreach (var disk in spec.Disks)
         {
             var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
@@ -172,6 +180,7 @@ internal sealed partial class HostGrain(
             if (await GrainFactory.VirtualMachine(observation.Id).Observe(Id, observation) is ObserveVerdict.Keep) return;
             LogOrphan(Id.Name, observation.Id.Value);
             await hypervisor.Remove(observation.Id);
+            SweepSoon();
             await GrainFactory.Library().SweepSoon();
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)

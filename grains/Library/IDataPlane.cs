@@ -1,8 +1,11 @@
 namespace Instances.Library;
 
-/// <summary>Where this silo takes bytes.</summary>
+/// <summary>Where this silo takes and gives bytes.</summary>
 public interface IDataPlane
 {
     /// <summary>The absolute URL that takes the upload of an image.</summary>
     Uri UploadAddress(ImageId image);
+
+    /// <summary>The absolute URL of a layer, or null where this silo listens on all its addresses and was not told which of them others use.</summary>
+    Uri? LayerAddress(LayerId layer);
 }

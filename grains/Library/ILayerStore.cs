@@ -2,13 +2,16 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>A flat folder of layers (<c>&lt;id&gt;.qcow2</c>) and manifests. Holds no memory of its own: everything is in the files.</summary>
+/// <summary>A host's layers, in a flat folder (<c>&lt;id&gt;.qcow2</c>). Holds no memory of its own but of the transfers that run: everything is in the files.</summary>
 /// <remarks>
 /// Durable means: the file is synchronized, renamed where it was partial, and its folder synchronized. Throws <see cref="FaultException"/>:
 /// <c>no-space</c> on a full disk, <c>layer-missing</c> for a layer that is not there.
 /// </remarks>
 public interface ILayerStore
 {
+    /// <summary>The identity of the folder: the same for everybody who sees it, wherever it is mounted.</summary>
+    string Id { get; }
+
     string PathOf(LayerId layer);
 
     bool Contains(LayerId layer);
@@ -21,21 +24,30 @@ public interface ILayerStore
     /// <returns>Its space in bytes.</returns>
     Task<long> Seal(LayerId layer);
 
-    /// <summary>Deletes a layer, and what arrived of it. Does nothing where there is none.</summary>
+    /// <summary>Deletes a layer, and what arrived of it, before it returns. Does nothing where there is none.</summary>
     Task Delete(LayerId layer);
 
     /// <summary>Every layer in the folder, partial ones included.</summary>
     IReadOnlyList<StoredLayer> List();
 
-    /// <summary>Writes a manifest durably: from here the image can be found from files alone. Replaces an older one.</summary>
-    Task WriteManifest(ImageManifest manifest);
+    /// <summary>The layer is being used: eviction goes by the last use.</summary>
+    void Touch(LayerId layer);
 
-    Task DeleteManifest(ImageId image);
+    /// <summary>Where others can have a sealed layer from.</summary>
+    LayerOffer Offer(LayerId layer);
 
-    Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken);
+    /// <summary>Brings layers here: starts the transfers or joins those that run, and waits for about a second. To be called again until it is done.</summary>
+    /// <param name="offer">Asks the other side for offers of those that are neither here nor on their way, and of those whose ticket has expired.</param>
+    /// <exception cref="FaultException">layer-corrupt; no-space; transfer-failed. The next call begins again, with what has arrived.</exception>
+    Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer);
 
     long FreeBytes { get; }
+
+    /// <summary>The bound on a host's layers in bytes: past it, those that the library has too and nobody uses go, the longest unused first.</summary>
+    long CacheBytes { get; }
 }
 
 /// <param name="Bytes">Space that the file takes.</param>
-public sealed record StoredLayer(LayerId Id, long Bytes);
+/// <param name="IsSealed">Nobody writes to it any more.</param>
+/// <param name="IsPartial">Nothing but what arrived of it is there.</param>
+public sealed record StoredLayer(LayerId Id, long Bytes, bool IsSealed = false, bool IsPartial = false, DateTimeOffset LastUsed = default);

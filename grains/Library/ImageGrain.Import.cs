@@ -31,7 +31,7 @@ internal sealed partial class ImageGrain
         var next = Decide(ImageCommand.BeginImport)!.Value;
         if (State.Import is { } running && (running.Operation != operation || running.Command != command || running.SecretHash.Length == 0))
             throw FaultException.Conflict("image-exists", "The image is Importing: its bytes are on their way already.");
-        RequireImportable(command);
+        await RequireImportable(command);
 
         var secret = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
         var import = new RunningImport(operation, State.Import?.Layer ?? LayerId.New(), command, Hash(secret), time.GetUtcNow());
@@ -39,7 +39,7 @@ internal sealed partial class ImageGrain
         await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = next, CreatedAt = import.StartedAt, Import = import });
         await Record.Begin(new(OperationKind.Import, Appliance: null, Id, Steps, VirtualMachines: [], import.StartedAt));
         _reporter = new(Record, Steps, [], time, logger);
-        return new(dataPlane.UploadAddress(Id), secret);
+        return new(await GrainFactory.Library().UploadAddress(Id), secret);
     }
 
     public async Task<UploadPlan> AcceptUpload(string ticket)
@@ -107,7 +107,7 @@ internal sealed partial class ImageGrain
 
     private IOperationGrain Record => GrainFactory.Operation(State.Import!.Operation);
 
-    private void RequireImportable(ImportCommand command)
+    private async Task RequireImportable(ImportCommand command)
     {
         Names.Require(command.Name, "an image");
         if (command.Bytes is { } bytes)
@@ -115,8 +115,9 @@ internal sealed partial class ImageGrain
             if (bytes < 1) throw FaultException.Invalid("image-empty", "The upload has no bytes.");
             if (bytes > options.Value.MaxUploadBytes)
                 throw FaultException.Invalid("image-too-large", $"The upload has {bytes.Bytes()}: {options.Value.MaxUploadBytes.Bytes()} are allowed.");
-            if (bytes > layers.FreeBytes)
-                throw FaultException.Capacity("no-space", $"The upload has {bytes.Bytes()} and the library has {layers.FreeBytes.Bytes()} left: free some space first.");
+            var freeBytes = (await GrainFactory.Library().Get()).FreeBytes;
+            if (bytes > freeBytes)
+                throw FaultException.Capacity("no-space", $"The upload has {bytes.Bytes()} and the library has {freeBytes.Bytes()} left: free some space first.");
         }
 
         if (command.Sha256 is { } sha256 && (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigit)))
@@ -127,7 +128,7 @@ internal sealed partial class ImageGrain
     {
         if (State.Import?.Operation != operation || Decide(ImageCommand.FailImport) is not { } next || next == State.Status) return;
         await SaveListed(State with { Status = next, Failure = fault, Ended = Outcome(status, fault) });
-        await layers.DeleteManifest(Id);
+        await GrainFactory.Library().Unpublish([Id]);
         LogImportEnded(Id.Value, fault.Code);
         await CloseImport();
         await GrainFactory.Library().SweepSoon();

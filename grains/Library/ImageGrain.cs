@@ -12,8 +12,6 @@ namespace Instances.Library;
 internal sealed partial class ImageGrain(
     [PersistentState("image", StorageNames.Grains)] IPersistentState<ImageState> stored,
     ICatalogue catalogue,
-    ILayerStore layers,
-    IDataPlane dataPlane,
     IOptions<LibraryOptions> options,
     TimeProvider time,
     ILogger<ImageGrain> logger)
@@ -95,7 +93,7 @@ internal sealed partial class ImageGrain(
     /// <summary>The manifest first: a crash in between leaves a record without files, which the next try removes, never files that look like an image.</summary>
     private async Task Remove()
     {
-        await layers.DeleteManifest(Id);
+        await GrainFactory.Library().Unpublish([Id]);
         await Forget();
         await GrainFactory.Library().SweepSoon();
         DeactivateOnIdle();

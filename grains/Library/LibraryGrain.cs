@@ -1,13 +1,14 @@
 using Instances.Catalogue;
 using Instances.Faults;
+using Instances.Hosts;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
 namespace Instances.Library;
 
-internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore layers, IOptions<LibraryOptions> options, ILogger<LibraryGrain> logger)
-    : Grain, ILibraryGrain
+internal sealed partial class LibraryGrain(
+    ICatalogue catalogue, ILibraryStore layers, IDataPlane dataPlane, IOptions<LibraryOptions> options, ILogger<LibraryGrain> logger) : Grain, ILibraryGrain
 {
     /// <summary>Deletions that come close together are served by one sweep.</summary>
     private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
@@ -58,6 +59,24 @@ internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore lay
     {
         _timer!.Change(SoonDelay, options.Value.SweepPeriod);
         return Task.CompletedTask;
+    }
+
+    public Task<LibraryView> Get() => Task.FromResult(new LibraryView(layers.Id, layers.FreeBytes));
+
+    public Task<Uri> UploadAddress(ImageId image) => Task.FromResult(dataPlane.UploadAddress(image));
+
+    public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> wanted) => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(layers.Offer)]);
+
+    public Task<TransferProgress> Receive(HostId host, IReadOnlyList<LayerId> wanted) => layers.Pull(wanted, GrainFactory.Host(host).Offer);
+
+    public Task Publish(IReadOnlyList<ImageManifest> manifests) => FanOut.Each(manifests, layers.WriteManifest);
+
+    public Task Unpublish(IReadOnlyList<ImageId> images) => FanOut.Each(images, layers.DeleteManifest);
+
+    public async Task<LayerJudgement> Judge(IReadOnlyList<LayerId> others)
+    {
+        var referenced = await catalogue.ReferencedLayers();
+        return new([.. others.Where(layer => !referenced.Contains(layer))], [.. others.Where(layers.Contains)]);
     }
 
     private async Task Tick(CancellationToken cancellationToken)

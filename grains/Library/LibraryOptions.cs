@@ -5,6 +5,9 @@ namespace Instances.Library;
 /// <summary>Configuration section <c>Library</c>.</summary>
 public sealed class LibraryOptions
 {
+    /// <summary>The folder of layers and manifests; empty for the host's own, <c>LayerStore:Folder</c>. Made where it is missing.</summary>
+    public string Folder { get; set; } = "";
+
     /// <summary>How long a retired image is kept before it is deleted; 0 deletes it at once.</summary>
     [Range(typeof(TimeSpan), "00:00:00", "3650.00:00:00")]
     public TimeSpan GracePeriod { get; set; } = TimeSpan.FromHours(24);

@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Instances.DataPlane;
 
-/// <summary>Where bytes come in. Every request carries a secret that its image's grain gave out for this one transfer.</summary>
+/// <summary>Where bytes come in; where layers go out stands in <see cref="LayerEndpoints"/>. Every request carries a secret that its image's grain gave out for this one transfer.</summary>
 internal static class DataPlaneEndpoints
 {
     public const string Path = "/data-plane/images";
@@ -16,6 +16,7 @@ internal static class DataPlaneEndpoints
     {
         // The secret is the permission: whoever uploads may have no account here.
         endpoints.MapPut($"{Path}/{{imageId}}", PutImage).AllowAnonymous().ExcludeFromDescription();
+        endpoints.MapLayers();
         return endpoints;
     }
 
@@ -80,10 +81,10 @@ internal static class DataPlaneEndpoints
         }
     }
 
-    private static string SecretOf(HttpRequest request) =>
+    public static string SecretOf(HttpRequest request) =>
         AuthenticationHeaderValue.TryParse(request.Headers.Authorization, out var header)
         && header.Scheme.Equals("Bearer", StringComparison.OrdinalIgnoreCase)
         && header.Parameter is { Length: > 0 } secret
             ? secret
-            : throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "An upload needs the secret of its ticket: send the header Authorization: Bearer <secret>."));
+            : throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The request needs the secret of its ticket: send the header Authorization: Bearer <secret>."));
 }

@@ -1,22 +1,34 @@
+using Instances.Faults;
 using Instances.Library;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Options;
 
 namespace Instances.DataPlane;
 
 internal static class DataPlaneServices
 {
-    /// <summary>Tells grains where this silo takes bytes.</summary>
-    public static IServiceCollection AddDataPlane(this IServiceCollection services) => services.AddSingleton<IDataPlane, ServerDataPlane>();
-
-    /// <summary>The address that this process's own web server listens at.</summary>
-    private sealed class ServerDataPlane(IServer server) : IDataPlane
+    /// <summary>Tells grains and other silos where this silo takes and gives bytes. Section <c>DataPlane</c>.</summary>
+    public static IServiceCollection AddDataPlane(this IServiceCollection services)
     {
-        public Uri UploadAddress(ImageId image)
-        {
-            var addresses = server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses;
-            return new Uri(new Uri(addresses.First()), $"{DataPlaneEndpoints.Path}/{image}");
-        }
+        services.AddOptions<DataPlaneOptions>().BindConfiguration("DataPlane").ValidateDataAnnotations().ValidateOnStart();
+        return services.AddSingleton<IDataPlane, ServerDataPlane>();
+    }
+
+    /// <summary>The address that was configured, or the one that this process's own web server listens at.</summary>
+    private sealed class ServerDataPlane(IServer server, IOptions<DataPlaneOptions> options) : IDataPlane
+    {
+        public Uri UploadAddress(ImageId image) => new(
+            Base ?? throw FaultException.Unavailable("data-plane-unknown", "This silo listens on all its addresses and does not know which one others use: set DataPlane:Address."),
+            $"{DataPlaneEndpoints.Path}/{image}");
+
+        public Uri? LayerAddress(LayerId layer) => Base is { } address ? new(address, $"{LayerEndpoints.Path}/{layer}") : null;
+
+        private Uri? Base => options.Value.Address is { Length: > 0 } configured ? new(configured)
+            : BindingAddress.Parse(server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First()) is var listening && IsWildcard(listening.Host) ? null
+            : new(listening.ToString());
+
+        private static bool IsWildcard(string host) => host is "*" or "+" or "0.0.0.0" or "[::]";
     }
 }

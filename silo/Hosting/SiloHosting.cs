@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using Instances.DataPlane;
 using Instances.Datacenters;
 using Instances.Hosts;
@@ -24,8 +26,13 @@ internal static class SiloHosting
         builder.Configuration["LayerStore:Folder"] ??= Path.Combine(arguments.DataFolder, "layers");
         builder.Configuration["Qemu:RunFolder"] ??= Path.Combine(arguments.DataFolder, "machines");
         builder.Configuration["Simulation:Folder"] ??= Path.Combine(arguments.DataFolder, "machines");
-        builder.WebHost.UseUrls($"http://127.0.0.1:{arguments.Port}");
+        builder.WebHost.UseUrls($"http://{AddressText(builder.Configuration["Silo:Address"])}:{arguments.Port}");
     }
+
+    /// <summary>The web server listens where the silo does. What is no address is told with everything else that is wrong.</summary>
+    private static string AddressText(string? configured) => IPAddress.TryParse(configured, out var address)
+        ? address.AddressFamily is AddressFamily.InterNetworkV6 ? $"[{address}]" : $"{address}"
+        : $"{IPAddress.Loopback}";
 
     /// <summary>The silo with the roles that the configuration gives it.</summary>
     /// <returns>The roles.</returns>
@@ -36,8 +43,7 @@ internal static class SiloHosting
         services.AddOptions<SiloSettings>().BindConfiguration(SiloSettings.Section).ValidateDataAnnotations().ValidateOnStart();
         services.AddSingleton<IValidateOptions<SiloSettings>, SiloSettingsValidator>();
         services.AddOptions<StorageOptions>().BindConfiguration(StorageOptions.Section).ValidateDataAnnotations().ValidateOnStart();
-        services.AddHypervisor(builder.Configuration);
-        services.AddDataPlane();
+        services.AddRoles(settings.Roles, builder.Configuration);
         services.AddSagaHold(builder.Configuration);
         services.AddSystemd();
         services.Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = settings.DrainBound + StopReserve);
@@ -59,16 +65,26 @@ internal static class SiloHosting
         StorageProvider.PostgreSql => new PostgreSqlDatabase(options.ConnectionString, options.MaxConnections),
     };
 
+    private static void AddRoles(this IServiceCollection services, SiloRoles roles, IConfiguration configuration)
+    {
+        if (roles.Has(SiloRoles.Library)) services.AddLibrary();
+        if (roles.Has(SiloRoles.Host))
+        {
+            services.AddHostLayers();
+            services.AddHypervisor(configuration);
+        }
+
+        if (roles is not SiloRoles.Control) services.AddDataPlane();
+    }
+
     private static void AddHypervisor(this IServiceCollection services, IConfiguration configuration)
     {
         switch (configuration["Host:Hypervisor"])
         {
             case null or "qemu":
-                services.AddLibrary();
                 services.AddQemu();
                 break;
             case "simulated":
-                services.AddLibrary();
                 services.AddSimulation();
                 break;
             case var other:

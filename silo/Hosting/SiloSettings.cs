@@ -13,7 +13,7 @@ internal sealed class SiloSettings
     /// <summary>One or more of Control, Host and Library, with commas between them.</summary>
     public SiloRoles Roles { get; set; } = SiloRoles.All;
 
-    /// <summary>The IP address of this machine at which other silos, and gateways in processes of their own, reach this silo.</summary>
+    /// <summary>The IP address of this machine at which other silos, and gateways in processes of their own, reach this silo. Its web server listens there, too.</summary>
     [Required]
     public string Address { get; set; } = IPAddress.Loopback.ToString();
 

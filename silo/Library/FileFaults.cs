@@ -10,7 +10,7 @@ internal static class FileFaults
     private const int QuotaExceeded = 122; // EDQUOT
 
     public static FaultException NoSpaceLeft(string folder, Exception? cause = null) =>
-        new(new(FaultKind.Capacity, "no-space", $"The library's disk ({folder}) is full. Delete images that are not needed, or give it more space."), cause);
+        new(new(FaultKind.Capacity, "no-space", $"The disk of the layers ({folder}) is full. Delete images that are not needed, or give it more space."), cause);
 
     public static FaultException LayerMissing(LayerId layer, Exception? cause = null) =>
         new(new(FaultKind.NotFound, "layer-missing", $"The layer {layer} is not in the library. What stands on it cannot be used: restore it from a copy, or delete the image."), cause);

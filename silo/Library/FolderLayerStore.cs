@@ -1,50 +1,54 @@
-using System.Text.Json;
 using Instances.Faults;
-using Microsoft.Extensions.Options;
+using Instances.Library.Transfer;
 
 namespace Instances.Library;
 
-/// <summary>Layers and manifests in one folder.</summary>
+/// <summary>Layers in one folder.</summary>
 /// <remarks>
 /// <code>
 /// &lt;layer&gt;.qcow2          a layer: sealed (0444), or the writable top of a machine (0640)
 /// &lt;layer&gt;.new            a layer that is being made
-/// &lt;image&gt;.json           a manifest
-/// &lt;image&gt;.json.new       a manifest that is being written
-/// incoming/&lt;layer&gt;.part  what arrived of an upload
-/// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to
+/// store.id               the identity of the folder
+/// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
+/// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied
 /// </code>
-/// Whatever ends in .part or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it.
+/// Whatever ends in .part or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer is taken up
+/// again where it is still wanted.
 /// </remarks>
-internal sealed partial class FolderLayerStore : ILayerStore
+internal class FolderLayerStore : ILayerStore
 {
-    private const int ManifestSchema = 1;
-
     private const UnixFileMode TopMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead;
-    private const UnixFileMode SealedMode = UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+    private const UnixFileMode WriteModes = UnixFileMode.UserWrite | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
 
     private readonly QemuImg _qemuImg;
-    private readonly ILogger<FolderLayerStore> _logger;
+    private readonly LayerTransfers _transfers;
+    private readonly long _cacheBytes;
+    private string? _id;
 
-    public FolderLayerStore(IOptions<LayerStoreOptions> options, QemuImg qemuImg, ILogger<FolderLayerStore> logger)
+    public FolderLayerStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers)
     {
         _qemuImg = qemuImg;
-        _logger = logger;
-        Folder = Path.GetFullPath(options.Value.Folder);
+        _transfers = transfers;
+        _cacheBytes = options.CacheBytes;
+        Folder = Path.GetFullPath(folder);
         Incoming = Path.Combine(Folder, "incoming");
-        MinimumFreeBytes = options.Value.MinimumFreeBytes;
+        MinimumFreeBytes = options.MinimumFreeBytes;
         Directory.CreateDirectory(Folder);
         UnixFiles.CreatePrivateFolder(Incoming);
     }
 
+    public string Id => _id ??= ReadOrMakeId();
+
     public string Folder { get; }
 
-    /// <summary>Where uploads arrive: private, and on the file system of the layers.</summary>
+    /// <summary>Where uploads and layers arrive: private, and on the file system of the layers.</summary>
     public string Incoming { get; }
 
     public long MinimumFreeBytes { get; }
 
     public long FreeBytes => new DriveInfo(Folder).AvailableFreeSpace;
+
+    public long CacheBytes => _cacheBytes > 0 ? _cacheBytes : new DriveInfo(Folder).TotalSize / 2;
 
     public string PathOf(LayerId layer) => Path.Combine(Folder, $"{layer}.qcow2");
 
@@ -53,6 +57,9 @@ internal sealed partial class FolderLayerStore : ILayerStore
     public string ConvertedPathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}.new");
 
     public bool Contains(LayerId layer) => File.Exists(PathOf(layer));
+
+    /// <summary>Whether nobody writes to it any more.</summary>
+    public bool IsSealed(LayerId layer) => Contains(layer) && (File.GetUnixFileMode(PathOf(layer)) & WriteModes) == 0;
 
     public async Task CreateLayer(LayerId layer, LayerId? parent, long virtualSizeBytes, CancellationToken cancellationToken)
     {
@@ -78,7 +85,7 @@ internal sealed partial class FolderLayerStore : ILayerStore
         }
     }
 
-    public Task<long> Seal(LayerId layer) => Task.FromResult(Guard(layer, () => SealFile(PathOf(layer))));
+    public Task<long> Seal(LayerId layer) => Task.FromResult(Guard(layer, () => UnixFiles.Seal(PathOf(layer))));
 
     public Task Delete(LayerId layer)
     {
@@ -97,90 +104,67 @@ internal sealed partial class FolderLayerStore : ILayerStore
             .Where(path => Path.GetExtension(path) is ".qcow2" or ".part" or ".new")
             .Select(path => (Path: path, IsLayer: LayerId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var id), Id: id))
             .Where(file => file.IsLayer)
-            .GroupBy(file => file.Id, (id, files) => new StoredLayer(id, files.Sum(file => BytesOf(file.Path))))];
+            .GroupBy(file => file.Id, (id, files) => Stored(id, [.. files.Select(file => file.Path)]))];
 
-    public async Task WriteManifest(ImageManifest manifest)
+    public void Touch(LayerId layer)
     {
-        var path = ManifestPathOf(manifest.Id);
-        var unfinished = $"{path}.new";
-        try
-        {
-            await File.WriteAllBytesAsync(unfinished, JsonSerializer.SerializeToUtf8Bytes(manifest, InstancesJson.Options));
-            UnixFiles.ChangeMode(unfinished, SealedMode);
-            UnixFiles.SyncFile(unfinished);
-            UnixFiles.Publish(unfinished, path);
-        }
-        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
-        {
-            File.Delete(unfinished);
-            throw FileFaults.NoSpaceLeft(Folder, exception);
-        }
+        if (Contains(layer)) File.SetLastAccessTimeUtc(PathOf(layer), _transfers.Time.GetUtcNow().UtcDateTime);
     }
 
-    public Task DeleteManifest(ImageId image)
-    {
-        File.Delete($"{ManifestPathOf(image)}.new");
-        File.Delete(ManifestPathOf(image));
+    public LayerOffer Offer(LayerId layer) => Guard(layer, () => IsSealed(layer) ? _transfers.Offer(this, layer) : throw FileFaults.LayerMissing(layer));
 
-        // Else the image could come back in a rebuild after a power cut, while its layers are gone.
-        UnixFiles.SyncFolder(Folder);
-        return Task.CompletedTask;
-    }
+    public Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer) =>
+        _transfers.Pull(this, layers, offer);
 
-    public async Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken)
-    {
-        var manifests = new List<ImageManifest>();
-        foreach (var path in Directory.EnumerateFiles(Folder, "*.json").Order(StringComparer.Ordinal))
-        {
-            if (ImageId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var image) && await ReadManifest(path, image, cancellationToken) is { } manifest)
-                manifests.Add(manifest);
-        }
+    /// <summary>Space that a layer takes; 0 where there is none.</summary>
+    public long BytesOf(LayerId layer) => BytesOf(PathOf(layer));
 
-        return manifests;
-    }
-
-    /// <summary>Seals a base layer that was made in <see cref="Incoming"/>, and gives it its name.</summary>
+    /// <summary>Takes what lies at a path of <see cref="Incoming"/> in as a layer: seals it, and gives it its name.</summary>
     /// <returns>Its space in bytes.</returns>
-    public long Publish(LayerId layer) => Guard(layer, () =>
+    public long Install(LayerId layer, string path) => Guard(layer, () =>
     {
-        var bytes = SealFile(ConvertedPathOf(layer));
-        UnixFiles.Publish(ConvertedPathOf(layer), PathOf(layer));
+        var bytes = UnixFiles.Seal(path);
+        UnixFiles.Publish(path, PathOf(layer));
         return bytes;
     });
 
-    private string ManifestPathOf(ImageId image) => Path.Combine(Folder, $"{image}.json");
-
-    // A machine's user must not be able to change what other machines stand on: the sealed layer is no longer its own.
-    private long SealFile(string path)
+    private string ReadOrMakeId()
     {
-        UnixFiles.ChangeMode(path, SealedMode);
-        if (Environment.IsPrivilegedProcess)
-            UnixFiles.ChangeOwner(path, UnixUser.Root);
-        UnixFiles.SyncFile(path);
-        UnixFiles.SyncFolder(Path.GetDirectoryName(path)!);
-        return UnixFiles.AllocatedBytes(path);
+        var path = Path.Combine(Folder, "store.id");
+        if (!File.Exists(path))
+        {
+            // Whoever is first wins, also on another machine that has this folder mounted.
+            var mine = Path.Combine(Incoming, $"{Guid.NewGuid():N}.id");
+            File.WriteAllText(mine, Guid.NewGuid().ToString("N"));
+            UnixFiles.SyncFile(mine);
+            UnixFiles.Link(mine, path);
+            File.Delete(mine);
+            UnixFiles.SyncFolder(Folder);
+        }
+
+        return File.ReadAllText(path).Trim();
     }
 
-    private async Task<ImageManifest?> ReadManifest(string path, ImageId image, CancellationToken cancellationToken)
+    private StoredLayer Stored(LayerId id, IReadOnlyList<string> paths)
+    {
+        var layer = PathOf(id);
+        return new(
+            id,
+            paths.Sum(BytesOf),
+            IsSealed: paths.Contains(layer) && ModeOf(layer) is { } mode && (mode & WriteModes) == 0,
+            IsPartial: !paths.Contains(layer),
+            File.GetLastAccessTimeUtc(paths[0]));
+    }
+
+    private static UnixFileMode? ModeOf(string path)
     {
         try
         {
-            await using var file = File.OpenRead(path);
-            using var json = await JsonDocument.ParseAsync(file, cancellationToken: cancellationToken);
-            if (!json.RootElement.TryGetProperty("schema", out var schema) || schema.GetInt32() is < 1 or > ManifestSchema)
-                throw new JsonException($"Its schema is not one of 1 to {ManifestSchema}.");
-
-            var manifest = json.Deserialize<ImageManifest>(InstancesJson.Options);
-            return manifest?.Id == image ? manifest : throw new JsonException("It is the manifest of another image.");
+            return File.GetUnixFileMode(path);
         }
         catch (FileNotFoundException)
         {
             return null; // Deleted since the folder was read.
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or FormatException or IOException or UnauthorizedAccessException)
-        {
-            LogBrokenManifest(path, exception);
-            return null;
         }
     }
 

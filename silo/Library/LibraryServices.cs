@@ -1,24 +1,50 @@
 using Instances.Library.Import;
+using Instances.Library.Transfer;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
 
 namespace Instances.Library;
 
 internal static class LibraryServices
 {
-    /// <summary>The layer store in a folder of this host, and the imports into it. Sections <c>LayerStore</c> and <c>Import</c>.</summary>
+    /// <summary>The library in a folder, and the imports into it. Sections <c>Library</c>, <c>LayerStore</c> and <c>Import</c>.</summary>
     public static IServiceCollection AddLibrary(this IServiceCollection services)
     {
-        services.AddOptions<LayerStoreOptions>().BindConfiguration("LayerStore").ValidateDataAnnotations().ValidateOnStart();
+        services.AddLayers();
+        services.AddOptions<LibraryOptions>().BindConfiguration("Library").ValidateDataAnnotations().ValidateOnStart();
         services.AddOptions<ImportOptions>().BindConfiguration("Import").ValidateDataAnnotations().ValidateOnStart();
-        services.TryAddSingleton(TimeProvider.System);
-        services.AddSingleton<ProcessConfinement>();
-        services.AddSingleton<QemuImg>();
-        services.AddSingleton<FolderLayerStore>();
-        services.AddSingleton<ILayerStore>(provider => provider.GetRequiredService<FolderLayerStore>());
+        services.AddSingleton(provider => ActivatorUtilities.CreateInstance<FolderLibraryStore>(
+            provider, provider.GetRequiredService<IOptions<LibraryOptions>>().Value.Folder is { Length: > 0 } folder ? folder : LayersOf(provider).Folder, LayersOf(provider)));
+        services.AddSingleton<ILibraryStore>(provider => provider.GetRequiredService<FolderLibraryStore>());
         services.AddSingleton<ImageReceiver>();
         services.AddSingleton<ImageConverter>();
         services.AddSingleton<ImportQueue>();
         services.AddHostedService(provider => provider.GetRequiredService<ImportQueue>());
         return services;
     }
+
+    /// <summary>The layers of this host. Where its folder is that of the library in the same process, they are one store. Section <c>LayerStore</c>.</summary>
+    public static IServiceCollection AddHostLayers(this IServiceCollection services)
+    {
+        services.AddLayers();
+        return services.AddSingleton<ILayerStore>(provider =>
+        {
+            var own = ActivatorUtilities.CreateInstance<FolderLayerStore>(provider, LayersOf(provider).Folder, LayersOf(provider));
+            return provider.GetService<FolderLibraryStore>() is { } library && library.Id == own.Id ? library : own;
+        });
+    }
+
+    private static void AddLayers(this IServiceCollection services)
+    {
+        services.AddOptions<LayerStoreOptions>().BindConfiguration("LayerStore").ValidateDataAnnotations().ValidateOnStart();
+        services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<ProcessConfinement>();
+        services.TryAddSingleton<QemuImg>();
+        services.TryAddSingleton<LayerTickets>();
+        services.TryAddSingleton<LayerDigests>();
+        services.TryAddSingleton<LayerClient>();
+        services.TryAddSingleton<LayerTransfers>();
+    }
+
+    private static LayerStoreOptions LayersOf(IServiceProvider provider) => provider.GetRequiredService<IOptions<LayerStoreOptions>>().Value;
 }

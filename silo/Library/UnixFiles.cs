@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Runtime.InteropServices;
 using System.Text;
+using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library;
 
@@ -8,11 +9,18 @@ namespace Instances.Library;
 #pragma warning disable CA1416 // Hosts run Linux: there is no other platform to guard against, and no use in marking every caller.
 internal static class UnixFiles
 {
+    /// <summary>Of what nobody writes to any more.</summary>
+    public const UnixFileMode SealedMode = UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+
     private const int ReadOnlyDirectory = 0x0 | 0x80000; // O_RDONLY | O_CLOEXEC
     private const int CurrentFolder = -100; // AT_FDCWD
     private const uint BlocksMask = 0x400; // STATX_BLOCKS
     private const int StatxBytes = 256;
     private const int StatxBlocksOffset = 48;
+    private const int SeekData = 3; // SEEK_DATA
+    private const int SeekHole = 4; // SEEK_HOLE
+    private const nuint CloneFile = 0x40049409; // FICLONE
+    private const int NothingThere = 6; // ENXIO
 
     /// <summary>Makes the content of a file durable. Moves what the kernel still holds of it, whoever wrote that.</summary>
     public static void SyncFile(string path) => Sync(path);
@@ -25,6 +33,18 @@ internal static class UnixFiles
     {
         File.Move(from, to, overwrite: true);
         SyncFolder(Path.GetDirectoryName(to)!);
+    }
+
+    /// <summary>Makes a file durable, read-only and root's: a machine's user must not be able to change what other machines stand on.</summary>
+    /// <returns>Its space in bytes.</returns>
+    public static long Seal(string path)
+    {
+        ChangeMode(path, SealedMode);
+        if (Environment.IsPrivilegedProcess)
+            ChangeOwner(path, UnixUser.Root);
+        SyncFile(path);
+        SyncFolder(Path.GetDirectoryName(path)!);
+        return AllocatedBytes(path);
     }
 
     /// <summary>The space that a file takes, which for a sparse file is less than its length.</summary>
@@ -57,6 +77,27 @@ internal static class UnixFiles
         if (chown(PathBytes(path), owner.UserId, owner.GroupId) != 0)
             throw Failure("chown", path);
     }
+
+    /// <summary>Gives a file a second name.</summary>
+    /// <returns>0, or the error: another file system, a file system without links, too many of them, or a name that is taken.</returns>
+    public static int Link(string path, string name) => link(PathBytes(path), PathBytes(name)) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    /// <summary>Makes a file share the content of another one, where the file system can (<c>FICLONE</c>).</summary>
+    /// <returns>0, or the error: another file system, or one that cannot.</returns>
+    public static int Clone(SafeFileHandle from, SafeFileHandle to) => ioctl(to, CloneFile, Descriptor(from)) == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    /// <summary>Where the next data of a sparse file lies, at or behind an offset.</summary>
+    /// <returns>Its offset and length, or null where only a hole follows.</returns>
+    public static (long Offset, long Length)? NextData(SafeFileHandle file, long offset)
+    {
+        var start = lseek(file, offset, SeekData);
+        if (start < 0)
+            return Marshal.GetLastPInvokeError() == NothingThere ? null : throw Failure("lseek", "a layer");
+        var end = lseek(file, start, SeekHole);
+        return end < 0 ? throw Failure("lseek", "a layer") : (start, end - start);
+    }
+
+    private static nint Descriptor(SafeFileHandle file) => file.DangerousGetHandle();
 
     private static void Sync(string path)
     {
@@ -95,6 +136,15 @@ internal static class UnixFiles
 
     [DllImport("libc", SetLastError = true)]
     private static extern int chown(byte[] path, uint owner, uint group);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int link(byte[] path, byte[] name);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int ioctl(SafeFileHandle file, nuint request, nint argument);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern long lseek(SafeFileHandle file, long offset, int whence);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int statx(int folder, byte[] path, int flags, uint mask, byte[] buffer);

@@ -138,6 +138,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton(Host);
             silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
             silo.Services.AddSingleton<ILayerStore>(Layers);
+            silo.Services.AddSingleton<ILibraryStore>(Layers);
             silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
             silo.Services.AddSingleton<ISagaProbe>(Probe);
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
@@ -153,8 +154,10 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         await Grains.GetGrain<IHostGrain>(new HostOptions().Name).Start();
     }
 
-    private sealed class NoDataPlane : IDataPlane
+    internal sealed class NoDataPlane : IDataPlane
     {
         public Uri UploadAddress(ImageId image) => new($"http://127.0.0.1/data-plane/images/{image}");
+
+        public Uri? LayerAddress(LayerId layer) => null;
     }
 }

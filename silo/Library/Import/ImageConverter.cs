@@ -13,14 +13,14 @@ internal sealed class ImageConverter
     private const long MemoryBytes = 2L << 30;
     private const long MetadataBytes = 64L << 20;
 
-    private readonly FolderLayerStore _store;
+    private readonly FolderLibraryStore _store;
     private readonly QemuImg _qemuImg;
     private readonly ProcessConfinement _confinement;
     private readonly TimeProvider _time;
     private readonly TimeSpan _reportPeriod;
     private readonly long _maxVirtualBytes;
 
-    public ImageConverter(FolderLayerStore store, QemuImg qemuImg, ProcessConfinement confinement, IOptions<ImportOptions> options, TimeProvider time)
+    public ImageConverter(FolderLibraryStore store, QemuImg qemuImg, ProcessConfinement confinement, IOptions<ImportOptions> options, TimeProvider time)
     {
         _store = store;
         _qemuImg = qemuImg;
@@ -99,7 +99,7 @@ internal sealed class ImageConverter
             sha256 = System.Convert.ToHexStringLower(await SHA256.HashDataAsync(layer, token));
         }, cancellationToken);
 
-        var bytes = _store.Publish(plan.Layer);
+        var bytes = _store.Install(plan.Layer, _store.ConvertedPathOf(plan.Layer));
         var now = _time.GetUtcNow();
         var manifest = new ImageManifest(
             image,

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Options;
 namespace Instances.Library.Import;
 
 /// <summary>Takes the bytes of an upload into a private file, and looks at their head. What is refused leaves nothing behind.</summary>
-internal sealed class ImageReceiver(FolderLayerStore store, IOptions<ImportOptions> options, IOptions<LibraryOptions> library, TimeProvider time)
+internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOptions> options, IOptions<LibraryOptions> library, TimeProvider time)
 {
     private const int BufferBytes = 256 << 10;
 

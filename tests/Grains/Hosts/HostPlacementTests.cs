@@ -28,7 +28,9 @@ public sealed class HostPlacementTests : IAsyncLifetime
             var number = Interlocked.Increment(ref started);
             silo.Services.AddSingleton<SimulatedHost>();
             silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
-            silo.Services.AddSingleton<ILayerStore, SimulatedLayerStore>();
+            silo.Services.AddSingleton<ILibraryStore, SimulatedLayerStore>();
+            silo.Services.AddSingleton<ILayerStore>(services => services.GetRequiredService<ILibraryStore>());
+            silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(new HostOptions { Name = $"host-{number}", MemoryBytes = number << 20 }));

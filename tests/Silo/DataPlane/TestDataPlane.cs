@@ -46,7 +46,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     public HttpClient Client { get; } = new() { Timeout = Bounds.Wait };
 
-    public FolderLayerStore Store => _app.Services.GetRequiredService<FolderLayerStore>();
+    public FolderLibraryStore Store => _app.Services.GetRequiredService<FolderLibraryStore>();
 
     private IGrainFactory Grains => _app.Services.GetRequiredService<IGrainFactory>();
 
@@ -90,7 +90,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     /// <summary>Whether every file of every import is gone. The sweep may still run, so this is waited for.</summary>
     public Task NothingIsLeft() => Eventually.Holds(
-        () => Task.FromResult(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories).Length == 0), "nothing is left of the upload");
+        () => Task.FromResult(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories).All(file => Path.GetFileName(file) == "store.id")), "nothing is left of the upload");
 
     public async ValueTask DisposeAsync()
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Instances.Faults;
+using Instances.Library.Transfer;
 using Instances.Operations;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -15,7 +16,7 @@ public sealed class FolderLayerStoreTests : IDisposable
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
-    private FolderLayerStore Store => _library.Store;
+    private FolderLibraryStore Store => _library.Store;
 
     public void Dispose() => _library.Dispose();
 
@@ -217,13 +218,11 @@ internal sealed class TestLibrary : IDisposable
         Tools = new QemuImg(Confinement);
         // Else the unprivileged user cannot pass through it.
         UnixFiles.ChangeMode(_folder, (UnixFileMode)0b111_101_101);
-        Store = new FolderLayerStore(
-            Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { Folder = _folder, MinimumFreeBytes = minimumFreeBytes }),
-            Tools,
-            new ListLogger<FolderLayerStore>(Log));
+        var options = new LayerStoreOptions { MinimumFreeBytes = minimumFreeBytes };
+        Store = new FolderLibraryStore(_folder, options, Tools, TestTransfers.Over(options), new ListLogger<FolderLibraryStore>(Log));
     }
 
-    public FolderLayerStore Store { get; }
+    public FolderLibraryStore Store { get; }
 
     public ProcessConfinement Confinement { get; }
 

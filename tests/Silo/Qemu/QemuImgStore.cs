@@ -48,11 +48,15 @@ internal sealed class QemuImgStore(string folder) : ILayerStore
 
     public IReadOnlyList<StoredLayer> List() => throw new NotSupportedException();
 
-    public Task WriteManifest(ImageManifest manifest) => throw new NotSupportedException();
+    public string Id => throw new NotSupportedException();
 
-    public Task DeleteManifest(ImageId image) => throw new NotSupportedException();
+    public void Touch(LayerId layer) => throw new NotSupportedException();
 
-    public Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken) => throw new NotSupportedException();
+    public LayerOffer Offer(LayerId layer) => throw new NotSupportedException();
+
+    public Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer) => throw new NotSupportedException();
+
+    public long CacheBytes => throw new NotSupportedException();
 
     public long FreeBytes => throw new NotSupportedException();
 }

@@ -1,0 +1,28 @@
+using System.Text;
+
+namespace Instances.Library;
+
+/// <summary>Where a sealed layer can be had: as a file, where the asker sees the same file system, or else over HTTP from the silo that offers it.</summary>
+/// <param name="Bytes">Space that the file takes.</param>
+/// <param name="LengthBytes">Length of the file, holes included.</param>
+/// <param name="Sha256">Of the file, in lower case hex; null where the offering silo does not know it by now.</param>
+/// <param name="Path">Absolute, as the offering silo sees it.</param>
+/// <param name="Address">The layer's URL at the offering silo's data plane; null where that silo does not know how others reach it.</param>
+/// <param name="Ticket">Lets whoever holds it read this layer for some minutes. Never logged.</param>
+[GenerateSerializer, Immutable, Alias("instances.LayerOffer")]
+public sealed record LayerOffer(
+    [property: Id(0)] LayerId Id,
+    [property: Id(1)] long Bytes,
+    [property: Id(2)] long LengthBytes,
+    [property: Id(3)] string? Sha256,
+    [property: Id(4)] string Path,
+    [property: Id(5)] Uri? Address,
+    [property: Id(6)] string Ticket)
+{
+    // The ticket stays out of logs and of messages.
+    private bool PrintMembers(StringBuilder text)
+    {
+        text.Append("Id = ").Append(Id).Append(", Bytes = ").Append(Bytes).Append(", Path = ").Append(Path).Append(", Address = ").Append(Address);
+        return true;
+    }
+}

@@ -1,0 +1,82 @@
+using Instances.Faults;
+using Instances.Library;
+
+namespace Instances.Hosts;
+
+/// <summary>The host's layers: a cache of the library's, and what was captured here and is not there yet.</summary>
+internal sealed partial class HostGrain
+{
+    /// <summary>What was asked for is in use for this long, also before a machine stands on it: a large deployment is still starting the machines before.</summary>
+    private static readonly TimeSpan UseBound = TimeSpan.FromHours(1);
+
+    /// <summary>Undeployments that come close together are served by one sweep.</summary>
+    private static readonly TimeSpan SweepDelay = TimeSpan.FromSeconds(2);
+
+    private readonly Dictionary<LayerId, long> _used = [];
+    private IGrainTimer? _sweeping;
+
+    public Task<TransferProgress> Fetch(IReadOnlyList<LayerManifest> wanted)
+    {
+        Use(wanted.Select(layer => layer.Id));
+        return layers.Pull([.. wanted.Select(layer => layer.Id)], OfLibrary);
+
+        async Task<IReadOnlyList<LayerOffer>> OfLibrary(IReadOnlyList<LayerId> missing)
+        {
+            var known = wanted.ToDictionary(layer => layer.Id, layer => layer.Sha256);
+            return [.. (await GrainFactory.Library().Offer(missing)).Select(offer => offer with { Sha256 = known[offer.Id] ?? offer.Sha256 })];
+        }
+    }
+
+    public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> wanted) => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(layers.Offer)]);
+
+    public async Task<SweepReport> Sweep()
+    {
+        await Adopted();
+        if ((await GrainFactory.Library().Get()).Store == layers.Id) return new(0, 0, 0);
+
+        // Files first, references then: a reference is durable before its file is made.
+        var stored = layers.List();
+        var judgement = await GrainFactory.Library().Judge([.. stored.Select(layer => layer.Id)]);
+        var (unreferenced, kept) = (judgement.Unreferenced.ToHashSet(), judgement.Kept.ToHashSet());
+        var chained = (await hypervisor.List()).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).ToHashSet();
+        foreach (var forgotten in _used.Where(use => time.GetElapsedTime(use.Value) > UseBound).ToList()) _used.Remove(forgotten.Key);
+
+        var (bytes, removed, removedBytes) = (stored.Sum(layer => layer.Bytes), 0, 0L);
+        foreach (var layer in stored.OrderBy(layer => layer.LastUsed))
+        {
+            // Nothing is awaited between the look and the deletion, which is done when it returns: a start cannot come between.
+            var isEvicted = bytes > layers.CacheBytes && kept.Contains(layer.Id) && (layer.IsSealed || layer.IsPartial) && !_used.ContainsKey(layer.Id);
+            if (chained.Contains(layer.Id) || (!unreferenced.Contains(layer.Id) && !isEvicted)) continue;
+            await layers.Delete(layer.Id);
+            _used.Remove(layer.Id);
+            (bytes, removed, removedBytes) = (bytes - layer.Bytes, removed + 1, removedBytes + layer.Bytes);
+        }
+
+        if (removed > 0) LogSwept(Id.Name, removed, removedBytes);
+        return new(removed, removedBytes, Manifests: 0);
+    }
+
+    private void SweepSoon() => _sweeping!.Change(SweepDelay, library.Value.SweepPeriod);
+
+    private async Task SweepTick(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Sweep();
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
+        {
+            LogSweepFailed(Id.Name, exception.Message);
+        }
+    }
+
+    /// <summary>A start relies on these from here on: they are not evicted, and count as used last.</summary>
+    private void Use(IEnumerable<LayerId> used)
+    {
+        foreach (var layer in used)
+        {
+            _used[layer] = time.GetTimestamp();
+            layers.Touch(layer);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
+using Instances.Faults;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Library.Transfer;
+
+/// <summary>Reads layers from other silos' data planes. Has an HTTP client of its own, which logs nothing: its requests carry tickets.</summary>
+/// <remarks>
+/// Throws <see cref="TransferBrokenException"/> for what may go well when it is tried again, <see cref="TicketRefusedException"/>, and a
+/// <see cref="FaultException"/> with <c>layer-missing</c>.
+/// </remarks>
+internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvider time) : IDisposable
+{
+    private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
+
+    private readonly HttpMessageInvoker _http = new(new SocketsHttpHandler
+    {
+        AllowAutoRedirect = false,
+        UseCookies = false,
+        UseProxy = false,
+        ConnectTimeout = ConnectTimeout,
+    });
+
+    /// <summary>Where the data lies, at and behind an offset.</summary>
+    public async Task<LayerExtents> Extents(LayerOffer offer, long from, CancellationToken cancellationToken)
+    {
+        using var quiet = new Silence(this, cancellationToken);
+        using var response = await Get(offer, $"/extents?from={from.ToString(CultureInfo.InvariantCulture)}", range: null, quiet);
+        return await quiet.Hear(() => response.Content.ReadFromJsonAsync<LayerExtents>(InstancesJson.Options, quiet.Token)) is { Data.Count: var count } extents && count % 2 == 0
+            ? extents
+            : throw new TransferBrokenException("the other side's list of extents cannot be read.");
+    }
+
+    /// <returns>The digest, or null while the other side computes it.</returns>
+    public async Task<string?> Digest(LayerOffer offer, CancellationToken cancellationToken)
+    {
+        using var quiet = new Silence(this, cancellationToken);
+        using var response = await Get(offer, "/digest", range: null, quiet);
+        if (response.StatusCode is HttpStatusCode.Accepted) return null;
+        return (await quiet.Hear(() => response.Content.ReadFromJsonAsync<LayerDigest>(InstancesJson.Options, quiet.Token)))?.Sha256;
+    }
+
+    /// <summary>Reads ranges, which are in ascending order and within the bounds of one request.</summary>
+    /// <param name="take">Called with the bytes in order. What it throws is thrown on.</param>
+    public async Task Read(LayerOffer offer, IReadOnlyList<ByteRange> ranges, Func<long, ReadOnlyMemory<byte>, ValueTask> take, CancellationToken cancellationToken)
+    {
+        using var quiet = new Silence(this, cancellationToken);
+        var range = $"bytes={string.Join(',', ranges.Select(range => string.Create(CultureInfo.InvariantCulture, $"{range.Offset}-{range.End - 1}")))}";
+        using var response = await Get(offer, "", range, quiet);
+        if (response.StatusCode is not HttpStatusCode.PartialContent) throw Unexpected(response);
+
+        var body = new RangesBody(await quiet.Hear(() => response.Content.ReadAsStreamAsync(quiet.Token)), quiet);
+        if (ranges is [var only])
+        {
+            if (response.Content.Headers.ContentRange is not { From: { } from, To: { } to } || from != only.Offset || to != only.End - 1) throw Unexpected(response);
+            await body.Take(only, take);
+            return;
+        }
+
+        var boundary = response.Content.Headers.ContentType?.Parameters.SingleOrDefault(parameter => parameter.Name == "boundary")?.Value?.Trim('"');
+        foreach (var part in ranges)
+        {
+            await body.ReadHead(boundary, part);
+            await body.Take(part, take);
+        }
+    }
+
+    public void Dispose() => _http.Dispose();
+
+    private async Task<HttpResponseMessage> Get(LayerOffer offer, string what, string? range, Silence quiet)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"{offer.Address}{what}");
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", offer.Ticket);
+        if (range is not null) request.Headers.TryAddWithoutValidation("Range", range);
+        var response = await quiet.Hear(() => _http.SendAsync(request, quiet.Token));
+        if (response.IsSuccessStatusCode) return response;
+        using (response)
+        {
+            throw response.StatusCode switch
+            {
+                HttpStatusCode.Forbidden => new TicketRefusedException(),
+                HttpStatusCode.NotFound => FileFaults.LayerMissing(offer.Id),
+                _ => Unexpected(response),
+            };
+        }
+    }
+
+    private static TransferBrokenException Unexpected(HttpResponseMessage response) => new($"the other side answered {(int)response.StatusCode}.");
+
+    /// <summary>Ends a request whose other side says nothing for too long, and tells its failures from those of this side.</summary>
+    internal sealed class Silence(LayerClient client, CancellationToken cancellationToken) : IDisposable
+    {
+        private readonly CancellationTokenSource _timer = new(client.Bound, client.Time);
+        private CancellationTokenSource? _either;
+
+        public CancellationToken Token => (_either ??= CancellationTokenSource.CreateLinkedTokenSource(_timer.Token, cancellationToken)).Token;
+
+        public async Task<T> Hear<T>(Func<Task<T>> read)
+        {
+            try
+            {
+                var heard = await read();
+                _timer.CancelAfter(client.Bound);
+                return heard;
+            }
+            catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw new TransferBrokenException($"the other side was silent for {client.Bound.TotalSeconds:0} s.", exception);
+            }
+            catch (Exception exception) when (exception is HttpRequestException or IOException or System.Text.Json.JsonException)
+            {
+                throw new TransferBrokenException($"the connection broke: {exception.Message}", exception);
+            }
+        }
+
+        public void Dispose()
+        {
+            _either?.Dispose();
+            _timer.Dispose();
+        }
+    }
+
+    private TimeSpan Bound => options.Value.SilenceBound;
+
+    private TimeProvider Time => time;
+}

@@ -1,0 +1,264 @@
+using System.Net;
+using System.Net.Http.Headers;
+using Instances.Faults;
+using Instances.Testing;
+using Microsoft.Extensions.Time.Testing;
+using Xunit;
+
+namespace Instances.Library.Transfer;
+
+/// <summary>Layers that are moved over HTTP: what passes on the wire is counted, and broken off.</summary>
+public sealed class LayerDownloadTests : IAsyncLifetime
+{
+    /// <summary>Bytes on the wire, heads and requests included, for each byte that the layer takes.</summary>
+    private const double Allowance = 1.05;
+
+    private const long Length = 512L << 20;
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-download-").FullName;
+    private readonly BytePipe _pipe = new();
+    private readonly FakeTimeProvider _fromTime = new(TimeProvider.System.GetUtcNow());
+    private StoreNode _from = null!;
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    public async ValueTask InitializeAsync()
+    {
+        _from = await StoreNode.Start(Path.Combine(_folder, "from"), _fromTime, ("DataPlane:Address", _pipe.Address));
+        _pipe.To = _from.Address;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _pipe.DisposeAsync();
+        await _from.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task Download_OfSmallScatteredPieces_MovesLittleMoreThanTheyAre()
+    {
+        await using var to = await Puller();
+        var layer = await Scattered(10_000);
+
+        var done = await to.Pull(_from.Store, layer);
+
+        AssertMoved(layer, to, done);
+    }
+
+    [Fact]
+    public async Task Download_OfOneLargePiece_MovesLittleMoreThanItIs()
+    {
+        await using var to = await Puller();
+        var layer = await _from.AddLayer(Length, [.. Enumerable.Range(0, 10_000).Select(page => page * 4096L)]);
+
+        AssertMoved(layer, to, await to.Pull(_from.Store, layer));
+    }
+
+    [Fact]
+    public async Task Download_ThatBreaksInTheMiddle_GoesOnWhereItWas()
+    {
+        await using var to = await Puller();
+        var layer = await Scattered(10_000);
+        var broken = _pipe.BreakAfter(_from.Store.BytesOf(layer) / 2);
+
+        var done = await to.Pull(_from.Store, layer);
+
+        Assert.True(broken.IsCompletedSuccessfully);
+        AssertMoved(layer, to, done);
+    }
+
+    [Fact]
+    public async Task Download_WhoseSiloIsRestarted_GoesOnWithWhatHasArrived()
+    {
+        var layer = await Scattered(10_000);
+        await using (var before = await Puller())
+        {
+            var broken = _pipe.BreakAfter(_from.Store.BytesOf(layer) / 2);
+            var pull = before.Store.Pull([layer], _ => LayerPullTests.Offers(_from.Store.Offer(layer)));
+            await broken;
+            _pipe.StaysBroken = true;
+            await pull;
+        }
+
+        _pipe.StaysBroken = false;
+        await using var to = await Puller();
+        Assert.True(Assert.Single(to.Store.List()) is { IsPartial: true, Bytes: > 0 });
+
+        var done = await to.Pull(_from.Store, layer);
+
+        Assert.InRange(done.Layers[0].BytesMoved, 1, _from.Store.BytesOf(layer) * 3 / 4);
+        AssertMoved(layer, to, done with { Layers = [done.Layers[0] with { BytesMoved = Data(layer) }] });
+    }
+
+    [Fact]
+    public async Task Download_WithAnotherDigest_IsRefusedAndDeleted()
+    {
+        await using var to = await Puller();
+        var layer = await _from.AddLayer(Length, 0, 1 << 20);
+
+        var fault = await Assert.ThrowsAsync<FaultException>(
+            () => to.Store.Pull([layer], _ => LayerPullTests.Offers(_from.Store.Offer(layer) with { Sha256 = new('0', 64) })));
+
+        Assert.Equal("layer-corrupt", fault.Fault.Code);
+        Assert.Empty(to.Store.List());
+    }
+
+    [Fact]
+    public async Task Download_OfWhatWasLeftByAnotherLayer_IsRefusedOnceAndThenRight()
+    {
+        await using var to = await Puller();
+        var layer = await _from.AddLayer(Length, 0, 1 << 20);
+        await File.WriteAllTextAsync(to.Store.PartPathOf(layer), "what a power cut has made of it", Stop);
+
+        Assert.Equal("layer-corrupt", (await Assert.ThrowsAsync<FaultException>(() => to.Pull(_from.Store, layer))).Fault.Code);
+        await to.Pull(_from.Store, layer);
+
+        Assert.Equal(LayerPullTests.Digest(_from.Store, layer), LayerPullTests.Digest(to.Store, layer));
+    }
+
+    [Fact]
+    public async Task Download_WithATicketThatExpires_AsksForAnotherOffer()
+    {
+        await using var to = await Puller();
+        var layer = await Scattered(1000);
+        var stale = _from.Store.Offer(layer);
+        _fromTime.Advance(LayerTickets.Lifetime);
+        var offers = 0;
+
+        TransferProgress progress;
+        do progress = await to.Store.Pull([layer], _ => LayerPullTests.Offers(offers++ == 0 ? stale : _from.Store.Offer(layer)));
+        while (!progress.IsDone);
+
+        Assert.Equal(2, offers);
+        Assert.Equal(LayerPullTests.Digest(_from.Store, layer), LayerPullTests.Digest(to.Store, layer));
+    }
+
+    [Fact]
+    public async Task Download_ThatManyAskFor_IsMovedOnce()
+    {
+        await using var to = await Puller();
+        var layer = await Scattered(5000);
+
+        var done = await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => to.Pull(_from.Store, layer)));
+
+        Assert.All(done, progress => Assert.Equal(Data(layer), progress.Layers[0].BytesMoved));
+        Assert.InRange(_pipe.Bytes, Data(layer), Data(layer) * Allowance);
+    }
+
+    [Fact]
+    public async Task Download_FromASiloThatIsSilent_IsGivenUpAndTakenUpAgain()
+    {
+        await using var to = await Puller(("LayerStore:SilenceBound", "00:00:01"));
+        var layer = await Scattered(10);
+        using var deaf = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
+        deaf.Start();
+        var real = _pipe.To;
+        _pipe.To = new($"http://127.0.0.1:{((IPEndPoint)deaf.LocalEndpoint).Port}");
+
+        var pull = to.Pull(_from.Store, layer);
+        using var heard = await deaf.AcceptTcpClientAsync(Stop);
+        _pipe.To = real;
+
+        Assert.True((await pull).IsDone);
+    }
+
+    [Fact]
+    public async Task Download_FromASiloThatIsGone_FailsAndSaysSo()
+    {
+        await using var to = await Puller();
+        var layer = await Scattered(10);
+        _pipe.StaysBroken = true;
+
+        var fault = (await Assert.ThrowsAsync<FaultException>(() => to.Pull(_from.Store, layer))).Fault;
+
+        Assert.Equal(("transfer-failed", FaultKind.Unavailable), (fault.Code, fault.Kind));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("/extents?from=0")]
+    [InlineData("/digest")]
+    public async Task Endpoint_WithoutAGoodTicket_Refuses(string what)
+    {
+        var (layer, other) = (await Scattered(2), await Scattered(2));
+        var expired = _from.Tickets.Issue(layer);
+        _fromTime.Advance(LayerTickets.Lifetime);
+        var good = _from.Tickets.Issue(layer);
+        using var client = new HttpClient();
+
+        Assert.Equal(HttpStatusCode.Forbidden, await Get(null));
+        Assert.Equal(HttpStatusCode.Forbidden, await Get(expired));
+        Assert.Equal(HttpStatusCode.Forbidden, await Get(_from.Tickets.Issue(other)));
+        Assert.Equal(HttpStatusCode.Forbidden, await Get("not-a-ticket"));
+        Assert.Equal(HttpStatusCode.Forbidden, await Get(Forged(good)));
+        Assert.Equal(what.Length > 0 ? HttpStatusCode.OK : HttpStatusCode.RequestedRangeNotSatisfiable, await Get(good));
+
+        async Task<HttpStatusCode> Get(string? ticket)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, $"{_from.Address}data-plane/layers/{layer}{what}");
+            if (ticket is not null) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket);
+            using var response = await client.SendAsync(request, Stop);
+            return response.StatusCode;
+        }
+
+        // The expiry stands in front.
+        static string Forged(string ticket) => $"{(ticket[0] == 'A' ? 'B' : 'A')}{ticket[1..]}";
+    }
+
+    [Theory]
+    [InlineData("bytes=0-99999999999")]
+    [InlineData("bytes=-5")]
+    [InlineData("bytes=5-")]
+    [InlineData("bytes=10-20,15-30")]
+    [InlineData("bytes=0-16777216")]
+    [InlineData("lines=0-1")]
+    public async Task Endpoint_ForRangesThatItDoesNotServe_SaysSo(string range)
+    {
+        var layer = await Scattered(2);
+        using var client = new HttpClient();
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"{_from.Address}data-plane/layers/{layer}");
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _from.Tickets.Issue(layer));
+        request.Headers.TryAddWithoutValidation("Range", range);
+
+        using var response = await client.SendAsync(request, Stop);
+
+        Assert.Equal(HttpStatusCode.RequestedRangeNotSatisfiable, response.StatusCode);
+    }
+
+    [Fact]
+    public async Task Offer_Printed_DoesNotShowItsTicket()
+    {
+        var offer = _from.Store.Offer(await Scattered(1));
+
+        Assert.DoesNotContain(offer.Ticket, offer.ToString(), StringComparison.Ordinal);
+        Assert.Contains(offer.Path, offer.ToString(), StringComparison.Ordinal);
+    }
+
+    private Task<StoreNode> Puller(params (string Key, string Value)[] settings) =>
+        StoreNode.Start(Path.Combine(_folder, "to"), time: null, [("LayerStore:Transfer", "http"), .. settings]);
+
+    /// <summary>As sparse as it gets: every second page is a hole.</summary>
+    private Task<LayerId> Scattered(int pages) => _from.AddLayer(Length, [.. Enumerable.Range(0, pages).Select(page => page * 8192L)]);
+
+    /// <summary>The data between the holes: the file system's own records of where it lies count as space of the file too, and are not moved.</summary>
+    private long Data(LayerId layer)
+    {
+        using var file = File.OpenHandle(_from.Store.PathOf(layer));
+        var bytes = 0L;
+        for (var at = 0L; UnixFiles.NextData(file, at) is { } data; at = data.Offset + data.Length) bytes += data.Length;
+        return bytes;
+    }
+
+    private void AssertMoved(LayerId layer, StoreNode to, TransferProgress done)
+    {
+        var bytes = Data(layer);
+        Assert.InRange(_pipe.Bytes, bytes, bytes * Allowance);
+        Assert.Equal(bytes, Assert.Single(done.Layers).BytesMoved);
+        Assert.Equal(_from.Store.BytesOf(layer), to.Store.BytesOf(layer));
+        Assert.Equal(LayerPullTests.Digest(_from.Store, layer), LayerPullTests.Digest(to.Store, layer));
+        Assert.Equal(LayerPullTests.Digest(to.Store, layer), done.Layers[0].Sha256);
+        LayerPullTests.AssertClean(to.Store, layer);
+        TestContext.Current.TestOutputHelper?.WriteLine($"{_pipe.Bytes / (double)bytes:0.000} bytes on the wire for each byte");
+    }
+}
