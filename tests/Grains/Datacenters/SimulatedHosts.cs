@@ -34,7 +34,8 @@ internal sealed class SimulatedHosts : IAsyncDisposable
             silo.Services.AddSingleton(host);
             silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
             silo.Services.AddSingleton<ILayerStore>(Layers);
-            silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
+            silo.Services.AddSingleton<ILibraryStore>(Layers);
+            silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
             silo.Services.AddSingleton<ISagaProbe>(Probe);
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
@@ -111,10 +112,5 @@ internal sealed class SimulatedHosts : IAsyncDisposable
         Probe.Release();
         await _cluster.DisposeAsync();
         Directory.Delete(_folder, recursive: true);
-    }
-
-    private sealed class NoDataPlane : IDataPlane
-    {
-        public Uri UploadAddress(ImageId image) => new($"http://127.0.0.1/data-plane/images/{image}");
     }
 }
