@@ -100,6 +100,10 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public Task<OperationView> GetOperation(OperationId id, CancellationToken cancellationToken) =>
         Get<OperationView>($"{Root}/operations/{id}", cancellationToken);
 
+    /// <summary>In the order in which they were started.</summary>
+    public Task<IReadOnlyList<OperationView>> ListOperations(ApplianceId appliance, CancellationToken cancellationToken) =>
+        List<OperationView>($"{Root}/operations?appliance={appliance}", cancellationToken);
+
     public Task<OperationView> Cancel(OperationId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/operations/{id}/cancel", body: null, cancellationToken);
 

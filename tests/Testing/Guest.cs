@@ -44,12 +44,17 @@ internal static partial class Guest
         var boots = 0;
         await Eventually.Holds(async () =>
         {
-            var counts = BootsPattern().Matches(await client.ReadConsole(machine, default));
-            boots = counts.Count == 0 ? 0 : int.Parse(counts[^1].Groups[1].ValueSpan, System.Globalization.CultureInfo.InvariantCulture);
+            boots = await client.ReadBoots(machine, default);
             return boots >= atLeast;
         }, $"the guest of {machine} prints boots={atLeast}");
         return boots;
     }
+
+    /// <summary>The newest count of starts that the guest has printed; 0 where there is none.</summary>
+    public static async Task<int> ReadBoots(this InstancesClient client, VirtualMachineId machine, CancellationToken cancellationToken) =>
+        BootsPattern().Matches(await client.ReadConsole(machine, cancellationToken)) is { Count: > 0 } counts
+            ? int.Parse(counts[^1].Groups[1].ValueSpan, System.Globalization.CultureInfo.InvariantCulture)
+            : 0;
 
     public static Task<OperationView> End(this InstancesClient client, OperationView operation) => client.WaitFor(operation, _ => { }, default);
 

@@ -1,4 +1,5 @@
 using DbUp.Engine;
+using Instances.Testing;
 using Microsoft.Extensions.Logging.Abstractions;
 using Xunit;
 

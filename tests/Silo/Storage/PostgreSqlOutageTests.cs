@@ -1,3 +1,4 @@
+using Instances.Testing;
 using Orleans.TestingHost;
 using Xunit;
 

@@ -1,15 +1,16 @@
 using Dapper;
 using Instances.Catalogue;
 using Instances.Library;
+using Instances.Testing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Runtime;
-using Orleans.Serialization;
 using Orleans.Serialization.Serializers;
+using Orleans.Serialization;
 using Orleans.Storage;
 
 namespace Instances.Storage;

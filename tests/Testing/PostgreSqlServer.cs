@@ -4,10 +4,10 @@ using System.Net;
 using System.Net.Sockets;
 using Npgsql;
 
-namespace Instances.Storage;
+namespace Instances.Testing;
 
-/// <summary>A PostgreSQL server of this process alone, on a port of the loopback address. It starts with the first test that needs it, and ends with the process.</summary>
-internal sealed class PostgreSqlServer
+/// <summary>A PostgreSQL server of this process alone, on a port of the loopback address. It ends with the process, at the latest.</summary>
+internal sealed class PostgreSqlServer : IDisposable
 {
     private static readonly Lazy<PostgreSqlServer> s_shared = new(() => new());
 
@@ -15,20 +15,19 @@ internal sealed class PostgreSqlServer
     private readonly string _connectionString;
     private int _databases;
 
-    private PostgreSqlServer()
+    private readonly int _port = FreePort();
+    private bool _isRunning;
+
+    public PostgreSqlServer()
     {
         if (Environment.IsPrivilegedProcess) Run("chown", "postgres", _folder);
-        var port = FreePort();
-        var data = Path.Combine(_folder, "data");
-        Run(Program("initdb"), "--pgdata", data, "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C");
-        // What a test needs is that it is there, not that it survives a power cut.
-        Run(
-            Program("pg_ctl"), "start", "--silent", "--wait", "--pgdata", data, "--log", Path.Combine(_folder, "log"),
-            "--options", $"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={_folder} -c fsync=off");
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => Stop(data);
-        _connectionString = $"Host=127.0.0.1;Port={port};Username=postgres;Pooling=false";
+        Run(Program("initdb"), "--pgdata", Data, "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C");
+        Start();
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => Dispose();
+        _connectionString = $"Host=127.0.0.1;Port={_port};Username=postgres;Pooling=false";
     }
 
+    /// <summary>Starts with the first test that needs it.</summary>
     public static PostgreSqlServer Shared => s_shared.Value;
 
     /// <returns>Its connection string.</returns>
@@ -51,18 +50,36 @@ internal sealed class PostgreSqlServer
 
     public void LetIn(string connectionString) => Execute($"ALTER DATABASE {new NpgsqlConnectionStringBuilder(connectionString).Database} ALLOW_CONNECTIONS true");
 
+    /// <summary>What a test needs is that it is there, and that it survives its own death; not that it survives a power cut.</summary>
+    public void Start()
+    {
+        Run(
+            Program("pg_ctl"), "start", "--silent", "--wait", "--pgdata", Data, "--log", Path.Combine(_folder, "log"),
+            "--options", $"-p {_port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={_folder} -c fsync=off -c max_connections=300");
+        _isRunning = true;
+    }
+
+    /// <summary>As a crash: connections are cut, and nothing is written at the end.</summary>
+    public void Kill()
+    {
+        _isRunning = false;
+        Run(Program("pg_ctl"), "stop", "--silent", "--mode=immediate", "--pgdata", Data);
+    }
+
+    public void Dispose()
+    {
+        if (_isRunning) Kill();
+        if (Directory.Exists(_folder)) Directory.Delete(_folder, recursive: true);
+    }
+
+    private string Data => Path.Combine(_folder, "data");
+
     private void Execute(string sql)
     {
         using var connection = new NpgsqlConnection(_connectionString + ";Database=postgres");
         connection.Open();
         using var command = new NpgsqlCommand(sql, connection);
         command.ExecuteNonQuery();
-    }
-
-    private void Stop(string data)
-    {
-        Run(Program("pg_ctl"), "stop", "--silent", "--mode=immediate", "--pgdata", data);
-        Directory.Delete(_folder, recursive: true);
     }
 
     /// <summary>Debian keeps the server's programs beside the path, a folder for each release.</summary>

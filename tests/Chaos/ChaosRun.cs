@@ -1,0 +1,62 @@
+using Instances.Client;
+using Instances.Testing;
+
+namespace Instances.Chaos;
+
+/// <summary>One run: a cluster, people who work with it, faults, rest, and a look at what is left.</summary>
+internal static class ChaosRun
+{
+    /// <summary>Real guests fit here alone, simulated machines elsewhere: those are larger than this host.</summary>
+    private const long GuestHostMemory = 700L << 20;
+
+    private const int SimulatedTenants = 4;
+
+    public static async Task<ChaosReport> Run(ChaosOptions options, TextWriter output, CancellationToken cancellationToken)
+    {
+        var report = new ChaosReport(output);
+        var random = new Random(options.Seed);
+        report.Say($"Seed {options.Seed}: {options.Faults.TotalSeconds:0} s of faults.");
+        using var small = SmallDisk.TryMake();
+        if (small is null) report.Say("Without root no disk can be made that fills up: that fault is left out.");
+        await using var doors = new FlakyDoors();
+        ClusterHost[] hosts =
+        [
+            new("host-1", "qemu", GuestHostMemory),
+            new("host-2", Configuration: ["--LayerStore:Transfer=Http", doors.Open("host-2")]),
+            new("host-3", Folder: small?.Path, Configuration: ["--LayerStore:Transfer=Http", doors.Open("host-3")]),
+        ];
+        await using var cluster = await ProcessCluster.Start(
+            controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1")] : [], everywhere:
+            [
+            "--Placement:Policy=packed", "--LayerStore:MinimumFreeBytes=1048576", "--Library:SweepPeriod=00:00:05", "--Host:HoldBound=00:00:20"]);
+        cluster.KeepFolder = options.Keep;
+        report.Say($"The cluster is ready in {cluster.Folder}.");
+
+        var master = await cluster.Client.ImportGuest();
+        List<Tenant> tenants = [new GuestTenant("guests", cluster.Client, master, new Random(random.Next()), report)];
+        for (var number = 1; number <= SimulatedTenants; number++) tenants.Add(new Tenant($"tenant-{number}", cluster.Client, master, new Random(random.Next()), report));
+        foreach (var tenant in tenants) await tenant.SetUp();
+
+        using (var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
+        {
+            end.CancelAfter(options.Faults);
+            var work = tenants.Select(tenant => tenant.Work(end.Token)).ToList();
+            await new Faults(cluster, doors, small, new Random(random.Next()), report).Make(end.Token);
+            report.Say("No more faults: the cluster comes to rest.");
+            await Task.WhenAll(work);
+        }
+
+        cancellationToken.ThrowIfCancellationRequested();
+        await Inspection.Look(cluster, tenants, report);
+        report.Summary();
+        cluster.KeepFolder = options.Keep && !report.Violations.IsEmpty;
+        return report;
+    }
+
+    private static void LeadDoors(FlakyDoors doors, ProcessCluster cluster)
+    {
+        doors.LeadTo("control-1", cluster.Controls[0].Address);
+        doors.LeadTo("host-2", cluster.Hosts[1].Address);
+        doors.LeadTo("host-3", cluster.Hosts[2].Address);
+    }
+}

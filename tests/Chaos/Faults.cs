@@ -1,0 +1,158 @@
+using System.Diagnostics;
+using Instances.Testing;
+
+namespace Instances.Chaos;
+
+/// <summary>What goes wrong: one fault after the other, each ended before the run is; and whoever has died is started again, as a system's service manager does.</summary>
+internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk? small, Random random, ChaosReport report)
+{
+    private static readonly TimeSpan SuperviseEvery = TimeSpan.FromMilliseconds(300);
+
+    /// <summary>Those that a fault keeps down.</summary>
+    private readonly HashSet<ClusterProcess> _down = [];
+
+    public async Task Make(CancellationToken end)
+    {
+        using var ended = new CancellationTokenSource();
+        var supervising = Supervise(ended.Token);
+        (string Name, int Weight, Func<CancellationToken, Task> Make)[] faults =
+        [
+            ("silo killed", 5, stop => Kill(Choose(cluster.Silos), 0, 4, stop)),
+            ("silo frozen", 3, stop => Freeze(Choose(cluster.Silos), 1, 14, stop)),
+            ("silo restarted in order", 2, Restart),
+            ("gateway killed", 2, stop => Kill(Choose(cluster.Gateways), 0, 3, stop)),
+            ("gateway frozen", 1, stop => Freeze(Choose(cluster.Gateways), 1, 6, stop)),
+            ("QEMU killed", 2, _ => KillGuest()),
+            ("PostgreSQL killed", 2, StopDatabase),
+            ("transfers cut", 2, CutTransfers),
+            ("transfers slowed", 2, SlowTransfers),
+            .. small is null ? [] : ((string, int, Func<CancellationToken, Task>)[])[("disk full", 2, FillDisk)],
+        ];
+        var lots = faults.SelectMany(fault => Enumerable.Repeat(fault, fault.Weight)).ToList();
+        while (!end.IsCancellationRequested)
+        {
+            var fault = lots[random.Next(lots.Count)];
+            report.Count($"fault: {fault.Name}");
+            await fault.Make(end);
+            await Pause(1, 5, end);
+        }
+
+        await ended.CancelAsync();
+        await supervising;
+        foreach (var process in cluster.All) process.Thaw();
+        foreach (var process in cluster.All) process.Start();
+    }
+
+    /// <summary>Starts again whatever has ended and is not to be down.</summary>
+    private async Task Supervise(CancellationToken end)
+    {
+        while (!end.IsCancellationRequested)
+        {
+            foreach (var process in cluster.All)
+            {
+                lock (_down)
+                {
+                    if (process.IsRunning || _down.Contains(process)) continue;
+                    report.Count("started again: a process that ended by itself");
+                    report.Say($"{process.Name} ended by itself and is started again.");
+                    process.Start();
+                }
+            }
+
+            await Task.Delay(SuperviseEvery, end).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task Kill(ClusterProcess process, double least, double most, CancellationToken stop)
+    {
+        report.Say($"{process.Name} is killed.");
+        await Down(process, process.Kill, () => Pause(least, most, stop));
+    }
+
+    private async Task Restart(CancellationToken stop)
+    {
+        var process = Choose(cluster.Silos);
+        report.Say($"{process.Name} is restarted in order.");
+        await Down(process, process.Stop, () => Task.CompletedTask);
+    }
+
+    private async Task Down(ClusterProcess process, Func<Task> take, Func<Task> meanwhile)
+    {
+        lock (_down) _down.Add(process);
+        await take();
+        await meanwhile();
+        lock (_down)
+        {
+            _down.Remove(process);
+            process.Start();
+        }
+    }
+
+    private async Task Freeze(ClusterProcess process, double least, double most, CancellationToken stop)
+    {
+        report.Say($"{process.Name} is frozen.");
+        process.Freeze();
+        await Pause(least, most, stop);
+        process.Thaw();
+    }
+
+    private Task KillGuest()
+    {
+        var guests = cluster.Guests.Ids();
+        if (guests.Count == 0) return Task.CompletedTask;
+        try
+        {
+            using var guest = Process.GetProcessById(guests[random.Next(guests.Count)]);
+            report.Say($"QEMU {guest.Id} is killed.");
+            guest.Kill();
+        }
+        catch (Exception exception) when (exception is ArgumentException or InvalidOperationException)
+        {
+            // It ended just now.
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private async Task StopDatabase(CancellationToken stop)
+    {
+        report.Say("PostgreSQL is killed.");
+        cluster.Database.Kill();
+        await Pause(1, 8, stop);
+        cluster.Database.Start();
+    }
+
+    private async Task CutTransfers(CancellationToken stop)
+    {
+        for (var cut = 0; cut < 5; cut++)
+        {
+            doors.Cut();
+            await Pause(0.1, 0.8, stop);
+        }
+    }
+
+    private async Task SlowTransfers(CancellationToken stop)
+    {
+        doors.IsSlow = true;
+        await Pause(2, 6, stop);
+        doors.IsSlow = false;
+    }
+
+    private async Task FillDisk(CancellationToken stop)
+    {
+        report.Say("The disk of host-3 is full.");
+        small!.Fill();
+        await Pause(2, 6, stop);
+        small.Free();
+    }
+
+    private ClusterProcess Choose(IEnumerable<ClusterProcess> processes)
+    {
+        var all = processes.ToList();
+        return all[random.Next(all.Count)];
+    }
+
+    /// <summary>Cut short at the end of the run.</summary>
+    private async Task Pause(double least, double most, CancellationToken stop) =>
+        await Task.Delay(TimeSpan.FromSeconds(least + (random.NextDouble() * (most - least))), stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+}

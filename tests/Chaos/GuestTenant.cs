@@ -1,0 +1,41 @@
+using System.Collections.Concurrent;
+using Instances.Client;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Testing;
+using Instances.VirtualMachines;
+
+namespace Instances.Chaos;
+
+/// <summary>Somebody whose machines are real guests. They count their starts on their disks: what was captured can be told from what was not.</summary>
+internal sealed class GuestTenant(string name, InstancesClient client, ImageView master, Random random, ChaosReport report) : Tenant(name, client, master, random, report)
+{
+    /// <summary>How many starts each image holds at least.</summary>
+    public ConcurrentDictionary<ImageId, int> Boots { get; } = new();
+
+    public override VirtualMachineSpec Spec(string machine, ImageId image) => Guest.Spec(machine, image);
+
+    // As many as this machine bears.
+    protected override int Machines => 2;
+
+    protected override async Task Use(IReadOnlyList<VirtualMachineView> machines, CancellationToken end)
+    {
+        var machine = machines[Random.Next(machines.Count)];
+        if (machine.Status is not VirtualMachineStatus.Running) return;
+        var before = await Client.ReadBoots(machine.Id, end);
+        await Client.Power(machine.Id, PowerAction.Reset, end);
+        Report.Count($"guest: reset after {(before == 0 ? "no" : "some")} start");
+    }
+
+    protected override async Task<object?> Remember(IReadOnlyList<VirtualMachineView> machines, CancellationToken end)
+    {
+        var boots = new Dictionary<VirtualMachineId, int>();
+        foreach (var machine in machines) boots[machine.Id] = await Client.ReadBoots(machine.Id, end);
+        return boots;
+    }
+
+    protected override void Captured(OperationView operation, object? remembered)
+    {
+        foreach (var instance in operation.Result!.Instances!) Boots[instance.Image] = ((Dictionary<VirtualMachineId, int>)remembered!)[instance.VirtualMachine];
+    }
+}

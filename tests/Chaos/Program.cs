@@ -1,0 +1,36 @@
+using System.CommandLine;
+using Instances.Chaos;
+
+var seconds = new Option<int>("--seconds") { Description = "How long each run makes faults, before it lets the cluster come to rest and looks at it.", DefaultValueFactory = _ => 60 };
+seconds.Validators.Add(result =>
+{
+    if (result.GetValueOrDefault<int>() is < 1 or > 86_400) result.AddError("--seconds is 1 to 86400.");
+});
+var seed = new Option<int>("--seed") { Description = "What faults and requests come, and in which order. When they meet is the machine's affair.", DefaultValueFactory = _ => 1 };
+var runs = new Option<int>("--runs") { Description = "How many runs, each on a cluster of its own, with the seeds that follow.", DefaultValueFactory = _ => 1 };
+runs.Validators.Add(result =>
+{
+    if (result.GetValueOrDefault<int>() is < 1 or > 10_000) result.AddError("--runs is 1 to 10000.");
+});
+var keep = new Option<bool>("--keep") { Description = "Keep the folder of a run that found violations: logs, layers, machines." };
+
+var root = new RootCommand(
+    "Breaks a cluster of real processes on a real PostgreSQL, with real QEMU guests (few) and simulated machines (many), while people work with it; then looks whether "
+    + "every promise was kept and nothing is left over. Exits with 0 when there was no violation, with 1 otherwise.")
+{
+    seconds, seed, runs, keep,
+};
+root.SetAction(async (arguments, cancellationToken) =>
+{
+    var violations = 0;
+    var first = arguments.GetValue(seed);
+    for (var number = 0; number < arguments.GetValue(runs); number++)
+    {
+        var report = await ChaosRun.Run(new(first + number, TimeSpan.FromSeconds(arguments.GetValue(seconds)), arguments.GetValue(keep)), Console.Out, cancellationToken);
+        violations += report.Violations.Count;
+    }
+
+    Console.Out.WriteLine($"{violations} violations in {arguments.GetValue(runs)} runs.");
+    return violations == 0 ? 0 : 1;
+});
+return await root.Parse(args).InvokeAsync();

@@ -1,0 +1,101 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace Instances.Testing;
+
+/// <summary>One process of a cluster: started, killed, frozen and started again by a test. What it says goes to a file.</summary>
+internal sealed class ClusterProcess(string name, string program, Uri address, string log, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment)
+    : IAsyncDisposable
+{
+    private const int SigTerm = 15;
+    private const int SigContinue = 18;
+    private const int SigStop = 19;
+
+    private static readonly HttpClient Http = new() { Timeout = TimeSpan.FromSeconds(5) };
+
+    private Process? _process;
+
+    public string Name => name;
+
+    public Uri Address => address;
+
+    public string LogPath => log;
+
+    public bool IsRunning => _process is { HasExited: false };
+
+    public bool IsFrozen { get; private set; }
+
+    public void Start()
+    {
+        if (IsRunning) return;
+
+        // The shell replaces itself: the process is the program's, and its output a file, so that one that stands still holds nobody up.
+        var start = new ProcessStartInfo("/bin/sh", ["-c", "exec \"$@\" >>\"$0\" 2>&1", log, "dotnet", program, .. arguments]);
+        foreach (var (key, value) in environment) start.Environment[key] = value;
+        _process = Process.Start(start)!;
+        IsFrozen = false;
+    }
+
+    /// <summary>SIGKILL.</summary>
+    public async Task Kill()
+    {
+        if (!IsRunning) return;
+        _process!.Kill();
+        await _process.WaitForExitAsync();
+    }
+
+    /// <summary>SIGSTOP: it stands still, and its connections stay open.</summary>
+    public void Freeze()
+    {
+        if (!IsRunning) return;
+        IsFrozen = true;
+        Signal(SigStop);
+    }
+
+    /// <summary>SIGCONT.</summary>
+    public void Thaw()
+    {
+        if (IsRunning && IsFrozen) Signal(SigContinue);
+        IsFrozen = false;
+    }
+
+    /// <summary>SIGTERM, and waits.</summary>
+    public async Task Stop()
+    {
+        if (!IsRunning) return;
+        Thaw();
+        Signal(SigTerm);
+        using var bound = new CancellationTokenSource(2 * Bounds.Wait);
+        await _process!.WaitForExitAsync(bound.Token);
+    }
+
+    /// <summary>Waits until it says that it can serve.</summary>
+    public Task Ready() => Eventually.Holds(IsReady, $"{name} is ready; see {log}");
+
+    public async Task<bool> IsReady()
+    {
+        if (!IsRunning) throw new InvalidOperationException($"{name} ended with {_process?.ExitCode} before it was ready:\n{Tail()}");
+        try
+        {
+            using var answer = await Http.GetAsync(new Uri(address, "readyz"));
+            return answer.IsSuccessStatusCode;
+        }
+        catch (Exception exception) when (exception is HttpRequestException or OperationCanceledException)
+        {
+            return false;
+        }
+    }
+
+    public string Tail() => File.Exists(log) ? string.Join('\n', File.ReadLines(log).TakeLast(30)) : "";
+
+    public async ValueTask DisposeAsync()
+    {
+        await Kill();
+        _process?.Dispose();
+    }
+
+    private void Signal(int signal) => _ = NativeKill(_process!.Id, signal);
+
+    [DllImport("libc", EntryPoint = "kill")]
+    private static extern int NativeKill(int process, int signal);
+}
