@@ -3,15 +3,20 @@ using Instances.Library;
 
 namespace Instances.Simulation;
 
-/// <summary>A layer store in memory that keeps the rules of the real one, for tests of thousands of machines. What is pulled is there at once.</summary>
+/// <summary>A layer store in memory that keeps the rules of the real one, for tests of thousands of machines. What is pulled is there
+/// after as many questions as a test says.</summary>
 internal sealed class SimulatedLayerStore : ILibraryStore
 {
-    private const long LayerBytes = 196_608;
+    public const long LayerBytes = 196_608;
+
+    private static readonly TimeSpan PollWait = TimeSpan.FromMilliseconds(20);
 
     private readonly ConcurrentDictionary<ImageId, ImageManifest> _manifests = new();
 
     private readonly ConcurrentDictionary<LayerId, int> _uses = new();
+    private readonly ConcurrentDictionary<LayerId, int> _polls = new();
     private int _lastUse;
+    private Exception? _nextFailure;
 
     public string Id { get; } = Guid.NewGuid().ToString("N");
 
@@ -26,6 +31,12 @@ internal sealed class SimulatedLayerStore : ILibraryStore
 
     /// <summary>The layers that came from other stores, in order.</summary>
     public ConcurrentQueue<LayerId> Pulled { get; } = new();
+
+    /// <summary>How many questions it takes until a layer has come.</summary>
+    public int PollsOfAPull { get; set; } = 1;
+
+    /// <summary>The next question about layers on their way is answered with this.</summary>
+    public void FailNextPull(Exception exception) => _nextFailure = exception;
 
     public string PathOf(LayerId layer) => $"/simulated/{layer}.qcow2";
 
@@ -61,16 +72,22 @@ internal sealed class SimulatedLayerStore : ILibraryStore
 
     public async Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer)
     {
+        if (Interlocked.Exchange(ref _nextFailure, null) is { } failure) throw failure;
         var missing = layers.Where(layer => !Contains(layer)).ToHashSet();
-        var moved = 0L;
         foreach (var offered in missing.Count > 0 ? await offer([.. missing]) : [])
         {
-            if (!Layers.TryAdd(offered.Id, true)) continue;
+            if (_polls.AddOrUpdate(offered.Id, 1, (_, polls) => polls + 1) < PollsOfAPull || !Layers.TryAdd(offered.Id, true)) continue;
+            _polls.TryRemove(offered.Id, out _);
             Pulled.Enqueue(offered.Id);
-            moved += offered.Bytes;
         }
 
-        return new(moved, moved, BytesPerSecond: 0, IsDone: true, [.. layers.Select(layer => new LayerTransfer(layer, LayerBytes, missing.Contains(layer) ? LayerBytes : 0, Sha256: null))]);
+        var isDone = layers.All(Contains);
+        if (!isDone) await Task.Delay(PollWait);
+        return new(
+            missing.Sum(Arrived), missing.Count * LayerBytes, BytesPerSecond: 0, isDone,
+            [.. layers.Select(layer => new LayerTransfer(layer, Contains(layer) ? LayerBytes : 0, missing.Contains(layer) ? Arrived(layer) : 0, Sha256: null))]);
+
+        long Arrived(LayerId layer) => Contains(layer) ? LayerBytes : LayerBytes * _polls.GetValueOrDefault(layer) / PollsOfAPull;
     }
 
     public Task WriteManifest(ImageManifest manifest)

@@ -64,6 +64,7 @@ public sealed class CrashTests(ClusterFixture fixture) : ClusterTest(fixture)
 
     [Theory]
     [InlineData("place")]
+    [InlineData("fetch")]
     [InlineData("start")]
     [InlineData("finish")]
     public async Task Deploy_Crashed_IsFinishedByTheNextSilo(string step)

@@ -47,6 +47,8 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
     [Theory]
     [InlineData("place", true)]
     [InlineData("place", false)]
+    [InlineData("fetch", true)]
+    [InlineData("fetch", false)]
     [InlineData("start", true)]
     [InlineData("start", false)]
     [InlineData("finish", true)]
@@ -59,6 +61,7 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
 
     [Theory]
     [InlineData("place")]
+    [InlineData("fetch")]
     [InlineData("start")]
     public Task Deploy_FailingAndEachUndoFailingOnce_LeavesNothing(string step)
     {
