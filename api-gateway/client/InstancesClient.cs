@@ -66,6 +66,10 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public Task<OperationView> Undeploy(ApplianceId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/appliances/{id}/undeploy", body: null, cancellationToken);
 
+    /// <summary>Undeploys without waiting for hosts that are away.</summary>
+    public Task<OperationView> ForceUndeploy(ApplianceId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/appliances/{id}/undeploy", new { Force = true }, cancellationToken);
+
     public Task<OperationView> CreateInstance(ApplianceId id, CreateInstanceCommand command, CancellationToken cancellationToken)
     {
         var body = new
@@ -99,6 +103,9 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
 
     public Task<OperationView> GetOperation(OperationId id, CancellationToken cancellationToken) =>
         Get<OperationView>($"{Root}/operations/{id}", cancellationToken);
+
+    public Task<OperationView> Force(OperationId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/operations/{id}/force", body: null, cancellationToken);
 
     public Task<OperationView> Cancel(OperationId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/operations/{id}/cancel", body: null, cancellationToken);

@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -18,6 +19,9 @@ public interface ICatalogue
 
     /// <summary>The machines that use an image, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit);
+
+    /// <summary>The machines that are deployed on a host.</summary>
+    Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host);
 
     /// <summary>The slaves of a master that are not Retired, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit);

@@ -2,6 +2,7 @@ using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Storage;
+using Microsoft.Extensions.Logging;
 using Orleans.Runtime;
 
 namespace Instances.Datacenters;
@@ -15,15 +16,36 @@ internal sealed record DatacenterState : IStoredState
     public CatalogueEntry? Catalogue => null;
 }
 
-internal sealed class DatacenterGrain([PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored)
+internal sealed partial class DatacenterGrain(
+    [PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored,
+    ICatalogue catalogue,
+    IClusterMembershipService membership,
+    TimeProvider time,
+    ILogger<DatacenterGrain> logger)
     : StoredGrain<DatacenterState>(stored), IDatacenterGrain
 {
     public async Task Register(HostId host)
     {
+        await KeepWatching();
         if (!State.Hosts.Contains(host)) await Save(State with { Hosts = [.. State.Hosts, host] });
     }
 
-    public async Task<IReadOnlyList<HostView>> Hosts() => await Task.WhenAll(State.Hosts.Select(host => GrainFactory.Host(host).Get()));
+    public async Task<IReadOnlyList<HostView>> Hosts()
+    {
+        return [.. (await Task.WhenAll(State.Hosts.Select(Find))).OfType<HostView>()];
+
+        async Task<HostView?> Find(HostId host)
+        {
+            try
+            {
+                return await GrainFactory.Host(host).Get();
+            }
+            catch (FaultException exception) when (exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+            {
+                return null;
+            }
+        }
+    }
 
     /// <summary>Spreads: each machine goes where most memory is left, the largest machines first.</summary>
     public async Task<IReadOnlyList<Placement>> Place(IReadOnlyList<PlacementRequest> machines)

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Dapper;
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -47,6 +48,11 @@ internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
         ReadIds<VirtualMachineId>(
             "SELECT id FROM catalogue WHERE kind = 'virtual-machine' AND image = @image LIMIT @limit",
             new { image = image.ToString(), limit });
+
+    public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) =>
+        ReadIds<VirtualMachineId>(
+            $"SELECT id FROM catalogue WHERE kind = 'virtual-machine' AND {database.HostOfViewSql} = @host ORDER BY createdAt, id",
+            new { host = host.Name });
 
     public Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit) =>
         ReadIds<ImageId>(

@@ -20,6 +20,9 @@ internal interface IDatabase : IDisposable
     /// <summary>SQL that reads the ids of all layers that the catalogue's rows refer to, each once.</summary>
     string ReferencedLayersSql { get; }
 
+    /// <summary>An SQL expression: the host in a catalogue row's view, NULL where there is none.</summary>
+    string HostOfViewSql { get; }
+
     /// <summary>Makes the database ready for migrations, and runs them while no other silo does.</summary>
     TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate);
 }

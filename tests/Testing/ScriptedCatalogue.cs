@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -42,6 +43,8 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
     public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page) => inner.Images(filter, page);
 
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => inner.Operations(appliance, page);
+
+    public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => inner.MachinesOn(host);
 
     public Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit) => inner.SlavesOf(master, limit);
 

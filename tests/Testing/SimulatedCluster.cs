@@ -59,6 +59,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         Probe.Reset();
         Host.Reset();
+        HostOptions.RestartPause = new HostOptions().RestartPause;
         (Library.GracePeriod, Library.UploadIdleBound) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound);
     }
 
@@ -108,7 +109,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public async Task<OperationView> Deploy(IApplianceGrain appliance) => await End(await appliance.Deploy(OperationId.New()));
 
-    public async Task<OperationView> Undeploy(IApplianceGrain appliance) => await End(await appliance.Undeploy(OperationId.New()));
+    public async Task<OperationView> Undeploy(IApplianceGrain appliance) => await End(await appliance.Undeploy(OperationId.New(), force: false));
 
     public async Task<OperationView> CreateInstance(IApplianceGrain appliance, CreateInstanceCommand command) =>
         await End(await appliance.CreateInstance(OperationId.New(), command));
@@ -153,7 +154,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         await Grains.GetGrain<IHostGrain>(new HostOptions().Name).Start();
     }
 
-    private sealed class NoDataPlane : IDataPlane
+    internal sealed class NoDataPlane : IDataPlane
     {
         public Uri UploadAddress(ImageId image) => new($"http://127.0.0.1/data-plane/images/{image}");
     }

@@ -35,6 +35,8 @@ internal sealed class PostgreSqlDatabase : IDatabase
 
     public string ReferencedLayersSql => "SELECT DISTINCT layer.value FROM catalogue CROSS JOIN jsonb_array_elements_text(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL";
 
+    public string HostOfViewSql => "(view::json ->> 'host')";
+
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {
         // Held by the connection: a silo that dies gives it back.

@@ -22,6 +22,8 @@ internal sealed class SqliteDatabase(string file) : IDatabase
 
     public string ReferencedLayersSql => "SELECT DISTINCT layer.value FROM catalogue JOIN json_each(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL";
 
+    public string HostOfViewSql => "(view ->> 'host')";
+
     /// <summary>The transaction of the migrations takes the write lock first: silos that start together wait for one another.</summary>
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {
