@@ -1,5 +1,6 @@
 using System.Globalization;
 using Instances.Appliances;
+using Instances.Catalogue;
 using Instances.Datacenters;
 using Instances.Faults;
 using Instances.Hosts;
@@ -24,6 +25,8 @@ internal static class GrainFactoryExtensions
     public static IHostGrain Host(this IGrainFactory grains, HostId id) => Find(() => grains.GetGrain<IHostGrain>(id.Name));
 
     public static IDatacenterGrain Datacenter(this IGrainFactory grains) => Find(() => grains.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
+
+    public static ICatalogueGrain Catalogue(this IGrainFactory grains) => Find(() => grains.GetGrain<ICatalogueGrain>(0));
 
     public static ILibraryGrain Library(this IGrainFactory grains) => Find(() => grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key));
 

@@ -66,6 +66,10 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public Task<OperationView> Undeploy(ApplianceId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/appliances/{id}/undeploy", body: null, cancellationToken);
 
+    /// <summary>Undeploys without waiting for hosts that are away.</summary>
+    public Task<OperationView> ForceUndeploy(ApplianceId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/appliances/{id}/undeploy", new { Force = true }, cancellationToken);
+
     public Task<OperationView> CreateInstance(ApplianceId id, CreateInstanceCommand command, CancellationToken cancellationToken)
     {
         var body = new
@@ -103,6 +107,9 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>In the order in which they were started.</summary>
     public Task<IReadOnlyList<OperationView>> ListOperations(ApplianceId appliance, CancellationToken cancellationToken) =>
         List<OperationView>($"{Root}/operations?appliance={appliance}", cancellationToken);
+
+    public Task<OperationView> Force(OperationId id, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/operations/{id}/force", body: null, cancellationToken);
 
     public Task<OperationView> Cancel(OperationId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/operations/{id}/cancel", body: null, cancellationToken);

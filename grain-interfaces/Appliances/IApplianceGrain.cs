@@ -51,9 +51,10 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task<OperationView> Deploy(OperationId operation);
 
     /// <summary>Removes every machine from its host and throws its changes away. Allowed when Deployed. Idempotent by operation.</summary>
+    /// <param name="force">As <see cref="Force"/> from the start. Part of what was asked for: a repeated call has the same.</param>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed.</exception>
     [Alias("Undeploy")]
-    Task<OperationView> Undeploy(OperationId operation);
+    Task<OperationView> Undeploy(OperationId operation, bool force);
 
     /// <summary>Captures machines as slave images. Allowed when Deployed. Idempotent by operation.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed; choice-empty; choice-repeated;
@@ -65,6 +66,12 @@ public interface IApplianceGrain : IGrainWithGuidKey
     /// <exception cref="FaultException">operation-past-commit; operation-finished.</exception>
     [Alias("Cancel")]
     Task Cancel(OperationId operation);
+
+    /// <summary>Called by the operation's grain: the running operation no longer waits for hosts that are away. Their machines are given up, each at the moment
+    /// when its host cannot be reached; a host that comes back removes what was given up. Allowed past the commit point and while it unwinds. Idempotent.</summary>
+    /// <exception cref="FaultException">operation-finished; operation-before-commit.</exception>
+    [Alias("Force"), ResponseTimeout("00:02:00")]
+    Task Force(OperationId operation);
 
     /// <summary>Called by an operation's record that does not know its end: the appliance goes on with it, or tells it how it ended. Idempotent.</summary>
     [Alias("Nudge"), OneWay]

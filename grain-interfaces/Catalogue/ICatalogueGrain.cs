@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -22,6 +23,10 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
     /// <param name="appliance">Null for the operations of all appliances and images.</param>
     [Alias("Operations")]
     Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page);
+
+    /// <summary>Called by a host: the machines that are to be on it.</summary>
+    [Alias("MachinesOn")]
+    Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host);
 }
 
 [GenerateSerializer, Immutable, Alias("instances.ImageFilter")]

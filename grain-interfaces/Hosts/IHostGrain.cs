@@ -11,7 +11,8 @@ namespace Instances.Hosts;
 [Alias("instances.IHostGrain")]
 public interface IHostGrain : IGrainWithStringKey
 {
-    /// <summary>Called when the silo starts: adopts the machines that run, tells each its status, removes what belongs to nobody.</summary>
+    /// <summary>Called when the silo starts: adopts the machines that run, tells each its status, removes what belongs to nobody, and tells those that should be
+    /// there and are not.</summary>
     [Alias("Start"), ResponseTimeout("00:05:00")]
     Task<HostView> Start();
 
@@ -41,13 +42,13 @@ public interface IHostGrain : IGrainWithStringKey
     Task<SweepReport> Sweep();
 
     /// <summary>Makes the writable tops and starts the machine.</summary>
-    /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed.</exception>
+    /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed; virtual-machine-on-host where it is there by another deployment that is its present one.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Ends the machine, and deletes its run folder and the layers that are its alone.</summary>
+    /// <summary>Ends the machine, and deletes its run folder and the layers that are its alone. A machine that is there by another deployment is left alone.</summary>
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
-    Task Undeploy(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers);
+    Task Undeploy(VirtualMachineId machine, OperationId deployment, IReadOnlyList<LayerId> ownLayers);
 
     /// <summary>The machine as it is, or null where it is not on this host.</summary>
     [Alias("Observe")]

@@ -9,6 +9,9 @@ namespace Instances.Hosts;
 /// <param name="Disks">The chains that are in use, as the hypervisor itself reports them.</param>
 /// <param name="PortForwards">With the host ports that are in use.</param>
 /// <param name="Hold">The capture that holds it paused or frozen, or null.</param>
+/// <param name="Deployment">The operation that deployed it.</param>
+/// <param name="StopReason">Why it is Stopped; null while it is not, and where that is not known.</param>
+/// <param name="Trouble">What is wrong with it and is not put right by its host, in a sentence for people; null where nothing is.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineObservation")]
 public sealed record MachineObservation(
     [property: Id(0)] VirtualMachineId Id,
@@ -18,7 +21,23 @@ public sealed record MachineObservation(
     [property: Id(4)] IReadOnlyList<PortForward> PortForwards,
     [property: Id(5)] long MemoryBytes,
     [property: Id(7)] int Cpus,
-    [property: Id(6)] CaptureHold? Hold = null);
+    [property: Id(6)] CaptureHold? Hold,
+    [property: Id(8)] OperationId Deployment,
+    [property: Id(9)] StopReason? StopReason = null,
+    [property: Id(10)] string? Trouble = null);
+
+/// <summary>Why a machine is stopped.</summary>
+public enum StopReason
+{
+    /// <summary>Its guest shut down.</summary>
+    Guest,
+
+    /// <summary>It was powered off on request.</summary>
+    Power,
+
+    /// <summary>It ended by itself, or its host was restarted.</summary>
+    Died,
+}
 
 /// <summary>A machine is part of a capture: it has next layers, and may be frozen, shut down or paused for it.</summary>
 [GenerateSerializer, Immutable, Alias("instances.CaptureHold")]

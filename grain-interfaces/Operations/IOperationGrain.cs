@@ -33,9 +33,15 @@ public interface IOperationGrain : IGrainWithGuidKey
     /// <exception cref="FaultException">operation-not-found; operation-past-commit; operation-finished.</exception>
     [Alias("Cancel")]
     Task<OperationView> Cancel();
+
+    /// <summary>Asks the owner to go on without the hosts that are away. Allowed past the commit point and while it unwinds; idempotent.</summary>
+    /// <exception cref="FaultException">operation-not-found; operation-before-commit; operation-finished; operation-without-hosts where it is an import.</exception>
+    [Alias("Force"), ResponseTimeout("00:02:00")]
+    Task<OperationView> Force();
 }
 
 /// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
+/// <param name="Forced">An undeployment that was asked for with force.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationStart")]
 public sealed record OperationStart(
     [property: Id(0)] OperationKind Kind,
@@ -44,7 +50,8 @@ public sealed record OperationStart(
     [property: Id(3)] IReadOnlyList<string> Steps,
     [property: Id(4)] IReadOnlyList<VirtualMachineProgress> VirtualMachines,
     [property: Id(5)] DateTimeOffset StartedAt,
-    [property: Id(6)] CreateInstanceCommand? Command = null);
+    [property: Id(6)] CreateInstanceCommand? Command = null,
+    [property: Id(7)] bool Forced = false);
 
 [GenerateSerializer, Immutable, Alias("instances.OperationProgress")]
 public sealed record OperationProgress(

@@ -69,6 +69,7 @@ public sealed record VirtualMachineProgress(
 /// <param name="Fault">Why it failed, was cancelled or is stuck.</param>
 /// <param name="Result">What was done; null until it has succeeded.</param>
 /// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
+/// <param name="Forced">An undeployment that was asked for with force: it does not wait for hosts that are away.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationView")]
 public sealed record OperationView(
     [property: Id(0)] OperationId Id,
@@ -85,7 +86,8 @@ public sealed record OperationView(
     [property: Id(11)] bool Cancellable,
     [property: Id(12)] Fault? Fault,
     [property: Id(13)] OperationResult? Result,
-    [property: Id(14)] CreateInstanceCommand? Command = null)
+    [property: Id(14)] CreateInstanceCommand? Command = null,
+    [property: Id(15)] bool Forced = false)
 {
     public bool IsFinished => Status is OperationStatus.Succeeded or OperationStatus.Failed or OperationStatus.Cancelled;
 }

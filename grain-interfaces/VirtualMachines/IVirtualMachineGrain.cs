@@ -35,7 +35,8 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     Task Delete();
 
     /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing.</summary>
-    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict.</exception>
+    /// <remarks>What was asked for last is the wished status from then on. It is asked for again where the machine dies.</remarks>
+    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable.</exception>
     [Alias("Power"), ResponseTimeout("00:01:00")]
     Task<VirtualMachineView> Power(PowerAction action);
 
@@ -51,8 +52,11 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken);
 
     /// <summary>Called by a saga: removes the machine from its host with all that was not captured. Idempotent.</summary>
+    /// <param name="force">A host that is away is not waited for: it removes the machine when it is back.</param>
+    /// <returns>Whether the host has removed it; false where it was given up.</returns>
+    /// <exception cref="FaultException">host-unavailable, unless it is forced.</exception>
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
-    Task Undeploy(CaptureEnd end);
+    Task<bool> Undeploy(CaptureEnd end, bool force);
 
     /// <summary>Called by a saga: from here until <see cref="EndCapture"/> or <see cref="Undeploy"/> nobody else acts on the machine.
     /// Allowed when Running, Paused or Stopped; idempotent by operation.</summary>
@@ -61,12 +65,23 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     Task<CaptureTarget> BeginCapture(OperationId operation, IReadOnlyList<LayerId> next);
 
     /// <summary>Called by a saga: the machine goes on, on the disks that its host reports. Idempotent.</summary>
+    /// <param name="force">A host that is away is not waited for: the machine is Unknown until it is back.</param>
+    /// <exception cref="FaultException">host-unavailable, unless it is forced.</exception>
     [Alias("EndCapture")]
-    Task EndCapture(OperationId operation, CaptureEnd end);
+    Task EndCapture(OperationId operation, CaptureEnd end, bool force);
 
     /// <summary>Called by the host when the machine's status has changed by itself, and after the host has restarted.</summary>
     [Alias("Observe")]
     Task<ObserveVerdict> Observe(HostId host, MachineObservation observation);
+
+    /// <summary>Called where a host is away, or has come back without the machine. The machine looks for itself, and is Unknown where it is not seen. Idempotent.</summary>
+    [Alias("LoseSight")]
+    Task LoseSight(HostId host);
+
+    /// <summary>Whether the machine is to be on this host by this deployment.</summary>
+    /// <remarks>Interleaves with longer calls: a host asks while the machine waits for it. The state is immutable and replaced as a whole.</remarks>
+    [Alias("IsDeployed"), AlwaysInterleave]
+    Task<bool> IsDeployed(HostId host, OperationId deployment);
 }
 
 /// <summary>What a saga needs to know of a machine that it captures.</summary>
@@ -96,4 +111,7 @@ public enum ObserveVerdict
 
     /// <summary>The machine does not belong there: the host removes it.</summary>
     Remove,
+
+    /// <summary>It has died and is to run: the host powers it on again, as often as its bound allows.</summary>
+    PowerOn,
 }

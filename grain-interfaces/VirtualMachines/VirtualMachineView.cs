@@ -17,6 +17,9 @@ public enum VirtualMachineStatus
     /// <summary>Held for a capture.</summary>
     Capturing,
     Undeploying,
+
+    /// <summary>Deployed, and nobody can see what it does: its host is away, or has lost it.</summary>
+    Unknown,
 }
 
 /// <summary>A TCP or UDP port of the host's loopback address that leads into the guest.</summary>
@@ -56,6 +59,8 @@ public sealed record VirtualMachineSpec(
 /// <param name="Host">Where it is deployed, or null.</param>
 /// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
 /// <param name="PortForwards">While deployed: with the host ports that are in use.</param>
+/// <param name="WishedStatus">Running, Paused or Stopped: what people, and the guest itself by shutting down, want it to be; null when Undeployed.</param>
+/// <param name="Problem">What stands between the wished status and the present one, and what to do about it; null where nothing does.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineView")]
 public sealed record VirtualMachineView(
     [property: Id(0)] VirtualMachineId Id,
@@ -69,7 +74,9 @@ public sealed record VirtualMachineView(
     [property: Id(8)] IReadOnlyList<PortForward> PortForwards,
     [property: Id(9)] HostId? Host,
     [property: Id(10)] IReadOnlyList<DiskChain> Disks,
-    [property: Id(11)] DateTimeOffset CreatedAt);
+    [property: Id(11)] DateTimeOffset CreatedAt,
+    [property: Id(12)] VirtualMachineStatus? WishedStatus = null,
+    [property: Id(13)] string? Problem = null);
 
 /// <summary>A disk as a chain of layers.</summary>
 /// <param name="Layers">From the base to the top, at least one. For a deployed machine the last one is its writable top.</param>

@@ -1,5 +1,6 @@
 using Instances.Catalogue;
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Operations;
 using Instances.Sagas;
 using Instances.Storage;
@@ -21,6 +22,9 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     private readonly CancellationTokenSource _stop = new();
     private CancellationTokenSource _cancel = new();
+
+    /// <summary>Ends a run where it stands, so that another takes it up.</summary>
+    private CancellationTokenSource _pause = new();
     private SagaFailure? _cancelReason;
     private OperationReporter? _reporter;
     private Task _run = Task.CompletedTask;
@@ -73,8 +77,27 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         return HoldVerdict.Release;
     }
 
+    public async Task Force(OperationId operation)
+    {
+        var running = Running(operation);
+        if (running.Phase is SagaPhase.Forward)
+            throw FaultException.Conflict("operation-before-commit", "The operation is before its commit point: cancel it, and force it only where it then waits for a host that is away.");
+        if (running.Forced) return;
+
+        // Only the run writes the state while it runs: it ends where it stands, and another takes it up.
+        await _pause.CancelAsync();
+        await _run;
+        running = Running(operation);
+        await SaveListed(State with { Operation = running with { Forced = true } });
+        StartRun();
+
+        RunningOperation Running(OperationId id) => State.Operation is { } present && present.Id == id
+            ? present
+            : throw FaultException.Conflict("operation-finished", "The operation has finished: there is nothing to force.");
+    }
+
     /// <summary>The answer to a repeated request, or null where the operation is not known.</summary>
-    private async Task<OperationView?> Known(OperationId operation, OperationKind kind, CreateInstanceCommand? command)
+    private async Task<OperationView?> Known(OperationId operation, OperationKind kind, CreateInstanceCommand? command = null, bool force = false)
     {
         RequireExists();
         var view = await GrainFactory.Operation(operation).Find();
@@ -86,7 +109,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         }
 
         if (view is null) return null;
-        if (view.Kind == kind && view.Appliance == Id && SameCommand(view.Command, command)) return view;
+        if (view.Kind == kind && view.Appliance == Id && SameCommand(view.Command, command) && view.Forced == force) return view;
         throw FaultException.Invalid("idempotency-key-reused", "The Idempotency-Key was used for another request: use a new one for each.");
     }
 
@@ -135,7 +158,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     {
         using var running = drain.Enter();
         DelayDeactivation(Timeout.InfiniteTimeSpan);
-        (_cancel, _cancelReason, _isCommitting, _movedAt) = (new(), null, false, null);
+        (_cancel, _pause, _cancelReason, _isCommitting, _movedAt) = (new(), new(), null, false, null);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, _pause.Token);
         var record = GrainFactory.Operation(operation.Id);
         try
         {
@@ -148,12 +172,12 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             if (operation is { Kind: OperationKind.CreateInstance, Phase: SagaPhase.Forward } && !isFirst)
                 await Unwind(new(new(FaultKind.Unavailable, "operation-interrupted", "The operation was interrupted before its commit point and was undone: try again."), Cancelled: false));
 
-            var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, _stop.Token);
+            var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, stop.Token);
             await Conclude(end);
         }
-        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
-            // The next activation goes on.
+            // The next activation goes on, or the next run.
         }
         catch (Exception exception) when (exception is FaultException or StateWriteException or TimeoutException or OrleansException)
         {
@@ -182,11 +206,14 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
                 await CloseEnded();
                 break;
             case SagaEnd.Stuck stuck:
-                _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with { Message = $"The step '{stuck.Step}' goes on failing and is repeated by itself: {stuck.Fault.Message}" });
+                _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with { Message = $"The step '{stuck.Step}' goes on failing and is repeated by itself: {stuck.Fault.Message}{Advice(stuck.Fault)}" });
                 LogStuck(Id.Value, State.Operation!.Id.Value, stuck.Step, stuck.Fault.Message);
                 break;
         }
     }
+
+    private static string Advice(Fault fault) =>
+        fault.Code == HostPlacementDirector.HostUnavailable ? " Force the operation where the host will not come back." : "";
 
     public Task End(ApplianceStatus rest, OperationResult result)
     {

@@ -94,7 +94,7 @@ internal sealed partial class ApplianceGrain(
 
     public async Task<OperationView> Deploy(OperationId operation)
     {
-        if (await Known(operation, OperationKind.Deploy, command: null) is { } known) return known;
+        if (await Known(operation, OperationKind.Deploy) is { } known) return known;
         var next = Allow(ApplianceCommand.Deploy);
         if (State.VirtualMachines.Count == 0)
             throw FaultException.Conflict("appliance-empty", "The appliance is Undeployed and has no virtual machines: add one before you deploy it.");
@@ -106,11 +106,12 @@ internal sealed partial class ApplianceGrain(
         return await Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next);
     }
 
-    public async Task<OperationView> Undeploy(OperationId operation)
+    public async Task<OperationView> Undeploy(OperationId operation, bool force)
     {
-        if (await Known(operation, OperationKind.Undeploy, command: null) is { } known) return known;
+        if (await Known(operation, OperationKind.Undeploy, force: force) is { } known) return known;
         var next = Allow(ApplianceCommand.Undeploy);
-        return await Accept(new(operation, OperationKind.Undeploy, SagaPhase.Committed, time.GetUtcNow(), ApplianceStatus.Undeployed, State.VirtualMachines), next);
+        return await Accept(
+            new(operation, OperationKind.Undeploy, SagaPhase.Committed, time.GetUtcNow(), ApplianceStatus.Undeployed, State.VirtualMachines, AskedForced: force, Forced: force), next);
     }
 
     public async Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command)
@@ -135,6 +136,8 @@ internal sealed partial class ApplianceGrain(
         {
             if (view.Status is VirtualMachineStatus.Undeployed)
                 throw FaultException.Conflict("virtual-machine-not-deployed", $"The virtual machine '{view.Name}' is Undeployed and has nothing to capture: deploy the appliance, or leave it out.");
+            if (view.Status is VirtualMachineStatus.Unknown)
+                throw FaultException.Unavailable("host-unavailable", $"The virtual machine '{view.Name}' is Unknown: {view.Problem}");
             if (view.Status is not (VirtualMachineStatus.Running or VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped))
                 throw FaultException.Conflict("virtual-machine-busy", $"The virtual machine '{view.Name}' is {view.Status}: wait until it is at rest.");
         }

@@ -51,6 +51,8 @@ internal sealed record ApplianceMember(VirtualMachineId Id, string Name);
 /// <param name="Failure">Why it is being undone.</param>
 /// <param name="Capture">Create instance: what is made, with every id chosen up front.</param>
 /// <param name="Committed">Create instance: what was made, from the commit point on.</param>
+/// <param name="AskedForced">An undeployment that was asked for with force.</param>
+/// <param name="Forced">It does not wait for hosts that are away.</param>
 internal sealed record RunningOperation(
     OperationId Id,
     OperationKind Kind,
@@ -60,10 +62,12 @@ internal sealed record RunningOperation(
     IReadOnlyList<ApplianceMember> Targets,
     SagaFailure? Failure = null,
     CapturePlan? Capture = null,
-    CommittedCapture? Committed = null)
+    CommittedCapture? Committed = null,
+    bool AskedForced = false,
+    bool Forced = false)
 {
     public OperationStart ToStart(ApplianceId appliance, IReadOnlyList<string> steps) =>
-        new(Kind, appliance, Image: null, steps, [.. Targets.Select(target => new VirtualMachineProgress(target.Id, target.Name, "waiting"))], StartedAt, Capture?.Command);
+        new(Kind, appliance, Image: null, steps, [.. Targets.Select(target => new VirtualMachineProgress(target.Id, target.Name, "waiting"))], StartedAt, Capture?.Command, AskedForced);
 }
 
 internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<PlannedInstance> Instances);

@@ -32,8 +32,8 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     public Saga Saga => new("create-instance",
     [
         SagaStep.Undoable("prepare", Prepare, Unprepare, SagaEngine.RestartPatience),
-        SagaStep.Undoable("quiesce", Quiesce, () => OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
-        SagaStep.Undoable("pause", Pause, () => OnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
+        SagaStep.Undoable("quiesce", Quiesce, () => UndoOnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
+        SagaStep.Undoable("pause", Pause, () => UndoOnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
         SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
         SagaStep.Undoable("publish", Publish, () => appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image)])),
         SagaStep.Commit("commit", Commit),
@@ -66,10 +66,10 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
     private async Task Unprepare()
     {
-        await OnEachHost((host, machines) => host.DiscardNextLayers(Operation.Id, machines));
+        await UndoOnEachHost((host, machines) => host.DiscardNextLayers(Operation.Id, machines));
         await FanOut.Each(Plan.Instances, async instance =>
         {
-            await appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, CaptureEnd.None);
+            await appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, CaptureEnd.None, Operation.Forced);
             appliance.Activity(instance.Machine, "goes on as before");
         });
     }
@@ -170,12 +170,12 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private Task Undeploy() => FanOut.Each(appliance.State.VirtualMachines, member => appliance.ForMachine("undeploy", member.Name, async () =>
     {
         appliance.Activity(member.Id, "removing");
-        await appliance.Grains.VirtualMachine(member.Id).Undeploy(EndOf(member.Id));
-        appliance.Activity(member.Id, "captured");
+        var isRemoved = await appliance.Grains.VirtualMachine(member.Id).Undeploy(EndOf(member.Id), Operation.Forced);
+        appliance.Activity(member.Id, isRemoved ? "captured" : "captured, and given up, since its host is away");
     }));
 
     private Task LetGo() => FanOut.Each(Plan.Instances, instance => ForInstance("undeploy", instance, "captured", () =>
-        appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, EndOf(instance.Machine))));
+        appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, EndOf(instance.Machine), Operation.Forced)));
 
     /// <summary>Retires the previous versions. The machines point to their new images by now, so that only others can stand in the way.</summary>
     private async Task Update()
@@ -244,6 +244,19 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     {
         await call(host, machines);
         return true;
+    });
+
+    /// <summary>A host that is away is left out where the operation is forced: when it is back, it lets go of what a capture that has ended holds.</summary>
+    private Task UndoOnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => OnEachHost(async (host, machines) =>
+    {
+        try
+        {
+            await call(host, machines);
+        }
+        catch (FaultException exception) when (Operation.Forced && exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+        {
+            // It is not waited for.
+        }
     });
 
     /// <summary>The chosen machines by host. An undo after a restart has no targets in memory and asks the machines.</summary>

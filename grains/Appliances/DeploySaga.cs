@@ -76,7 +76,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
     private Task Remove() => FanOut.Each(Operation.Targets, async target =>
     {
         appliance.Activity(target.Id, "removing");
-        await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None);
-        appliance.Activity(target.Id, "undeployed");
+        var isRemoved = await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None, Operation.Forced);
+        appliance.Activity(target.Id, isRemoved ? "undeployed" : "given up, since its host is away");
     });
 }

@@ -17,7 +17,7 @@ internal sealed class UndeploySaga(ISagaContext appliance)
     private Task Remove() => FanOut.Each(appliance.State.Operation!.Targets, target => appliance.ForMachine("undeploy", target.Name, async () =>
     {
         appliance.Activity(target.Id, "removing");
-        await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None);
-        appliance.Activity(target.Id, "undeployed");
+        var isRemoved = await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None, appliance.State.Operation!.Forced);
+        appliance.Activity(target.Id, isRemoved ? "undeployed" : "given up, since its host is away");
     }));
 }

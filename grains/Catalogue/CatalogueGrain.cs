@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -17,4 +18,6 @@ internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGr
     public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page) => catalogue.Images(filter, page);
 
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => catalogue.Operations(appliance, page);
+
+    public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => catalogue.MachinesOn(host);
 }

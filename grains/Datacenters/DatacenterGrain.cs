@@ -18,6 +18,7 @@ namespace Instances.Datacenters;
 internal sealed partial class DatacenterGrain(
     [PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored,
     ICatalogue catalogue,
+    IClusterMembershipService membership,
     IOptions<PlacementOptions> options,
     TimeProvider time,
     ILogger<DatacenterGrain> logger)
@@ -33,6 +34,7 @@ internal sealed partial class DatacenterGrain(
 
     public async Task Register(HostView host)
     {
+        await KeepWatching();
         var known = State.RegisteredHosts.SingleOrDefault(registered => registered.Id == host.Id);
         var next = RegisteredHost.Of(host, known?.Maintenance ?? false);
         _silentUntil.Remove(host.Id);

@@ -104,7 +104,13 @@ internal sealed partial class HostGrain
     public async Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         await OnPresent(machines, machine => hypervisor.EndHold(machine, operation));
-        foreach (var machine in machines) LetGo(machine);
+        foreach (var machine in machines)
+        {
+            LetGo(machine);
+
+            // What happened to it meanwhile was the capture's to see.
+            _unheard.Add(machine);
+        }
     }
 
     /// <summary>An undo may come for a machine that is gone: there is nothing left to undo.</summary>
@@ -164,6 +170,7 @@ internal sealed partial class HostGrain
                 _expired = operation;
                 await Resume(operation, [.. held.Machines]);
                 await Unquiesce(operation, [.. held.Machines]);
+                _unheard.UnionWith(held.Machines);
                 _holds.Remove(operation);
             }
             catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)

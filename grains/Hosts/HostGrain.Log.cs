@@ -13,6 +13,21 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the status of the virtual machine {Machine} could not be passed on: {Reason}")]
     private partial void LogReconcileFailed(string host, Guid machine, string reason);
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Count} virtual machines should be here and are not.")]
+    private partial void LogLost(string host, int count);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: which virtual machines should be here could not be asked; it is asked again: {Reason}")]
+    private partial void LogLostUntold(string host, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} ended by itself and is started again.")]
+    private partial void LogStartedAgain(string host, Guid machine);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} could not be started again: {Reason}")]
+    private partial void LogNotStartedAgain(string host, Guid machine, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: the virtual machine {Machine} was started again {Count} times, ended each time, and is given up.")]
+    private partial void LogGivenUp(string host, Guid machine, int count);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Count} machines were held for operation {Operation} for too long and go on.")]
     private partial void LogHoldExpired(string host, Guid operation, int count);
 

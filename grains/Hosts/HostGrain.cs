@@ -25,9 +25,6 @@ internal sealed partial class HostGrain(
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly Dictionary<VirtualMachineId, Task> _starting = [];
-
-    /// <summary>Machines whose status could not be passed on.</summary>
-    private readonly HashSet<VirtualMachineId> _unheard = [];
     private Task _watching = Task.CompletedTask;
     private Task<IReadOnlyList<MachineObservation>>? _adoption;
 
@@ -45,6 +42,7 @@ internal sealed partial class HostGrain(
     {
         await _stop.CancelAsync();
         await _watching;
+        await Task.WhenAll(_deaths.Values.Select(deaths => deaths.PuttingRight));
     }
 
     private async Task Tick(CancellationToken cancellationToken)
@@ -59,6 +57,7 @@ internal sealed partial class HostGrain(
         var found = await Adopted();
         await GrainFactory.Datacenter().Register(await Get());
         await FanOut.Each(found, Reconcile);
+        await TellLost();
         await Rehearse();
         return await Get();
     }
@@ -98,25 +97,29 @@ internal sealed partial class HostGrain(
         }
     }
 
-    public async Task Undeploy(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers)
+    public async Task Undeploy(VirtualMachineId machine, OperationId deployment, IReadOnlyList<LayerId> ownLayers)
     {
         await Adopted();
         await Started(machine);
-        await hypervisor.Remove(machine);
+        await hypervisor.Remove(machine, deployment);
         foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
         SweepSoon();
+        _deaths.Remove(machine);
     }
 
     public async Task<MachineObservation?> Observe(VirtualMachineId machine)
     {
         await Adopted();
-        return await hypervisor.Find(machine);
+        return await See(machine);
     }
 
     public async Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action)
     {
         await Adopted();
+        _deaths.Remove(machine);
+        // What it came to is told once more: the answer may be lost with the one who asks.
+        _unheard.Add(machine);
         return await hypervisor.Power(machine, action);
     }
 
@@ -129,6 +132,9 @@ internal sealed partial class HostGrain(
     private async Task<MachineObservation> StartOn(MachineSpec spec, CancellationToken cancellationToken)
     {
         Use(spec.Disks.SelectMany(disk => disk.Layers));
+        // A deployment that was given up while the host was away has not been cleaned yet.
+        if (await hypervisor.Find(spec.Id) is { } other && other.Deployment != spec.Deployment && !await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, other.Deployment))
+            await RemoveOrphan(other);
         foreach (var disk in spec.Disks)
         {
             var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
@@ -158,45 +164,5 @@ internal sealed partial class HostGrain(
         foreach (var machine in found.Where(machine => machine.Hold is not null)) Hold(machine.Hold!, machine.Appliance, machine.Id, isFound: true);
         if (_watching.IsCompleted) _watching = Watch();
         return found;
-    }
-
-    private async Task Watch()
-    {
-        try
-        {
-            await foreach (var observation in hypervisor.Changes.ReadAllAsync(_stop.Token)) await Reconcile(observation);
-        }
-        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
-        {
-            // The grain goes.
-        }
-    }
-
-    /// <summary>Tells a machine what the host sees, and removes what belongs to nobody.</summary>
-    private async Task Reconcile(MachineObservation observation)
-    {
-        try
-        {
-            if (await GrainFactory.VirtualMachine(observation.Id).Observe(Id, observation) is ObserveVerdict.Keep) return;
-            LogOrphan(Id.Name, observation.Id.Value);
-            await hypervisor.Remove(observation.Id);
-            SweepSoon();
-            await GrainFactory.Library().SweepSoon();
-        }
-        catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
-        {
-            _unheard.Add(observation.Id);
-            LogReconcileFailed(Id.Name, observation.Id.Value, exception.Message);
-        }
-    }
-
-    /// <summary>Tells what could not be told before.</summary>
-    private async Task ReconcileUnheard()
-    {
-        foreach (var machine in _unheard.ToList())
-        {
-            _unheard.Remove(machine);
-            if (await hypervisor.Find(machine) is { } observation) await Reconcile(observation);
-        }
     }
 }

@@ -29,6 +29,17 @@ public sealed class HostOptions
     [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
     public TimeSpan HoldBound { get; set; } = TimeSpan.FromMinutes(2);
 
+    /// <summary>How often a machine that ended by itself is started again within <see cref="RestartWindow"/>; 0 leaves it stopped.</summary>
+    [Range(0, 100)]
+    public int MaxRestarts { get; set; } = 3;
+
+    [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
+    public TimeSpan RestartWindow { get; set; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>The pause before the first start; each further one is four times as long.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "00:10:00")]
+    public TimeSpan RestartPause { get; set; } = TimeSpan.FromSeconds(1);
+
     /// <summary>How long the guest agent may take to freeze file systems.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:01:00")]
     public TimeSpan FreezeBound { get; set; } = TimeSpan.FromSeconds(5);

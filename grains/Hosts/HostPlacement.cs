@@ -14,6 +14,9 @@ internal sealed class PlacedOnItsHostAttribute() : PlacementAttribute(new HostPl
 
 internal sealed class HostPlacementDirector(IClusterMembershipService membership) : IPlacementDirector
 {
+    /// <summary>The code of the fault where the host has no silo in the cluster.</summary>
+    public const string HostUnavailable = "host-unavailable";
+
     /// <exception cref="FaultException">host-unavailable.</exception>
     public Task<SiloAddress> OnAddActivation(PlacementStrategy strategy, PlacementTarget target, IPlacementContext context)
     {
@@ -23,7 +26,7 @@ internal sealed class HostPlacementDirector(IClusterMembershipService membership
         var silo = membership.CurrentSnapshot.Members.Values
             .Where(member => member.Status is SiloStatus.Active && member.Name == host && compatible.Contains(member.SiloAddress))
             .MaxBy(member => member.SiloAddress.Generation)
-            ?? throw FaultException.Unavailable("host-unavailable", $"The host {host} is away: its silo is not running, or cannot be reached. Try again when it is back.");
+            ?? throw FaultException.Unavailable(HostUnavailable, $"The host {host} is away: its silo is not running, or cannot be reached. Try again when it is back.");
         return Task.FromResult(silo.SiloAddress);
     }
 }

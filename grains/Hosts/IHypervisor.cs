@@ -42,8 +42,9 @@ public interface IHypervisor
     /// one with another deployment is a defect of the caller.</summary>
     Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Ends the machine and deletes its run folder. Its layers stay.</summary>
-    Task Remove(VirtualMachineId machine);
+    /// <summary>Ends the machine and deletes its run folder. Its layers stay. Does nothing where the machine is there by another deployment: who asks for it may
+    /// have been overtaken.</summary>
+    Task Remove(VirtualMachineId machine, OperationId deployment);
 
     /// <exception cref="FaultException">power-conflict where the action does not fit the power state.</exception>
     Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action);

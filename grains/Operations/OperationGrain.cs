@@ -82,6 +82,15 @@ internal sealed class OperationGrain(
         return _view!;
     }
 
+    public async Task<OperationView> Force()
+    {
+        var view = RequireView();
+        if (view.IsFinished) throw FaultException.Conflict("operation-finished", $"The operation is {view.Status}: there is nothing to force.");
+        if (view.Appliance is not { } appliance) throw FaultException.Conflict("operation-without-hosts", "An import waits for no host: cancel it.");
+        await GrainFactory.Appliance(appliance).Force(Id);
+        return _view!;
+    }
+
     private OperationView RequireView() => _view ?? throw FaultException.NotFound("operation-not-found", "There is no such operation.");
 
     private Task NudgeOwner(OperationStart start) =>
@@ -97,7 +106,7 @@ internal sealed class OperationGrain(
 
     private OperationView Begun(OperationStart start) => new(
         Id, start.Kind, OperationStatus.Running, start.Appliance, start.Image, Step: null, [.. start.Steps.Select(step => new StepView(step, StepStatus.Waiting))],
-        start.VirtualMachines, start.StartedAt, FinishedAt: null, NextVersion(0), Cancellable: false, Fault: null, Result: null, start.Command);
+        start.VirtualMachines, start.StartedAt, FinishedAt: null, NextVersion(0), Cancellable: false, Fault: null, Result: null, start.Command, start.Forced);
 
     private OperationView Shown(OperationView view, OperationProgress progress) => view with
     {

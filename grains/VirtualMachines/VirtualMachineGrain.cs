@@ -9,6 +9,14 @@ using Orleans.Runtime;
 
 namespace Instances.VirtualMachines;
 
+/// <remarks>
+/// <para>No machine runs twice. It is started by a deployment and by a power action, each of which goes to the host of its deployment, and a deployment begins only
+/// where there is none: the one before has ended when its host has removed the machine, or when somebody has said, by force, that a host that is away will
+/// not come back. A host that comes back all the same asks for each machine that it finds, by the operation that deployed it, before it starts any; what
+/// has another deployment by now, or none, it removes. A verdict names the deployment that it was given for, so that it never meets a later one.</para>
+/// <para>What a host that is only cut off has running goes on until then, since no one can reach it; it has writable layers of its own and shares none with
+/// the later deployment.</para>
+/// </remarks>
 internal sealed class VirtualMachineGrain(
     [PersistentState("virtual-machine", StorageNames.Grains)] IPersistentState<VirtualMachineState> stored, TimeProvider time)
     : StoredGrain<VirtualMachineState>(stored), IVirtualMachineGrain
@@ -69,15 +77,22 @@ internal sealed class VirtualMachineGrain(
     public async Task<VirtualMachineView> Power(PowerAction action)
     {
         RequireExists();
-        if (VirtualMachineLifecycle.DecidePower(Status, action).OrThrow() is null) return View();
+        var wished = WishedBy(action);
+        if (VirtualMachineLifecycle.DecidePower(Status, action).OrThrow() is null)
+        {
+            // It is so already, though perhaps by itself.
+            if (State.WishedStatus != wished) await SaveListed(State with { Deployment = State.Deployment! with { Wished = wished, Problem = null } });
+            return View();
+        }
+
         try
         {
-            await Rest(await Host.Power(Id, action));
+            await Rest(await Host.Power(Id, action), wished);
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException)
         {
             // The host may have done it although its answer was lost.
-            if (await Host.Observe(Id) is { } observed) await Rest(observed);
+            if (await Host.Observe(Id) is { } observed) await See(observed);
             throw;
         }
 
@@ -111,16 +126,17 @@ internal sealed class VirtualMachineGrain(
         return View();
     }
 
-    public async Task Undeploy(CaptureEnd end)
+    public async Task<bool> Undeploy(CaptureEnd end, bool force)
     {
-        if (!Exists || State.Deployment is not { } deployment) return;
+        if (!Exists || State.Deployment is not { } deployment) return true;
         Allow(VirtualMachineCommand.Undeploy);
         _removing = true;
         try
         {
             var next = deployment.Capture?.NextLayers ?? [];
-            await Host.Undeploy(Id, end.Captured ? next : [.. deployment.OwnLayers, .. next]);
+            var isRemoved = await Reached(Host.Undeploy(Id, deployment.Operation, end.Captured ? next : [.. deployment.OwnLayers, .. next]), force);
             await SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null, Spec = Using(end) });
+            return isRemoved;
         }
         finally
         {
@@ -140,10 +156,21 @@ internal sealed class VirtualMachineGrain(
         return new(Id, State.Spec!.Name, deployment.Host, State.Spec.Image, deployment.Disks);
     }
 
-    public async Task EndCapture(OperationId operation, CaptureEnd end)
+    public async Task EndCapture(OperationId operation, CaptureEnd end, bool force)
     {
         if (State.Deployment is not { } deployment || deployment.Capture?.Operation != operation) return;
-        await GrainFactory.Host(deployment.Host).EndCapture(operation, [Id]);
+        if (!await Reached(Host.EndCapture(operation, [Id]), force))
+        {
+            // Whether it was sealed is its host's to say, when that is back.
+            await SaveListed(State with
+            {
+                Status = VirtualMachineStatus.Unknown,
+                Spec = Using(end),
+                Deployment = deployment with { OwnLayers = [.. deployment.OwnLayers, .. deployment.Capture.NextLayers], Capture = null, Problem = Away(deployment.Host) },
+            });
+            return;
+        }
+
         var observed = await Host.Observe(Id)
             ?? throw FaultException.Unavailable("virtual-machine-not-on-host", $"The host {deployment.Host} does not know the virtual machine '{State.Spec!.Name}'.");
         var tops = observed.Disks.SelectMany(disk => disk.Layers).ToHashSet();
@@ -163,16 +190,91 @@ internal sealed class VirtualMachineGrain(
 
     public async Task<ObserveVerdict> Observe(HostId host, MachineObservation observation)
     {
-        if (!Exists || State.Deployment?.Host != host) return ObserveVerdict.Remove;
+        if (!Owns(host, observation.Deployment)) return ObserveVerdict.Remove;
 
         // The observation may have waited behind a power action: what counts is what the host sees by now.
-        var current = await Host.Observe(Id) ?? observation;
-        var next = VirtualMachineLifecycle.Decide(Status, VirtualMachineLifecycle.Observe(current.Status)) is Decision<VirtualMachineStatus>.Accept accept
-            ? accept.Next
-            : State.Status;
-        if (next != State.Status) await SaveListed(State with { Status = next });
-        return ObserveVerdict.Keep;
+        return await See(await Host.Observe(Id) ?? observation);
     }
+
+    public async Task LoseSight(HostId host)
+    {
+        if (!Exists || State.Deployment is not { } deployment || deployment.Host != host) return;
+        if (VirtualMachineLifecycle.Decide(State.Status, VirtualMachineCommand.LoseSight) is not Decision<VirtualMachineStatus>.Accept { Next: var next }) return;
+        string problem;
+        try
+        {
+            // Who calls may have been overtaken by the host's return.
+            if (await Host.Observe(Id) is { } seen && Owns(host, seen.Deployment))
+            {
+                await See(seen);
+                return;
+            }
+
+            problem = $"The host {host} has lost it: its disks are not to be had there any more. Undeploy the appliance, and deploy it again.";
+        }
+        catch (FaultException exception) when (exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+        {
+            problem = Away(host);
+        }
+
+        await SaveListed(State with { Status = next, Deployment = deployment with { Wished = State.WishedStatus, Problem = problem } });
+    }
+
+    public Task<bool> IsDeployed(HostId host, OperationId deployment) => Task.FromResult(Owns(host, deployment));
+
+    private bool Owns(HostId host, OperationId deployment) => Exists && State.Deployment is { } present && present.Host == host && present.Operation == deployment;
+
+    private async Task<ObserveVerdict> See(MachineObservation seen)
+    {
+        // While an operation has the machine, what is seen is the operation's own doing.
+        if (VirtualMachineLifecycle.Decide(State.Status, VirtualMachineLifecycle.Observe(seen.Status)) is Decision<VirtualMachineStatus>.Ignore
+            && State.Status != seen.Status)
+            return ObserveVerdict.Keep;
+        var deployment = State.Deployment!;
+        if (State.Status is VirtualMachineStatus.Unknown && seen.Hold is { } hold)
+        {
+            // A capture was given up while the host was away: what its saga would have undone there is undone here.
+            await Host.Resume(hold.Operation, [Id]);
+            await Host.Unquiesce(hold.Operation, [Id]);
+            await Host.DiscardNextLayers(hold.Operation, [Id]);
+            await Host.EndCapture(hold.Operation, [Id]);
+            seen = await Host.Observe(Id) ?? seen;
+        }
+
+        var outcome = Reconciliation.Decide(State.Status, State.WishedStatus!.Value, seen);
+        var disks = SameDisks(deployment.Disks, seen.Disks) ? deployment.Disks : seen.Disks;
+        var next = deployment with { Disks = disks, Wished = outcome.Wished, Problem = outcome.Problem };
+        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || disks != deployment.Disks)
+            await SaveListed(State with { Status = outcome.Status, Deployment = next });
+        return outcome.Verdict;
+    }
+
+    private static bool SameDisks(IReadOnlyList<DiskChain> one, IReadOnlyList<DiskChain> other) =>
+        one.Count == other.Count && one.Zip(other).All(pair => pair.First.Layers.SequenceEqual(pair.Second.Layers));
+
+    private static string Away(HostId host) =>
+        $"The host {host} is away: what the machine does is not known. Wait until the host is back, or undeploy the appliance with force where it will not come back.";
+
+    /// <returns>False where the host is away and is not waited for.</returns>
+    private static async Task<bool> Reached(Task call, bool force)
+    {
+        try
+        {
+            await call;
+            return true;
+        }
+        catch (FaultException exception) when (force && exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+        {
+            return false;
+        }
+    }
+
+    private static VirtualMachineStatus WishedBy(PowerAction action) => action switch
+    {
+        PowerAction.On or PowerAction.Reset or PowerAction.Resume => VirtualMachineStatus.Running,
+        PowerAction.Off or PowerAction.Shutdown => VirtualMachineStatus.Stopped,
+        PowerAction.Pause => VirtualMachineStatus.Paused,
+    };
 
     private IHostGrain Host => GrainFactory.Host(State.Deployment!.Host);
 
@@ -184,7 +286,7 @@ internal sealed class VirtualMachineGrain(
         DiskChain[] disks = [.. fromImage, .. blank];
         if (disks.Length > VirtualMachineSpecRules.MaxDisks)
             throw FaultException.Invalid("virtual-machine-invalid", $"The image and the data disks make {disks.Length} disks: {VirtualMachineSpecRules.MaxDisks} are allowed.");
-        return new(operation, host, disks, [.. disks.Select(disk => disk.Layers[^1])], State.Spec.PortForwards ?? []);
+        return new(operation, host, disks, [.. disks.Select(disk => disk.Layers[^1])], State.Spec.PortForwards ?? [], Wished: VirtualMachineStatus.Running);
     }
 
     private MachineSpec Specification()
@@ -198,11 +300,14 @@ internal sealed class VirtualMachineGrain(
     /// <summary>An image that was captured from this machine holds its data disks too.</summary>
     private VirtualMachineSpec Using(CaptureEnd end) => end.NewImage is { } image ? State.Spec! with { Image = image, DataDisks = null } : State.Spec!;
 
-    private async Task Rest(MachineObservation observed)
+    /// <param name="wished">What a person has just asked for; null where nobody has.</param>
+    private async Task Rest(MachineObservation observed, VirtualMachineStatus? wished = null)
     {
-        var next = VirtualMachineLifecycle.Decide(State.Status, VirtualMachineLifecycle.Rest(observed.Status)).OrThrow() ?? State.Status;
-        if (next == State.Status && observed.PortForwards.SequenceEqual(State.Deployment!.PortForwards)) return;
-        await SaveListed(State with { Status = next, Deployment = State.Deployment! with { PortForwards = observed.PortForwards } });
+        var (status, deployment) = (State.Status, State.Deployment!);
+        var next = VirtualMachineLifecycle.Decide(status, VirtualMachineLifecycle.Rest(observed.Status)).OrThrow() ?? status;
+        var rested = deployment with { PortForwards = observed.PortForwards, Wished = wished ?? State.WishedStatus, Problem = wished is null ? deployment.Problem : observed.Trouble };
+        if (next == status && observed.PortForwards.SequenceEqual(deployment.PortForwards) && rested.Wished == State.WishedStatus && rested.Problem == deployment.Problem) return;
+        await SaveListed(State with { Status = next, Deployment = rested });
     }
 
     /// <summary>Reference first, then look: whoever deletes the image marks it first and looks for references then, so that one of the two sees the other.</summary>

@@ -1,3 +1,4 @@
+using Instances.Faults;
 using static Instances.VirtualMachines.VirtualMachineCommand;
 using static Instances.VirtualMachines.VirtualMachineStatus;
 
@@ -23,6 +24,9 @@ internal enum VirtualMachineCommand
     ObserveRunning,
     ObservePaused,
     ObserveStopped,
+
+    /// <summary>Nobody can see it: its host is away, or has lost it.</summary>
+    LoseSight,
 }
 
 /// <summary>Which commands a virtual machine takes, by its status.</summary>
@@ -34,7 +38,14 @@ internal enum VirtualMachineCommand
 ///      │ Removed            │ Undeploy             │ Undeploy          Rest…      │ Undeploy
 ///      └── Undeploying ◄────┴──────────────────────┴──────────────────────────────┘
 /// </code>
-/// While an operation has the machine (Deploying, Capturing, Undeploying), what its host observes is the operation's own doing.
+/// <code>
+///                               LoseSight
+///  Running, Paused or Stopped ─────────────► Unknown ──Undeploy──► Undeploying
+///                             ◄─────────────
+///                            Observe…, Rest…
+/// </code>
+/// While an operation has the machine (Deploying, Capturing, Undeploying), what its host observes is the operation's own doing, and a host that is away is
+/// the operation's own trouble.
 /// </remarks>
 internal static class VirtualMachineLifecycle
 {
@@ -46,6 +57,7 @@ internal static class VirtualMachineLifecycle
         (Undeployed, Undeploy or Removed) => Ignore,
         (Undeployed, RestRunning or RestPaused or RestStopped) => Defect(status, command),
         (Undeployed, ObserveRunning or ObservePaused or ObserveStopped) => NotDeployed(),
+        (Undeployed, LoseSight) => Ignore,
 
         (Deploying, Edit or VirtualMachineCommand.Delete or BeginCapture) => Busy(status),
         (Deploying, Deploy) => Ignore,
@@ -54,7 +66,7 @@ internal static class VirtualMachineLifecycle
         (Deploying, RestRunning) => Accept(Running),
         (Deploying, RestPaused) => Accept(Paused),
         (Deploying, RestStopped) => Accept(Stopped),
-        (Deploying, ObserveRunning or ObservePaused or ObserveStopped) => Ignore,
+        (Deploying, ObserveRunning or ObservePaused or ObserveStopped or LoseSight) => Ignore,
 
         (Running or Paused or Stopped, Edit or VirtualMachineCommand.Delete) => Deployed(status),
         (Running or Paused or Stopped, Deploy) => Deployed(status),
@@ -67,6 +79,7 @@ internal static class VirtualMachineLifecycle
         (Paused or Stopped, RestRunning or ObserveRunning) => Accept(Running),
         (Running or Stopped, RestPaused or ObservePaused) => Accept(Paused),
         (Running or Paused, RestStopped or ObserveStopped) => Accept(Stopped),
+        (Running or Paused or Stopped, LoseSight) => Accept(Unknown),
 
         (Capturing, Edit or VirtualMachineCommand.Delete or Deploy) => Busy(status),
         (Capturing, BeginCapture) => Busy(status),
@@ -75,13 +88,22 @@ internal static class VirtualMachineLifecycle
         (Capturing, RestRunning) => Accept(Running),
         (Capturing, RestPaused) => Accept(Paused),
         (Capturing, RestStopped) => Accept(Stopped),
-        (Capturing, ObserveRunning or ObservePaused or ObserveStopped) => Ignore,
+        (Capturing, ObserveRunning or ObservePaused or ObserveStopped or LoseSight) => Ignore,
 
         (Undeploying, Edit or VirtualMachineCommand.Delete or Deploy or BeginCapture) => Busy(status),
         (Undeploying, Undeploy) => Ignore,
         (Undeploying, Removed) => Accept(Undeployed),
         (Undeploying, RestRunning or RestPaused or RestStopped) => Defect(status, command),
-        (Undeploying, ObserveRunning or ObservePaused or ObserveStopped) => Ignore,
+        (Undeploying, ObserveRunning or ObservePaused or ObserveStopped or LoseSight) => Ignore,
+
+        (Unknown, Edit or VirtualMachineCommand.Delete or Deploy) => Deployed(status),
+        (Unknown, BeginCapture) => OutOfSight(),
+        (Unknown, Undeploy) => Accept(Undeploying),
+        (Unknown, Removed) => Defect(status, command),
+        (Unknown, RestRunning or ObserveRunning) => Accept(Running),
+        (Unknown, RestPaused or ObservePaused) => Accept(Paused),
+        (Unknown, RestStopped or ObserveStopped) => Accept(Stopped),
+        (Unknown, LoseSight) => Ignore,
     };
 
     /// <summary>Whether a person may act on the machine's power. What the action does is the hypervisor's to decide.</summary>
@@ -89,6 +111,7 @@ internal static class VirtualMachineLifecycle
     {
         (Undeployed, _) => NotDeployed(),
         (Deploying or Capturing or Undeploying, _) => Busy(status),
+        (Unknown, _) => OutOfSight(),
 
         (Running, PowerAction.On or PowerAction.Resume) => Ignore,
         (Running, PowerAction.Reset or PowerAction.Shutdown) => Accept(Running),
@@ -112,7 +135,7 @@ internal static class VirtualMachineLifecycle
         Running => RestRunning,
         Paused => RestPaused,
         Stopped => RestStopped,
-        Undeployed or Deploying or Capturing or Undeploying => throw new ArgumentOutOfRangeException(nameof(power), power, "A host reports Running, Paused or Stopped."),
+        Undeployed or Deploying or Capturing or Undeploying or Unknown => throw new ArgumentOutOfRangeException(nameof(power), power, "A host reports Running, Paused or Stopped."),
     };
 
     public static VirtualMachineCommand Observe(VirtualMachineStatus power) => power switch
@@ -120,7 +143,7 @@ internal static class VirtualMachineLifecycle
         Running => ObserveRunning,
         Paused => ObservePaused,
         Stopped => ObserveStopped,
-        Undeployed or Deploying or Capturing or Undeploying => throw new ArgumentOutOfRangeException(nameof(power), power, "A host reports Running, Paused or Stopped."),
+        Undeployed or Deploying or Capturing or Undeploying or Unknown => throw new ArgumentOutOfRangeException(nameof(power), power, "A host reports Running, Paused or Stopped."),
     };
 
     private static Decision<VirtualMachineStatus> Ignore => Decide<VirtualMachineStatus>.Ignore;
@@ -137,6 +160,11 @@ internal static class VirtualMachineLifecycle
 
     private static Decision<VirtualMachineStatus> Deployed(VirtualMachineStatus status) =>
         Refuse("virtual-machine-deployed", $"The virtual machine is {status}: undeploy its appliance first.");
+
+    private static Decision<VirtualMachineStatus> OutOfSight() => new Decision<VirtualMachineStatus>.Refuse(new(
+        FaultKind.Unavailable,
+        "host-unavailable",
+        "The virtual machine is Unknown, since its host is away or has lost it: wait until the host is back, or undeploy the appliance, with force where the host will not come back."));
 
     private static Decision<VirtualMachineStatus> Busy(VirtualMachineStatus status) =>
         Refuse("virtual-machine-busy", $"The virtual machine is {status}: wait for its appliance's operation to end.");

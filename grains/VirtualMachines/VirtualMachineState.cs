@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Hosts;
@@ -25,9 +26,16 @@ internal sealed record VirtualMachineState : IStoredState
 
     public CatalogueEntry? Catalogue { get; init; }
 
+    /// <summary>What people want it to be; of a machine whose record does not say so, what it was when it was last seen. Null when Undeployed.</summary>
+    [JsonIgnore]
+    public VirtualMachineStatus? WishedStatus => Deployment is null
+        ? null
+        : Deployment.Wished ?? (Status is VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped ? Status : VirtualMachineStatus.Running);
+
     public VirtualMachineView ToView(VirtualMachineId id, VirtualMachineStatus status) => new(
         id, Appliance, Spec!.Name, status, Spec.Image, Spec.Cpus, Spec.MemoryBytes, Spec.DataDisks ?? [],
-        Deployment?.PortForwards ?? Spec.PortForwards ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt);
+        Deployment?.PortForwards ?? Spec.PortForwards ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt,
+        WishedStatus, Deployment?.Problem);
 
     public VirtualMachineState WithCatalogue(VirtualMachineId id) => this with
     {
@@ -40,13 +48,17 @@ internal sealed record VirtualMachineState : IStoredState
 /// <param name="Operation">The operation that deployed it.</param>
 /// <param name="OwnLayers">The layers that no image holds: they go when the machine is undeployed.</param>
 /// <param name="Capture">The capture that has the machine; null otherwise.</param>
+/// <param name="Wished">Running, Paused or Stopped.</param>
+/// <param name="Problem">What stands between the wished status and the observed one.</param>
 internal sealed record Deployment(
     OperationId Operation,
     HostId Host,
     IReadOnlyList<DiskChain> Disks,
     IReadOnlyList<LayerId> OwnLayers,
     IReadOnlyList<PortForward> PortForwards,
-    RunningCapture? Capture = null)
+    RunningCapture? Capture = null,
+    VirtualMachineStatus? Wished = null,
+    string? Problem = null)
 {
     /// <summary>Everything that must not be swept away.</summary>
     public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Distinct();

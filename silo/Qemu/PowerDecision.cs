@@ -28,7 +28,8 @@ internal abstract record PowerDecision
         (VirtualMachineStatus.Stopped, PowerAction.On) => new Act(),
         (VirtualMachineStatus.Stopped, PowerAction.Off or PowerAction.Shutdown) => new Nothing(),
         (VirtualMachineStatus.Stopped, PowerAction.Reset or PowerAction.Pause or PowerAction.Resume) => new Refuse("is stopped: power it on first"),
-        (VirtualMachineStatus.Undeployed or VirtualMachineStatus.Deploying or VirtualMachineStatus.Capturing or VirtualMachineStatus.Undeploying,
+        (VirtualMachineStatus.Undeployed or VirtualMachineStatus.Deploying or VirtualMachineStatus.Capturing or VirtualMachineStatus.Undeploying
+            or VirtualMachineStatus.Unknown,
             PowerAction.On or PowerAction.Off or PowerAction.Shutdown or PowerAction.Reset or PowerAction.Pause or PowerAction.Resume) =>
             new Refuse("is not deployed: deploy its appliance first"),
     };

@@ -122,10 +122,9 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
         }
     }
 
-    public async Task Remove(VirtualMachineId machine)
+    public async Task Remove(VirtualMachineId machine, OperationId deployment)
     {
-        if (!_machines.TryGetValue(machine, out var found)) return;
-        await found.Remove();
+        if (!_machines.TryGetValue(machine, out var found) || !await found.Remove(deployment)) return;
         _machines.TryRemove(machine, out _);
         await found.DisposeAsync();
     }

@@ -66,7 +66,7 @@ internal sealed partial class QemuMachine
             var hold = RequireHold(operation);
             var outcome = (_status, mode) switch
             {
-                (VirtualMachineStatus.Stopped, _) => _shutDownByGuest
+                (VirtualMachineStatus.Stopped, _) => _stopReason is StopReason.Guest
                     ? Outcome(ConsistencyLevel.Offline)
                     : Outcome(ConsistencyLevel.Crash, "The machine is stopped, and it is not known that its guest had shut down."),
                 (_, Appliances.Quiesce.None) => Outcome(ConsistencyLevel.Crash),
@@ -258,7 +258,7 @@ internal sealed partial class QemuMachine
         }
 
         await End(process, () => Task.CompletedTask, _host.Options.StopBound);
-        return _shutDownByGuest ? Outcome(ConsistencyLevel.Offline) : Outcome(ConsistencyLevel.Crash, "QEMU ended before the guest had shut down.");
+        return _stopReason is StopReason.Guest ? Outcome(ConsistencyLevel.Offline) : Outcome(ConsistencyLevel.Crash, "QEMU ended before the guest had shut down.");
     }
 
     private async Task<QuiesceOutcome> Freeze(HoldRecord hold, TimeSpan bound, CancellationToken cancellationToken)

@@ -1,5 +1,6 @@
 using Instances.Faults;
 using Instances.Hosts;
+using Instances.Operations;
 using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
@@ -33,13 +34,15 @@ internal sealed partial class QemuMachine
     /// <returns>Whether it is one.</returns>
     public async Task<bool> EndIfNothingIsKept() => !_folder.Exists && await Turn(() => Task.FromResult(_removed = !_folder.Exists));
 
-    public Task Remove() => Turn(async () =>
+    /// <returns>Whether it is gone; false where it is here by another deployment.</returns>
+    public Task<bool> Remove(OperationId deployment) => Turn(async () =>
     {
+        if (_spec.Deployment != deployment) return false;
         await StopLateThaw();
         _startAgainUntil = null;
         if (_process is { } process) await End(process, () => Task.CompletedTask, TimeSpan.Zero);
         _folder.Delete();
-        _removed = true;
+        return _removed = true;
     });
 
     public Task<MachineObservation> Power(PowerAction action) => Turn(async () =>
@@ -92,7 +95,7 @@ internal sealed partial class QemuMachine
     {
         // From here the guest may write to its new tops: that they are not to be thrown away must be known after any crash.
         if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
-        _status = VirtualMachineStatus.Running;
+        (_status, _trouble) = (VirtualMachineStatus.Running, null);
         try
         {
             await Qmp.Execute("cont");
@@ -153,7 +156,7 @@ internal sealed partial class QemuMachine
     /// <summary>Ends QEMU in order, which writes its own tables to the disks.</summary>
     private Task Quit()
     {
-        return _process is { } process ? End(process, Ask, _host.Options.StopBound) : Task.CompletedTask;
+        return _process is { } process ? End(process, Ask, _host.Options.StopBound, isAsked: true) : Task.CompletedTask;
 
         async Task Ask()
         {
@@ -162,7 +165,8 @@ internal sealed partial class QemuMachine
         }
     }
 
-    private async Task End(QemuProcess process, Func<Task> ask, TimeSpan bound)
+    /// <param name="isAsked">A power action ends it.</param>
+    private async Task End(QemuProcess process, Func<Task> ask, TimeSpan bound, bool isAsked = false)
     {
         var qmp = _qmp;
         try
@@ -181,7 +185,8 @@ internal sealed partial class QemuMachine
                 throw QemuFaults.Failed($"QEMU does not end, though it was killed, for the virtual machine '{_spec.Name}': look at the host's disks.");
         }
 
-        MarkStopped(qmp?.ShutdownReason);
+        var reason = ReasonOf(qmp);
+        MarkStopped(isAsked && reason is StopReason.Died ? StopReason.Power : reason);
         if (qmp is not null) await qmp.DisposeAsync();
     }
 

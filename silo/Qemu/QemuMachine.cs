@@ -34,7 +34,12 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private HoldRecord? _hold;
     private QemuProcess? _process;
     private QmpClient? _qmp;
-    private bool _shutDownByGuest;
+
+    /// <summary>Why it is stopped; what is said of a machine that runs is what is true if it is found gone.</summary>
+    private StopReason _stopReason = StopReason.Died;
+
+    /// <summary>Why QEMU has stopped the guest by itself, or null.</summary>
+    private string? _trouble;
     private bool _removed;
     private volatile MachineObservation _observation;
     private Task _watching = Task.CompletedTask;
@@ -59,7 +64,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         var record = _folder.ReadProcess();
         _hold = _folder.ReadHold();
         _process = process;
-        if (record is not null) (_ports, _shutDownByGuest) = (record.PortForwards, record.ShutDownByGuest);
+        if (record is not null) (_ports, _stopReason) = (record.PortForwards, record.EndedBy);
         if (process is null)
         {
             // Nobody writes to a layer that was made read-only: it was sealed, although the silo died before it could say so.
@@ -82,7 +87,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
         catch (FaultException)
         {
-            MarkStopped(null);
+            MarkStopped(StopReason.Died);
         }
     }, cancellationToken);
 
@@ -122,7 +127,8 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         cancellationToken);
 
     private MachineObservation Observe() =>
-        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _spec.Cpus, _hold is { } hold ? new(hold.Operation, hold.Since) : null);
+        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _spec.Cpus, _hold is { } hold ? new(hold.Operation, hold.Since) : null,
+            _spec.Deployment, _status is VirtualMachineStatus.Stopped ? _stopReason : null, _trouble);
 
     private void Report()
     {
@@ -223,8 +229,15 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private async Task<VirtualMachineStatus> QueryStatus(CancellationToken cancellationToken)
     {
         var status = await Qmp.Execute("query-status", null, cancellationToken);
+        var word = status.GetProperty("status").GetString();
+        _trouble = word switch
+        {
+            "io-error" => "QEMU has paused it, since one of its disks could not be written: free space on its host, or look at the host's disks, then resume it.",
+            "internal-error" => "QEMU has paused it after an error of its own: look at its log on the host, then reset it or power it off and on.",
+            _ => null,
+        };
         // A guest that sleeps or panicked still has its power on; whatever else is not running waits for somebody to resume it.
-        return status.GetProperty("status").GetString() is "running" or "suspended" or "guest-panicked" ? VirtualMachineStatus.Running : VirtualMachineStatus.Paused;
+        return word is "running" or "suspended" or "guest-panicked" ? VirtualMachineStatus.Running : VirtualMachineStatus.Paused;
     }
 
     /// <summary>The top nodes of the data disks, in their order.</summary>
@@ -327,8 +340,8 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             {
                 try
                 {
-                    MarkStopped(lost?.ShutdownReason);
-                    if (_shutDownByGuest && _host.Time.GetUtcNow() < _startAgainUntil) await StartQemu(_disposing.Token);
+                    MarkStopped(ReasonOf(lost));
+                    if (_stopReason is StopReason.Guest && _host.Time.GetUtcNow() < _startAgainUntil) await StartQemu(_disposing.Token);
                 }
                 finally
                 {
@@ -353,15 +366,18 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         },
         _disposing.Token);
 
-    private void MarkStopped(string? reason)
+    /// <summary>Why QEMU ended that nobody has told to.</summary>
+    private static StopReason ReasonOf(QmpClient? qmp) => qmp?.ShutdownReason == "guest-shutdown" ? StopReason.Guest : StopReason.Died;
+
+    private void MarkStopped(StopReason reason)
     {
         _status = VirtualMachineStatus.Stopped;
-        _shutDownByGuest = reason == "guest-shutdown";
+        (_stopReason, _trouble) = (reason, null);
         _chains = ChainsToStart();
         var ended = _process;
         // It has ended, whether or not that can be written.
         (_process, _qmp) = (null, null);
-        if (ended is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, _shutDownByGuest));
+        if (ended is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, reason is StopReason.Guest, reason));
         if (_hold is { } hold) _folder.WriteHold(hold, durable: true);
     }
 }

@@ -57,7 +57,7 @@ internal sealed class QemuRehearsal : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await Machine.Remove();
+        await Machine.Remove(Machine.Observation.Deployment);
         await Machine.DisposeAsync();
         Directory.Delete(_folder, recursive: true);
     }

@@ -86,9 +86,25 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     public void SetLatency(SimulatedCall call, TimeSpan latency) => ControlOf(call).Latency = latency;
 
     /// <summary>A guest powers itself off.</summary>
-    public void GuestPowersOff(VirtualMachineId machine)
+    public void GuestPowersOff(VirtualMachineId machine) => Stop(machine, StopReason.Guest);
+
+    /// <summary>A machine ends by itself.</summary>
+    public void Dies(VirtualMachineId machine) => Stop(machine, StopReason.Died);
+
+    /// <summary>The host is restarted, while its silo is away: nothing runs any more, and all machines are still there.</summary>
+    public void Reboot()
     {
-        Machines[machine].Status = VirtualMachineStatus.Stopped;
+        foreach (var machine in Machines.Values.Where(machine => machine.Status is not VirtualMachineStatus.Stopped))
+        {
+            (machine.Status, machine.StopReason) = (VirtualMachineStatus.Stopped, StopReason.Died);
+            files?.Keep(machine.Spec.Id, Machines);
+        }
+    }
+
+    /// <summary>A machine's disk cannot be written, and it is paused.</summary>
+    public void DiskFails(VirtualMachineId machine, string trouble)
+    {
+        (Machines[machine].Status, Machines[machine].Trouble) = (VirtualMachineStatus.Paused, trouble);
         files?.Keep(machine, Machines);
         Changes.Writer.TryWrite(Machines[machine].Observe());
     }
@@ -113,6 +129,13 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         Journal.Enqueue((call, machine));
         if (Journal.Count > JournalBound) Journal.TryDequeue(out _);
         if (control.TakeLostAnswer()) throw Failed(call);
+    }
+
+    private void Stop(VirtualMachineId machine, StopReason reason)
+    {
+        (Machines[machine].Status, Machines[machine].StopReason) = (VirtualMachineStatus.Stopped, reason);
+        files?.Keep(machine, Machines);
+        Changes.Writer.TryWrite(Machines[machine].Observe());
     }
 
     private static Channel<MachineObservation> NewChanges() => Channel.CreateBounded<MachineObservation>(ChangesBound);
@@ -187,6 +210,11 @@ internal sealed class SimulatedMachine(MachineSpec spec)
 
     public IReadOnlyList<LayerId> NextLayers { get; set; } = [];
 
+    /// <summary>Why it is Stopped, or was last.</summary>
+    public StopReason StopReason { get; set; }
+
+    public string? Trouble { get; set; }
+
     public bool IsFrozen { get; set; }
 
     public bool WasPaused { get; set; }
@@ -196,5 +224,6 @@ internal sealed class SimulatedMachine(MachineSpec spec)
     [JsonIgnore]
     public bool IsSealed => NextLayers.Count > 0 && Disks[0].Layers[^1] == NextLayers[0];
 
-    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Spec.Cpus, Hold);
+    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Spec.Cpus, Hold, Spec.Deployment,
+        Status is VirtualMachineStatus.Stopped ? StopReason : null, Trouble);
 }

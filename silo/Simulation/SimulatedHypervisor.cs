@@ -31,20 +31,28 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
 
     public async Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)
     {
-        await host.Call(SimulatedCall.Start, spec.Id, () => host.Machines.TryAdd(spec.Id, new(spec)), cancellationToken);
+        await host.Call(SimulatedCall.Start, spec.Id, () =>
+        {
+            if (host.Machines.GetOrAdd(spec.Id, _ => new(spec)).Spec.Deployment != spec.Deployment)
+                throw FaultException.Conflict("virtual-machine-on-host", $"The virtual machine {spec.Id} is on this host with another deployment.");
+        }, cancellationToken);
         return Require(spec.Id).Observe();
     }
 
-    public Task Remove(VirtualMachineId machine) => host.Call(SimulatedCall.Remove, machine, () => host.Machines.TryRemove(machine, out _));
+    public Task Remove(VirtualMachineId machine, OperationId deployment) => host.Call(SimulatedCall.Remove, machine, () =>
+    {
+        if (host.Machines.TryGetValue(machine, out var found) && found.Spec.Deployment == deployment) host.Machines.TryRemove(KeyValuePair.Create(machine, found));
+    });
 
     public async Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action)
     {
         var simulated = Require(machine);
-        await host.Call(SimulatedCall.Power, machine, () => simulated.Status = action switch
+        await host.Call(SimulatedCall.Power, machine, () => (simulated.Status, simulated.StopReason, simulated.Trouble) = action switch
         {
-            PowerAction.On or PowerAction.Reset or PowerAction.Resume => VirtualMachineStatus.Running,
-            PowerAction.Off or PowerAction.Shutdown => VirtualMachineStatus.Stopped,
-            PowerAction.Pause => VirtualMachineStatus.Paused,
+            PowerAction.On or PowerAction.Reset or PowerAction.Resume => (VirtualMachineStatus.Running, simulated.StopReason, null),
+            PowerAction.Off => (VirtualMachineStatus.Stopped, StopReason.Power, null),
+            PowerAction.Shutdown => (VirtualMachineStatus.Stopped, StopReason.Guest, null),
+            PowerAction.Pause => (VirtualMachineStatus.Paused, simulated.StopReason, simulated.Trouble),
         });
         return simulated.Observe();
     }
@@ -84,7 +92,7 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         {
             if (simulated.Status is not VirtualMachineStatus.Running) return;
             if (mode is Appliances.Quiesce.Freeze) simulated.IsFrozen = true;
-            if (mode is Appliances.Quiesce.Shutdown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Stopped, true);
+            if (mode is Appliances.Quiesce.Shutdown) (simulated.Status, simulated.StopReason, simulated.WasShutDown) = (VirtualMachineStatus.Stopped, StopReason.Guest, true);
         }, cancellationToken);
         var level = simulated switch
         {

@@ -59,6 +59,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         Probe.Reset();
         Host.Reset();
+        HostOptions.RestartPause = new HostOptions().RestartPause;
         (Library.GracePeriod, Library.UploadIdleBound) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound);
     }
 
@@ -108,7 +109,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public async Task<OperationView> Deploy(IApplianceGrain appliance) => await End(await appliance.Deploy(OperationId.New()));
 
-    public async Task<OperationView> Undeploy(IApplianceGrain appliance) => await End(await appliance.Undeploy(OperationId.New()));
+    public async Task<OperationView> Undeploy(IApplianceGrain appliance) => await End(await appliance.Undeploy(OperationId.New(), force: false));
 
     public async Task<OperationView> CreateInstance(IApplianceGrain appliance, CreateInstanceCommand command) =>
         await End(await appliance.CreateInstance(OperationId.New(), command));

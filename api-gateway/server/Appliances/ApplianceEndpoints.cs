@@ -29,7 +29,11 @@ internal static class ApplianceEndpoints
             .WithDescription("Deploys every virtual machine that is not deployed, from its image. Answers 202 at once; the operation tells the progress.");
         group.MapPost("/{id}/undeploy", Undeploy)
             .WithSummary("Undeploy an appliance")
-            .WithDescription("Removes every virtual machine from its host and throws its changes away: create an instance first to keep them.");
+            .WithDescription(
+                "Removes every virtual machine from its host and throws its changes away: create an instance first to keep them. A host that is away is waited "
+                + "for. With force it is not: what is on it is given up, and removed by the host should it come back. Force it only where the host is off, or is never to "
+                + "come back: on a host that is merely cut off the machines go on until then. An undeployment that waits already is forced by its operation. "
+                + "Without a body: without force. The answer to a repeated request needs the same body.");
         group.MapPost("/{id}/instances", CreateInstance)
             .WithSummary("Create an instance")
             .WithDescription(
@@ -69,8 +73,8 @@ internal static class ApplianceEndpoints
     private static async Task<Accepted<OperationView>> Deploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>
         datacenter.Accepted(await datacenter.Appliance(id).Deploy(key.NewId<OperationId>()));
 
-    private static async Task<Accepted<OperationView>> Undeploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>
-        datacenter.Accepted(await datacenter.Appliance(id).Undeploy(key.NewId<OperationId>()));
+    private static async Task<Accepted<OperationView>> Undeploy(Datacenter datacenter, RequestKey key, ApplianceId id, UndeployRequest? request) =>
+        datacenter.Accepted(await datacenter.Appliance(id).Undeploy(key.NewId<OperationId>(), request is { Force: true }));
 
     private static async Task<Accepted<OperationView>> CreateInstance(
         Datacenter datacenter, RequestKey key, ApplianceId id, CreateInstanceRequest? request) =>

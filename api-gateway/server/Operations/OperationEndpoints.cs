@@ -29,6 +29,12 @@ internal static class OperationEndpoints
         group.MapPost("/{id}/cancel", Cancel)
             .WithSummary("Cancel an operation")
             .WithDescription("Undoes what was done. Allowed until the commit point. 202 while it unwinds, 200 once it has ended.");
+        group.MapPost("/{id}/force", Force)
+            .WithSummary("Force an operation")
+            .WithDescription(
+                "For an operation that waits for a host that is away and will not come back: it goes on without such hosts. Their machines are given up, and "
+                + "removed by the host should it come back. Allowed past the commit point, and while the operation unwinds: before, cancel it. Force it only where the host is "
+                + "off, or is never to come back: on a host that is merely cut off the machines go on until then.");
     }
 
     private static async Task<Ok<Page<OperationView>>> List(
@@ -58,4 +64,7 @@ internal static class OperationEndpoints
         var operation = await datacenter.Operation(id).Cancel();
         return operation.IsFinished ? TypedResults.Ok(operation) : datacenter.Accepted(operation);
     }
+
+    private static async Task<Accepted<OperationView>> Force(Datacenter datacenter, RequestKey key, OperationId id) =>
+        datacenter.Accepted(await datacenter.Operation(id).Force());
 }

@@ -113,6 +113,28 @@ public sealed class ApplianceEndpointTests(Gateway gateway)
         Assert.Equal(operation.Id, (await read.Read<OperationView>()).Id);
     }
 
+    [Theory, InlineData(null, false), InlineData("{}", false), InlineData("""{"force":false}""", false), InlineData("""{"force":true}""", true)]
+    public async Task Undeploy_ForcedOrNot_PassesItOn(string? json, bool forced)
+    {
+        using var accepted = await gateway.Http.Post($"/appliances/{ApplianceId.New()}/undeploy", json);
+
+        Assert.Equal((HttpStatusCode.Accepted, forced), (accepted.StatusCode, (await accepted.Read<OperationView>()).Forced));
+    }
+
+    [Fact]
+    public async Task Force_OfAnOperation_IsAcceptedAndLeadsToIt()
+    {
+        using var undeploy = await gateway.Http.Post($"/appliances/{ApplianceId.New()}/undeploy");
+        var operation = await undeploy.Read<OperationView>();
+
+        using var forced = await gateway.Http.Post($"/operations/{operation.Id}/force");
+        using var unknown = await gateway.Http.Post($"/operations/{OperationId.New()}/force");
+
+        Assert.Equal(HttpStatusCode.Accepted, forced.StatusCode);
+        Assert.Equal($"{Local}/operations/{operation.Id}", forced.Headers.Location?.OriginalString);
+        await unknown.AssertProblem(404, "operation-not-found");
+    }
+
     private async Task<CreateInstanceCommand> CreateInstance(string? json)
     {
         var appliance = ApplianceId.New();

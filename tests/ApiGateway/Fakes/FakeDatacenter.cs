@@ -32,13 +32,14 @@ internal sealed class FakeDatacenter
     /// <summary>Where tickets lead.</summary>
     public Uri? DataPlane { get; set; }
 
-    public OperationView Begin(OperationId id, OperationKind kind, ApplianceId? appliance = null, ImageId? image = null, CreateInstanceCommand? command = null) =>
+    public OperationView Begin(OperationId id, OperationKind kind, ApplianceId? appliance = null, ImageId? image = null, CreateInstanceCommand? command = null, bool forced = false) =>
         Operations.GetOrAdd(id, _ => new ScriptedOperation(Views.Operation(id, 1, OperationStatus.Running) with
         {
             Kind = kind,
             Appliance = appliance,
             Image = image,
             Command = command,
+            Forced = forced,
         })).Newest;
 }
 

@@ -58,7 +58,7 @@ internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IAp
 
     public Task<OperationView> Deploy(OperationId operation) => Task.FromResult(datacenter.Begin(operation, OperationKind.Deploy, Id));
 
-    public Task<OperationView> Undeploy(OperationId operation) => Task.FromResult(datacenter.Begin(operation, OperationKind.Undeploy, Id));
+    public Task<OperationView> Undeploy(OperationId operation, bool force) => Task.FromResult(datacenter.Begin(operation, OperationKind.Undeploy, Id, forced: force));
 
     public Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command)
     {
@@ -67,6 +67,8 @@ internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IAp
     }
 
     public Task Cancel(OperationId operation) => throw new NotSupportedException();
+
+    public Task Force(OperationId operation) => throw new NotSupportedException();
 
     public Task Nudge(OperationId operation) => throw new NotSupportedException();
 
@@ -98,13 +100,17 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
 
     public Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken) => throw new NotSupportedException();
 
-    public Task Undeploy(CaptureEnd end) => throw new NotSupportedException();
+    public Task<bool> Undeploy(CaptureEnd end, bool force) => throw new NotSupportedException();
 
     public Task<CaptureTarget> BeginCapture(OperationId operation, IReadOnlyList<LayerId> next) => throw new NotSupportedException();
 
-    public Task EndCapture(OperationId operation, CaptureEnd end) => throw new NotSupportedException();
+    public Task EndCapture(OperationId operation, CaptureEnd end, bool force) => throw new NotSupportedException();
 
     public Task<ObserveVerdict> Observe(HostId host, MachineObservation observation) => throw new NotSupportedException();
+
+    public Task LoseSight(HostId host) => throw new NotSupportedException();
+
+    public Task<bool> IsDeployed(HostId host, OperationId deployment) => throw new NotSupportedException();
 }
 
 internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageGrain
@@ -175,6 +181,13 @@ internal sealed class FakeOperationGrain(FakeDatacenter datacenter) : Grain, IOp
         return Task.FromResult(script.Newest);
     }
 
+    public Task<OperationView> Force()
+    {
+        if (Script is not { } script) throw FaultException.NotFound("operation-not-found", "There is no such operation.");
+        script.Publish(script.Newest.Version + 1, OperationStatus.Running);
+        return Task.FromResult(script.Newest);
+    }
+
     public Task<OperationView> Begin(OperationStart start) => throw new NotSupportedException();
 
     public Task Report(OperationProgress progress) => throw new NotSupportedException();
@@ -199,6 +212,8 @@ internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICa
 
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => Task.FromResult(new Page<OperationView>(
         [.. datacenter.Operations.Values.Select(operation => operation.Newest).Where(operation => appliance is null || operation.Appliance == appliance)], Echo(page)));
+
+    public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => throw new NotSupportedException();
 
     private static string? Echo(PageRequest page) => page.Cursor switch
     {

@@ -84,7 +84,7 @@ public sealed class CrashTests(ClusterFixture fixture) : ClusterTest(fixture)
     {
         var scene = await Scene.DeployedInAllPowerStates(Cluster);
 
-        var end = await CrashAt(step, scene, () => scene.Appliance.Undeploy(OperationId.New()));
+        var end = await CrashAt(step, scene, () => scene.Appliance.Undeploy(OperationId.New(), force: false));
 
         Assert.Equal(OperationStatus.Succeeded, end.Status);
         await scene.AssertRestsUndeployed();

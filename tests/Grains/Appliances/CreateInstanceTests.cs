@@ -202,7 +202,7 @@ public sealed class CreateInstanceTests(ClusterFixture fixture) : ClusterTest(fi
             () => scene.Appliance.CreateInstance(id, new([one], Undeploy: false)),
             () => scene.Appliance.CreateInstance(id, new(Undeploy: false, UpdateImages: true)),
             () => scene.Appliance.CreateInstance(id, new(Undeploy: false, Quiesce: Quiesce.None)),
-            () => scene.Appliance.Undeploy(id),
+            () => scene.Appliance.Undeploy(id, force: false),
             () => scene.Appliance.Deploy(id),
         ];
         foreach (var call in calls) await scene.AssertRefused(call, FaultKind.Invalid, "idempotency-key-reused", "another request");

@@ -84,7 +84,7 @@ public sealed class IllegalRequestTests(ClusterFixture fixture) : ClusterTest(fi
         var scene = await Scene.Deployed(Cluster, machines: 1);
         var machine = (await scene.Machines())[0];
         Cluster.Probe.HoldBefore = "undeploy";
-        var operation = await scene.Appliance.Undeploy(OperationId.New());
+        var operation = await scene.Appliance.Undeploy(OperationId.New(), force: false);
         await Cluster.Probe.Arrived;
 
         await AssertBusy(scene, machine, "Undeploying");
@@ -202,7 +202,7 @@ public sealed class IllegalRequestTests(ClusterFixture fixture) : ClusterTest(fi
         Func<Task>[] calls =
         [
             () => appliance.Deploy(OperationId.New()),
-            () => appliance.Undeploy(OperationId.New()),
+            () => appliance.Undeploy(OperationId.New(), force: false),
             () => appliance.CreateInstance(OperationId.New(), new()),
             () => appliance.Change(new("other")),
             () => appliance.Delete(),

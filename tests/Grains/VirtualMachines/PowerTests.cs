@@ -17,9 +17,94 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
     {
         var (scene, id) = await Machine();
 
-        Assert.Equal(expected, (await scene.Machine(id).Power(action)).Status);
+        var view = await scene.Machine(id).Power(action);
 
+        Assert.Equal((expected, expected, null), (view.Status, view.WishedStatus, view.Problem));
         await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Power_WhoseMachineCrashesBeforeItIsRecorded_IsRecordedAllTheSame()
+    {
+        var (scene, id) = await Machine();
+
+        // The host has done it, and who asked has died.
+        await Cluster.Grains.Host(new(Cluster.HostOptions.Name)).Power(id, PowerAction.Off);
+
+        await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Stopped, WishedStatus: VirtualMachineStatus.Stopped }, "the machine is shown stopped");
+    }
+
+    [Fact]
+    public async Task Observe_OfAMachineThatDies_StartsItAgain()
+    {
+        Cluster.HostOptions.RestartPause = TimeSpan.FromMilliseconds(10);
+        var (scene, id) = await Machine();
+
+        Cluster.Host.Dies(id);
+
+        await Eventually.Holds(() => Task.FromResult(Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running), "the machine runs again");
+        await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "the machine is shown running");
+    }
+
+    [Fact]
+    public async Task Observe_OfAMachineThatDiesAgainAndAgain_GivesUpAndSaysSoUntilAPersonPowersItOn()
+    {
+        Cluster.HostOptions.RestartPause = TimeSpan.FromMilliseconds(1);
+        var (scene, id) = await Machine();
+        Cluster.Host.Journal.Clear();
+
+        for (var death = 0; death <= Cluster.HostOptions.MaxRestarts; death++)
+        {
+            await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, $"the machine runs after {death} deaths");
+            Cluster.Host.Dies(id);
+        }
+
+        await Eventually.Holds(async () => (await scene.Machine(id).Get()).Problem is { } problem && problem.Contains("not started again", StringComparison.Ordinal), "the machine is given up");
+        var view = await scene.Machine(id).Get();
+        Assert.Equal((VirtualMachineStatus.Stopped, VirtualMachineStatus.Running), (view.Status, view.WishedStatus));
+        Assert.Equal(Cluster.HostOptions.MaxRestarts, Cluster.Host.Journal.Count(call => call == (SimulatedCall.Power, id)));
+
+        var started = await scene.Machine(id).Power(PowerAction.On);
+        Assert.Equal((VirtualMachineStatus.Running, null), (started.Status, started.Problem));
+        Cluster.Host.Dies(id);
+        await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }
+            && Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running, "it is started again by itself");
+    }
+
+    [Fact]
+    public async Task Power_OffBeforeADeadMachineIsStartedAgain_LeavesItStopped()
+    {
+        Cluster.HostOptions.RestartPause = TimeSpan.FromSeconds(1);
+        var (scene, id) = await Machine();
+        Cluster.Host.Journal.Clear();
+        Cluster.Host.Dies(id);
+        await Eventually.Holds(async () => (await scene.Machine(id).Get()).Problem == Reconciliation.StartedAgain, "it is about to be started again");
+
+        Assert.Equal((VirtualMachineStatus.Stopped, VirtualMachineStatus.Stopped), await Power(PowerAction.Off));
+        var asked = TimeProvider.System.GetTimestamp();
+        await Eventually.Holds(() => Task.FromResult(TimeProvider.System.GetElapsedTime(asked) > TimeSpan.FromSeconds(2)), "the pause passes");
+
+        Assert.DoesNotContain((SimulatedCall.Power, id), Cluster.Host.Journal);
+        await scene.AssertRestsDeployed();
+
+        async Task<(VirtualMachineStatus, VirtualMachineStatus?)> Power(PowerAction action)
+        {
+            var view = await scene.Machine(id).Power(action);
+            return (view.Status, view.WishedStatus);
+        }
+    }
+
+    [Fact]
+    public async Task Observe_OfADiskThatFails_ReportsItAndLeavesTheMachineToAPerson()
+    {
+        var (scene, id) = await Machine();
+
+        Cluster.Host.DiskFails(id, "the disk is full");
+
+        await Eventually.Holds(async () => (await scene.Machine(id).Get()).Problem == "the disk is full", "the problem is shown");
+        Assert.Equal(VirtualMachineStatus.Running, (await scene.Machine(id).Get()).WishedStatus);
+        var view = await scene.Machine(id).Power(PowerAction.Resume);
+        Assert.Equal((VirtualMachineStatus.Running, null), (view.Status, view.Problem));
     }
 
     [Fact]
@@ -43,6 +128,7 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
         Cluster.Host.GuestPowersOff(id);
 
         await Eventually.Holds(async () => (await scene.Machine(id).Get()).Status is VirtualMachineStatus.Stopped, "the machine is shown stopped");
+        Assert.Equal(VirtualMachineStatus.Stopped, (await scene.Machine(id).Get()).WishedStatus);
         await scene.AssertRestsDeployed();
     }
 

@@ -15,17 +15,19 @@ public sealed class VirtualMachineLifecycleTests
           Stopped     | virtual-machine-deployed   | virtual-machine-deployed   | virtual-machine-deployed   | Capturing                    | Undeploying | defect
           Capturing   | virtual-machine-busy       | virtual-machine-busy       | virtual-machine-busy       | virtual-machine-busy         | Undeploying | defect
           Undeploying | virtual-machine-busy       | virtual-machine-busy       | virtual-machine-busy       | virtual-machine-busy         | ignore      | Undeployed
+          Unknown     | virtual-machine-deployed   | virtual-machine-deployed   | virtual-machine-deployed   | host-unavailable             | Undeploying | defect
         """;
 
     private const string Observations = """
-                       RestRunning | RestPaused | RestStopped | ObserveRunning               | ObservePaused                | ObserveStopped
-          Undeployed  | defect      | defect     | defect      | virtual-machine-not-deployed | virtual-machine-not-deployed | virtual-machine-not-deployed
-          Deploying   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore
-          Running     | ignore      | Paused     | Stopped     | ignore                       | Paused                       | Stopped
-          Paused      | Running     | ignore     | Stopped     | Running                      | ignore                       | Stopped
-          Stopped     | Running     | Paused     | ignore      | Running                      | Paused                       | ignore
-          Capturing   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore
-          Undeploying | defect      | defect     | defect      | ignore                       | ignore                       | ignore
+                       RestRunning | RestPaused | RestStopped | ObserveRunning               | ObservePaused                | ObserveStopped               | LoseSight
+          Undeployed  | defect      | defect     | defect      | virtual-machine-not-deployed | virtual-machine-not-deployed | virtual-machine-not-deployed | ignore
+          Deploying   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore                       | ignore
+          Running     | ignore      | Paused     | Stopped     | ignore                       | Paused                       | Stopped                      | Unknown
+          Paused      | Running     | ignore     | Stopped     | Running                      | ignore                       | Stopped                      | Unknown
+          Stopped     | Running     | Paused     | ignore      | Running                      | Paused                       | ignore                       | Unknown
+          Capturing   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore                       | ignore
+          Undeploying | defect      | defect     | defect      | ignore                       | ignore                       | ignore                       | ignore
+          Unknown     | Running     | Paused     | Stopped     | Running                      | Paused                       | Stopped                      | ignore
         """;
 
     private const string Power = """
@@ -37,6 +39,7 @@ public sealed class VirtualMachineLifecycleTests
           Stopped     | Running                      | ignore                       | ignore                       | power-conflict               | power-conflict               | power-conflict
           Capturing   | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy
           Undeploying | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy
+          Unknown     | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable
         """;
 
     private static readonly VirtualMachineStatus[] Powers = [VirtualMachineStatus.Running, VirtualMachineStatus.Paused, VirtualMachineStatus.Stopped];

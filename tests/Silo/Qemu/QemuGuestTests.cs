@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Instances.Appliances;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -41,13 +42,18 @@ public sealed class QemuGuestTests
         await lab.Driver.Power(spec.Id, PowerAction.Shutdown);
         var stopped = await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
         Assert.Equal(QemuLab.TopsOf(spec.Disks), QemuLab.TopsOf(stopped.Disks));
+        Assert.Equal(StopReason.Guest, stopped.StopReason);
 
         var again = await lab.Driver.Power(spec.Id, PowerAction.On);
         Assert.Equal(started.PortForwards, again.PortForwards);
         await lab.Printed(spec.Id, "boots=3");
 
         Process.GetProcessById(lab.PidOf(spec.Id)).Kill();
-        await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
+        Assert.Equal(StopReason.Died, (await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped)).StopReason);
+
+        // Its count of boots is on its disk.
+        await lab.Driver.Power(spec.Id, PowerAction.On);
+        await lab.Printed(spec.Id, "boots=4");
     }
 
     [Fact]

@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using Instances.Appliances;
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -55,8 +56,10 @@ public sealed class QemuHostTests
         var other = await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec with { Deployment = OperationId.New() }, Stop));
         Assert.Equal("virtual-machine-on-host", other.Fault.Code);
 
-        await lab.Driver.Remove(spec.Id);
-        await lab.Driver.Remove(spec.Id);
+        await lab.Driver.Remove(spec.Id, OperationId.New());
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Observe(spec.Id)).Status);
+        await lab.Driver.Remove(spec.Id, spec.Deployment);
+        await lab.Driver.Remove(spec.Id, spec.Deployment);
         Assert.Empty(QemuProcess.FindAll(lab.Options.RunFolder));
         Assert.False(Directory.Exists(lab.RunFolderOf(spec.Id).Path));
         Assert.True(lab.Store.Contains(spec.Disks[0].Layers[^1]));
@@ -140,8 +143,25 @@ public sealed class QemuHostTests
         await lab.Driver.DisposeAsync();
         process.Kill();
         Assert.True(await process.WaitForEnd(QemuLab.Patience, TimeProvider.System, Stop));
-        Assert.Equal(VirtualMachineStatus.Stopped, Assert.Single(await lab.RestartDriver()).Status);
-        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        var found = Assert.Single(await lab.RestartDriver());
+        Assert.Equal((VirtualMachineStatus.Stopped, StopReason.Died, spec.Deployment), (found.Status, found.StopReason, found.Deployment));
+        var started = await lab.Driver.Power(spec.Id, PowerAction.On);
+        Assert.Equal((VirtualMachineStatus.Running, null), (started.Status, started.StopReason));
+    }
+
+    [Fact]
+    public async Task Adopt_MachineThatWasPoweredOff_KnowsThatNobodyWantsItToRun()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        Assert.Equal(StopReason.Power, (await lab.Driver.Power(spec.Id, PowerAction.Off)).StopReason);
+        Assert.Equal(StopReason.Power, Assert.Single(await lab.RestartDriver()).StopReason);
+
+        // As a file without the reason has it.
+        var record = lab.RunFolderOf(spec.Id).ReadProcess()!;
+        lab.RunFolderOf(spec.Id).WriteProcess(record with { StopReason = null, ShutDownByGuest = true });
+        Assert.Equal(StopReason.Guest, Assert.Single(await lab.RestartDriver()).StopReason);
     }
 
     [Fact]

@@ -212,7 +212,7 @@ internal sealed class QemuLab : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (var machine in await Driver.List()) await Driver.Remove(machine.Id);
+        foreach (var machine in await Driver.List()) await Driver.Remove(machine.Id, machine.Deployment);
         await Driver.DisposeAsync();
         Directory.Delete(Path.GetFullPath(Folder).Split("/deep/")[0], recursive: true);
     }

@@ -25,7 +25,7 @@ public sealed class SimulatedFilesTests : IDisposable
         var (running, paused, removed) = (Spec(), Spec(), Spec());
         foreach (var spec in (MachineSpec[])[running, paused, removed]) await before.Start(spec, Stop);
         await before.Power(paused.Id, PowerAction.Pause);
-        await before.Remove(removed.Id);
+        await before.Remove(removed.Id, removed.Deployment);
 
         var after = await Process();
 
