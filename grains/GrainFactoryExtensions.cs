@@ -1,6 +1,7 @@
 using System.Globalization;
 using Instances.Appliances;
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -22,6 +23,8 @@ internal static class GrainFactoryExtensions
     public static IHostGrain Host(this IGrainFactory grains, HostId id) => grains.GetGrain<IHostGrain>(id.Name);
 
     public static IDatacenterGrain Datacenter(this IGrainFactory grains) => grains.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key);
+
+    public static IDoctorGrain Doctor(this IGrainFactory grains) => grains.GetGrain<IDoctorGrain>(IDoctorGrain.Key);
 
     public static ILibraryGrain Library(this IGrainFactory grains) => grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key);
 

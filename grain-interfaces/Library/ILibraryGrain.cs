@@ -15,6 +15,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     /// <summary>Sweeps in the background, shortly: calls that come close together are served by one sweep.</summary>
     [Alias("SweepSoon"), OneWay]
     Task SweepSoon();
+
+    /// <summary>What there is, for who looks whether all of it has an owner.</summary>
+    [Alias("Inventory")]
+    Task<LibraryInventory> Inventory();
 }
 
 /// <param name="Layers">How many layer files, partial ones included, were removed.</param>

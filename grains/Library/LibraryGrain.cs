@@ -60,6 +60,15 @@ internal sealed partial class LibraryGrain(ICatalogue catalogue, ILayerStore lay
         return Task.CompletedTask;
     }
 
+    public async Task<LibraryInventory> Inventory()
+    {
+        var stored = layers.List();
+        var manifests = await layers.ReadManifests(CancellationToken.None);
+        return new(
+            [.. stored.Select(layer => layer.Id)],
+            [.. manifests.Select(manifest => new InventoryManifest(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)]))]);
+    }
+
     private async Task Tick(CancellationToken cancellationToken)
     {
         try

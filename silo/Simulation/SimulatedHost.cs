@@ -34,6 +34,9 @@ internal sealed class SimulatedHost(TimeProvider time)
 
     public ConcurrentDictionary<VirtualMachineId, SimulatedMachine> Machines { get; } = new();
 
+    /// <summary>What is there without a machine.</summary>
+    public ConcurrentDictionary<VirtualMachineId, MachineLeftover> Leftovers { get; } = new();
+
     public Channel<MachineObservation> Changes { get; private set; } = NewChanges();
 
     /// <summary>Every call that was carried out, in order.</summary>

@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Doctor;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -34,6 +35,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
 
+    /// <summary>Nothing here is so slow that it would show in two looks while it is being made.</summary>
+    public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(100) };
+
     public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024 };
 
     public IGrainFactory Grains => _cluster!.Client;
@@ -59,6 +63,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         Probe.Reset();
         Host.Reset();
+        Doctor.StallBound = new DoctorOptions().StallBound;
         (Library.GracePeriod, Library.UploadIdleBound) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound);
     }
 
@@ -145,6 +150,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<DatabaseCatalogue>()));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Library));
+            silo.Services.AddSingleton(Options.Create(Doctor));
             silo.Services.AddSingleton(Options.Create(HostOptions));
             silo.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Warning));
         });

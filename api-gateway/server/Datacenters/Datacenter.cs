@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Doctor;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -15,6 +16,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
     public ICatalogueGrain Catalogue => connection.Client.GetGrain<ICatalogueGrain>(0);
 
     public IDatacenterGrain Hosts => connection.Client.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key);
+
+    public IDoctorGrain Doctor => connection.Client.GetGrain<IDoctorGrain>(IDoctorGrain.Key);
 
     public IApplianceGrain Appliance(ApplianceId id) => connection.Client.GetGrain<IApplianceGrain>(id.Value);
 
