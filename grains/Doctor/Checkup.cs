@@ -27,7 +27,7 @@ internal static partial class Checkup
         foreach (var host in snapshot.Hosts.Where(host => !snapshot.Inventories.ContainsKey(host.Id)))
         {
             yield return new("host-away", FindingSeverity.Info, $"host {host.Id}",
-                $"The host {host.Id} does not answer; {host.VirtualMachines} virtual machines should be there, and could not be looked at. Start its silo, or forget the host where it is gone for good.");
+                $"The host {host.Id} does not answer: the virtual machines that should be there, {host.VirtualMachines}, could not be looked at. Start its silo, or forget the host where it is gone for good.");
         }
 
         if (snapshot.Library is null)

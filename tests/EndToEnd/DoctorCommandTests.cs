@@ -53,6 +53,34 @@ public sealed class DoctorCommandTests
         }
     }
 
+    [Fact]
+    public async Task Doctor_WithARealGuestThatIsCapturedAndGoesOn_FindsNothing()
+    {
+        var data = ServerProcess.MakeDataFolder();
+        try
+        {
+            await using var server = await ServerProcess.Start(data);
+            var client = server.Client;
+            var image = await client.ImportGuest();
+            var appliance = await client.CreateAppliance(new("shop"), Stop);
+            await client.AddVirtualMachine(appliance.Id, Guest.Spec("web", image.Id, 1L << 20), Stop);
+            await client.Succeeds(await client.Deploy(appliance.Id, Stop));
+            Assert.Empty((await client.Examine(fix: true, Stop)).Findings);
+
+            await client.Succeeds(await client.CreateInstance(appliance.Id, new(UpdateImages: true, Undeploy: false), Stop));
+            var captured = await client.Examine(fix: true, Stop);
+            Assert.Empty(captured.Findings);
+            Assert.Equal((1, 1, 2), (captured.Counts.VirtualMachines, captured.Counts.HostMachines, captured.Counts.Images));
+
+            await client.Succeeds(await client.Undeploy(appliance.Id, Stop));
+            Assert.Empty((await client.Examine(fix: false, Stop)).Findings);
+        }
+        finally
+        {
+            Directory.Delete(data, recursive: true);
+        }
+    }
+
     private static async Task<(int Code, string Output)> Doctor(params string[] arguments)
     {
         using var process = Process.Start(new ProcessStartInfo(

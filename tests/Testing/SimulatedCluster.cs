@@ -35,8 +35,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
 
-    /// <summary>Nothing here is so slow that it would show in two looks while it is being made.</summary>
-    public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(100) };
+    /// <summary>The grace is longer than a sweep takes that follows a deletion.</summary>
+    public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(750) };
 
     public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024 };
 

@@ -37,7 +37,7 @@ public sealed class DoctorOfHostsTests
 
         var finding = Assert.Single(report.Findings);
         Assert.Equal(("host-away", FindingSeverity.Info, "host host-3", false), (finding.Code, finding.Severity, finding.Subject, finding.Fixable));
-        Assert.Contains("1 virtual machines should be there", finding.Message, StringComparison.Ordinal);
+        Assert.Contains("that should be there, 1,", finding.Message, StringComparison.Ordinal);
         Assert.Equal((3, 1, 3, 2), (report.Counts.Hosts, report.Counts.HostsAway, report.Counts.VirtualMachines, report.Counts.HostMachines));
     }
 }
