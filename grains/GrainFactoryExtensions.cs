@@ -2,6 +2,7 @@ using System.Globalization;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -27,6 +28,8 @@ internal static class GrainFactoryExtensions
     public static IDatacenterGrain Datacenter(this IGrainFactory grains) => Find(() => grains.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
 
     public static ICatalogueGrain Catalogue(this IGrainFactory grains) => Find(() => grains.GetGrain<ICatalogueGrain>(0));
+
+    public static IDoctorGrain Doctor(this IGrainFactory grains) => Find(() => grains.GetGrain<IDoctorGrain>(IDoctorGrain.Key));
 
     public static ILibraryGrain Library(this IGrainFactory grains) => Find(() => grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key));
 

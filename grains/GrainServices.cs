@@ -1,4 +1,5 @@
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -29,6 +30,7 @@ public static class GrainServices
         silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = host.Value.Name);
         silo.AddPlacementDirector<HostPlacement, HostPlacementDirector>();
         silo.Services.AddOptions<PlacementOptions>().BindConfiguration(PlacementOptions.Section).ValidateDataAnnotations().ValidateOnStart();
+        silo.Services.AddOptions<DoctorOptions>().BindConfiguration(DoctorOptions.Section).ValidateDataAnnotations().ValidateOnStart();
         silo.Services.AddOptions<LibraryOptions>().BindConfiguration("Library").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = Appliances.ApplianceGrain.ReminderPeriod);
         silo.Services.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);

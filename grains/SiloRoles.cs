@@ -1,6 +1,7 @@
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -36,7 +37,7 @@ internal static class SiloRolesExtensions
         {
             (SiloRoles.Control,
             [
-                typeof(ApplianceGrain), typeof(VirtualMachineGrain), typeof(ImageGrain), typeof(OperationGrain), typeof(DatacenterGrain), typeof(CatalogueGrain),
+                typeof(ApplianceGrain), typeof(VirtualMachineGrain), typeof(ImageGrain), typeof(OperationGrain), typeof(DatacenterGrain), typeof(CatalogueGrain), typeof(DoctorGrain),
             ]),
             (SiloRoles.Host, [typeof(HostGrain)]),
             (SiloRoles.Library, [typeof(LibraryGrain)]),

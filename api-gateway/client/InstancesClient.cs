@@ -3,6 +3,7 @@ using System.Net.Http.Json;
 using System.Text.Json;
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Doctor;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -21,6 +22,9 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
 
     private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RequestBound = TimeSpan.FromSeconds(60);
+
+    /// <summary>Looks at everything, up to four times.</summary>
+    private static readonly TimeSpan ExaminationBound = TimeSpan.FromSeconds(150);
 
     private string Root => $"api/v1/datacenters/{Uri.EscapeDataString(datacenter)}";
 
@@ -130,6 +134,17 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Forgets a host that is away and has no machines.</summary>
     public Task ForgetHost(HostId id, CancellationToken cancellationToken) => Delete($"{Root}/hosts/{id}", cancellationToken);
 
+    /// <summary>Looks whether everything in the datacenter has its owner, and repairs what is safe to repair where it is told to.</summary>
+    public async Task<DoctorReport> Examine(bool fix, CancellationToken cancellationToken)
+    {
+        using var response = await Send(Request, cancellationToken, ExaminationBound);
+        return await Read<DoctorReport>(response, cancellationToken);
+
+        HttpRequestMessage Request() => fix
+            ? new(HttpMethod.Post, $"{Root}/doctor") { Content = JsonContent.Create(new { fix }, options: InstancesJson.Options) }
+            : new(HttpMethod.Get, $"{Root}/doctor");
+    }
+
     /// <summary>Uploads a disk image. Sent once: the bytes of a stream are not there a second time.</summary>
     /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
     public async Task<OperationView> ImportImage(string name, ImageFormat format, Stream bytes, string? sha256, CancellationToken cancellationToken)
@@ -182,12 +197,12 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
         using var response = await Send(() => new(HttpMethod.Delete, path), cancellationToken);
     }
 
-    private async Task<HttpResponseMessage> Send(Func<HttpRequestMessage> create, CancellationToken cancellationToken)
+    private async Task<HttpResponseMessage> Send(Func<HttpRequestMessage> create, CancellationToken cancellationToken, TimeSpan? within = null)
     {
         for (var attempt = 1; ; attempt++)
         {
             using var bound = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-            bound.CancelAfter(RequestBound);
+            bound.CancelAfter(within ?? RequestBound);
             try
             {
                 using var request = create();

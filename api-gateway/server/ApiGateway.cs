@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Health;
 using Instances.Hosts;
 using Instances.Library;
@@ -55,6 +56,7 @@ internal static class ApiGateway
         datacenter.MapVirtualMachines();
         datacenter.MapOperations();
         datacenter.MapHosts();
+        datacenter.MapDoctor();
         return app;
     }
 

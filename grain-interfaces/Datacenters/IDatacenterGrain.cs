@@ -51,7 +51,20 @@ public interface IDatacenterGrain : IGrainWithStringKey
     /// <summary>Called when the operation's machines are on their hosts, which count them themselves, and when it is undone. Idempotent.</summary>
     [Alias("Release"), ResponseTimeout("00:01:00")]
     Task Release(OperationId operation);
+
+    /// <summary>What is reserved, one entry for each operation and host.</summary>
+    /// <remarks>Interleaves, as <see cref="Hosts"/> does.</remarks>
+    [Alias("Reservations"), AlwaysInterleave]
+    Task<IReadOnlyList<ReservationView>> Reservations();
 }
+
+/// <param name="VirtualMachines">How many machines it is for.</param>
+[GenerateSerializer, Immutable, Alias("instances.ReservationView")]
+public sealed record ReservationView(
+    [property: Id(0)] OperationId Operation,
+    [property: Id(1)] ApplianceId Appliance,
+    [property: Id(2)] HostId Host,
+    [property: Id(3)] int VirtualMachines);
 
 /// <param name="Layers">The layers of its image: a host fetches those that it lacks. Writable tops are thin and need no space up front.</param>
 [GenerateSerializer, Immutable, Alias("instances.PlacementRequest")]

@@ -41,6 +41,19 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
 
+    /// <summary>What there is, for who looks whether all of it has an owner.</summary>
+    [Alias("Inventory")]
+    Task<HostInventory> Inventory();
+
+    /// <summary>Ends a machine that no record places on this host, with its process, its run folder and the layers that are its alone.</summary>
+    /// <exception cref="FaultException">virtual-machine-known: its record places it here. hypervisor-failed.</exception>
+    [Alias("RemoveOrphan"), ResponseTimeout("00:02:00")]
+    Task RemoveOrphan(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers);
+
+    /// <summary>Deletes layers that nobody refers to. Those that a machine on this host uses stay.</summary>
+    [Alias("RemoveLayers"), ResponseTimeout("00:02:00")]
+    Task RemoveLayers(IReadOnlyList<LayerId> layers);
+
     /// <summary>Makes the writable tops and starts the machine.</summary>
     /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed; virtual-machine-on-host where it is there by another deployment that is its present one.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]

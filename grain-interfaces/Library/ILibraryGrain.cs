@@ -53,6 +53,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     /// <summary>What a host needs to know to clean its own store. Asked after the host has listed its files. Always interleaves: see the remarks.</summary>
     [Alias("Judge"), AlwaysInterleave]
     Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers);
+
+    /// <summary>What there is, for who looks whether all of it has an owner. Always interleaves: see the remarks.</summary>
+    [Alias("Inventory"), AlwaysInterleave]
+    Task<LibraryInventory> Inventory();
 }
 
 /// <param name="Store">The identity of the folder, wherever it is mounted.</param>

@@ -23,6 +23,15 @@ public interface ICatalogue
     /// <summary>The machines that are deployed on a host.</summary>
     Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host);
 
+    /// <summary>Every machine that is not Undeployed.</summary>
+    Task<IReadOnlyList<VirtualMachineView>> DeployedMachines();
+
+    /// <summary>Every appliance that does not rest.</summary>
+    Task<IReadOnlyList<ApplianceView>> BusyAppliances();
+
+    /// <summary>Every operation whose end is not recorded.</summary>
+    Task<IReadOnlyList<OperationView>> OpenOperations();
+
     /// <summary>The slaves of a master that are not Retired, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit);
 

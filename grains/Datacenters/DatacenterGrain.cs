@@ -87,6 +87,9 @@ internal sealed partial class DatacenterGrain(
             await Save(State with { Reservations = [.. State.Reservations.Where(reservation => reservation.Operation != operation)] });
     }
 
+    public Task<IReadOnlyList<ReservationView>> Reservations() => Task.FromResult<IReadOnlyList<ReservationView>>(
+        [.. State.Reservations.Select(reservation => new ReservationView(reservation.Operation, reservation.Appliance, reservation.Host, reservation.Machines.Count))]);
+
     private async Task<IReadOnlyList<Placement>> PlaceOpen(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines)
     {
         // Before the hosts are asked: the machines of an operation that has ended are on their hosts by now, or never will be.

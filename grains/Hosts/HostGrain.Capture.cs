@@ -14,6 +14,9 @@ internal sealed partial class HostGrain
 
     private readonly Dictionary<OperationId, HeldMachines> _holds = [];
 
+    /// <summary>The machine of the last rehearsal: nobody's, and none to be looked after.</summary>
+    private VirtualMachineId? _rehearsed;
+
     /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
     private OperationId? _expired;
 
@@ -34,6 +37,7 @@ internal sealed partial class HostGrain
         async Task Capture(VirtualMachineId machine, OperationId operation)
         {
             var self = GrainFactory.Host(Id);
+            _rehearsed = machine;
             await self.Quiesce(operation, [machine], Appliances.Quiesce.Freeze, _stop.Token);
             await self.Pause(operation, [machine]);
             await self.Seal(operation, [machine]);

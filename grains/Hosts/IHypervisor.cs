@@ -35,6 +35,12 @@ public interface IHypervisor
     /// <summary>Every machine on this host, in any power state.</summary>
     Task<IReadOnlyList<MachineObservation>> List();
 
+    /// <summary>Run folders and processes of this host whose machine is not in <see cref="List"/>.</summary>
+    Task<IReadOnlyList<MachineLeftover>> ListLeftovers();
+
+    /// <summary>Ends the process and deletes the run folder of a machine that is not in <see cref="List"/>; leaves one that is there alone.</summary>
+    Task RemoveLeftover(VirtualMachineId machine);
+
     /// <summary>The machine, or null where it is not on this host.</summary>
     Task<MachineObservation?> Find(VirtualMachineId machine);
 

@@ -79,6 +79,15 @@ internal sealed partial class LibraryGrain(
         return new([.. others.Where(layer => !referenced.Contains(layer))], [.. others.Where(layers.Contains)]);
     }
 
+    public async Task<LibraryInventory> Inventory()
+    {
+        var stored = layers.List();
+        var manifests = await layers.ReadManifests(CancellationToken.None);
+        return new(
+            [.. stored.Where(layer => !layer.IsPartial).Select(layer => layer.Id)],
+            [.. manifests.Select(manifest => new InventoryManifest(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)]))]);
+    }
+
     private async Task Tick(CancellationToken cancellationToken)
     {
         try

@@ -33,6 +33,7 @@ internal static class SiloCommand
             Arity = ArgumentArity.ZeroOrMore,
         };
         var command = new RootCommand("Runs a datacenter of one host: the HTTP gateway, the silo and the host agent in one process.") { data, port, rest };
+        command.Subcommands.Add(DoctorCommand.Create());
         command.TreatUnmatchedTokensAsErrors = false;
         command.SetAction(result => run(new(
             Path.GetFullPath(result.GetRequiredValue(data)), result.GetValue(port), [.. result.GetValue(rest) ?? [], .. result.UnmatchedTokens])));

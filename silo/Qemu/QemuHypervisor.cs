@@ -99,6 +99,30 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     public Task<IReadOnlyList<MachineObservation>> List() =>
         Task.FromResult<IReadOnlyList<MachineObservation>>([.. _machines.Values.Select(machine => machine.Observation)]);
 
+    public Task<IReadOnlyList<MachineLeftover>> ListLeftovers()
+    {
+        // What is there first, what is known then: a machine is known before it has a folder.
+        var folders = Directory.EnumerateDirectories(_options.RunFolder)
+            .Select(path => VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id) ? id : (VirtualMachineId?)null).OfType<VirtualMachineId>().ToHashSet();
+        var processes = QemuProcess.FindAll(_options.RunFolder);
+        return Task.FromResult<IReadOnlyList<MachineLeftover>>(
+            [.. folders.Union(processes.Keys).Where(id => !_machines.ContainsKey(id))
+                .Select(id => new MachineLeftover(id, folders.Contains(id), processes.TryGetValue(id, out var process) ? process.Pid : null))]);
+    }
+
+    public async Task RemoveLeftover(VirtualMachineId machine)
+    {
+        if (_machines.ContainsKey(machine)) return;
+        if (QemuProcess.FindAll(_options.RunFolder).TryGetValue(machine, out var process))
+        {
+            process.Kill();
+            if (!await process.WaitForEnd(_options.StopBound, _time, _disposing.Token))
+                throw QemuFaults.Failed($"The process {process.Pid} of the machine {machine}, which nobody knows, does not end: look what holds it.");
+        }
+
+        Qemu.RunFolder.For(_options.RunFolder, machine).Delete();
+    }
+
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(_machines.GetValueOrDefault(machine)?.Observation);
 
     public async Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)

@@ -37,6 +37,9 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
 
     public ConcurrentDictionary<VirtualMachineId, SimulatedMachine> Machines { get; } = new();
 
+    /// <summary>What is there without a machine.</summary>
+    public ConcurrentDictionary<VirtualMachineId, MachineLeftover> Leftovers { get; } = new();
+
     public Channel<MachineObservation> Changes { get; private set; } = NewChanges();
 
     /// <summary>The calls that were carried out last, in order.</summary>

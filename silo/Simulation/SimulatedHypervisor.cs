@@ -27,6 +27,10 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
 
     public Task<IReadOnlyList<MachineObservation>> List() => Task.FromResult<IReadOnlyList<MachineObservation>>([.. host.Machines.Values.Select(machine => machine.Observe())]);
 
+    public Task<IReadOnlyList<MachineLeftover>> ListLeftovers() => Task.FromResult<IReadOnlyList<MachineLeftover>>([.. host.Leftovers.Values]);
+
+    public Task RemoveLeftover(VirtualMachineId machine) => host.Call(SimulatedCall.Remove, machine, () => host.Leftovers.TryRemove(machine, out _));
+
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(host.Machines.GetValueOrDefault(machine)?.Observe());
 
     public async Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken)

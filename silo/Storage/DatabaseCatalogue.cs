@@ -54,6 +54,12 @@ internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
             $"SELECT id FROM catalogue WHERE kind = 'virtual-machine' AND {database.HostOfViewSql} = @host ORDER BY createdAt, id",
             new { host = host.Name });
 
+    public Task<IReadOnlyList<VirtualMachineView>> DeployedMachines() => ReadViews<VirtualMachineView>("kind = 'virtual-machine' AND status <> 'undeployed'");
+
+    public Task<IReadOnlyList<ApplianceView>> BusyAppliances() => ReadViews<ApplianceView>("kind = 'appliance' AND status NOT IN ('undeployed', 'deployed')");
+
+    public Task<IReadOnlyList<OperationView>> OpenOperations() => ReadViews<OperationView>("kind = 'operation' AND status NOT IN ('succeeded', 'failed', 'cancelled')");
+
     public Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit) =>
         ReadIds<ImageId>(
             $"SELECT id FROM catalogue WHERE kind = 'image' AND owner = @owner AND {Listed} ORDER BY createdAt, id LIMIT @limit",
@@ -90,6 +96,10 @@ internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
             [.. rows.Take(limit).Select(row => JsonSerializer.Deserialize<TView>(row.View, InstancesJson.Options)!)],
             next);
     }
+
+    private async Task<IReadOnlyList<TView>> ReadViews<TView>(string condition) =>
+        [.. (await Read<string>($"SELECT view FROM catalogue WHERE {condition} ORDER BY createdAt, id", parameters: null))
+            .Select(view => JsonSerializer.Deserialize<TView>(view, InstancesJson.Options)!)];
 
     private async Task<IReadOnlyList<TId>> ReadIds<TId>(string sql, object? parameters = null)
         where TId : struct, IGuidId<TId> =>

@@ -46,6 +46,12 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => inner.MachinesOn(host);
 
+    public Task<IReadOnlyList<VirtualMachineView>> DeployedMachines() => inner.DeployedMachines();
+
+    public Task<IReadOnlyList<ApplianceView>> BusyAppliances() => inner.BusyAppliances();
+
+    public Task<IReadOnlyList<OperationView>> OpenOperations() => inner.OpenOperations();
+
     public Task<IReadOnlyList<ImageId>> SlavesOf(ImageId master, int limit) => inner.SlavesOf(master, limit);
 
     public Task<IReadOnlyList<ImageId>> CapturedFrom(VirtualMachineId machine) => inner.CapturedFrom(machine);

@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Doctor;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -34,6 +35,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
 
+    /// <summary>The grace is longer than a sweep takes that follows a deletion.</summary>
+    public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(750) };
+
     public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024 };
 
     public IGrainFactory Grains => _cluster!.Client;
@@ -60,6 +64,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         Probe.Reset();
         Host.Reset();
         HostOptions.RestartPause = new HostOptions().RestartPause;
+        Doctor.StallBound = new DoctorOptions().StallBound;
         (Library.GracePeriod, Library.UploadIdleBound) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound);
     }
 
@@ -147,6 +152,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<DatabaseCatalogue>()));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Library));
+            silo.Services.AddSingleton(Options.Create(Doctor));
             silo.Services.AddSingleton(Options.Create(HostOptions));
             silo.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Warning));
         });

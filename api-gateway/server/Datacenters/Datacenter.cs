@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Doctor;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -15,6 +16,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
     public ICatalogueGrain Catalogue => Find(client => client.GetGrain<ICatalogueGrain>(0));
 
     public IDatacenterGrain Hosts => Find(client => client.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
+
+    public IDoctorGrain Doctor => Find(client => client.GetGrain<IDoctorGrain>(IDoctorGrain.Key));
 
     public IApplianceGrain Appliance(ApplianceId id) => Find(client => client.GetGrain<IApplianceGrain>(id.Value));
 

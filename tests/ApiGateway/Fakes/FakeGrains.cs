@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -256,4 +257,13 @@ internal sealed class FakeDatacenterGrain(FakeDatacenter datacenter) : Grain, ID
     public Task<IReadOnlyList<Placement>> Place(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines) => throw new NotSupportedException();
 
     public Task Release(OperationId operation) => throw new NotSupportedException();
+
+    public Task<IReadOnlyList<ReservationView>> Reservations() => throw new NotSupportedException();
+}
+
+/// <summary>Finds one layer, which it repairs where it is told to.</summary>
+internal sealed class FakeDoctorGrain : Grain, IDoctorGrain
+{
+    public Task<DoctorReport> Examine(bool fix) => Task.FromResult(new DoctorReport(
+        [new("layer-orphan", FindingSeverity.Warning, "layer 1", "Nobody refers to it.", Fixable: true, Fixed: fix)], 0, new(1, 0, 2, 2, 3, 4, 5, 6, 0, 0, 0, 0), Views.At));
 }

@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Datacenters;
+using Instances.Doctor;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -40,6 +41,7 @@ internal sealed class SimulatedHosts : IAsyncDisposable
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Placement));
+            silo.Services.AddSingleton(Options.Create(new DoctorOptions { Grace = TimeSpan.FromMilliseconds(750) }));
             silo.Services.AddSingleton(Options.Create(new HostOptions { Name = name, MemoryBytes = machines * MachineBytes, Cpus = 64 }));
         });
         _cluster = builder.Build();

@@ -182,6 +182,35 @@ public sealed class QemuHostTests
         Assert.False(Directory.Exists(started.Path));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Leftovers_AProcessAndAFolderWhoseMachineIsNotKnown_AreListedAndRemoved(bool isDamaged)
+    {
+        await using var lab = await QemuLab.Create();
+        var (spec, kept) = (await lab.BlankSpec("lost"), await lab.BlankSpec("kept"));
+        await lab.Driver.Start(spec, Stop);
+        await lab.Driver.Start(kept, Stop);
+        var process = QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id];
+        Assert.Empty(await lab.Driver.ListLeftovers());
+        await lab.Driver.DisposeAsync();
+        var machine = Path.Combine(lab.RunFolderOf(spec.Id).Path, "machine.json");
+        if (isDamaged) await File.WriteAllTextAsync(machine, "{", Stop);
+        else File.Delete(machine);
+        Assert.Equal(kept.Id, Assert.Single(await lab.RestartDriver()).Id);
+
+        // A folder in which nothing was promised went when the machines were adopted.
+        Assert.Equal(new(spec.Id, HasRunFolder: isDamaged, process.Pid), Assert.Single(await lab.Driver.ListLeftovers()));
+        await lab.Driver.RemoveLeftover(kept.Id);
+        await lab.Driver.RemoveLeftover(spec.Id);
+        await lab.Driver.RemoveLeftover(spec.Id);
+
+        Assert.Empty(await lab.Driver.ListLeftovers());
+        Assert.False(process.IsAlive);
+        Assert.False(lab.RunFolderOf(spec.Id).Exists);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Observe(kept.Id)).Status);
+    }
+
     [Fact]
     public async Task Power_QemuDoesNotAnswerForAWhile_IsAskedAgainAndWatched()
     {

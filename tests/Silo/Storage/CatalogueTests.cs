@@ -191,6 +191,28 @@ public abstract class CatalogueTests : IDisposable
     }
 
     [Fact]
+    public async Task Unrest_OfAllKinds_IsFound()
+    {
+        var storage = await _database.OpenStorage();
+        var (resting, busy) = (Appliance("resting", s_start), Appliance("busy", s_start) with { Status = ApplianceStatus.Bundling });
+        var (running, undeployed) = (VirtualMachineId.New(), VirtualMachineId.New());
+        var open = Operation(OperationStatus.Running);
+        await Write(storage, Entry(resting));
+        await Write(storage, Entry(busy));
+        await Write(storage, Machine(running, resting.Id.Value, ImageId.New()));
+        await Write(storage, Machine(undeployed, resting.Id.Value, ImageId.New()) with { Status = Text(VirtualMachineStatus.Undeployed) });
+        foreach (var operation in (OperationView[])[open, Operation(OperationStatus.Succeeded), Operation(OperationStatus.Failed), Operation(OperationStatus.Cancelled)])
+        {
+            await Write(storage, new(
+                CatalogueEntry.Operation, operation.Id.Value, Name: null, Text(operation.Status), null, null, null, operation.StartedAt, [], Json(operation)));
+        }
+
+        Assert.Equal([busy.Id], (await _database.Catalogue.BusyAppliances()).Select(view => view.Id));
+        Assert.Equal([running], (await _database.Catalogue.DeployedMachines()).Select(view => view.Id));
+        Assert.Equal([open.Id], (await _database.Catalogue.OpenOperations()).Select(view => view.Id));
+    }
+
+    [Fact]
     public async Task Pages_WhileRowsAreInserted_AreCompleteAndWithoutRepeats()
     {
         const int rows = 5_000;
@@ -353,6 +375,9 @@ public abstract class CatalogueTests : IDisposable
         var view = new VirtualMachineView(id, new(appliance), "web", VirtualMachineStatus.Running, image, 1, 256 << 20, [], [], host is null ? null : new(host), [], s_start);
         return new(CatalogueEntry.VirtualMachine, id.Value, view.Name, Text(view.Status), appliance, image.Value, null, s_start, [], Json(view));
     }
+
+    private static OperationView Operation(OperationStatus status) => new(
+        OperationId.New(), OperationKind.Deploy, status, null, null, null, [], [], s_start, null, 1, false, null, null);
 
     private static string Text<T>(T status) => JsonSerializer.SerializeToElement(status, InstancesJson.Options).GetString()!;
 

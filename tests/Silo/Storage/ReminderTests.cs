@@ -46,6 +46,8 @@ public abstract class ReminderTests : IDisposable
         Assert.NotEqual(first, second);
         Assert.Single((await table.ReadRows(entry.GrainId, Token)).Reminders);
         Assert.Null(await table.ReadRow(entry.GrainId, "other", Token));
+        // Of all grains, whatever their hash.
+        Assert.Single((await table.ReadRows(0, 0, Token)).Reminders);
     }
 
     [Fact]

@@ -1,0 +1,23 @@
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Hosts;
+
+/// <summary>Everything of this product that is on a host.</summary>
+/// <param name="Machines">With the chains that they use.</param>
+/// <param name="Leftovers">What is there without a machine.</param>
+/// <param name="Layers">The layer files in the host's store, partial ones included.</param>
+[GenerateSerializer, Immutable, Alias("instances.HostInventory")]
+public sealed record HostInventory(
+    [property: Id(0)] IReadOnlyList<MachineObservation> Machines,
+    [property: Id(1)] IReadOnlyList<MachineLeftover> Leftovers,
+    [property: Id(2)] IReadOnlyList<LayerId> Layers);
+
+/// <summary>What is left of a machine that the hypervisor does not know.</summary>
+/// <param name="HasRunFolder">Its run folder is there.</param>
+/// <param name="ProcessId">The process that runs it, or null where there is none.</param>
+[GenerateSerializer, Immutable, Alias("instances.MachineLeftover")]
+public sealed record MachineLeftover(
+    [property: Id(0)] VirtualMachineId Machine,
+    [property: Id(1)] bool HasRunFolder,
+    [property: Id(2)] int? ProcessId);

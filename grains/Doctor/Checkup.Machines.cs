@@ -1,0 +1,104 @@
+using Instances.Hosts;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Doctor;
+
+/// <summary>Machines: what records say against what hosts have.</summary>
+internal static partial class Checkup
+{
+    private static IEnumerable<Symptom> Machines(Snapshot snapshot)
+    {
+        var busy = snapshot.Appliances.Select(appliance => appliance.Id).ToHashSet();
+        foreach (var machine in snapshot.Machines.Where(machine => !busy.Contains(machine.Appliance)))
+        {
+            var subject = $"virtual machine {machine.Id}";
+            if (machine.Status is VirtualMachineStatus.Deploying or VirtualMachineStatus.Capturing or VirtualMachineStatus.Undeploying)
+            {
+                yield return new("virtual-machine-stuck", FindingSeverity.Critical, subject,
+                    $"The virtual machine '{machine.Name}' is {machine.Status} although its appliance rests: undeploy the appliance.");
+            }
+
+            if (machine.Host is not { } id || !snapshot.Inventories.TryGetValue(id, out var host)) continue;
+            if (host.Machines.FirstOrDefault(observed => observed.Id == machine.Id) is { } seen)
+            {
+                if (seen.Hold is null && !SameChains(machine.Disks, seen.Disks))
+                {
+                    yield return new("chain-differs", FindingSeverity.Critical, subject,
+                        $"The virtual machine '{machine.Name}' runs on {Text(seen.Disks)}, and its record says {Text(machine.Disks)}. Create no instance of it: save what matters from inside the guest, and undeploy it.");
+                }
+            }
+            else if (host.Leftovers.Any(leftover => leftover.Machine == machine.Id))
+            {
+                yield return new("virtual-machine-not-adopted", FindingSeverity.Critical, subject,
+                    $"The host {id} has the run folder or the process of the virtual machine '{machine.Name}' and could not take it over: its silo's log says why. Put that right, and restart the silo.");
+            }
+            else
+            {
+                yield return new("virtual-machine-missing", FindingSeverity.Critical, subject,
+                    $"The virtual machine '{machine.Name}' is {machine.Status} on the host {id}, which does not have it. What its layers hold is still there: undeploy its appliance only when nothing of it is needed.");
+            }
+        }
+    }
+
+    private static IEnumerable<Symptom> HostMachines(Snapshot snapshot)
+    {
+        var placed = snapshot.Machines.ToDictionary(machine => machine.Id, machine => machine.Host);
+        var seen = snapshot.Inventories.SelectMany(host => host.Value.Machines, (host, machine) => (Host: host.Key, Machine: machine)).ToList();
+        foreach (var places in seen.GroupBy(place => place.Machine.Id))
+        {
+            var home = placed.GetValueOrDefault(places.Key);
+            var strays = places.Where(place => place.Host != home).ToList();
+            var isTwice = places.Count() > 1;
+            if (isTwice)
+            {
+                yield return new("virtual-machine-twice", FindingSeverity.Critical, $"virtual machine {places.Key}",
+                    $"The virtual machine {places.Key} is on {string.Join(" and ", places.Select(place => place.Host))}: "
+                    + (strays.Count < places.Count() ? $"its record places it on {home}, and the other is to be removed." : "no record places it on any of them."),
+                    new Remedy.RemoveOrphan(strays[0].Host, places.Key, OwnLayers(snapshot, strays[0].Machine)));
+            }
+
+            // The one that its record places elsewhere is told by the finding above.
+            foreach (var stray in isTwice ? strays.Skip(1) : strays)
+            {
+                yield return new("virtual-machine-orphan", FindingSeverity.Warning, $"virtual machine {places.Key} on host {stray.Host}",
+                    $"The host {stray.Host} has the virtual machine {places.Key}, which no record places there. It can be removed.",
+                    new Remedy.RemoveOrphan(stray.Host, places.Key, OwnLayers(snapshot, stray.Machine)));
+            }
+        }
+
+        foreach (var (host, machine) in seen.Where(place => place.Machine.Hold is { } hold && !snapshot.Runs(hold.Operation)))
+        {
+            yield return new("hold-orphan", FindingSeverity.Warning, $"virtual machine {machine.Id} on host {host}",
+                $"The virtual machine {machine.Id} is held on the host {host} for the operation {machine.Hold!.Operation}, which does not run. It can be let go.",
+                new Remedy.LetGo(host, machine.Hold.Operation, machine.Id));
+        }
+    }
+
+    private static IEnumerable<Symptom> Leftovers(Snapshot snapshot)
+    {
+        var placed = snapshot.Machines.Select(machine => (machine.Host, machine.Id)).ToHashSet();
+        foreach (var (host, leftover) in snapshot.Inventories.SelectMany(host => host.Value.Leftovers, (host, leftover) => (host.Key, leftover)))
+        {
+            // One that its record places here is told with its record.
+            if (placed.Contains((host, leftover.Machine))) continue;
+            var (code, what) = leftover.ProcessId is { } process ? ("process-orphan", $"runs the process {process}") : ("run-folder-orphan", "has the run folder");
+            yield return new(code, FindingSeverity.Warning, $"virtual machine {leftover.Machine} on host {host}",
+                $"The host {host} {what} of the virtual machine {leftover.Machine}, which no record places there. It can be removed.",
+                new Remedy.RemoveOrphan(host, leftover.Machine, []));
+        }
+    }
+
+    /// <summary>Those that no record refers to and no other machine uses.</summary>
+    private static IReadOnlyList<LayerId> OwnLayers(Snapshot snapshot, MachineObservation machine)
+    {
+        var others = snapshot.Inventories.Values.SelectMany(host => host.Machines).Where(other => !ReferenceEquals(other, machine)).SelectMany(other => other.Disks).SelectMany(disk => disk.Layers);
+        var kept = snapshot.Referenced.Union(others).ToHashSet();
+        return [.. machine.Disks.SelectMany(disk => disk.Layers).Distinct().Where(layer => !kept.Contains(layer))];
+    }
+
+    private static bool SameChains(IReadOnlyList<DiskChain> one, IReadOnlyList<DiskChain> other) =>
+        one.Count == other.Count && one.Zip(other).All(pair => pair.First.Layers.SequenceEqual(pair.Second.Layers));
+
+    private static string Text(IReadOnlyList<DiskChain> disks) => string.Join(" and ", disks.Select(disk => string.Join(" < ", disk.Layers)));
+}

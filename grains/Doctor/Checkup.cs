@@ -1,0 +1,134 @@
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+
+namespace Instances.Doctor;
+
+/// <summary>What is wrong in a snapshot. Pure: it asks nobody.</summary>
+internal static partial class Checkup
+{
+    public static IReadOnlyList<Symptom> Examine(Snapshot snapshot, DateTimeOffset now, TimeSpan stallBound) =>
+    [
+        .. Hosts(snapshot),
+        .. Machines(snapshot),
+        .. HostMachines(snapshot),
+        .. Leftovers(snapshot),
+        .. Images(snapshot),
+        .. Layers(snapshot),
+        .. Reservations(snapshot),
+        .. Operations(snapshot),
+        .. Appliances(snapshot, now, stallBound),
+        .. Reminders(snapshot),
+    ];
+
+    private static IEnumerable<Symptom> Hosts(Snapshot snapshot)
+    {
+        foreach (var host in snapshot.Hosts.Where(host => !snapshot.Inventories.ContainsKey(host.Id)))
+        {
+            yield return new("host-away", FindingSeverity.Info, $"host {host.Id}",
+                $"The host {host.Id} does not answer: the virtual machines that should be there, {host.VirtualMachines}, could not be looked at. Start its silo, or forget the host where it is gone for good.");
+        }
+
+        if (snapshot.Library is null)
+            yield return new("library-away", FindingSeverity.Warning, "library", "The library does not answer and could not be looked at: start the silo that sees it.");
+    }
+
+    private static IEnumerable<Symptom> Images(Snapshot snapshot)
+    {
+        if (snapshot.Library is not { } library) yield break;
+        var (layers, manifests) = (library.Layers.ToHashSet(), library.Manifests.Select(manifest => manifest.Image).ToHashSet());
+        foreach (var image in snapshot.Images)
+        {
+            var missing = image.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Distinct().Where(layer => !layers.Contains(layer)).ToList();
+            if (missing.Count > 0)
+            {
+                yield return new("image-layer-missing", FindingSeverity.Critical, $"image {image.Id}",
+                    $"The image '{image.Name}' needs layers that are not in the library: {string.Join(", ", missing)}. It cannot be deployed: bring their files back from a backup, or delete the image.");
+            }
+
+            if (image.Status is ImageStatus.Ready && !manifests.Contains(image.Id))
+            {
+                yield return new("image-manifest-missing", FindingSeverity.Warning, $"image {image.Id}",
+                    $"The image '{image.Name}' has no manifest beside its layers: a library that is rebuilt from its files would not have it. Bring the file {image.Id}.json back from a backup.");
+            }
+        }
+
+        foreach (var manifest in library.Manifests.Where(manifest => !snapshot.KnownImages.Contains(manifest.Image) && !manifest.Layers.All(snapshot.Referenced.Contains)))
+        {
+            yield return new("manifest-orphan", FindingSeverity.Warning, $"manifest {manifest.Image}",
+                $"The library has a manifest of the image {manifest.Image}, which has no record. A sweep removes it.", new Remedy.Sweep());
+        }
+    }
+
+    /// <summary>Layers that nobody refers to: no record, and no machine that a host has. Those that the library shares with a host are the library's.</summary>
+    private static IEnumerable<Symptom> Layers(Snapshot snapshot)
+    {
+        var used = snapshot.Inventories.Values.SelectMany(host => host.Machines).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).Concat(snapshot.Referenced).ToHashSet();
+        var library = snapshot.Library?.Layers ?? [];
+        foreach (var layer in library.Where(layer => !used.Contains(layer)))
+            yield return new("layer-orphan", FindingSeverity.Warning, $"layer {layer}", $"The library has the layer {layer}, which nobody refers to. A sweep removes it.", new Remedy.Sweep());
+        used.UnionWith(library);
+        foreach (var (host, inventory) in snapshot.Inventories)
+        {
+            foreach (var layer in inventory.Layers.Where(layer => !used.Contains(layer)))
+            {
+                yield return new("host-layer-orphan", FindingSeverity.Warning, $"layer {layer} on host {host}",
+                    $"The host {host} has the layer {layer}, which nobody refers to. It can be deleted.", new Remedy.RemoveLayer(host, layer));
+            }
+        }
+    }
+
+    private static IEnumerable<Symptom> Reservations(Snapshot snapshot) =>
+        snapshot.Reservations.Where(reservation => !snapshot.Runs(reservation.Operation)).DistinctBy(reservation => reservation.Operation).Select(reservation => new Symptom(
+            "reservation-stale", FindingSeverity.Warning, $"operation {reservation.Operation}",
+            $"The operation {reservation.Operation} does not run and still has capacity reserved on the host {reservation.Host}. It can be given back.", new Remedy.Release(reservation.Operation)));
+
+    /// <summary>Operations that nobody carries on.</summary>
+    private static IEnumerable<Symptom> Operations(Snapshot snapshot)
+    {
+        foreach (var operation in snapshot.Operations.Values.Where(operation => operation.Image is { } image ? !snapshot.Importing.Contains(image) : !snapshot.IsRunByAnAppliance(operation.Id)))
+        {
+            var owner = operation.Appliance is { } appliance ? $"appliance {appliance}" : $"image {operation.Image}";
+            yield return new("operation-orphan", FindingSeverity.Warning, $"operation {operation.Id}",
+                $"The operation {operation.Id} ({operation.Kind}) is recorded as {operation.Status}, and the {owner} does not run it. Its record can be closed.", new Remedy.Close(operation));
+        }
+    }
+
+    /// <summary>Appliances that are not at rest and do not go on.</summary>
+    private static IEnumerable<Symptom> Appliances(Snapshot snapshot, DateTimeOffset now, TimeSpan stallBound)
+    {
+        foreach (var appliance in snapshot.Appliances)
+        {
+            var subject = $"appliance {appliance.Id}";
+            if (appliance.Operation is not { } id)
+            {
+                yield return new("appliance-stuck", FindingSeverity.Critical, subject,
+                    $"The appliance '{appliance.Name}' is {appliance.Status} and runs no operation: this is a defect. Keep the server's log, and report it.");
+            }
+            else if (!snapshot.Operations.TryGetValue(id, out var operation))
+            {
+                yield return new("appliance-stuck", FindingSeverity.Critical, subject,
+                    $"The appliance '{appliance.Name}' is {appliance.Status} by an operation {id} that has no running record. It can be told to go on.", new Remedy.Nudge(appliance.Id, id));
+            }
+            else if (operation.Status is OperationStatus.Stuck)
+            {
+                yield return new("operation-stuck", FindingSeverity.Critical, subject,
+                    $"The appliance '{appliance.Name}' is {appliance.Status} and does not get on: {operation.Fault?.Message} Put that right; it can be told to try at once.",
+                    new Remedy.Nudge(appliance.Id, id));
+            }
+            else if (now - DateTimeOffset.FromUnixTimeMilliseconds(operation.Version) is var idle && idle > stallBound)
+            {
+                yield return new("operation-stalled", FindingSeverity.Warning, subject,
+                    $"The appliance '{appliance.Name}' is {appliance.Status} and its operation {id} has shown no progress for {idle:d\\.hh\\:mm\\:ss} in the step '{operation.Step}'. It can be told to go on.",
+                    new Remedy.Nudge(appliance.Id, id));
+            }
+        }
+    }
+
+    private static IEnumerable<Symptom> Reminders(Snapshot snapshot) =>
+        snapshot.Reminders.Where(reminder => !snapshot.ReminderOwners.Contains(reminder.GrainId)).Select(reminder => new Symptom(
+            "reminder-orphan", FindingSeverity.Warning, $"reminder {reminder.ReminderName} of {reminder.GrainId}",
+            $"The reminder '{reminder.ReminderName}' of {reminder.GrainId} wakes what runs no operation. It can be unregistered.",
+            new Remedy.RemoveReminder(reminder.GrainId, reminder.ReminderName, reminder.ETag!)));
+}

@@ -1,0 +1,47 @@
+using Instances.Appliances;
+using Instances.Datacenters;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Orleans.Runtime;
+
+namespace Instances.Doctor;
+
+/// <summary>The datacenter as one look saw it. What is there was read before what refers to it, as a sweep does: a reference is durable before its file is made.</summary>
+/// <param name="Inventories">Of the hosts that answered.</param>
+/// <param name="Library">Null where the library did not answer.</param>
+/// <param name="Reminders">Those of appliances and images.</param>
+/// <param name="Machines">Records of machines that are deployed.</param>
+/// <param name="Images">Records of images that are Ready or Retired.</param>
+/// <param name="KnownImages">Every image that has a record.</param>
+/// <param name="Importing">Images that are being imported.</param>
+/// <param name="Referenced">Every layer that a record refers to.</param>
+/// <param name="Appliances">Records of appliances that do not rest.</param>
+/// <param name="Operations">Operations that have not ended, as they stand.</param>
+/// <param name="ReminderOwners">The appliances and images that run an operation, as reminders name them.</param>
+internal sealed record Snapshot(
+    IReadOnlyList<HostView> Hosts,
+    IReadOnlyDictionary<HostId, HostInventory> Inventories,
+    LibraryInventory? Library,
+    IReadOnlyList<ReservationView> Reservations,
+    IReadOnlyList<ReminderEntry> Reminders,
+    IReadOnlyList<VirtualMachineView> Machines,
+    IReadOnlyList<ImageView> Images,
+    IReadOnlySet<ImageId> KnownImages,
+    IReadOnlySet<ImageId> Importing,
+    IReadOnlySet<LayerId> Referenced,
+    IReadOnlyList<ApplianceView> Appliances,
+    IReadOnlyDictionary<OperationId, OperationView> Operations,
+    IReadOnlySet<GrainId> ReminderOwners)
+{
+    /// <summary>Whether an operation may still need what it has.</summary>
+    public bool Runs(OperationId operation) => Operations.ContainsKey(operation) || IsRunByAnAppliance(operation);
+
+    public bool IsRunByAnAppliance(OperationId operation) => Appliances.Any(appliance => appliance.Operation == operation);
+
+    public DoctorCounts Count() => new(
+        Hosts.Count, Hosts.Count(host => host.Status is HostStatus.Away), Machines.Count, Inventories.Values.Sum(host => host.Machines.Count),
+        Inventories.Values.Sum(host => host.Layers.Count), Library?.Layers.Count ?? 0, Library?.Manifests.Count ?? 0, Images.Count, Appliances.Count, Operations.Count,
+        Reservations.Count, Reminders.Count);
+}

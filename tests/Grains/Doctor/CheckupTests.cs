@@ -1,0 +1,89 @@
+using Instances.Appliances;
+using Instances.Datacenters;
+using Instances.Doctor;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Orleans;
+using Orleans.Runtime;
+using Xunit;
+
+namespace Instances.Grains.Tests.Doctor;
+
+/// <summary>What a cluster of one library that is every host's store cannot show.</summary>
+public sealed class CheckupTests
+{
+    private static readonly HostId Host = new("host-1");
+
+    private static readonly HostView View = new(Host, "simulated", "simulated", 1, 1, 1, 1, 0, 16, 16, HostStatus.Available);
+
+    private static readonly Snapshot Empty = new(
+        [View], new Dictionary<HostId, HostInventory> { [Host] = new([], [], []) }, new([], []), [], [], [], [], new HashSet<ImageId>(), new HashSet<ImageId>(),
+        new HashSet<LayerId>(), [], new Dictionary<OperationId, OperationView>(), new HashSet<GrainId>());
+
+    [Fact]
+    public void Examine_AnEmptyDatacenter_FindsNothing() => Assert.Empty(Examine(Empty));
+
+    [Fact]
+    public void Examine_ALibraryThatIsAway_IsFoundAndNothingIsTakenForLost()
+    {
+        var image = new ImageView(
+            ImageId.New(), "debian", ImageKind.Master, ImageStatus.Ready, null, null, 1, [new([new(LayerId.New(), null, 1, ImageId.New())], 1)], default, null, null, null, null);
+
+        Assert.Equal("library-away", Assert.Single(Examine(Empty with { Library = null, Images = [image] })).Code);
+        Assert.Equal(["image-layer-missing", "image-manifest-missing"], Examine(Empty with { Images = [image] }).Select(symptom => symptom.Code));
+        Assert.Equal("image-layer-missing", Assert.Single(Examine(Empty with { Images = [image with { Status = ImageStatus.Retired }] })).Code);
+    }
+
+    [Fact]
+    public void Examine_LayersOfAHost_AreOrphansWhereNobodyRefersToThem()
+    {
+        var (orphan, referenced, used, shared) = (LayerId.New(), LayerId.New(), LayerId.New(), LayerId.New());
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [new([used], 1)], [], 1, 1);
+        var snapshot = Empty with
+        {
+            Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], [orphan, referenced, used, shared]) },
+            Machines = [Row(machine, Host)],
+            Referenced = new HashSet<LayerId> { referenced },
+            Library = new([shared], []),
+        };
+
+        var symptoms = Examine(snapshot);
+
+        Assert.Equal([("host-layer-orphan", $"layer {orphan} on host {Host}"), ("layer-orphan", $"layer {shared}")], symptoms.Select(symptom => symptom.Key).Order());
+        Assert.Contains(symptoms, symptom => symptom.Remedy == new Remedy.RemoveLayer(Host, orphan));
+    }
+
+    [Fact]
+    public void Examine_AMachineOnTwoHostsOfWhichNoRecordPlacesAny_RemovesBoth()
+    {
+        var other = new HostId("host-2");
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [new([LayerId.New()], 1)], [], 1, 1);
+        var snapshot = Empty with { Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], []), [other] = new([machine with { }], [], []) } };
+
+        var symptoms = Examine(snapshot);
+
+        Assert.Equal(["virtual-machine-twice", "virtual-machine-orphan"], symptoms.Select(symptom => symptom.Code));
+        Assert.Equal([Host, other], symptoms.Select(symptom => Assert.IsType<Remedy.RemoveOrphan>(symptom.Remedy).Host));
+    }
+
+    [Theory]
+    [InlineData(VirtualMachineStatus.Deploying)]
+    [InlineData(VirtualMachineStatus.Capturing)]
+    [InlineData(VirtualMachineStatus.Undeploying)]
+    public void Examine_AMachineInBetweenWhoseApplianceRests_IsStuck(VirtualMachineStatus status)
+    {
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [], [], 1, 1);
+        var snapshot = Empty with { Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], []) }, Machines = [Row(machine, Host) with { Status = status }] };
+        var busy = new ApplianceView(machine.Appliance, "shop", null, ApplianceStatus.Deploying, null, [], default);
+
+        Assert.Equal("virtual-machine-stuck", Assert.Single(Examine(snapshot)).Code);
+        Assert.Equal("appliance-stuck", Assert.Single(Examine(snapshot with { Appliances = [busy] })).Code);
+    }
+
+    private static IReadOnlyList<Symptom> Examine(Snapshot snapshot) => Checkup.Examine(snapshot, DateTimeOffset.UnixEpoch, TimeSpan.FromMinutes(10));
+
+    private static VirtualMachineView Row(MachineObservation machine, HostId host) => new(
+        machine.Id, machine.Appliance, "web", machine.Status, ImageId.New(), 1, 1, [], [], host, machine.Disks, default);
+}

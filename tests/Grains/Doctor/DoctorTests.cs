@@ -1,0 +1,351 @@
+using Instances.Appliances;
+using Instances.Datacenters;
+using Instances.Doctor;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Simulation;
+using Instances.Testing;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans;
+using Xunit;
+
+namespace Instances.Grains.Tests.Doctor;
+
+/// <summary>Each damage is made on a live cluster, is found alone, and is repaired where that is safe.</summary>
+public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
+{
+    private readonly HostId _host = new(new HostOptions().Name);
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    private IDoctorGrain Doctor => Cluster.Grains.Doctor();
+
+    [Fact]
+    public async Task Examine_ASceneWithCapturesAndDeployments_FindsNothing()
+    {
+        var scene = await Scene.DeployedInAllPowerStates(Cluster);
+        await scene.CreateInstance(new(UpdateImages: true, Undeploy: false));
+        await scene.CreateInstance(new(UpdateImages: true));
+        await scene.Deploy();
+
+        var report = await AssertHealthy();
+
+        Assert.Equal((1, 0), (report.Counts.Hosts, report.Counts.HostsAway));
+        Assert.True(report.Counts is { VirtualMachines: >= 3, HostMachines: >= 3, Images: >= 4, Manifests: >= 4, LibraryLayers: >= 7 });
+        await scene.AssertRestsDeployed();
+    }
+
+    [Theory]
+    [InlineData("place")]
+    [InlineData("start")]
+    [InlineData("finish")]
+    public async Task Examine_WhileAnApplianceIsDeployed_FindsAndRepairsNothing(string step)
+    {
+        var scene = await Scene.Undeployed(Cluster);
+        Cluster.Probe.HoldBefore = step;
+        var operation = await scene.Appliance.Deploy(OperationId.New());
+        await Cluster.Probe.Arrived;
+
+        Assert.Empty((await Doctor.Examine(fix: true)).Findings);
+
+        Cluster.Probe.Release();
+        Assert.Equal(OperationStatus.Succeeded, (await Cluster.End(operation)).Status);
+        await scene.AssertRestsDeployed();
+    }
+
+    [Theory]
+    [InlineData("quiesce")]
+    [InlineData("seal")]
+    [InlineData("commit")]
+    [InlineData("register")]
+    [InlineData("update")]
+    public async Task Examine_WhileAnInstanceIsCreated_FindsAndRepairsNothing(string step)
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 2);
+        Cluster.Probe.HoldBefore = step;
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new(UpdateImages: true));
+        await Cluster.Probe.Arrived;
+
+        Assert.Empty((await Doctor.Examine(fix: true)).Findings);
+
+        Cluster.Probe.Release();
+        await scene.AssertInstances(await Cluster.End(operation), 2);
+        await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
+    public async Task Examine_ALayerOfAnImageThatIsGone_IsCriticalAndAPersons()
+    {
+        var scene = await Scene.Undeployed(Cluster);
+        var layer = scene.Master.Disks[0].Layers[0].Id;
+        Cluster.Layers.Layers.TryRemove(layer, out _);
+
+        var finding = await AssertFinding("image-layer-missing", isFixable: false);
+
+        Assert.Equal((FindingSeverity.Critical, $"image {scene.Master.Id}"), (finding.Severity, finding.Subject));
+        Assert.Contains($"{layer}", finding.Message, StringComparison.Ordinal);
+        Cluster.Layers.Layers[layer] = true;
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AnImageWithoutItsManifest_IsFound()
+    {
+        var master = await Cluster.AddMaster();
+        var manifest = (await Cluster.Layers.ReadManifests(Stop)).Single(manifest => manifest.Id == master.Id);
+        await Cluster.Layers.DeleteManifest(master.Id);
+
+        Assert.Equal($"image {master.Id}", (await AssertFinding("image-manifest-missing", isFixable: false)).Subject);
+
+        await Cluster.Layers.WriteManifest(manifest);
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AManifestWithoutAnImage_IsSwept()
+    {
+        var (image, layer) = (ImageId.New(), LayerId.New());
+        await Cluster.Layers.WriteManifest(new(
+            image, "nobody's", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, image)], 1L << 20)], TimeProvider.System.GetUtcNow()));
+
+        await AssertRepairs("manifest-orphan", $"manifest {image}");
+
+        Assert.DoesNotContain(image, Cluster.Layers.Manifests);
+    }
+
+    [Fact]
+    public async Task Examine_ALayerThatNobodyRefersTo_IsSwept()
+    {
+        var layer = LayerId.New();
+        Cluster.Layers.Layers[layer] = true;
+
+        await AssertRepairs("layer-orphan", $"layer {layer}");
+
+        Assert.DoesNotContain(layer, Cluster.Layers.Layers.Keys);
+    }
+
+    [Fact]
+    public async Task Examine_AMachineThatItsHostDoesNotHave_IsCriticalAndAPersons()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var machine = (await scene.Machines())[0];
+        Cluster.Host.Machines.TryRemove(machine.Id, out var lost);
+
+        var finding = await AssertFinding("virtual-machine-missing", isFixable: false);
+
+        Assert.Equal((FindingSeverity.Critical, $"virtual machine {machine.Id}"), (finding.Severity, finding.Subject));
+        Cluster.Host.Machines[machine.Id] = lost!;
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AMachineThatNoRecordKnows_IsRemovedWithItsOwnLayers()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var known = Cluster.Host.Machines[(await scene.Machines())[0].Id].Spec;
+        var (machine, top) = (VirtualMachineId.New(), LayerId.New());
+        Cluster.Layers.Layers[top] = false;
+        Cluster.Host.Machines[machine] = new(known with { Id = machine, Disks = [known.Disks[0] with { Layers = [known.Disks[0].Layers[0], top] }] });
+
+        await AssertRepairs("virtual-machine-orphan", $"virtual machine {machine} on host {_host}");
+
+        Assert.DoesNotContain(machine, Cluster.Host.Machines.Keys);
+        Assert.DoesNotContain(top, Cluster.Layers.Layers.Keys);
+        await scene.AssertRestsDeployed();
+    }
+
+    [Theory]
+    [InlineData("run-folder-orphan", true, null)]
+    [InlineData("process-orphan", true, 4711)]
+    [InlineData("process-orphan", false, 4711)]
+    public async Task Examine_WhatIsLeftOfAMachineThatNoRecordKnows_IsRemoved(string code, bool hasFolder, int? process)
+    {
+        var machine = VirtualMachineId.New();
+        Cluster.Host.Leftovers[machine] = new(machine, hasFolder, process);
+
+        await AssertRepairs(code, $"virtual machine {machine} on host {_host}");
+
+        Assert.Empty(Cluster.Host.Leftovers);
+    }
+
+    [Fact]
+    public async Task Examine_AMachineThatItsHostCouldNotTakeOver_IsLeftAlone()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var machine = (await scene.Machines())[0].Id;
+        Cluster.Host.Machines.TryRemove(machine, out var lost);
+        Cluster.Host.Leftovers[machine] = new(machine, HasRunFolder: true, ProcessId: 4711);
+
+        Assert.Equal($"virtual machine {machine}", (await AssertFinding("virtual-machine-not-adopted", isFixable: false)).Subject);
+        var refused = await Assert.ThrowsAsync<FaultException>(() => Cluster.Grains.Host(_host).RemoveOrphan(machine, []));
+
+        Assert.Equal("virtual-machine-known", refused.Fault.Code);
+        Assert.Contains(machine, Cluster.Host.Leftovers.Keys);
+        Cluster.Host.Leftovers.Clear();
+        Cluster.Host.Machines[machine] = lost!;
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AMachineOnOtherLayersThanItsRecordSays_IsCriticalAndAPersons()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var machine = Cluster.Host.Machines[(await scene.Machines())[0].Id];
+        var disks = machine.Disks;
+        machine.Disks = [disks[0] with { Layers = [.. disks[0].Layers, LayerId.New()] }];
+
+        var finding = await AssertFinding("chain-differs", isFixable: false);
+
+        Assert.Equal((FindingSeverity.Critical, $"virtual machine {machine.Spec.Id}"), (finding.Severity, finding.Subject));
+        machine.Disks = disks;
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AReservationWithoutAnOperation_IsGivenBack()
+    {
+        var operation = OperationId.New();
+        await Cluster.Grains.Datacenter().Place(operation, ApplianceId.New(), [new(VirtualMachineId.New(), 1, 64L << 20, [])]);
+
+        await AssertRepairs("reservation-stale", $"operation {operation}");
+
+        Assert.Empty(await Cluster.Grains.Datacenter().Reservations());
+    }
+
+    [Fact]
+    public async Task Examine_AnOperationThatItsApplianceDoesNotRun_IsClosed()
+    {
+        var scene = await Scene.Undeployed(Cluster);
+        var operation = OperationId.New();
+        await Cluster.Grains.Operation(operation).Begin(new(OperationKind.Deploy, scene.Id, Image: null, ["place"], [], TimeProvider.System.GetUtcNow()));
+
+        await AssertRepairs("operation-orphan", $"operation {operation}");
+
+        var closed = (await Cluster.Grains.Operation(operation).Find())!;
+        Assert.Equal((OperationStatus.Failed, "operation-lost"), (closed.Status, closed.Fault!.Code));
+    }
+
+    [Fact]
+    public async Task Examine_AnImportThatItsImageDoesNotKnow_IsClosed()
+    {
+        var operation = OperationId.New();
+        await Cluster.Grains.Operation(operation).Begin(new(OperationKind.Import, Appliance: null, ImageId.New(), ["receive"], [], TimeProvider.System.GetUtcNow()));
+
+        await AssertRepairs("operation-orphan", $"operation {operation}");
+    }
+
+    [Fact]
+    public async Task Examine_AnApplianceWhoseOperationHasNoRunningRecord_IsFound()
+    {
+        var scene = await Scene.Undeployed(Cluster);
+        Cluster.Probe.HoldBefore = "start";
+        var operation = await scene.Appliance.Deploy(OperationId.New());
+        await Cluster.Probe.Arrived;
+        await Cluster.Grains.Operation(operation.Id).Finish(new(
+            OperationStatus.Failed, new(OperationStatus.Failed, [], [], Cancellable: false), TimeProvider.System.GetUtcNow(), Fault: null, Result: null));
+
+        var finding = await AssertFinding("appliance-stuck", isFixable: true);
+
+        Assert.Equal((FindingSeverity.Critical, $"appliance {scene.Id}"), (finding.Severity, finding.Subject));
+        Cluster.Probe.Release();
+        await Eventually.Holds(async () => (await scene.Appliance.Get()).Status is ApplianceStatus.Deployed, "it goes on");
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AnUndeployThatGoesOnFailing_IsFoundAndToldToTryAtOnce()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        Cluster.Host.FailNext(SimulatedCall.Remove, times: 1000);
+        var operation = await scene.Appliance.Undeploy(OperationId.New());
+        await Eventually.Holds(async () => (await Cluster.Grains.Operation(operation.Id).Find())!.Status is OperationStatus.Stuck, "it is stuck");
+
+        var finding = Assert.Single((await Doctor.Examine(fix: false)).Findings);
+        Assert.Equal(("operation-stuck", $"appliance {scene.Id}", true), (finding.Code, finding.Subject, finding.Fixable));
+        Assert.Contains("told to fail at Remove", finding.Message, StringComparison.Ordinal);
+
+        Cluster.Host.FailNext(SimulatedCall.Remove, times: 0);
+        await Doctor.Examine(fix: true);
+        Assert.Equal(OperationStatus.Succeeded, (await Cluster.End(operation)).Status);
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AnOperationWithoutProgress_IsFoundBehindTheBound()
+    {
+        var scene = await Scene.Undeployed(Cluster);
+        Cluster.Probe.HoldBefore = "start";
+        var operation = await scene.Appliance.Deploy(OperationId.New());
+        await Cluster.Probe.Arrived;
+        await AssertHealthy();
+
+        Cluster.Doctor.StallBound = TimeSpan.Zero;
+        var finding = await AssertFinding("operation-stalled", isFixable: true);
+
+        Assert.Contains("'start'", finding.Message, StringComparison.Ordinal);
+        Cluster.Doctor.StallBound = new DoctorOptions().StallBound;
+        Cluster.Probe.Release();
+        await Cluster.End(operation);
+        await AssertHealthy();
+    }
+
+    [Fact]
+    public async Task Examine_AReminderOfWhatRunsNoOperation_IsUnregistered()
+    {
+        var table = Cluster.Services.GetRequiredService<IReminderTable>();
+        var grain = Cluster.Grains.Appliance(ApplianceId.New()).GetGrainId();
+        await table.UpsertRow(new() { GrainId = grain, ReminderName = "operation", StartAt = DateTime.UnixEpoch.AddYears(500), Period = TimeSpan.FromDays(1) }, Stop);
+
+        await AssertRepairs("reminder-orphan", $"reminder operation of {grain}");
+
+        Assert.Empty((await table.ReadRows(grain, Stop)).Reminders);
+    }
+
+    [Fact]
+    public async Task Examine_AMachineThatIsHeldForNoCapture_IsLetGo()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var machine = Cluster.Host.Machines[(await scene.Machines())[0].Id];
+        var next = LayerId.New();
+        Cluster.Layers.Layers[next] = false;
+        (machine.Hold, machine.NextLayers, machine.WasPaused, machine.Status) = (new(OperationId.New(), TimeProvider.System.GetUtcNow()), [next], true, VirtualMachineStatus.Paused);
+
+        var report = await Doctor.Examine(fix: true);
+
+        Assert.Equal(["hold-orphan", "layer-orphan"], report.Findings.Select(finding => finding.Code));
+        Assert.All(report.Findings, finding => Assert.True(finding.Fixed, finding.Message));
+        Assert.Equal((null, VirtualMachineStatus.Running, 0), (machine.Hold, machine.Status, machine.NextLayers.Count));
+        await AssertHealthy();
+        await scene.AssertRestsDeployed();
+    }
+
+    private async Task<DoctorReport> AssertHealthy()
+    {
+        var report = await Doctor.Examine(fix: false);
+        Assert.Empty(report.Findings);
+        return report;
+    }
+
+    /// <summary>It is the only finding; a look that may repair things leaves it where that is not safe.</summary>
+    private async Task<Finding> AssertFinding(string code, bool isFixable)
+    {
+        var finding = Assert.Single((await Doctor.Examine(fix: !isFixable)).Findings);
+        Assert.Equal((code, isFixable, false), (finding.Code, finding.Fixable, finding.Fixed));
+        return finding;
+    }
+
+    /// <summary>It is the only finding, stays without being told, is repaired when told, and is gone then.</summary>
+    private async Task AssertRepairs(string code, string subject)
+    {
+        foreach (var fix in (bool[])[false, true])
+        {
+            var finding = Assert.Single((await Doctor.Examine(fix)).Findings);
+            Assert.Equal((code, subject, true, fix), (finding.Code, finding.Subject, finding.Fixable, finding.Fixed));
+        }
+
+        await AssertHealthy();
+    }
+}
