@@ -20,6 +20,7 @@ public sealed record MachineObservation(
     [property: Id(3)] IReadOnlyList<DiskChain> Disks,
     [property: Id(4)] IReadOnlyList<PortForward> PortForwards,
     [property: Id(5)] long MemoryBytes,
+    [property: Id(7)] int Cpus,
     [property: Id(6)] CaptureHold? Hold,
     [property: Id(8)] OperationId Deployment,
     [property: Id(9)] StopReason? StopReason = null,

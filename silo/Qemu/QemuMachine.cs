@@ -127,7 +127,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         cancellationToken);
 
     private MachineObservation Observe() =>
-        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _hold is { } hold ? new(hold.Operation, hold.Since) : null,
+        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _spec.Cpus, _hold is { } hold ? new(hold.Operation, hold.Since) : null,
             _spec.Deployment, _status is VirtualMachineStatus.Stopped ? _stopReason : null, _trouble);
 
     private void Report()

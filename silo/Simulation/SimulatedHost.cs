@@ -224,6 +224,6 @@ internal sealed class SimulatedMachine(MachineSpec spec)
     [JsonIgnore]
     public bool IsSealed => NextLayers.Count > 0 && Disks[0].Layers[^1] == NextLayers[0];
 
-    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Hold, Spec.Deployment,
+    public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Spec.Cpus, Hold, Spec.Deployment,
         Status is VirtualMachineStatus.Stopped ? StopReason : null, Trouble);
 }
