@@ -199,7 +199,10 @@ internal sealed class VirtualMachineGrain(
     public async Task LoseSight(HostId host)
     {
         if (!Exists || State.Deployment is not { } deployment || deployment.Host != host) return;
-        if (VirtualMachineLifecycle.Decide(State.Status, VirtualMachineCommand.LoseSight) is not Decision<VirtualMachineStatus>.Accept { Next: var next }) return;
+
+        // One that is Unknown already, since its host was away, may be lost by now.
+        var decision = VirtualMachineLifecycle.Decide(State.Status, VirtualMachineCommand.LoseSight);
+        if (decision is not Decision<VirtualMachineStatus>.Accept && State.Status is not VirtualMachineStatus.Unknown) return;
         string problem;
         try
         {
@@ -217,7 +220,8 @@ internal sealed class VirtualMachineGrain(
             problem = Away(host);
         }
 
-        await SaveListed(State with { Status = next, Deployment = deployment with { Wished = State.WishedStatus, Problem = problem } });
+        if (State.Status is VirtualMachineStatus.Unknown && deployment.Problem == problem) return;
+        await SaveListed(State with { Status = VirtualMachineStatus.Unknown, Deployment = deployment with { Wished = State.WishedStatus, Problem = problem } });
     }
 
     public Task<bool> IsDeployed(HostId host, OperationId deployment) => Task.FromResult(Owns(host, deployment));

@@ -42,7 +42,7 @@ public sealed class JsonTests
             {"id":"{{Id}}","kind":"createInstance","status":"succeeded","appliance":"{{Id}}","steps":[],"virtualMachines":[],
             "startedAt":"2026-01-02T03:04:05+00:00","finishedAt":"2026-01-02T03:04:05+00:00","version":7,"cancellable":false,
             "result":{"instances":[{"virtualMachine":"{{Id}}","image":"{{Id}}","imageName":"tiny","consistency":"application"}],
-            "consistencyWindowMs":4.5,"diskBytesWritten":1024,"retired":["{{Id}}"],"kept":[]},"isFinished":true}
+            "consistencyWindowMs":4.5,"diskBytesWritten":1024,"retired":["{{Id}}"],"kept":[]},"forced":false,"isFinished":true}
             """.Replace("\n", "", StringComparison.Ordinal));
     }
 

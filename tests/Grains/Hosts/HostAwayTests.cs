@@ -68,6 +68,7 @@ public sealed class HostAwayTests : IAsyncLifetime
         var machines = await _cluster.Machines(appliance);
 
         await _cluster.Kill(First);
+        await BecomeUnknown(appliance);
         _cluster.HostOf(First).Machines.TryRemove(machines[0].Id, out _);
         await _cluster.Return(First);
 
