@@ -40,7 +40,7 @@ public sealed class CheckupTests
     public void Examine_LayersOfAHost_AreOrphansWhereNobodyRefersToThem()
     {
         var (orphan, referenced, used, shared) = (LayerId.New(), LayerId.New(), LayerId.New(), LayerId.New());
-        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [new([used], 1)], [], 1, 1);
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [new([used], 1)], [], 1, 1, Hold: null, OperationId.New());
         var snapshot = Empty with
         {
             Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], [orphan, referenced, used, shared]) },
@@ -59,7 +59,7 @@ public sealed class CheckupTests
     public void Examine_AMachineOnTwoHostsOfWhichNoRecordPlacesAny_RemovesBoth()
     {
         var other = new HostId("host-2");
-        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [new([LayerId.New()], 1)], [], 1, 1);
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [new([LayerId.New()], 1)], [], 1, 1, Hold: null, OperationId.New());
         var snapshot = Empty with { Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], []), [other] = new([machine with { }], [], []) } };
 
         var symptoms = Examine(snapshot);
@@ -74,7 +74,7 @@ public sealed class CheckupTests
     [InlineData(VirtualMachineStatus.Undeploying)]
     public void Examine_AMachineInBetweenWhoseApplianceRests_IsStuck(VirtualMachineStatus status)
     {
-        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [], [], 1, 1);
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Running, [], [], 1, 1, Hold: null, OperationId.New());
         var snapshot = Empty with { Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], []) }, Machines = [Row(machine, Host) with { Status = status }] };
         var busy = new ApplianceView(machine.Appliance, "shop", null, ApplianceStatus.Deploying, null, [], default);
 

@@ -260,7 +260,7 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
     {
         var scene = await Scene.Deployed(Cluster, machines: 1);
         Cluster.Host.FailNext(SimulatedCall.Remove, times: 1000);
-        var operation = await scene.Appliance.Undeploy(OperationId.New());
+        var operation = await scene.Appliance.Undeploy(OperationId.New(), force: false);
         await Eventually.Holds(async () => (await Cluster.Grains.Operation(operation.Id).Find())!.Status is OperationStatus.Stuck, "it is stuck");
 
         var finding = Assert.Single((await Doctor.Examine(fix: false)).Findings);

@@ -112,7 +112,7 @@ internal sealed class SeveralStores : IAsyncDisposable
     public async Task<OperationView> CreateInstance(IApplianceGrain appliance, CreateInstanceCommand command) =>
         await Succeeded(await appliance.CreateInstance(OperationId.New(), command));
 
-    public async Task Undeploy(IApplianceGrain appliance) => await Succeeded(await appliance.Undeploy(OperationId.New()));
+    public async Task Undeploy(IApplianceGrain appliance) => await Succeeded(await appliance.Undeploy(OperationId.New(), force: false));
 
     public async Task<OperationView> End(OperationId operation)
     {

@@ -68,5 +68,5 @@ public sealed class ReconciliationTests
         Reconciliation.Decide(VirtualMachineStatus.Running, VirtualMachineStatus.Running, Seen(seen, reason) with { Hold = new(OperationId.New(), default) }));
 
     private static MachineObservation Seen(VirtualMachineStatus status, StopReason? reason = null) =>
-        new(VirtualMachineId.New(), ApplianceId.New(), status, [], [], 1L << 20, 1, Hold: null, OperationId.New(), reason);
+        new(VirtualMachineId.New(), ApplianceId.New(), status, [], [], 1L << 20, 1, Hold: null, Deployment: OperationId.New(), StopReason: reason);
 }

@@ -315,8 +315,8 @@ public abstract class CatalogueTests : IDisposable
     {
         var storage = await _database.OpenStorage();
         var (here, there, nowhere) = (VirtualMachineId.New(), VirtualMachineId.New(), VirtualMachineId.New());
-        await Write(storage, Machine(here, Guid.NewGuid(), ImageId.New(), new HostId("host-1")));
-        await Write(storage, Machine(there, Guid.NewGuid(), ImageId.New(), new HostId("host-2")));
+        await Write(storage, Machine(here, Guid.NewGuid(), ImageId.New(), "host-1"));
+        await Write(storage, Machine(there, Guid.NewGuid(), ImageId.New(), "host-2"));
         await Write(storage, Machine(nowhere, Guid.NewGuid(), ImageId.New()));
 
         Assert.Equal([here], await _database.Catalogue.MachinesOn(new("host-1")));
