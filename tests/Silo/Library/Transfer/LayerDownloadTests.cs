@@ -13,6 +13,9 @@ public sealed class LayerDownloadTests : IAsyncLifetime
     /// <summary>Bytes on the wire, heads and requests included, for each byte that the layer takes.</summary>
     private const double Allowance = 1.05;
 
+    /// <summary>What was counted and had not arrived when a connection broke: it was in the buffers of sockets.</summary>
+    private const long LostBytes = 2L << 20;
+
     private const long Length = 96L << 20;
 
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-download-").FullName;
@@ -65,7 +68,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var done = await to.Pull(_from.Store, layer);
 
         Assert.True(broken.IsCompletedSuccessfully);
-        AssertMoved(layer, to, done);
+        AssertMoved(layer, to, done, LostBytes);
     }
 
     [Fact]
@@ -87,7 +90,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var done = await to.Pull(_from.Store, layer);
 
         Assert.InRange(done.Layers[0].BytesMoved, 1, _from.Store.BytesOf(layer) * 3 / 4);
-        AssertMoved(layer, to, done with { Layers = [done.Layers[0] with { BytesMoved = Data(layer) }] });
+        AssertMoved(layer, to, done with { Layers = [done.Layers[0] with { BytesMoved = Data(layer) }] }, LostBytes);
     }
 
     [Fact]
@@ -284,10 +287,10 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         return bytes;
     }
 
-    private void AssertMoved(LayerId layer, StoreNode to, TransferProgress done)
+    private void AssertMoved(LayerId layer, StoreNode to, TransferProgress done, long lostBytes = 0)
     {
         var bytes = Data(layer);
-        Assert.InRange(_pipe.Bytes, bytes, bytes * Allowance);
+        Assert.InRange(_pipe.Bytes, bytes, (bytes * Allowance) + lostBytes);
         Assert.Equal(bytes, Assert.Single(done.Layers).BytesMoved);
         Assert.Equal(_from.Store.BytesOf(layer), to.Store.BytesOf(layer));
         Assert.Equal(LayerPullTests.Digest(_from.Store, layer), LayerPullTests.Digest(to.Store, layer));
