@@ -57,7 +57,17 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
             ExceptionDispatchInfo.Throw(failed.Done.Exception!.InnerException!);
         }
 
-        return Progress(store, layers, pulls);
+        // Who asks later finds the layers in the store, and is not told of bytes that were moved for others.
+        var progress = Progress(store, layers, pulls);
+        if (progress.IsDone)
+        {
+            lock (_lock)
+            {
+                foreach (var pull in pulls.Where(pull => _pulls.GetValueOrDefault((store.Folder, pull.Key)) == pull.Value && pull.Value.Done.IsCompleted)) _pulls.Remove((store.Folder, pull.Key));
+            }
+        }
+
+        return progress;
     }
 
     public void Dispose()
@@ -94,7 +104,7 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
         else if (!store.Contains(offer.Id)) _pulls[(store.Folder, offer.Id)] = new(store, offer, this);
     }
 
-    /// <summary>What has ended is remembered until nobody asks any more: whoever waits for it is told what was moved.</summary>
+    /// <summary>What has ended is remembered until somebody was told, or nobody asks any more.</summary>
     private void Forget()
     {
         foreach (var (key, pull) in _pulls.Where(pull => pull.Value.Done.IsCompleted && time.GetElapsedTime(pull.Value.AskedAt) > IdleBound).ToList()) _pulls.Remove(key);

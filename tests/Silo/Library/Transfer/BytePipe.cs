@@ -11,6 +11,7 @@ internal sealed class BytePipe : IAsyncDisposable
     private readonly Task _accepting;
     private long _bytes;
     private long _breakAt = long.MaxValue;
+    private bool _breaksForGood;
 
     public BytePipe()
     {
@@ -27,14 +28,15 @@ internal sealed class BytePipe : IAsyncDisposable
 
     /// <summary>Once so many bytes more have passed, every connection is broken off.</summary>
     /// <returns>Completes when that has happened.</returns>
-    public Task BreakAfter(long bytes)
+    public Task BreakAfter(long bytes, bool staysBroken = false)
     {
+        _breaksForGood = staysBroken;
         Broken = new(TaskCreationOptions.RunContinuationsAsynchronously);
         Interlocked.Exchange(ref _breakAt, Bytes + bytes);
         return Broken.Task;
     }
 
-    /// <summary>It takes no connections any more, until <see cref="To"/> is set again.</summary>
+    /// <summary>Connections are closed as soon as they are made.</summary>
     public bool StaysBroken { get; set; }
 
     private TaskCompletionSource? Broken { get; set; }
@@ -85,6 +87,7 @@ internal sealed class BytePipe : IAsyncDisposable
             if (Interlocked.Add(ref _bytes, read) >= Interlocked.Read(ref _breakAt))
             {
                 Interlocked.Exchange(ref _breakAt, long.MaxValue);
+                StaysBroken = _breaksForGood;
                 Broken!.TrySetResult();
                 return;
             }

@@ -13,7 +13,10 @@ public sealed class LayerDownloadTests : IAsyncLifetime
     /// <summary>Bytes on the wire, heads and requests included, for each byte that the layer takes.</summary>
     private const double Allowance = 1.05;
 
-    private const long Length = 512L << 20;
+    /// <summary>What was counted and had not arrived when a connection broke: it was in the buffers of sockets.</summary>
+    private const long LostBytes = 2L << 20;
+
+    private const long Length = 96L << 20;
 
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-download-").FullName;
     private readonly BytePipe _pipe = new();
@@ -65,7 +68,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var done = await to.Pull(_from.Store, layer);
 
         Assert.True(broken.IsCompletedSuccessfully);
-        AssertMoved(layer, to, done);
+        AssertMoved(layer, to, done, LostBytes);
     }
 
     [Fact]
@@ -74,10 +77,9 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var layer = await Scattered(10_000);
         await using (var before = await Puller())
         {
-            var broken = _pipe.BreakAfter(_from.Store.BytesOf(layer) / 2);
+            var broken = _pipe.BreakAfter(_from.Store.BytesOf(layer) / 2, staysBroken: true);
             var pull = before.Store.Pull([layer], _ => LayerPullTests.Offers(_from.Store.Offer(layer)));
             await broken;
-            _pipe.StaysBroken = true;
             await pull;
         }
 
@@ -88,7 +90,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var done = await to.Pull(_from.Store, layer);
 
         Assert.InRange(done.Layers[0].BytesMoved, 1, _from.Store.BytesOf(layer) * 3 / 4);
-        AssertMoved(layer, to, done with { Layers = [done.Layers[0] with { BytesMoved = Data(layer) }] });
+        AssertMoved(layer, to, done with { Layers = [done.Layers[0] with { BytesMoved = Data(layer) }] }, LostBytes);
     }
 
     [Fact]
@@ -98,7 +100,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var layer = await _from.AddLayer(Length, 0, 1 << 20);
 
         var fault = await Assert.ThrowsAsync<FaultException>(
-            () => to.Store.Pull([layer], _ => LayerPullTests.Offers(_from.Store.Offer(layer) with { Sha256 = new('0', 64) })));
+            () => to.Pull(wanted => _from.Store.Offer(wanted) with { Sha256 = new('0', 64) }, layer));
 
         Assert.Equal("layer-corrupt", fault.Fault.Code);
         Assert.Empty(to.Store.List());
@@ -142,7 +144,9 @@ public sealed class LayerDownloadTests : IAsyncLifetime
 
         var done = await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => to.Pull(_from.Store, layer)));
 
-        Assert.All(done, progress => Assert.Equal(Data(layer), progress.Layers[0].BytesMoved));
+        // One who asks when it is there already is told that nothing was moved.
+        Assert.Contains(done, progress => progress.Layers[0].BytesMoved == Data(layer));
+        Assert.All(done, progress => Assert.True(progress.Layers[0].BytesMoved == Data(layer) || progress.Layers[0].BytesMoved == 0));
         Assert.InRange(_pipe.Bytes, Data(layer), Data(layer) * Allowance);
     }
 
@@ -192,7 +196,11 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.Forbidden, await Get(_from.Tickets.Issue(other)));
         Assert.Equal(HttpStatusCode.Forbidden, await Get("not-a-ticket"));
         Assert.Equal(HttpStatusCode.Forbidden, await Get(Forged(good)));
-        Assert.Equal(what.Length > 0 ? HttpStatusCode.OK : HttpStatusCode.RequestedRangeNotSatisfiable, await Get(good));
+
+        // A digest may take its time.
+        var served = await Get(good);
+        Assert.Equal(what.Length > 0, served is HttpStatusCode.OK or HttpStatusCode.Accepted);
+        Assert.Equal(what.Length == 0, served is HttpStatusCode.RequestedRangeNotSatisfiable);
 
         async Task<HttpStatusCode> Get(string? ticket)
         {
@@ -235,6 +243,35 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         Assert.Contains(offer.Path, offer.ToString(), StringComparison.Ordinal);
     }
 
+    /// <summary>Real layers: a master with content, and over it a slave whose guest has written here and there.</summary>
+    [Fact]
+    public async Task Download_OfASlaveToAHostThatHasItsMaster_MovesTheChangesAlone()
+    {
+        const int Writes = 4096;
+        const int WriteBytes = 16 << 10;
+        await using var to = await Puller();
+        var (master, slave) = (LayerId.New(), LayerId.New());
+        await _from.Store.CreateLayer(master, parent: null, 1L << 30, Stop);
+        Write(master, 1024, 64 << 10, stride: 1 << 20, pattern: 1);
+        await _from.Store.Seal(master);
+        await _from.Store.CreateLayer(slave, master, 1L << 30, Stop);
+        Write(slave, Writes, WriteBytes, stride: 1 << 18, pattern: 2);
+        await _from.Store.Seal(slave);
+        await to.Pull(_from.Store, master);
+        var before = _pipe.Bytes;
+
+        var done = await to.Pull(_from.Store, master, slave);
+
+        Assert.Equal(0, done.Layers[0].BytesMoved);
+        Assert.InRange(_pipe.Bytes - before, 1, (long)(Writes * WriteBytes * Allowance));
+        TestContext.Current.TestOutputHelper?.WriteLine($"{(_pipe.Bytes - before) / (double)(Writes * WriteBytes):0.000} bytes on the wire for each byte that was changed");
+        TestLibrary.QemuImg("check", "-q", "-f", "qcow2", to.Store.PathOf(slave));
+        TestLibrary.QemuImg("compare", "-q", "-f", "qcow2", "-F", "qcow2", _from.Store.PathOf(slave), to.Store.PathOf(slave));
+
+        void Write(LayerId layer, int writes, int bytes, long stride, int pattern) => TestLibrary.Run(
+            "qemu-io", ["-f", "qcow2", "-d", "unmap", .. Enumerable.Range(0, writes).SelectMany(write => (string[])["-c", $"write -q -P {pattern} {write * stride} {bytes}"]), _from.Store.PathOf(layer)]);
+    }
+
     private Task<StoreNode> Puller(params (string Key, string Value)[] settings) =>
         StoreNode.Start(Path.Combine(_folder, "to"), time: null, [("LayerStore:Transfer", "http"), .. settings]);
 
@@ -250,10 +287,10 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         return bytes;
     }
 
-    private void AssertMoved(LayerId layer, StoreNode to, TransferProgress done)
+    private void AssertMoved(LayerId layer, StoreNode to, TransferProgress done, long lostBytes = 0)
     {
         var bytes = Data(layer);
-        Assert.InRange(_pipe.Bytes, bytes, bytes * Allowance);
+        Assert.InRange(_pipe.Bytes, bytes, (bytes * Allowance) + lostBytes);
         Assert.Equal(bytes, Assert.Single(done.Layers).BytesMoved);
         Assert.Equal(_from.Store.BytesOf(layer), to.Store.BytesOf(layer));
         Assert.Equal(LayerPullTests.Digest(_from.Store, layer), LayerPullTests.Digest(to.Store, layer));

@@ -71,11 +71,14 @@ internal sealed class StoreNode : IAsyncDisposable
     }
 
     /// <summary>Pulls layers from another store to the end.</summary>
-    public async Task<TransferProgress> Pull(FolderLayerStore from, params LayerId[] layers)
+    public Task<TransferProgress> Pull(FolderLayerStore from, params LayerId[] layers) => Pull(from.Offer, layers);
+
+    /// <summary>The same, with offers as a test makes them.</summary>
+    public async Task<TransferProgress> Pull(Func<LayerId, LayerOffer> offer, params LayerId[] layers)
     {
         while (true)
         {
-            if (await Store.Pull(layers, wanted => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(from.Offer)])) is { IsDone: true } done) return done;
+            if (await Store.Pull(layers, wanted => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(offer)])) is { IsDone: true } done) return done;
         }
     }
 
