@@ -12,7 +12,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
     public const int Attempts = 6;
 
     /// <summary>What a host, or a part of the datacenter, that is restarted takes to be back, with room to spare.</summary>
-    public static readonly TimeSpan RestartPatience = TimeSpan.FromSeconds(60);
+    public static readonly TimeSpan RestartPatience = TimeSpan.FromSeconds(30);
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);

@@ -119,6 +119,8 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
     [Fact]
     public async Task Examine_ALayerThatNobodyRefersTo_IsSwept()
     {
+        // Long enough for the sweeps that the tests before have asked for: one of them would take the layer.
+        await Doctor.Examine(fix: false);
         var layer = LayerId.New();
         Cluster.Layers.Layers[layer] = true;
 
