@@ -17,6 +17,9 @@ internal sealed partial class HostGrain
     /// <summary>The machine of the last rehearsal: nobody's, and none to be looked after.</summary>
     private VirtualMachineId? _rehearsed;
 
+    /// <summary>Machines that are part of a capture, from its preparation to its end: this silo is not stopped in order as long as there are any.</summary>
+    private readonly Dictionary<VirtualMachineId, IDisposable> _captured = [];
+
     /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
     private OperationId? _expired;
 
@@ -50,6 +53,9 @@ internal sealed partial class HostGrain
     public async Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines)
     {
         await Adopted();
+        var begun = machines.Select(next => next.Machine).Where(machine => !_captured.ContainsKey(machine)).ToList();
+        if (begun.Count > 0) drain.RequireOpen();
+        foreach (var machine in begun) _captured[machine] = drain.Enter();
         await FanOut.Each(machines, async next =>
         {
             var machine = await Require(next.Machine);
@@ -66,6 +72,7 @@ internal sealed partial class HostGrain
             if (await hypervisor.Find(machine) is null) return;
             foreach (var layer in await hypervisor.RemoveNextLayers(machine, operation)) await layers.Delete(layer);
         });
+        foreach (var machine in machines) CaptureEnded(machine);
     }
 
     public async Task<IReadOnlyList<QuiesceOutcome>> Quiesce(
@@ -155,6 +162,11 @@ internal sealed partial class HostGrain
             held.Machines.Remove(machine);
             if (held.Machines.Count == 0) _holds.Remove(operation);
         }
+    }
+
+    private void CaptureEnded(VirtualMachineId machine)
+    {
+        if (_captured.Remove(machine, out var running)) running.Dispose();
     }
 
     private void RequireHeld(OperationId operation)

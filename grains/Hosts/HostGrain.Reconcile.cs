@@ -66,6 +66,7 @@ internal sealed partial class HostGrain
         LogOrphan(Id.Name, orphan.Id.Value);
         await hypervisor.Remove(orphan.Id, orphan.Deployment);
         _deaths.Remove(orphan.Id);
+        CaptureEnded(orphan.Id);
         SweepSoon();
         await GrainFactory.Library().SweepSoon();
     }

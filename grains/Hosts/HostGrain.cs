@@ -20,6 +20,7 @@ internal sealed partial class HostGrain(
     ILayerStore layers,
     IOptions<HostOptions> options,
     IOptions<LibraryOptions> library,
+    Drain drain,
     TimeProvider time,
     ILogger<HostGrain> logger) : Grain, IHostGrain
 {
@@ -85,6 +86,8 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         await Started(spec.Id);
+        drain.RequireOpen();
+        using var running = drain.Enter();
         var start = StartOn(spec, cancellationToken);
         _starting[spec.Id] = start;
         try
@@ -104,6 +107,7 @@ internal sealed partial class HostGrain(
         await hypervisor.Remove(machine, deployment);
         foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
+        CaptureEnded(machine);
         SweepSoon();
         _deaths.Remove(machine);
     }

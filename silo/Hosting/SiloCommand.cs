@@ -20,7 +20,7 @@ internal static class SiloCommand
         };
         var port = new Option<int>("--port")
         {
-            Description = "The TCP port of the HTTP interface on 127.0.0.1; 0 takes a free one.",
+            Description = "The TCP port of the HTTP interface on 127.0.0.1, or on Silo:Address where that is set; 0 takes a free one.",
             DefaultValueFactory = _ => DefaultPort,
         };
         port.Validators.Add(result =>
@@ -32,7 +32,7 @@ internal static class SiloCommand
             Description = "More configuration as --Section:Key=value, such as --Library:GracePeriod=1.00:00:00. The README lists it.",
             Arity = ArgumentArity.ZeroOrMore,
         };
-        var command = new RootCommand("Runs a datacenter of one host: the HTTP gateway, the silo and the host agent in one process.") { data, port, rest };
+        var command = new RootCommand("Runs a silo: by default a datacenter of one host, with the HTTP interface, all in one process. Silo:Roles gives it a part of the roles, as one of several.") { data, port, rest };
         command.Subcommands.Add(DoctorCommand.Create());
         command.TreatUnmatchedTokensAsErrors = false;
         command.SetAction(result => run(new(

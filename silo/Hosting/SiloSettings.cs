@@ -28,8 +28,6 @@ internal sealed class SiloSettings
     /// <summary>How long operations that run in this silo, and captures that hold machines of its host, may take to end before it stops.</summary>
     [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
     public TimeSpan DrainBound { get; set; } = TimeSpan.FromSeconds(60);
-
-    public IPAddress IPAddress => IPAddress.Parse(Address);
 }
 
 /// <summary>What the sections <c>Silo</c> and <c>Storage</c> say together.</summary>

@@ -13,9 +13,8 @@ internal sealed class PostgreSqlServer : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-postgresql-").FullName;
     private readonly string _connectionString;
-    private int _databases;
-
     private readonly int _port = FreePort();
+    private int _databases;
     private bool _isRunning;
 
     public PostgreSqlServer()
@@ -91,7 +90,7 @@ internal sealed class PostgreSqlServer : IDisposable
     {
         string[] prefix = Environment.IsPrivilegedProcess && program.StartsWith('/') ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] : [];
         string[] command = [.. prefix, program, .. arguments];
-        using var process = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = false, WorkingDirectory = "/" })!;
+        using var process = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = program.EndsWith("initdb", StringComparison.Ordinal), WorkingDirectory = "/" })!;
         process.WaitForExit();
         if (process.ExitCode != 0) throw new InvalidOperationException($"{string.Join(' ', command)} ended with {process.ExitCode}.");
     }

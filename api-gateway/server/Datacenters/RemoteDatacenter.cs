@@ -14,6 +14,9 @@ internal sealed partial class RemoteDatacenter(
     /// watched operation waits for a change.</summary>
     public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(9);
 
+    /// <summary>How soon a silo that came back is used again, and what silos that came have to offer is known. A small question to one of them.</summary>
+    private static readonly TimeSpan RefreshPeriod = TimeSpan.FromSeconds(3);
+
     private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
 
     private readonly ILogger _logger = loggers.CreateLogger<RemoteDatacenter>();
@@ -69,6 +72,8 @@ internal sealed partial class RemoteDatacenter(
             client.UseStaticClustering(options.EndPoints());
             client.Configure<ClusterOptions>(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, name));
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
+            client.Configure<GatewayOptions>(gateways => gateways.GatewayListRefreshPeriod = RefreshPeriod);
+            client.Configure<TypeManagementOptions>(types => types.TypeMapRefreshInterval = RefreshPeriod);
             client.Services.AddSingleton<IClientConnectionRetryFilter>(this);
             client.Services.AddSingleton(clock);
             client.AddOutgoingGrainCallFilter<CallRepeater>();

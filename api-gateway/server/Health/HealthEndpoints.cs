@@ -15,16 +15,17 @@ internal static class HealthEndpoints
             .Produces<DatacenterView[]>()
             .Produces<DatacenterView[]>(StatusCodes.Status503ServiceUnavailable)
             .WithSummary("Can requests be served?")
-            .WithDescription("Answers 200 when at least one datacenter is reachable, 503 when none is; the body names each.");
+            .WithDescription("Answers 200 when at least one datacenter is reachable, 503 when none is, and while the process stops; the body names each.");
     }
 
     private static Ok Live() => TypedResults.Ok();
 
     /// <summary>One datacenter that answers is enough: the gateway serves it while others are down.</summary>
-    private static async Task<JsonHttpResult<DatacenterView[]>> Ready(DatacenterDirectory directory, TimeProvider clock, CancellationToken cancellationToken)
+    private static async Task<JsonHttpResult<DatacenterView[]>> Ready(
+        DatacenterDirectory directory, IHostApplicationLifetime lifetime, TimeProvider clock, CancellationToken cancellationToken)
     {
         var datacenters = await directory.Probe(clock, cancellationToken);
-        var isReady = datacenters.Any(datacenter => datacenter.Reachable);
+        var isReady = datacenters.Any(datacenter => datacenter.Reachable) && !lifetime.ApplicationStopping.IsCancellationRequested;
         return TypedResults.Json(datacenters, statusCode: isReady ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable);
     }
 }

@@ -1,0 +1,167 @@
+using System.Diagnostics;
+using Instances.Appliances;
+using Instances.Client;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Testing;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.EndToEnd.Tests;
+
+/// <summary>A cluster of real processes with simulated hosts: two control silos, two hosts, two gateways, PostgreSQL.</summary>
+public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
+{
+    /// <summary>A silo that was killed is known to be dead within 3 s, and its operations are looked at every 5 s.</summary>
+    private static readonly TimeSpan TakeoverAfterKill = TimeSpan.FromSeconds(15);
+
+    private static readonly TimeSpan TakeoverAfterFreeze = TimeSpan.FromSeconds(45);
+
+    private ProcessCluster? _cluster;
+    private ImageView _master = null!;
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    private ProcessCluster Cluster => _cluster!;
+
+    private InstancesClient Client => Cluster.Client;
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_cluster is not null) await _cluster.DisposeAsync();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Operation_WhoseSiloGoes_IsTakenUpByTheOther(bool isFrozen)
+    {
+        await StartCluster(number => ["--Testing:HoldSagaAt=create-instance/undeploy", $"--Testing:HoldMarker={Marker(number)}"]);
+        var appliance = await Deployed("shop");
+        var operation = await Client.CreateInstance(appliance, new(Quiesce: Quiesce.None), Stop);
+        await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(1)) || File.Exists(Marker(2))), "a silo has reached the step behind the commit");
+        var (gone, other) = File.Exists(Marker(1)) ? (1, 2) : (2, 1);
+
+        var clock = Stopwatch.StartNew();
+        if (isFrozen) Cluster.Controls[gone - 1].Freeze();
+        else await Cluster.Controls[gone - 1].Kill();
+        await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(other))), "the other silo has taken the operation up");
+
+        output.WriteLine($"Taken up {clock.Elapsed.TotalSeconds:0.0} s after the silo was {(isFrozen ? "frozen" : "killed")}.");
+        Assert.InRange(clock.Elapsed, TimeSpan.Zero, isFrozen ? TakeoverAfterFreeze : TakeoverAfterKill);
+        Assert.Equal(OperationStatus.Running, (await Client.GetOperation(operation.Id, Stop)).Status);
+    }
+
+    [Fact]
+    public async Task Gateway_KilledWhileAnOperationIsWatched_IsLeftForTheOtherAndNothingIsMissed()
+    {
+        await StartCluster(_ => []);
+        var appliance = await Deployed("shop");
+        await Client.Succeeds(await Client.Undeploy(appliance, Stop));
+        using var first = GatewayPool.CreateClient([Cluster.Gateways[0].Address, Cluster.Gateways[1].Address]);
+        var versions = new List<long>();
+        var isKilled = false;
+
+        // The first request of a pool goes to its first gateway.
+        var watcher = new InstancesClient(first);
+        var operation = await Client.Deploy(appliance, Stop);
+        await foreach (var view in watcher.Watch(operation.Id, Stop))
+        {
+            versions.Add(view.Version);
+            if (!isKilled) await Cluster.Gateways[0].Kill();
+            isKilled = true;
+        }
+
+        var ended = await new InstancesClient(new HttpClient { BaseAddress = Cluster.Gateways[1].Address }).GetOperation(operation.Id, Stop);
+        Assert.Equal(OperationStatus.Succeeded, ended.Status);
+        Assert.Equal(ended.Version, versions[^1]);
+        Assert.Equal(versions.Order().Distinct(), versions);
+    }
+
+    [Fact]
+    public async Task RollingRestart_OfEverySiloAndGatewayDuringCaptures_FailsNoOperation()
+    {
+        await StartCluster(_ => []);
+        var appliances = new[] { await Deployed("shop"), await Deployed("lab") };
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        var work = appliances.Select(appliance => Capture(appliance, end.Token)).ToList();
+
+        foreach (var process in Cluster.All)
+        {
+            await process.Stop();
+            process.Start();
+            await process.Ready();
+        }
+
+        await end.CancelAsync();
+        var captures = (await Task.WhenAll(work)).SelectMany(ended => ended).ToList();
+        output.WriteLine($"{captures.Count} captures while everything was restarted.");
+        Assert.True(captures.Count > appliances.Length, "captures went on");
+        Assert.All(captures, operation => Assert.Equal((OperationStatus.Succeeded, null), (operation.Status, operation.Fault?.Message)));
+    }
+
+    [Fact]
+    public async Task Database_AwayForAWhile_LosesNothingAndHealsByItself()
+    {
+        await StartCluster(_ => []);
+        var appliance = await Deployed("shop");
+        var operation = await Client.CreateInstance(appliance, new(Quiesce: Quiesce.None, Undeploy: false), Stop);
+
+        Cluster.Database.Kill();
+        var refused = await Assert.ThrowsAsync<ProblemException>(() => new InstancesClient(new HttpClient { BaseAddress = Cluster.Gateways[0].Address }).ListAppliances(Stop));
+        await Task.Delay(OutageFromEnvironment, Stop);
+        Cluster.Database.Start();
+
+        Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, refused.Status);
+        await Eventually.Holds(async () => await Client.GetAppliance(appliance, Stop) is { Status: ApplianceStatus.Deployed, Operation: null }, "the appliance rests");
+        Assert.True((await Client.GetOperation(operation.Id, Stop)).IsFinished);
+        Assert.All(await Client.ListVirtualMachines(appliance, Stop), machine => Assert.Equal(VirtualMachineStatus.Running, machine.Status));
+        await Client.Succeeds(await Client.CreateInstance(appliance, new(), Stop));
+        Assert.All(Cluster.All, process => Assert.True(process.IsRunning, $"{process.Name} runs"));
+    }
+
+    [Fact]
+    public async Task Silo_WithMistakesInItsConfiguration_NamesThemAllAndEnds()
+    {
+        using var process = Process.Start(new ProcessStartInfo("dotnet",
+        [
+            Path.Combine(Repository.Root, "silo", "bin", Repository.Configuration, "net10.0", "Instances.Silo.dll"), "--data", Directory.CreateTempSubdirectory("instances-e2e-").FullName, "--port", "0",
+            "--Silo:Roles=Host", "--Silo:Address=nowhere", "--Silo:Port=7", "--Silo:ClientPort=7",
+        ]) { RedirectStandardError = true })!;
+        var said = await process.StandardError.ReadToEndAsync(Stop);
+        await process.WaitForExitAsync(Stop);
+
+        Assert.Equal(1, process.ExitCode);
+        Assert.Equal(["Silo:Address", "Silo:Port", "Silo:Roles"], new[] { "Silo:Address", "Silo:Port", "Silo:Roles" }.Where(key => said.Contains($"- {key}", StringComparison.Ordinal)));
+        Assert.DoesNotContain("   at ", said, StringComparison.Ordinal);
+    }
+
+    /// <summary>Long enough for connections and heartbeats to fail; a soak sets 60.</summary>
+    private static TimeSpan OutageFromEnvironment =>
+        TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_OUTAGE_SECONDS"), out var seconds) ? seconds : 12);
+
+    private string Marker(int number) => Path.Combine(Path.GetTempPath(), $"instances-held-{Environment.ProcessId}-{GetHashCode()}-{number}");
+
+    private async Task StartCluster(Func<int, string[]> control)
+    {
+        _cluster = await ProcessCluster.Start(controls: 2, [new("host-1"), new("host-2")], control: control);
+        _master = await Client.ImportGuest();
+    }
+
+    private async Task<ApplianceId> Deployed(string name)
+    {
+        var appliance = await Client.CreateAppliance(new(name), Stop);
+        foreach (var machine in new[] { "web", "db" }) await Client.AddVirtualMachine(appliance.Id, Guest.Spec(machine, _master.Id), Stop);
+        await Client.Succeeds(await Client.Deploy(appliance.Id, Stop));
+        return appliance.Id;
+    }
+
+    /// <summary>One capture after the other, until told to end.</summary>
+    private async Task<List<OperationView>> Capture(ApplianceId appliance, CancellationToken end)
+    {
+        var ended = new List<OperationView>();
+        while (!end.IsCancellationRequested)
+            ended.Add(await Client.End(await Client.CreateInstance(appliance, new(Quiesce: Quiesce.None, Undeploy: false, UpdateImages: true), Stop)));
+        return ended;
+    }
+}
