@@ -23,16 +23,24 @@ public sealed class Drain
 
     /// <summary>Something begins that is waited for.</summary>
     /// <returns>To be disposed when it has ended; once more does nothing.</returns>
-    public IDisposable Enter()
+    /// <exception cref="FaultException">silo-stopping: nothing new begins here.</exception>
+    public IDisposable Begin()
     {
-        lock (_lock) _running++;
+        lock (_lock)
+        {
+            if (_ended is not null) throw FaultException.Unavailable(Code, "The part of the datacenter that would do this is being restarted: try again in a few seconds.");
+            _running++;
+        }
+
         return new Running(this);
     }
 
-    /// <exception cref="FaultException">silo-stopping: nothing new begins here.</exception>
-    public void RequireOpen()
+    /// <summary>Something goes on that began before: it is waited for, and never refused.</summary>
+    /// <returns>As of <see cref="Begin"/>.</returns>
+    public IDisposable GoOn()
     {
-        if (IsDraining) throw FaultException.Unavailable(Code, "The part of the datacenter that would do this is being restarted: try again in a few seconds.");
+        lock (_lock) _running++;
+        return new Running(this);
     }
 
     /// <summary>From here on nothing new is begun.</summary>

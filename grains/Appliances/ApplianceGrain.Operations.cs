@@ -122,7 +122,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>Persist first, then act: the reminder, the intent, the operation's record, the run.</summary>
     private async Task<OperationView> Accept(RunningOperation operation, ApplianceStatus status)
     {
-        RequireOpen();
+        using var accepting = BeginHere();
         await Closed();
         await this.RegisterOrUpdateReminder(OperationReminder, ReminderPeriod, ReminderPeriod);
         await SaveListed(State with { Status = status, Operation = operation, Ended = null });
@@ -148,15 +148,15 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     }
 
     /// <summary>Where this silo drains, the next call finds the appliance in another one, or in the same when it is back.</summary>
-    private void RequireOpen()
+    private IDisposable BeginHere()
     {
         if (drain.IsDraining) DeactivateOnIdle();
-        drain.RequireOpen();
+        return drain.Begin();
     }
 
     private async Task Run(RunningOperation operation, bool isFirst)
     {
-        using var running = drain.Enter();
+        using var running = drain.GoOn();
         DelayDeactivation(Timeout.InfiniteTimeSpan);
         (_cancel, _pause, _cancelReason, _isCommitting, _movedAt) = (new(), new(), null, false, null);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, _pause.Token);

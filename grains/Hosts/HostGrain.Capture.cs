@@ -53,9 +53,7 @@ internal sealed partial class HostGrain
     public async Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines)
     {
         await Adopted();
-        var begun = machines.Select(next => next.Machine).Where(machine => !_captured.ContainsKey(machine)).ToList();
-        if (begun.Count > 0) drain.RequireOpen();
-        foreach (var machine in begun) _captured[machine] = drain.Enter();
+        foreach (var machine in machines.Select(next => next.Machine).Where(machine => !_captured.ContainsKey(machine))) _captured[machine] = drain.Begin();
         await FanOut.Each(machines, async next =>
         {
             var machine = await Require(next.Machine);
@@ -118,6 +116,7 @@ internal sealed partial class HostGrain
         foreach (var machine in machines)
         {
             LetGo(machine);
+            CaptureEnded(machine);
 
             // What happened to it meanwhile was the capture's to see.
             _unheard.Add(machine);

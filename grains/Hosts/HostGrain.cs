@@ -86,8 +86,7 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         await Started(spec.Id);
-        drain.RequireOpen();
-        using var running = drain.Enter();
+        using var running = drain.Begin();
         var start = StartOn(spec, cancellationToken);
         _starting[spec.Id] = start;
         try

@@ -26,8 +26,12 @@ internal static class DataPlaneServices
         public Uri? LayerAddress(LayerId layer) => Base is { } address ? new(address, $"{LayerEndpoints.Path}/{layer}") : null;
 
         private Uri? Base => options.Value.Address is { Length: > 0 } configured ? new(configured)
-            : BindingAddress.Parse(server.Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.First()) is var listening && IsWildcard(listening.Host) ? null
+            : BindingAddress.Parse(Listening) is var listening && IsWildcard(listening.Host) ? null
             : new(listening.ToString());
+
+        /// <summary>The grains of a silo that starts are there before its web server is.</summary>
+        private string Listening => server.Features.Get<IServerAddressesFeature>()?.Addresses.FirstOrDefault()
+            ?? throw FaultException.Unavailable("grain-unavailable", "The silo that has the bytes is just starting: try again.");
 
         private static bool IsWildcard(string host) => host is "*" or "+" or "0.0.0.0" or "[::]";
     }

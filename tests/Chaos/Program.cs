@@ -33,4 +33,5 @@ root.SetAction(async (arguments, cancellationToken) =>
     Console.Out.WriteLine($"{violations} violations in {arguments.GetValue(runs)} runs.");
     return violations == 0 ? 0 : 1;
 });
-return await root.Parse(args).InvokeAsync();
+// Interrupted, it still ends what it has started.
+return await root.Parse(args).InvokeAsync(new() { ProcessTerminationTimeout = TimeSpan.FromSeconds(60) });

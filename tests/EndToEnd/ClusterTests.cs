@@ -88,9 +88,12 @@ public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
 
         foreach (var process in Cluster.All)
         {
+            var clock = Stopwatch.StartNew();
             await process.Stop();
+            var stopped = clock.Elapsed;
             process.Start();
             await process.Ready();
+            output.WriteLine($"{process.Name}: stopped within {stopped.TotalSeconds:0.0} s, ready {(clock.Elapsed - stopped).TotalSeconds:0.0} s after its start.");
         }
 
         await end.CancelAsync();
@@ -114,7 +117,7 @@ public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
 
         Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, refused.Status);
         await Eventually.Holds(async () => await Client.GetAppliance(appliance, Stop) is { Status: ApplianceStatus.Deployed, Operation: null }, "the appliance rests");
-        Assert.True((await Client.GetOperation(operation.Id, Stop)).IsFinished);
+        Assert.True((await Client.End(operation)).IsFinished);
         Assert.All(await Client.ListVirtualMachines(appliance, Stop), machine => Assert.Equal(VirtualMachineStatus.Running, machine.Status));
         await Client.Succeeds(await Client.CreateInstance(appliance, new(), Stop));
         Assert.All(Cluster.All, process => Assert.True(process.IsRunning, $"{process.Name} runs"));

@@ -56,7 +56,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
     public string Folder => _folder;
 
     /// <summary>For somebody who wants to look into it afterwards.</summary>
-    public bool KeepFolder { get; set; }
+    public bool KeepFolder { get; set; } = Environment.GetEnvironmentVariable("INSTANCES_TEST_KEEP") is { Length: > 0 };
 
     public GuestProcesses Guests => new(_folder);
 
