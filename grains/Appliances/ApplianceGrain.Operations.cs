@@ -270,6 +270,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     TimeProvider ISagaContext.Time => time;
 
+    TimeSpan ISagaContext.RestartPatience => options.Value.RestartPatience;
+
     ApplianceState ISagaContext.State => State;
 
     Task ISagaContext.Commit(Func<ApplianceState, ApplianceState> change)

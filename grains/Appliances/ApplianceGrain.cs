@@ -6,6 +6,7 @@ using Instances.Sagas;
 using Instances.Storage;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
 namespace Instances.Appliances;
@@ -17,6 +18,7 @@ internal sealed partial class ApplianceGrain(
     ISagaProbe probe,
     ICatalogue catalogue,
     Drain drain,
+    IOptions<OperationOptions> options,
     TimeProvider time,
     ILogger<ApplianceGrain> logger)
     : StoredGrain<ApplianceState>(stored), IApplianceGrain, IRemindable

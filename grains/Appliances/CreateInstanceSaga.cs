@@ -31,11 +31,11 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
     public Saga Saga => new("create-instance",
     [
-        SagaStep.Undoable("prepare", Prepare, Unprepare, SagaEngine.RestartPatience),
+        SagaStep.Undoable("prepare", Prepare, Unprepare, appliance.RestartPatience),
         SagaStep.Undoable("quiesce", Quiesce, () => UndoOnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
         SagaStep.Undoable("pause", Pause, () => UndoOnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
         SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
-        SagaStep.Undoable("publish", Publish, () => appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image)]), SagaEngine.RestartPatience),
+        SagaStep.Undoable("publish", Publish, () => appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image)]), appliance.RestartPatience),
         SagaStep.Commit("commit", Commit),
         SagaStep.Forward("register", _ => Register()),
         SagaStep.Forward("undeploy", _ => Command.Undeploy ? Undeploy() : LetGo()),

@@ -15,9 +15,9 @@ internal sealed class DeploySaga(ISagaContext appliance)
 
     public Saga Saga => new("deploy",
     [
-        SagaStep.Undoable("place", Place, Release, SagaEngine.RestartPatience),
-        SagaStep.WithoutUndo("fetch", Fetch, why: "what was fetched is a cache, which the host bounds by itself", SagaEngine.RestartPatience),
-        SagaStep.Undoable("start", Start, Remove, SagaEngine.RestartPatience),
+        SagaStep.Undoable("place", Place, Release, appliance.RestartPatience),
+        SagaStep.WithoutUndo("fetch", Fetch, why: "what was fetched is a cache, which the host bounds by itself", appliance.RestartPatience),
+        SagaStep.Undoable("start", Start, Remove, appliance.RestartPatience),
         SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
     ]);
 

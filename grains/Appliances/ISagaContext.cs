@@ -18,6 +18,9 @@ internal interface ISagaContext
 
     TimeProvider Time { get; }
 
+    /// <summary>How long a step before the commit point waits for somebody who is away.</summary>
+    TimeSpan RestartPatience { get; }
+
     /// <summary>Makes the commit durable. From this call on, nobody can cancel.</summary>
     Task Commit(Func<ApplianceState, ApplianceState> change);
 

@@ -11,9 +11,6 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
     /// <summary>How often a step that must not be given up is tried in one run, and the pauses between: some 6 s in all.</summary>
     public const int Attempts = 6;
 
-    /// <summary>What a host, or a part of the datacenter, that is restarted takes to be back, with room to spare.</summary>
-    public static readonly TimeSpan RestartPatience = TimeSpan.FromSeconds(30);
-
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);
 

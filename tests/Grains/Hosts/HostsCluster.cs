@@ -37,9 +37,11 @@ internal sealed class HostsCluster : IAsyncDisposable
             silo.Services.AddSingleton(HostOf(name));
             silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
             silo.Services.AddSingleton<ILayerStore>(_layers);
+            silo.Services.AddSingleton<ILibraryStore>(_layers);
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
+            silo.Services.AddSingleton(Options.Create(new OperationOptions { RestartPatience = TimeSpan.FromSeconds(1) }));
             // The first host has more room, and is chosen as long as it is there.
             silo.Services.AddSingleton(Options.Create(new HostOptions { Name = name, MemoryBytes = name == "host-1" ? 1L << 40 : 1L << 39, RestartPause = TimeSpan.FromMilliseconds(10) }));
             silo.Services.Configure<ClusterMembershipOptions>(membership =>
