@@ -141,7 +141,7 @@ public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
 
     /// <summary>Long enough for connections and heartbeats to fail; a soak sets 60.</summary>
     private static TimeSpan OutageFromEnvironment =>
-        TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_OUTAGE_SECONDS"), out var seconds) ? seconds : 12);
+        TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_OUTAGE_SECONDS"), out var seconds) ? seconds : 8);
 
     private string Marker(int number) => Path.Combine(Path.GetTempPath(), $"instances-held-{Environment.ProcessId}-{GetHashCode()}-{number}");
 
