@@ -18,6 +18,7 @@ public sealed class SagaEngineTests
     private readonly Dictionary<string, int> _failures = [];
     private readonly CancellationTokenSource _cancel = new();
     private readonly CancellationTokenSource _stop = new();
+    private string _code = "told-to-fail";
 
     [Fact]
     public async Task Run_WhenAllGoesWell_RunsTheStepsInOrder()
@@ -249,14 +250,63 @@ public sealed class SagaEngineTests
     public void WithoutUndo_ThatDoesNotSayWhy_IsRefused() =>
         Assert.Throws<ArgumentException>(() => SagaStep.WithoutUndo("a", _ => Task.CompletedTask, why: " "));
 
+    [Theory]
+    [InlineData("host-unavailable")]
+    [InlineData("grain-unavailable")]
+    [InlineData("silo-stopping")]
+    public async Task Run_WhenAPatientStepFindsSomebodyAway_IsRepeatedUntilHeIsBack(string code)
+    {
+        (_failures["b"], _code) = (4, code);
+
+        Assert.IsType<SagaEnd.Succeeded>(await Run(patience: TimeSpan.FromSeconds(30)));
+
+        Assert.Equal(5, _trace.Count(name => name == "b"));
+        Assert.DoesNotContain(_trace, name => name.StartsWith("undo", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Run_WhenSomebodyStaysAwayForLongerThanTheStepsPatience_Unwinds()
+    {
+        (_failures["b"], _code) = (int.MaxValue, "host-unavailable");
+        var began = _time.GetUtcNow();
+
+        Assert.Equal("host-unavailable", Assert.IsType<SagaEnd.Undone>(await Run(patience: TimeSpan.FromSeconds(30))).Failure.Fault.Code);
+
+        Assert.InRange(_time.GetUtcNow() - began, TimeSpan.FromSeconds(25), TimeSpan.FromSeconds(31));
+    }
+
+    [Fact]
+    public async Task Run_WhenAPatientStepFailsByItself_UnwindsAtOnce()
+    {
+        _failures["b"] = 1;
+
+        Assert.IsType<SagaEnd.Undone>(await Run(patience: TimeSpan.FromSeconds(30)));
+
+        Assert.Single(_trace, "b");
+    }
+
+    [Fact]
+    public async Task Run_WhenItIsCancelledWhileAStepWaits_UnwindsAsCancelled()
+    {
+        (_failures["b"], _code) = (int.MaxValue, "host-unavailable");
+        var end = await Run(patience: TimeSpan.FromSeconds(30), onWait: () => CancelWhen(_trace.Count(name => name == "b") == 2));
+
+        Assert.True(Assert.IsType<SagaEnd.Undone>(end).Failure.Cancelled);
+        Assert.Equal(2, _trace.Count(name => name == "b"));
+    }
+
     /// <summary>Three steps, of which the last has no undo, a commit, and two behind it. Pauses pass at once.</summary>
     private async Task<SagaEnd> Run(
-        Func<CancellationToken, Task>? onB = null, Func<CancellationToken, Task>? onX = null, Func<CancellationToken, Task>? onCommit = null)
+        Func<CancellationToken, Task>? onB = null,
+        Func<CancellationToken, Task>? onX = null,
+        Func<CancellationToken, Task>? onCommit = null,
+        TimeSpan patience = default,
+        Action? onWait = null)
     {
         var saga = new Saga("made-up",
         [
             SagaStep.Undoable("a", token => Do("a", token), () => Do("undo a")),
-            SagaStep.Undoable("b", token => Do("b", token, onB), () => Do("undo b")),
+            SagaStep.Undoable("b", token => Do("b", token, onB), () => Do("undo b"), patience),
             SagaStep.WithoutUndo("c", token => Do("c", token), why: "it changes nothing"),
             SagaStep.Commit("commit", async token =>
             {
@@ -270,6 +320,7 @@ public sealed class SagaEngineTests
         var run = new SagaEngine(new NoProbe(), _time, NullLogger<SagaEngine>.Instance).Run(saga, Guid.Empty, _journal, _cancel.Token, () => Cancelled, _stop.Token);
         while (!run.IsCompleted)
         {
+            onWait?.Invoke();
             _time.Advance(TimeSpan.FromMilliseconds(200));
             await Task.Yield();
         }
@@ -288,7 +339,7 @@ public sealed class SagaEngineTests
     {
         if (_failures.GetValueOrDefault(name) <= 0) return;
         _failures[name]--;
-        throw FaultException.Unavailable("told-to-fail", $"{name} was told to fail.");
+        throw FaultException.Unavailable(_code, $"{name} was told to fail.");
     }
 
     private void CancelWhen(bool condition)

@@ -55,7 +55,12 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         for (var death = 0; death <= Cluster.HostOptions.MaxRestarts; death++)
         {
-            await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, $"the machine runs after {death} deaths");
+            // The record alone may not have heard of the death before.
+            var starts = death;
+            await Eventually.Holds(
+                async () => Cluster.Host.Journal.Count(call => call == (SimulatedCall.Power, id)) == starts && Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running
+                    && await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null },
+                $"the machine runs after {death} deaths");
             Cluster.Host.Dies(id);
         }
 

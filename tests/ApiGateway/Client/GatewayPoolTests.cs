@@ -1,0 +1,70 @@
+using System.Net;
+using Microsoft.Extensions.Time.Testing;
+using Xunit;
+
+namespace Instances.Client;
+
+public sealed class GatewayPoolTests
+{
+    private static readonly Uri[] Gateways = [new("http://one:1"), new("http://two:2")];
+
+    private readonly FakeTimeProvider _time = new();
+    private readonly Recorder _recorder = new();
+    private readonly HttpClient _http;
+
+    public GatewayPoolTests() => _http = new(new GatewayPool(Gateways, _recorder, _time)) { BaseAddress = Gateways[0] };
+
+    [Fact]
+    public async Task Requests_AreSpreadOverTheGateways()
+    {
+        for (var number = 0; number < 4; number++) await Get();
+
+        Assert.Equal(["one", "two", "one", "two"], _recorder.Hosts);
+    }
+
+    [Fact]
+    public async Task Gateway_ThatCannotBeReached_IsLeftOutForAWhile()
+    {
+        _recorder.Away = "one";
+        await Assert.ThrowsAsync<HttpRequestException>(Get);
+        _recorder.Hosts.Clear();
+
+        for (var number = 0; number < 3; number++) await Get();
+        Assert.Equal(["two", "two", "two"], _recorder.Hosts);
+
+        _recorder.Away = "";
+        _time.Advance(GatewayPool.RestAfterFailure);
+        for (var number = 0; number < 2; number++) await Get();
+        Assert.Contains("one", _recorder.Hosts);
+    }
+
+    [Fact]
+    public async Task Gateways_ThatAreAllAway_AreTriedAllTheSame()
+    {
+        _recorder.Away = "both";
+
+        for (var number = 0; number < 3; number++) await Assert.ThrowsAsync<HttpRequestException>(Get);
+
+        Assert.Equal(3, _recorder.Hosts.Count);
+    }
+
+    private async Task Get()
+    {
+        using var response = await _http.GetAsync("/api", TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+    }
+
+    private sealed class Recorder : HttpMessageHandler
+    {
+        public List<string> Hosts { get; } = [];
+
+        /// <summary>A gateway, or <c>both</c>.</summary>
+        public string Away { get; set; } = "";
+
+        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        {
+            Hosts.Add(request.RequestUri!.Host);
+            return Away == "both" || Away == request.RequestUri.Host ? throw new HttpRequestException("away") : Task.FromResult(new HttpResponseMessage(HttpStatusCode.OK));
+        }
+    }
+}
