@@ -19,11 +19,12 @@ needed=(
   syslinux:syslinux mcopy:mtools mkfs.vfat:dosfstools sfdisk:fdisk mke2fs:e2fsprogs lz4:lz4 xz:xz-utils
 )
 
+# install_missing [PROGRAM:PACKAGE ...]: those, too.
 install_missing() {
   PATH=$PATH:/usr/sbin:/sbin
   command -v dotnet >/dev/null || fail "The .NET 10 SDK is missing: install it from https://dotnet.microsoft.com/download and run this again."
   local entry packages=()
-  for entry in "${needed[@]}"; do command -v "${entry%%:*}" >/dev/null || packages+=("${entry##*:}"); done
+  for entry in "${needed[@]}" "$@"; do command -v "${entry%%:*}" >/dev/null || packages+=("${entry##*:}"); done
   ((${#packages[@]})) || return 0
   command -v apt-get >/dev/null || fail "These programs are missing, and this is no Debian machine to install them on: ${packages[*]}"
   say "Installing ${packages[*]}"

@@ -8,6 +8,9 @@ namespace Instances.Client;
 
 public sealed partial class InstancesClient
 {
+    /// <summary>A gateway says something every 15 s while it is watched. One that is silent for longer stands still.</summary>
+    private static readonly TimeSpan SilenceBound = TimeSpan.FromSeconds(35);
+
     /// <summary>The versions of an operation until it has ended. Goes on after a broken connection with the version that is due.</summary>
     public async IAsyncEnumerable<OperationView> Watch(OperationId id, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
@@ -60,9 +63,11 @@ public sealed partial class InstancesClient
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, $"{Root}/operations/{id}/events");
         if (seen is { } version) request.Headers.Add("Last-Event-ID", version.ToString(System.Globalization.CultureInfo.InvariantCulture));
-        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
-        await Require(response, cancellationToken);
-        await using var stream = await response.Content.ReadAsStreamAsync(cancellationToken);
+        using var beginning = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        beginning.CancelAfter(RequestBound);
+        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, beginning.Token);
+        await Require(response, beginning.Token);
+        await using var stream = new SilenceBoundStream(await response.Content.ReadAsStreamAsync(beginning.Token), SilenceBound);
         var parser = SseParser.Create(stream, (_, data) => JsonSerializer.Deserialize<OperationView>(data, InstancesJson.Options)!);
         await foreach (var item in parser.EnumerateAsync(cancellationToken)) yield return item.Data;
     }

@@ -21,7 +21,9 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public const int MaxAttempts = 5;
 
     private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan RequestBound = TimeSpan.FromSeconds(60);
+
+    /// <summary>More than a gateway takes that repeats a call until it gives up.</summary>
+    private static readonly TimeSpan RequestBound = TimeSpan.FromSeconds(30);
 
     /// <summary>Looks at everything, up to four times.</summary>
     private static readonly TimeSpan ExaminationBound = TimeSpan.FromSeconds(150);
@@ -218,7 +220,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     }
 
     private static bool MayRepeat(Exception exception) =>
-        exception is HttpRequestException or IOException or OperationCanceledException or ProblemException { Status: HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout };
+        exception is HttpRequestException or IOException or TimeoutException or OperationCanceledException or ProblemException { Status: HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout };
 
     private static async Task Require(HttpResponseMessage response, CancellationToken cancellationToken)
     {
