@@ -26,6 +26,7 @@ internal sealed partial class HostGrain
         if (await hypervisor.Find(machine) is { } orphan) await hypervisor.Remove(machine, orphan.Deployment);
         else await hypervisor.RemoveLeftover(machine);
         LetGo(machine);
+        CaptureEnded(machine);
         _deaths.Remove(machine);
         await RemoveLayers(ownLayers);
     }

@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using Npgsql;
 
 namespace Instances.Testing;
@@ -13,7 +11,7 @@ internal sealed class PostgreSqlServer : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-postgresql-").FullName;
     private readonly string _connectionString;
-    private readonly int _port = FreePort();
+    private readonly int _port = ServerProcess.FreePort();
     private int _databases;
     private bool _isRunning;
 
@@ -93,12 +91,5 @@ internal sealed class PostgreSqlServer : IDisposable
         using var process = Process.Start(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = program.EndsWith("initdb", StringComparison.Ordinal), WorkingDirectory = "/" })!;
         process.WaitForExit();
         if (process.ExitCode != 0) throw new InvalidOperationException($"{string.Join(' ', command)} ended with {process.ExitCode}.");
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }
