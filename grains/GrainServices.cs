@@ -23,6 +23,7 @@ public static class GrainServices
     public static ISiloBuilder AddInstancesGrains(this ISiloBuilder silo, SiloRoles roles = SiloRoles.All)
     {
         silo.AddIncomingGrainCallFilter<FaultFilter>();
+        silo.AddOutgoingGrainCallFilter<LostCallFilter>();
         silo.Services.TryAddSingleton(TimeProvider.System);
         silo.Services.TryAddSingleton<ISagaProbe, NoProbe>();
         silo.Services.AddSingleton<SagaEngine>();

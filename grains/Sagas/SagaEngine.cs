@@ -52,10 +52,6 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
             {
                 await DoPatiently(saga, step, owner, journal, either.Token);
             }
-            catch (OperationCanceledException) when (cancel.IsCancellationRequested && !stop.IsCancellationRequested)
-            {
-                return cancelReason();
-            }
             catch (Exception exception) when (exception is not StateWriteException)
             {
                 stop.ThrowIfCancellationRequested();
@@ -67,6 +63,8 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
                     return null;
                 }
 
+                // A step that is broken off fails in many ways: its own, or those of the grains that it has called.
+                if (cancel.IsCancellationRequested) return cancelReason();
                 journal.Step(step.Name, StepStatus.Failed);
                 var fault = Faulted(exception);
                 LogStepFailed(saga.Name, owner, step.Name, fault.Code, fault.Message);

@@ -23,7 +23,8 @@ internal static class ChaosRun
         [
             new("host-1", "qemu", GuestHostMemory),
             new("host-2", Configuration: ["--LayerStore:Transfer=Http", doors.Open("host-2")]),
-            new("host-3", Folder: small?.Path, Configuration: ["--LayerStore:Transfer=Http", doors.Open("host-3")]),
+            // Packed, it takes machines before the host that has room for all.
+            new("host-3", MemoryBytes: 10 * Tenant.SimulatedMemory, Folder: small?.Path, Configuration: ["--LayerStore:Transfer=Http", "--Host:DiskHeadroomBytes=1048576", doors.Open("host-3")]),
         ];
         await using var cluster = await ProcessCluster.Start(
             controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1")] : [], everywhere:
@@ -33,21 +34,36 @@ internal static class ChaosRun
         report.Say($"The cluster is ready in {cluster.Folder}.");
 
         var master = await cluster.Client.ImportGuest();
-        List<Tenant> tenants = [new GuestTenant("guests", cluster.Client, master, new Random(random.Next()), report)];
-        for (var number = 1; number <= SimulatedTenants; number++) tenants.Add(new Tenant($"tenant-{number}", cluster.Client, master, new Random(random.Next()), report));
+        using var repeats = Repeats.CreateClient([.. cluster.Gateways.Select(gateway => gateway.Address)], new Random(random.Next()), report);
+        var client = new InstancesClient(repeats);
+        List<Tenant> tenants = [new GuestTenant("guests", client, master, new Random(random.Next()), report)];
+        for (var number = 1; number <= SimulatedTenants; number++) tenants.Add(new Tenant($"tenant-{number}", client, master, new Random(random.Next()), report));
         foreach (var tenant in tenants) await tenant.SetUp();
 
+        var faults = new Faults(cluster, doors, small, new Random(random.Next()), report);
+        using var over = new CancellationTokenSource();
+        var supervising = faults.Supervise(over.Token);
         using (var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
         {
             end.CancelAfter(options.Faults);
             var work = tenants.Select(tenant => tenant.Work(end.Token)).ToList();
-            await new Faults(cluster, doors, small, new Random(random.Next()), report).Make(end.Token);
+            await faults.Make(end.Token);
             report.Say("No more faults: the cluster comes to rest.");
             await Task.WhenAll(work);
         }
 
         cancellationToken.ThrowIfCancellationRequested();
-        await Inspection.Look(cluster, tenants, report);
+        try
+        {
+            await Inspection.Look(cluster, tenants, report);
+        }
+        catch (Exception exception)
+        {
+            report.Violation($"what is left cannot be looked at: {exception}");
+        }
+
+        await over.CancelAsync();
+        await supervising;
         report.Summary();
         cluster.KeepFolder = options.Keep && !report.Violations.IsEmpty;
         return report;

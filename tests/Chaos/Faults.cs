@@ -8,13 +8,16 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
 {
     private static readonly TimeSpan SuperviseEvery = TimeSpan.FromMilliseconds(300);
 
+    /// <summary>How long a silo that stood still may take to learn that the others have given it up, and to end.</summary>
+    private static readonly TimeSpan LearnsItsEnd = TimeSpan.FromSeconds(12);
+
     /// <summary>Those that a fault keeps down.</summary>
     private readonly HashSet<ClusterProcess> _down = [];
 
+    private long _thawedAt;
+
     public async Task Make(CancellationToken end)
     {
-        using var ended = new CancellationTokenSource();
-        var supervising = Supervise(ended.Token);
         (string Name, int Weight, Func<CancellationToken, Task> Make)[] faults =
         [
             ("silo killed", 5, stop => Kill(Choose(cluster.Silos), 0, 4, stop)),
@@ -37,14 +40,11 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
             await Pause(1, 5, end);
         }
 
-        await ended.CancelAsync();
-        await supervising;
-        foreach (var process in cluster.All) process.Thaw();
-        foreach (var process in cluster.All) process.Start();
+        if (_thawedAt != 0 && LearnsItsEnd - Stopwatch.GetElapsedTime(_thawedAt) is var rest && rest > TimeSpan.Zero) await Task.Delay(rest, CancellationToken.None);
     }
 
     /// <summary>Starts again whatever has ended and is not to be down.</summary>
-    private async Task Supervise(CancellationToken end)
+    public async Task Supervise(CancellationToken end)
     {
         while (!end.IsCancellationRequested)
         {
@@ -94,6 +94,7 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         process.Freeze();
         await Pause(least, most, stop);
         process.Thaw();
+        _thawedAt = Stopwatch.GetTimestamp();
     }
 
     private Task KillGuest()

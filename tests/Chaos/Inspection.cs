@@ -18,7 +18,7 @@ internal static class Inspection
 
     public static async Task Look(ProcessCluster cluster, IReadOnlyList<Tenant> tenants, ChaosReport report)
     {
-        foreach (var process in cluster.All) await process.Ready();
+        foreach (var process in cluster.All) await Eventually.Holds(async () => process.IsRunning && await process.IsReady(), $"{process.Name} is ready; see {process.LogPath}");
         var clock = Stopwatch.StartNew();
         foreach (var tenant in tenants) await Rests(cluster, tenant, clock, report);
         report.Say($"Everything rests {clock.Elapsed.TotalSeconds:0.0} s after all processes were ready.");

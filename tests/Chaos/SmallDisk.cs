@@ -5,7 +5,7 @@ namespace Instances.Chaos;
 /// <summary>A small file system in memory, that can be filled up.</summary>
 internal sealed class SmallDisk : IDisposable
 {
-    private const string Size = "96m";
+    private const string Size = "192m";
 
     private SmallDisk(string path) => Path = path;
 

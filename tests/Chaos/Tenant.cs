@@ -11,7 +11,7 @@ namespace Instances.Chaos;
 internal class Tenant(string name, InstancesClient client, ImageView master, Random random, ChaosReport report)
 {
     /// <summary>Larger than the host that is for real guests.</summary>
-    private const long SimulatedMemory = 2L << 30;
+    public const long SimulatedMemory = 2L << 30;
 
     public string Name => name;
 

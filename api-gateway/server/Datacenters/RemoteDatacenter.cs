@@ -77,6 +77,7 @@ internal sealed partial class RemoteDatacenter(
             client.Services.AddSingleton<IClientConnectionRetryFilter>(this);
             client.Services.AddSingleton(clock);
             client.AddOutgoingGrainCallFilter<CallRepeater>();
+            client.AddOutgoingGrainCallFilter<LostCallFilter>();
         });
         return services.BuildServiceProvider();
     }

@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Faults;
 
-/// <summary>Only faults and cancellation leave a grain.</summary>
+/// <summary>Only faults leave a grain, and what the caller itself has cancelled.</summary>
 public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     [Fact]
@@ -44,12 +44,11 @@ public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixtu
     }
 
     [Fact]
-    public async Task Call_ThatIsCancelled_IsCancelled()
+    public async Task Call_ThatIsBrokenOffThoughItsCallerHasNotCancelledIt_FailsWithGrainUnavailable()
     {
-        var machine = await Machine();
-        Cluster.Host.ThrowNext(SimulatedCall.Power, new OperationCanceledException());
+        var fault = await FaultOf(new OperationCanceledException());
 
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => machine.Power(PowerAction.Pause));
+        Assert.Equal((FaultKind.Unavailable, "grain-unavailable"), (fault.Kind, fault.Code));
     }
 
     private async Task<Fault> FaultOf(Exception thrown)

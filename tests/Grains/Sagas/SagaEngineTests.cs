@@ -165,6 +165,19 @@ public sealed class SagaEngineTests
     }
 
     [Fact]
+    public async Task Run_WhenAStepFailsThatWasToBeCancelled_IsCancelled()
+    {
+        var end = Assert.IsType<SagaEnd.Undone>(await Run(onB: async _ =>
+        {
+            await _cancel.CancelAsync();
+            throw FaultException.Unavailable("grain-unavailable", "The host broke its start off.");
+        }));
+
+        Assert.Same(Cancelled, end.Failure);
+        Assert.Equal("a|b|undo b|undo a", string.Join('|', _trace));
+    }
+
+    [Fact]
     public async Task Run_WhenCancelledBehindTheCommit_GoesForward()
     {
         _journal.OnStep = (step, status) => CancelWhen(step == "x" && status is StepStatus.Running);
