@@ -9,7 +9,7 @@ namespace Instances.Client;
 public sealed partial class InstancesClient
 {
     /// <summary>A gateway says something every 15 s while it is watched. One that is silent for longer stands still.</summary>
-    private static readonly TimeSpan SilenceBound = TimeSpan.FromSeconds(35);
+    internal TimeSpan SilenceBound { get; init; } = TimeSpan.FromSeconds(35);
 
     /// <summary>The versions of an operation until it has ended. Goes on after a broken connection with the version that is due.</summary>
     public async IAsyncEnumerable<OperationView> Watch(OperationId id, [EnumeratorCancellation] CancellationToken cancellationToken)

@@ -7,6 +7,9 @@ internal sealed partial class ApplianceGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "Appliance {Appliance}: the run of operation {Operation} was interrupted and is taken up again: {Reason}")]
     private partial void LogRunInterrupted(Guid appliance, Guid operation, string reason);
 
+    [LoggerMessage(Level = LogLevel.Error, Message = "Appliance {Appliance}: the run of operation {Operation} met what nobody expected, and is taken up again.")]
+    private partial void LogRunBroken(Exception cause, Guid appliance, Guid operation);
+
     [LoggerMessage(Level = LogLevel.Error, Message = "Appliance {Appliance}: operation {Operation} is stuck in {Step} and is repeated: {Reason}")]
     private partial void LogStuck(Guid appliance, Guid operation, string step, string reason);
 }

@@ -184,6 +184,11 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             // What is durable stands, and the reminder starts the next run.
             LogRunInterrupted(Id.Value, operation.Id.Value, exception.Message);
         }
+        catch (Exception exception)
+        {
+            // Whoever waits for the run must not meet it again and again.
+            LogRunBroken(exception, Id.Value, operation.Id.Value);
+        }
         finally
         {
             DelayDeactivation(TimeSpan.Zero);

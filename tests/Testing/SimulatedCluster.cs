@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Doctor;
@@ -33,6 +34,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public ScriptedProbe Probe { get; } = new();
 
+    /// <summary>What calls of grains fail with, by the name of their method. Each fails one call, in a way that no grain of the product does.</summary>
+    public ConcurrentDictionary<string, Exception> FailNext { get; } = new();
+
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
 
     /// <summary>The grace is longer than a sweep takes that follows a deletion.</summary>
@@ -62,6 +66,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     public void Reset()
     {
         Probe.Reset();
+        FailNext.Clear();
         Host.Reset();
         HostOptions.RestartPause = new HostOptions().RestartPause;
         Doctor.StallBound = new DoctorOptions().StallBound;
@@ -150,6 +155,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.Services.AddSingleton<DatabaseCatalogue>();
             silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<DatabaseCatalogue>()));
+            silo.AddIncomingGrainCallFilter(context => FailNext.TryRemove(context.MethodName, out var failure) ? Task.FromException(failure) : context.Invoke());
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Library));
             silo.Services.AddSingleton(Options.Create(Doctor));

@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Instances.Appliances;
 using Instances.Faults;
 using Xunit;
@@ -26,6 +27,16 @@ public sealed class LostCallFilterTests
     }
 
     [Fact]
+    public async Task Call_OfAGrainThatCannotReadItsState_FailsWithStateUnavailable()
+    {
+        var call = new OutgoingCall(typeof(IApplianceGrain), nameof(IApplianceGrain.Get), new DatabaseAway(), failures: 1);
+
+        var fault = await Assert.ThrowsAsync<FaultException>(() => new LostCallFilter().Invoke(call));
+
+        Assert.Equal((FaultKind.Unavailable, "state-unavailable"), (fault.Fault.Kind, fault.Fault.Code));
+    }
+
+    [Fact]
     public async Task Call_ThatIsAnswered_IsLeftAlone()
     {
         var call = new OutgoingCall(typeof(IApplianceGrain), nameof(IApplianceGrain.Get), new OperationCanceledException(), failures: 0);
@@ -34,4 +45,6 @@ public sealed class LostCallFilterTests
 
         Assert.Equal(1, call.Attempts);
     }
+
+    private sealed class DatabaseAway : DbException;
 }

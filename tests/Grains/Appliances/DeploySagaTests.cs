@@ -220,6 +220,31 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
         }
     }
 
+    [Theory]
+    [InlineData(nameof(IOperationGrain.Begin))]
+    [InlineData(nameof(IOperationGrain.Finish))]
+    public async Task Deploy_WhoseRecordFailsAsNobodyExpects_IsTakenUpAgain(string call)
+    {
+        var scene = await Scene.Undeployed(Cluster, machines: 1);
+        var first = OperationId.New();
+        Cluster.FailNext[call] = new FormatException("no fault of the product");
+
+        // The one that meets it may be told; whoever comes behind is not.
+        try
+        {
+            await scene.Appliance.Deploy(first);
+        }
+        catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Internal)
+        {
+        }
+
+        var end = await Cluster.End(await scene.Appliance.Deploy(first));
+        Assert.Equal((OperationStatus.Succeeded, null), (end.Status, end.Fault?.Code));
+        await scene.AssertRestsDeployed();
+        await scene.Undeploy();
+        await scene.AssertRestsUndeployed();
+    }
+
     [Fact]
     public async Task Deploy_OfMoreThanTheHostsHold_FailsWithTheNumbersAndLeavesNothing()
     {
