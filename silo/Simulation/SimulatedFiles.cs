@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
+using Instances.Faults;
+using Instances.Library;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.Options;
 
@@ -25,6 +27,7 @@ internal sealed class SimulatedFiles
     }
 
     /// <summary>Makes the machine's file say what the machine is by now; without a machine there is no file. A reader sees the former file or this one.</summary>
+    /// <exception cref="FaultException">no-space: the call can be repeated when there is some.</exception>
     public void Keep(VirtualMachineId id, ConcurrentDictionary<VirtualMachineId, SimulatedMachine> machines)
     {
         var path = Path.Combine(_folder, $"{id}.json");
@@ -32,7 +35,15 @@ internal sealed class SimulatedFiles
         {
             if (machines.TryGetValue(id, out var machine))
             {
-                File.WriteAllBytes($"{path}.new", JsonSerializer.SerializeToUtf8Bytes(machine, InstancesJson.Options));
+                try
+                {
+                    File.WriteAllBytes($"{path}.new", JsonSerializer.SerializeToUtf8Bytes(machine, InstancesJson.Options));
+                }
+                catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+                {
+                    throw FaultException.Capacity("no-space", $"The disk of the simulated machines ({_folder}) is full. Give it more space.");
+                }
+
                 File.Move($"{path}.new", path, overwrite: true);
             }
             else

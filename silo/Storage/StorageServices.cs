@@ -1,6 +1,6 @@
 using Instances.Catalogue;
 using Orleans.Configuration;
-using Orleans.Serialization;
+using Orleans.Serialization.Serializers;
 
 namespace Instances.Storage;
 
@@ -14,8 +14,7 @@ internal static class StorageServices
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, MigrateAtStart>();
         silo.AddAdoNetGrainStorage(StorageNames.Grains, options => options.Configure<IDatabase>(Configure));
         silo.UseAdoNetReminderService(options => options.Configure<IDatabase>(Configure));
-        // A grain that cannot read its state passes the driver's exception on to another silo.
-        silo.Services.Configure<ExceptionSerializationOptions>(exceptions => exceptions.SupportedNamespacePrefixes.Add("Npgsql"));
+        silo.Services.AddSingleton<IGeneralizedCodec, DriverExceptionCodec>();
         return silo;
     }
 

@@ -1,4 +1,3 @@
-using System.Data.Common;
 using Instances.Appliances;
 using Instances.Faults;
 using Xunit;
@@ -27,16 +26,6 @@ public sealed class LostCallFilterTests
     }
 
     [Fact]
-    public async Task Call_OfAGrainThatCannotReadItsState_FailsWithStateUnavailable()
-    {
-        var call = new OutgoingCall(typeof(IApplianceGrain), nameof(IApplianceGrain.Get), new DatabaseAway(), failures: 1);
-
-        var fault = await Assert.ThrowsAsync<FaultException>(() => new LostCallFilter().Invoke(call));
-
-        Assert.Equal((FaultKind.Unavailable, "state-unavailable"), (fault.Fault.Kind, fault.Fault.Code));
-    }
-
-    [Fact]
     public async Task Call_ThatIsAnswered_IsLeftAlone()
     {
         var call = new OutgoingCall(typeof(IApplianceGrain), nameof(IApplianceGrain.Get), new OperationCanceledException(), failures: 0);
@@ -45,6 +34,4 @@ public sealed class LostCallFilterTests
 
         Assert.Equal(1, call.Attempts);
     }
-
-    private sealed class DatabaseAway : DbException;
 }
