@@ -18,11 +18,14 @@ internal sealed class Repeats(Random random, ChaosReport report, HttpMessageHand
 
     protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
-        var again = request.Headers.Contains("Idempotency-Key") && IsChosen() ? await Copy(request, cancellationToken) : null;
+        var again = request.Headers.Contains("Idempotency-Key") && !IsCancel(request) && IsChosen() ? await Copy(request, cancellationToken) : null;
         var response = await base.SendAsync(request, cancellationToken);
         if (again is not null && response.StatusCode is HttpStatusCode.Accepted) await Repeat(again, await IdIn(response), cancellationToken);
         return response;
     }
+
+    /// <summary>It begins nothing, and is refused when the operation has ended meanwhile.</summary>
+    private static bool IsCancel(HttpRequestMessage request) => request.RequestUri!.OriginalString.EndsWith("/cancel", StringComparison.Ordinal);
 
     private bool IsChosen()
     {
