@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Instances.Appliances;
 using Instances.Client;
+using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Testing;
@@ -54,6 +55,8 @@ internal static class Inspection
         var ended = (await cluster.Client.ListOperations(tenant.Appliance, default)).ToDictionary(operation => operation.Id);
         foreach (var operation in ended.Values.Where(operation => !operation.IsFinished))
             report.Violation($"{tenant.Name}: operation {operation.Kind} {operation.Id} has not ended: {operation.Status} in {operation.Step}");
+        foreach (var unexplained in ended.Values.Where(operation => operation.Fault is { Kind: FaultKind.Internal }))
+            report.Violation($"{tenant.Name}: operation {unexplained.Kind} {unexplained.Id} failed, and its reason tells nobody what to do: {unexplained.Fault!.Code} {unexplained.Fault.Message}");
         foreach (var seen in tenant.Operations.Values)
         {
             if (!ended.TryGetValue(seen.Id, out var now)) report.Violation($"{tenant.Name}: operation {seen.Kind} {seen.Id} was accepted and is not known");

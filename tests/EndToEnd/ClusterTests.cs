@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using Instances.Appliances;
 using Instances.Client;
-using Instances.Library;
 using Instances.Operations;
 using Instances.Testing;
 using Instances.VirtualMachines;
@@ -9,54 +8,19 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>A cluster of real processes with simulated hosts: two control silos, two hosts, two gateways, PostgreSQL.</summary>
-public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
+/// <summary>A cluster of real processes with simulated hosts: two control silos, two hosts, two gateways, PostgreSQL. Each test leaves all of them running.</summary>
+public sealed class ClusterTests(SimulatedDatacenter datacenter, ITestOutputHelper output) : IClassFixture<SimulatedDatacenter>
 {
-    /// <summary>A silo that was killed is known to be dead within 3 s, and its operations are looked at every 5 s.</summary>
-    private static readonly TimeSpan TakeoverAfterKill = TimeSpan.FromSeconds(15);
-
-    private static readonly TimeSpan TakeoverAfterFreeze = TimeSpan.FromSeconds(45);
-
-    private ProcessCluster? _cluster;
-    private ImageView _master = null!;
-
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
-    private ProcessCluster Cluster => _cluster!;
+    private ProcessCluster Cluster => datacenter.Cluster;
 
     private InstancesClient Client => Cluster.Client;
-
-    public async ValueTask DisposeAsync()
-    {
-        if (_cluster is not null) await _cluster.DisposeAsync();
-    }
-
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public async Task Operation_WhoseSiloGoes_IsTakenUpByTheOther(bool isFrozen)
-    {
-        await StartCluster(number => ["--Testing:HoldSagaAt=create-instance/undeploy", $"--Testing:HoldMarker={Marker(number)}"]);
-        var appliance = await Deployed("shop");
-        var operation = await Client.CreateInstance(appliance, new(Quiesce: Quiesce.None), Stop);
-        await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(1)) || File.Exists(Marker(2))), "a silo has reached the step behind the commit");
-        var (gone, other) = File.Exists(Marker(1)) ? (1, 2) : (2, 1);
-
-        var clock = Stopwatch.StartNew();
-        if (isFrozen) Cluster.Controls[gone - 1].Freeze();
-        else await Cluster.Controls[gone - 1].Kill();
-        await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(other))), "the other silo has taken the operation up");
-
-        output.WriteLine($"Taken up {clock.Elapsed.TotalSeconds:0.0} s after the silo was {(isFrozen ? "frozen" : "killed")}.");
-        Assert.InRange(clock.Elapsed, TimeSpan.Zero, isFrozen ? TakeoverAfterFreeze : TakeoverAfterKill);
-        Assert.Equal(OperationStatus.Running, (await Client.GetOperation(operation.Id, Stop)).Status);
-    }
 
     [Fact]
     public async Task Gateway_KilledWhileAnOperationIsWatched_IsLeftForTheOtherAndNothingIsMissed()
     {
-        await StartCluster(_ => []);
-        var appliance = await Deployed("shop");
+        var appliance = await datacenter.Deployed("watched");
         await Client.Succeeds(await Client.Undeploy(appliance, Stop));
         using var first = GatewayPool.CreateClient([Cluster.Gateways[0].Address, Cluster.Gateways[1].Address]);
         var versions = new List<long>();
@@ -76,13 +40,14 @@ public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
         Assert.Equal(OperationStatus.Succeeded, ended.Status);
         Assert.Equal(ended.Version, versions[^1]);
         Assert.Equal(versions.Order().Distinct(), versions);
+        Cluster.Gateways[0].Start();
+        await Cluster.Gateways[0].Ready();
     }
 
     [Fact]
     public async Task RollingRestart_OfEverySiloAndGatewayDuringCaptures_FailsNoOperation()
     {
-        await StartCluster(_ => []);
-        var appliances = new[] { await Deployed("shop"), await Deployed("lab") };
+        var appliances = new[] { await datacenter.Deployed("shop"), await datacenter.Deployed("lab") };
         using var end = CancellationTokenSource.CreateLinkedTokenSource(Stop);
         var work = appliances.Select(appliance => Capture(appliance, end.Token)).ToList();
 
@@ -106,8 +71,7 @@ public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
     [Fact]
     public async Task Database_AwayForAWhile_LosesNothingAndHealsByItself()
     {
-        await StartCluster(_ => []);
-        var appliance = await Deployed("shop");
+        var appliance = await datacenter.Deployed("outlives");
         var operation = await Client.CreateInstance(appliance, new(Quiesce: Quiesce.None, Undeploy: false), Stop);
 
         Cluster.Database.Kill();
@@ -142,22 +106,6 @@ public sealed class ClusterTests(ITestOutputHelper output) : IAsyncDisposable
     /// <summary>Long enough for connections and heartbeats to fail; a soak sets 60.</summary>
     private static TimeSpan OutageFromEnvironment =>
         TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_OUTAGE_SECONDS"), out var seconds) ? seconds : 8);
-
-    private string Marker(int number) => Path.Combine(Path.GetTempPath(), $"instances-held-{Environment.ProcessId}-{GetHashCode()}-{number}");
-
-    private async Task StartCluster(Func<int, string[]> control)
-    {
-        _cluster = await ProcessCluster.Start(controls: 2, [new("host-1"), new("host-2")], control: control);
-        _master = await Client.ImportGuest();
-    }
-
-    private async Task<ApplianceId> Deployed(string name)
-    {
-        var appliance = await Client.CreateAppliance(new(name), Stop);
-        foreach (var machine in new[] { "web", "db" }) await Client.AddVirtualMachine(appliance.Id, Guest.Spec(machine, _master.Id), Stop);
-        await Client.Succeeds(await Client.Deploy(appliance.Id, Stop));
-        return appliance.Id;
-    }
 
     /// <summary>One capture after the other, until told to end.</summary>
     private async Task<List<OperationView>> Capture(ApplianceId appliance, CancellationToken end)
