@@ -15,6 +15,12 @@ internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomi
         {
             await context.Invoke();
         }
+        catch (FaultException exception) when (exception.InnerException is { } cause && IsOurs(context))
+        {
+            // The cause stays where it was seen: another process may not know its type, and would be told of that instead of the fault.
+            LogFault(cause, context.InterfaceName, context.MethodName, exception.Fault.Code);
+            throw new FaultException(exception.Fault);
+        }
         catch (Exception exception) when (exception is not (FaultException or OperationCanceledException) && IsOurs(context))
         {
             throw Convert(exception, context.InterfaceName, context.MethodName);
@@ -40,6 +46,9 @@ internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomi
         LogUnexpected(exception, grain, method);
         return new(new(FaultKind.Internal, "internal-error", "An unexpected error occurred; the server's log has the details."));
     }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Grain}.{Method} failed with {Code}.")]
+    private partial void LogFault(Exception cause, string grain, string method, string code);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Grain}.{Method}: the state could not be written.")]
     private partial void LogStateUnavailable(Exception exception, string grain, string method);

@@ -44,6 +44,14 @@ public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixtu
     }
 
     [Fact]
+    public async Task Call_ThatFailsWithAFaultWhoseCauseOthersDoNotKnow_LeavesTheCauseBehind()
+    {
+        var fault = await FaultOf(FaultException.Unavailable("hypervisor-failed", "It does not answer.", new DriverBroke()));
+
+        Assert.Equal(new Fault(FaultKind.Unavailable, "hypervisor-failed", "It does not answer."), fault);
+    }
+
+    [Fact]
     public async Task Call_ThatIsBrokenOffThoughItsCallerHasNotCancelledIt_FailsWithGrainUnavailable()
     {
         var fault = await FaultOf(new OperationCanceledException());
@@ -65,4 +73,6 @@ public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixtu
     }
 
     private sealed class DatabaseAway : DbException;
+
+    private sealed class DriverBroke : Exception;
 }
