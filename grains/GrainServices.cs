@@ -28,6 +28,7 @@ public static class GrainServices
         silo.Services.TryAddSingleton<ISagaProbe, NoProbe>();
         silo.Services.AddSingleton<SagaEngine>();
         silo.Services.AddSingleton<Drain>();
+        silo.Services.AddSingleton<RetentionWork>();
         silo.Services.AddOptions<HostOptions>().BindConfiguration("Host").ValidateDataAnnotations().ValidateOnStart();
         silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = host.Value.Name);
         silo.Services.AddOptions<OperationOptions>().BindConfiguration("Operations").ValidateDataAnnotations().ValidateOnStart();

@@ -32,6 +32,8 @@ internal static class Names
             ? name!
             : throw Refused("A virtual machine's name is its guest's host name: 1 to 63 letters, digits and hyphens, no hyphen at either end.");
 
+    public static bool IsPrintable(string text) => !text.Any(IsUnprintable);
+
     private static FaultException Refused(string message) => FaultException.Invalid("name-invalid", message);
 
     // Right-to-left marks and their like make a name look like another one.

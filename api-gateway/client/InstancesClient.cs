@@ -30,16 +30,6 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
 
     private string Root => $"api/v1/datacenters/{Uri.EscapeDataString(datacenter)}";
 
-    public Task<IReadOnlyList<ImageView>> ListImages(ImageFilter filter, CancellationToken cancellationToken)
-    {
-        (string Name, string? Value)[] parts =
-        [
-            ("kind", filter.Kind?.ToString()), ("status", filter.Status?.ToString()), ("master", filter.Master?.ToString()), ("name", filter.Name),
-        ];
-        var query = string.Join('&', parts.Where(part => part.Value is not null).Select(part => $"{part.Name}={Uri.EscapeDataString(part.Value!)}"));
-        return List<ImageView>($"{Root}/images?{query}", cancellationToken);
-    }
-
     /// <summary>The image, or null where there is none.</summary>
     public async Task<ImageView?> FindImage(ImageId id, CancellationToken cancellationToken)
     {
@@ -52,8 +42,6 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
             return null;
         }
     }
-
-    public Task DeleteImage(ImageId id, CancellationToken cancellationToken) => Delete($"{Root}/images/{id}", cancellationToken);
 
     public Task<IReadOnlyList<ApplianceView>> ListAppliances(CancellationToken cancellationToken) =>
         List<ApplianceView>($"{Root}/appliances?", cancellationToken);

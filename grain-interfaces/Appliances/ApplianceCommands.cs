@@ -1,13 +1,16 @@
+using Instances.Library;
 using Instances.VirtualMachines;
 
 namespace Instances.Appliances;
 
 /// <param name="Name">1 to 128 characters, none of them a control character, not only spaces.</param>
 /// <param name="Description">At most 4,096 characters; null for none.</param>
+/// <param name="Retention">Which of the instances that were captured from it are kept; null to keep all.</param>
 [GenerateSerializer, Immutable, Alias("instances.ApplianceSpec")]
 public sealed record ApplianceSpec(
     [property: Id(0)] string Name,
-    [property: Id(1)] string? Description = null);
+    [property: Id(1)] string? Description = null,
+    [property: Id(2)] RetentionRule? Retention = null);
 
 /// <summary>How the file systems of the guests are brought to rest before a capture.</summary>
 public enum Quiesce

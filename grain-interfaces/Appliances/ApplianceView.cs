@@ -1,3 +1,4 @@
+using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
 
@@ -24,4 +25,5 @@ public sealed record ApplianceView(
     [property: Id(3)] ApplianceStatus Status,
     [property: Id(4)] OperationId? Operation,
     [property: Id(5)] IReadOnlyList<VirtualMachineId> VirtualMachines,
-    [property: Id(6)] DateTimeOffset CreatedAt);
+    [property: Id(6)] DateTimeOffset CreatedAt,
+    [property: Id(7)] RetentionRule? Retention = null);

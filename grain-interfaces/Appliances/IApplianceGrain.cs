@@ -10,7 +10,7 @@ namespace Instances.Appliances;
 public interface IApplianceGrain : IGrainWithGuidKey
 {
     /// <summary>Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">name-invalid; appliance-exists where another specification was given before.</exception>
+    /// <exception cref="FaultException">name-invalid; retention-invalid; appliance-exists where another specification was given before.</exception>
     [Alias("Create")]
     Task<ApplianceView> Create(ApplianceSpec spec);
 
@@ -19,8 +19,8 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Get"), AlwaysInterleave]
     Task<ApplianceView> Get();
 
-    /// <summary>Renames or describes it. Allowed at rest.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid.</exception>
+    /// <summary>Renames or describes it, or gives it a retention rule. Allowed at rest.</summary>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid; retention-invalid.</exception>
     [Alias("Change")]
     Task<ApplianceView> Change(ApplianceSpec spec);
 
@@ -30,12 +30,12 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task Delete();
 
     /// <summary>Adds a machine, undeployed. Allowed at rest: in a deployed appliance it waits for the next deploy. Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-ready; too-many-virtual-machines.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
     [Alias("AddVirtualMachine")]
     Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
     /// <summary>Changes a machine that is undeployed. Allowed at rest.</summary>
-    /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed; name-taken; image-not-ready.</exception>
+    /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed; name-taken; image-not-ready; virtual-machine-too-small.</exception>
     [Alias("ChangeVirtualMachine")]
     Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
@@ -46,7 +46,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
 
     /// <summary>Deploys every machine that is not deployed. Allowed when Undeployed, and when Deployed with machines that are not.
     /// Idempotent by operation.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed; appliance-empty; image-not-ready; no-capacity.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed; appliance-empty; image-not-ready; virtual-machine-too-small; no-capacity.</exception>
     [Alias("Deploy")]
     Task<OperationView> Deploy(OperationId operation);
 

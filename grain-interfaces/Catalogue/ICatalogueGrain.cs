@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -16,9 +17,19 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
     [Alias("VirtualMachines")]
     Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page);
 
-    /// <param name="filter">Null parts do not filter. Retired and Failed images are listed only where the status asks for them.</param>
+    /// <param name="filter">Null parts do not filter. Retired and Failed images are listed only where the filter asks for them.</param>
+    /// <exception cref="FaultException">filter-invalid; cursor-invalid, also for the cursor of another order.</exception>
     [Alias("Images")]
     Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page);
+
+    /// <param name="page">Of the descendants.</param>
+    /// <exception cref="FaultException">image-not-found.</exception>
+    [Alias("Lineage")]
+    Task<ImageLineage> Lineage(ImageId image, PageRequest page);
+
+    /// <summary>The virtual machines that use an image.</summary>
+    [Alias("UsersOf")]
+    Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page);
 
     /// <param name="appliance">Null for the operations of all appliances and images.</param>
     [Alias("Operations")]
@@ -29,12 +40,42 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
     Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host);
 }
 
+/// <summary>Which images are listed, and in which order.</summary>
+/// <param name="Name">Exactly this name.</param>
+/// <param name="Search">A part of the name, whatever the case of its letters: 1 to 128 characters.</param>
+/// <param name="Parent">Captured from machines that used this image.</param>
+/// <param name="VirtualMachine">Captured from this machine.</param>
+/// <param name="Labels">Each <c>key</c>, for images that have the label, or <c>key=value</c>: at most 8, of which an image has all.</param>
+/// <param name="CreatedAfter">Created at this moment or later.</param>
+/// <param name="CreatedBefore">Created earlier.</param>
+/// <param name="IncludeRetired">Also Retired ones, where no status is asked for.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImageFilter")]
 public sealed record ImageFilter(
     [property: Id(0)] ImageKind? Kind = null,
     [property: Id(1)] ImageStatus? Status = null,
     [property: Id(2)] ImageId? Master = null,
-    [property: Id(3)] string? Name = null);
+    [property: Id(3)] string? Name = null,
+    [property: Id(4)] string? Search = null,
+    [property: Id(5)] ImageId? Parent = null,
+    [property: Id(6)] VirtualMachineId? VirtualMachine = null,
+    [property: Id(7)] IReadOnlyList<string>? Labels = null,
+    [property: Id(8)] DateTimeOffset? CreatedAfter = null,
+    [property: Id(9)] DateTimeOffset? CreatedBefore = null,
+    [property: Id(10)] bool IncludeRetired = false,
+    [property: Id(11)] ImageOrder Order = ImageOrder.Created,
+    [property: Id(12)] bool Descending = false);
+
+/// <summary>What a list of images is sorted by; equal ones stand in the order of their ids.</summary>
+public enum ImageOrder
+{
+    Created,
+
+    /// <summary>Whatever the case of its letters.</summary>
+    Name,
+
+    /// <summary>The space that an image's own layers take.</summary>
+    Size,
+}
 
 /// <param name="Limit">1 to <see cref="MaxLimit"/> rows.</param>
 /// <param name="Cursor">Where the page before ended, or null for the first page. Opaque.</param>
@@ -45,7 +86,7 @@ public sealed record PageRequest([property: Id(0)] int Limit = PageRequest.Defau
     public const int MaxLimit = 1000;
 }
 
-/// <param name="Items">In the order in which they were created.</param>
+/// <param name="Items">In the order in which they were created, where nothing else was asked for.</param>
 /// <param name="NextCursor">For the next page; null at the end.</param>
 [GenerateSerializer, Immutable, Alias("instances.Page`1")]
 public sealed record Page<T>([property: Id(0)] IReadOnlyList<T> Items, [property: Id(1)] string? NextCursor);

@@ -23,6 +23,9 @@ public enum FaultKind
 
     /// <summary>A defect of this product. HTTP 500.</summary>
     Internal,
+
+    /// <summary>What the request was made for has changed since. HTTP 412. Read it again, and decide anew.</summary>
+    Changed,
 }
 
 /// <summary>A refusal or a failure, for people and for programs.</summary>

@@ -9,7 +9,7 @@ namespace Instances.Library;
 public interface IImageGrain : IGrainWithGuidKey
 {
     /// <summary>Begins an import: the image is Importing and waits for its bytes at the ticket's address. Idempotent by operation while no bytes have come.</summary>
-    /// <exception cref="FaultException">name-invalid; image-too-large; no-space; image-exists.</exception>
+    /// <exception cref="FaultException">name-invalid; description-invalid; image-invalid; image-too-large; no-space; image-exists.</exception>
     [Alias("BeginImport")]
     Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command);
 
@@ -52,21 +52,59 @@ public interface IImageGrain : IGrainWithGuidKey
     Task<ImageView> Publish(ImageManifest manifest);
 
     /// <summary>Retires the image; it is deleted when the grace period has passed, at once where that is 0. Idempotent.</summary>
-    /// <exception cref="FaultException">image-not-found; image-in-use, naming the machines; master-has-slaves; image-importing.</exception>
+    /// <exception cref="FaultException">image-not-found; image-in-use, naming the machines; master-has-slaves; image-importing; image-pinned; image-busy.</exception>
     [Alias("Delete")]
     Task Delete();
+
+    /// <summary>As <see cref="Delete"/>, and says what goes. With <paramref name="cascade"/> the slaves of a master go with it, all or none.</summary>
+    /// <param name="dryRun">Looks only: refuses what would be refused, and does nothing.</param>
+    /// <exception cref="FaultException">As of <see cref="Delete"/>, of any of the images; cascade-too-large.</exception>
+    [Alias("DeleteWith"), ResponseTimeout("00:02:00")]
+    Task<ImageDeletion> DeleteWith(bool cascade, bool dryRun);
+
+    /// <summary>As <see cref="Delete"/>, by an update or a retention rule. Idempotent.</summary>
+    /// <exception cref="FaultException">As of <see cref="Delete"/>.</exception>
+    [Alias("Retire")]
+    Task Retire(RetirementReason reason);
+
+    /// <summary>Called by a master that is deleted with its slaves: retires the slave, and does not remove it. Idempotent.</summary>
+    /// <exception cref="FaultException">As of <see cref="Delete"/>.</exception>
+    [Alias("RetireWith")]
+    Task RetireWith(ImageId master);
+
+    /// <summary>Called by a master whose deletion with its slaves was refused: the slave is Ready again, where it was retired for that. Idempotent.</summary>
+    [Alias("TakeBack")]
+    Task TakeBack(ImageId master);
+
+    /// <summary>Makes a Retired image Ready again, within the grace period. Idempotent.</summary>
+    /// <exception cref="FaultException">image-not-found; image-gone; master-retired: restore its master first; image-importing; image-failed.</exception>
+    [Alias("Restore")]
+    Task<ImageView> Restore();
+
+    /// <summary>Renames the image, describes it, pins it, or gives it a retention rule. Allowed when Ready. Does nothing where it is so already.</summary>
+    /// <param name="ifVersion">The version that the change was made for, or null to change any.</param>
+    /// <exception cref="FaultException">image-not-found; image-changed: the image has another version by now; name-invalid; description-invalid; image-invalid;
+    /// retention-invalid; image-importing; image-retired; image-failed.</exception>
+    [Alias("Change")]
+    Task<ImageView> Change(ImageSpec spec, long? ifVersion);
+
+    /// <summary>Called by the doctor: writes the manifest anew, as the record has it. Does nothing for an image that has none. Idempotent.</summary>
+    [Alias("WriteManifest")]
+    Task WriteManifest();
 }
 
 /// <param name="Name">1 to 128 characters, none of them a control character, not only spaces.</param>
 /// <param name="Format">What the bytes are. Never guessed: a raw disk may hold anything.</param>
 /// <param name="Bytes">How many bytes will come, or null where that is not known.</param>
 /// <param name="Sha256">What they hash to, in hex, or null: checked where it is given.</param>
+/// <param name="Details">Null for none.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportCommand")]
 public sealed record ImportCommand(
     [property: Id(0)] string Name,
     [property: Id(1)] ImageFormat Format,
     [property: Id(2)] long? Bytes = null,
-    [property: Id(3)] string? Sha256 = null);
+    [property: Id(3)] string? Sha256 = null,
+    [property: Id(4)] ImageDetails? Details = null);
 
 /// <summary>Where the bytes of an import go, with a secret that is good for them alone. Never logged.</summary>
 /// <param name="Address">The data plane's URL for this image.</param>

@@ -112,6 +112,17 @@ public sealed record ImageManifest(
     /// <summary>The version of the JSON form.</summary>
     [Id(9)]
     public int Schema { get; init; } = 1;
+
+    [Id(10)]
+    public ImageDetails Details { get; init; } = ImageDetails.None;
+
+    [Id(11)]
+    public bool Pinned { get; init; }
+
+    [Id(12)]
+    public RetentionRule? Retention { get; init; }
+
+    public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
 }
 
 /// <param name="Bytes">Space that the image's own layer files take, for a slave without those that it shares with its parent.</param>
@@ -132,4 +143,30 @@ public sealed record ImageView(
     [property: Id(9)] DateTimeOffset? RetiredAt,
     [property: Id(10)] ImportFacts? Import,
     [property: Id(11)] CaptureFacts? Capture,
-    [property: Id(12)] string? Failure);
+    [property: Id(12)] string? Failure)
+{
+    [Id(13)]
+    public ImageDetails Details { get; init; } = ImageDetails.None;
+
+    /// <summary>Neither deleted, nor retired by an update or by a retention rule.</summary>
+    [Id(14)]
+    public bool Pinned { get; init; }
+
+    /// <summary>Of a master: which of its slaves are kept.</summary>
+    [Id(15)]
+    public RetentionRule? Retention { get; init; }
+
+    /// <summary>Why it is Retired.</summary>
+    [Id(16)]
+    public RetirementReason? RetiredReason { get; init; }
+
+    /// <summary>Since when it is Ready again after it was Retired: retention rules leave it alone.</summary>
+    [Id(17)]
+    public DateTimeOffset? RestoredAt { get; init; }
+
+    /// <summary>Grows with every change of what <see cref="ToSpec"/> gives. Status is no part of that.</summary>
+    [Id(18)]
+    public long Version { get; init; } = 1;
+
+    public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
+}

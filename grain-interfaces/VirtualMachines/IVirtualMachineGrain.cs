@@ -12,7 +12,7 @@ namespace Instances.VirtualMachines;
 public interface IVirtualMachineGrain : IGrainWithGuidKey
 {
     /// <summary>Called by the appliance. Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">virtual-machine-invalid; image-not-ready; virtual-machine-exists.</exception>
+    /// <exception cref="FaultException">virtual-machine-invalid; image-not-ready; virtual-machine-too-small; virtual-machine-exists.</exception>
     [Alias("Create")]
     Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec);
 
@@ -47,7 +47,7 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     Task<string> ReadConsole(int maxBytes);
 
     /// <summary>Called by a saga: runs the machine on a host, on new writable layers. Allowed when Undeployed; idempotent by operation.</summary>
-    /// <exception cref="FaultException">image-not-ready; virtual-machine-deployed; what the host throws.</exception>
+    /// <exception cref="FaultException">image-not-ready; virtual-machine-too-small; virtual-machine-deployed; what the host throws.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken);
 

@@ -39,8 +39,9 @@ public enum TransportProtocol
 
 /// <param name="Name">The machine's name and its guest's host name: 1 to 63 letters, digits and hyphens; unique in its appliance.</param>
 /// <param name="Image">The image to deploy, Ready.</param>
-/// <param name="Cpus">1 to 64.</param>
-/// <param name="MemoryBytes">32 MiB to 1 TiB, a multiple of 1 MiB.</param>
+/// <param name="Cpus">1 to 64, not below the image's minimum; null for the image's default, which is 1 where the image says nothing.</param>
+/// <param name="MemoryBytes">32 MiB to 1 TiB, a multiple of 1 MiB, not below the image's minimum; null for the image's default, which is 256 MiB where the image says
+/// nothing.</param>
 /// <param name="DataDisks">Sizes in bytes of blank disks behind those of the image, each 1 MiB to 64 TiB and a multiple of 512; at most 15 disks in all.</param>
 /// <param name="PortForwards">At most 32.</param>
 /// <param name="SshAuthorizedKeys">OpenSSH public keys for the guest's default user, at most 32.</param>
@@ -49,8 +50,8 @@ public enum TransportProtocol
 public sealed record VirtualMachineSpec(
     [property: Id(0)] string Name,
     [property: Id(1)] ImageId Image,
-    [property: Id(2)] int Cpus = 1,
-    [property: Id(3)] long MemoryBytes = 256L << 20,
+    [property: Id(2)] int? Cpus = null,
+    [property: Id(3)] long? MemoryBytes = null,
     [property: Id(4)] IReadOnlyList<long>? DataDisks = null,
     [property: Id(5)] IReadOnlyList<PortForward>? PortForwards = null,
     [property: Id(6)] IReadOnlyList<string>? SshAuthorizedKeys = null,

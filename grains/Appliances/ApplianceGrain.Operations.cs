@@ -174,6 +174,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
             var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, stop.Token);
             await Conclude(end);
+            if (end is SagaEnd.Succeeded && operation.Capture is { } capture)
+                await FanOut.Each(capture.Instances.Select(instance => instance.Master).Distinct(), master => retention.Apply(master));
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {

@@ -17,6 +17,7 @@ internal sealed partial class ApplianceGrain(
     SagaEngine engine,
     ISagaProbe probe,
     ICatalogue catalogue,
+    RetentionWork retention,
     Drain drain,
     IOptions<OperationOptions> options,
     TimeProvider time,
@@ -29,10 +30,10 @@ internal sealed partial class ApplianceGrain(
 
     public async Task<ApplianceView> Create(ApplianceSpec spec)
     {
-        var (name, description) = (Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description));
-        if (!Exists) await SaveListed(new() { Name = name, Description = description, CreatedAt = time.GetUtcNow() });
-        else if (State.Name != name || State.Description != description)
-            throw FaultException.Conflict("appliance-exists", "An appliance with this id and another name or description exists.");
+        var wanted = Require(spec);
+        if (!Exists) await SaveListed(new() { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, CreatedAt = time.GetUtcNow() });
+        else if (wanted != new ApplianceSpec(State.Name, State.Description, State.Retention))
+            throw FaultException.Conflict("appliance-exists", "An appliance with this id and another name, description or retention rule exists.");
         return State.ToView(Id);
     }
 
@@ -45,7 +46,8 @@ internal sealed partial class ApplianceGrain(
     public async Task<ApplianceView> Change(ApplianceSpec spec)
     {
         Allow(ApplianceCommand.Edit);
-        await SaveListed(State with { Name = Names.Require(spec.Name, "an appliance"), Description = Names.RequireDescription(spec.Description) });
+        var wanted = Require(spec);
+        await SaveListed(State with { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention });
         return State.ToView(Id);
     }
 
@@ -161,12 +163,16 @@ internal sealed partial class ApplianceGrain(
 
     private async Task RequireReady(IReadOnlyList<VirtualMachineView> machines)
     {
-        foreach (var id in machines.Select(view => view.Image).Distinct())
+        foreach (var users in machines.GroupBy(view => view.Image))
         {
-            var image = await GrainFactory.Image(id).Get();
+            var image = await GrainFactory.Image(users.Key).Get();
             ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+            foreach (var machine in users) VirtualMachineSpecRules.RequireEnough(machine.Name, machine.Cpus, machine.MemoryBytes, image);
         }
     }
+
+    private static ApplianceSpec Require(ApplianceSpec spec) =>
+        new(Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description), ImageRules.Require(spec.Retention));
 
     private async Task<IReadOnlyList<VirtualMachineView>> Members() =>
         await Task.WhenAll(State.VirtualMachines.Select(member => GrainFactory.VirtualMachine(member.Id).Get()));

@@ -17,6 +17,9 @@ internal sealed record ApplianceState : IStoredState
 
     public string? Description { get; init; }
 
+    /// <summary>Which of the instances that were captured from it are kept.</summary>
+    public RetentionRule? Retention { get; init; }
+
     public ApplianceStatus Status { get; init; }
 
     public IReadOnlyList<ApplianceMember> VirtualMachines { get; init; } = [];
@@ -32,7 +35,7 @@ internal sealed record ApplianceState : IStoredState
     public CatalogueEntry? Catalogue { get; init; }
 
     public ApplianceView ToView(ApplianceId id) =>
-        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt);
+        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt, Retention);
 
     public ApplianceState WithCatalogue(ApplianceId id) => this with
     {

@@ -107,14 +107,16 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
     private async Task Publish(CancellationToken cancellationToken)
     {
-        var known = await LayersOf(Plan.Instances.Select(instance => instance.Parent));
+        var parents = (await ViewsOf(Plan.Instances.Select(instance => instance.Parent))).ToDictionary(view => view.Id);
+        var known = LayersOf(parents.Values);
 
         // A machine that was captured before and not undeployed since has layers of those captures in its chain.
         var again = _targets.Where(target => target.Disks.Any(disk => disk.Layers.Count(layer => !known.ContainsKey(layer)) > 1));
         var earlier = await Task.WhenAll(again.Select(target => appliance.Catalogue.CapturedFrom(target.Id)));
-        foreach (var (id, layer) in await LayersOf(earlier.SelectMany(images => images))) known[id] = layer;
+        foreach (var (id, layer) in LayersOf(await ViewsOf(earlier.SelectMany(images => images)))) known[id] = layer;
 
-        var drafts = Plan.Instances.Select(instance => Draft(instance, _targets.Single(target => target.Id == instance.Machine), known)).ToList();
+        var drafts = Plan.Instances.Select(instance =>
+            Draft(instance, _targets.Single(target => target.Id == instance.Machine), known) with { Details = parents[instance.Parent].Details }).ToList();
         var moved = (await Task.WhenAll((await Hosts()).Select(host => Receive(host, drafts, cancellationToken)).ToList())).SelectMany(layers => layers).ToDictionary(layer => layer.Id);
         _bytesMoved = moved.Values.Sum(layer => layer.BytesMoved);
         _manifests = [.. drafts.Select(draft => draft with { Disks = [.. draft.Disks.Select(disk => disk with { Layers = [.. disk.Layers.Select(Filled)] })] })];
@@ -142,11 +144,10 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         }
     }
 
-    private async Task<Dictionary<LayerId, LayerManifest>> LayersOf(IEnumerable<ImageId> images)
-    {
-        var views = await Task.WhenAll(images.Distinct().Select(image => appliance.Grains.Image(image).Get()));
-        return views.SelectMany(view => view.Disks).SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
-    }
+    private Task<ImageView[]> ViewsOf(IEnumerable<ImageId> images) => Task.WhenAll(images.Distinct().Select(image => appliance.Grains.Image(image).Get()));
+
+    private static Dictionary<LayerId, LayerManifest> LayersOf(IEnumerable<ImageView> images) =>
+        images.SelectMany(view => view.Disks).SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
 
     private async Task Commit(CancellationToken cancellationToken)
     {
@@ -185,7 +186,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         {
             try
             {
-                await appliance.Grains.Image(image).Delete();
+                await appliance.Grains.Image(image).Retire(RetirementReason.Updated);
             }
             catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Conflict)
             {

@@ -10,7 +10,8 @@ namespace Instances.Catalogue;
 /// <param name="Image">The image that a machine uses.</param>
 /// <param name="Machine">The machine that a slave was captured from.</param>
 /// <param name="Layers">The layers that this thing needs; they are kept while it is listed.</param>
-/// <param name="View">What lists show.</param>
+/// <param name="View">What lists show. Of an image the database takes its size, labels and the like from there.</param>
+/// <param name="SearchName">Of an image: the name in capital letters, which lists are searched and sorted by. Databases differ in what they take for capitals.</param>
 internal sealed record CatalogueEntry(
     string Kind,
     Guid Id,
@@ -21,7 +22,8 @@ internal sealed record CatalogueEntry(
     Guid? Machine,
     DateTimeOffset CreatedAt,
     IReadOnlyList<LayerId> Layers,
-    JsonElement View)
+    JsonElement View,
+    string? SearchName = null)
 {
     public const string Appliance = "appliance";
     public const string VirtualMachine = "virtual-machine";

@@ -17,6 +17,10 @@ internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGr
 
     public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page) => catalogue.Images(filter, page);
 
+    public Task<ImageLineage> Lineage(ImageId image, PageRequest page) => catalogue.Lineage(image, page);
+
+    public Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page) => catalogue.UsersOf(image, page);
+
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => catalogue.Operations(appliance, page);
 
     public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => catalogue.MachinesOn(host);

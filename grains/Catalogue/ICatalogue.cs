@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -15,10 +16,26 @@ public interface ICatalogue
 
     Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page);
 
+    /// <exception cref="FaultException">image-not-found.</exception>
+    Task<ImageLineage> Lineage(ImageId image, PageRequest page);
+
+    /// <summary>The machines that use an image.</summary>
+    Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page);
+
     Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page);
 
     /// <summary>The machines that use an image, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit);
+
+    /// <summary>The machines that use a master or one of its slaves, at most <paramref name="limit"/> of them.</summary>
+    Task<IReadOnlyList<VirtualMachineId>> UsersOfTree(ImageId master, int limit);
+
+    /// <summary>The image, or null where it has no record.</summary>
+    Task<ImageView?> FindImage(ImageId image);
+
+    /// <summary>The Ready slaves for which a retention rule stands.</summary>
+    /// <param name="master">Only its own; null for all.</param>
+    Task<IReadOnlyList<RuledInstance>> RuledInstances(ImageId? master);
 
     /// <summary>The machines that are deployed on a host.</summary>
     Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host);

@@ -37,7 +37,7 @@ internal static partial class Checkup
     private static IEnumerable<Symptom> Images(Snapshot snapshot)
     {
         if (snapshot.Library is not { } library) yield break;
-        var (layers, manifests) = (library.Layers.ToHashSet(), library.Manifests.Select(manifest => manifest.Image).ToHashSet());
+        var (layers, manifests) = (library.Layers.ToHashSet(), library.Manifests.ToDictionary(manifest => manifest.Image));
         foreach (var image in snapshot.Images)
         {
             var missing = image.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Distinct().Where(layer => !layers.Contains(layer)).ToList();
@@ -47,7 +47,13 @@ internal static partial class Checkup
                     $"The image '{image.Name}' needs layers that are not in the library: {string.Join(", ", missing)}. It cannot be deployed: bring their files back from a backup, or delete the image.");
             }
 
-            if (image.Status is ImageStatus.Ready && !manifests.Contains(image.Id))
+            if (manifests.TryGetValue(image.Id, out var found) && found.Spec is { } spec && spec != image.ToSpec())
+            {
+                yield return new("image-manifest-differs", FindingSeverity.Warning, $"image {image.Id}",
+                    $"The manifest of the image '{image.Name}' says something else of it than its record: a change was interrupted. The manifest can be written anew.", new Remedy.WriteManifest(image.Id));
+            }
+
+            if (image.Status is ImageStatus.Ready && found is null)
             {
                 yield return new("image-manifest-missing", FindingSeverity.Warning, $"image {image.Id}",
                     $"The image '{image.Name}' has no manifest beside its layers: a library that is rebuilt from its files would not have it. Bring the file {image.Id}.json back from a backup.");

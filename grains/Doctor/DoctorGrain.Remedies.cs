@@ -34,6 +34,7 @@ internal sealed partial class DoctorGrain
         Remedy.Release(var operation) => GrainFactory.Datacenter().Release(operation),
         Remedy.Nudge(var appliance, var operation) => GrainFactory.Appliance(appliance).Nudge(operation),
         Remedy.Close(var operation) => Close(operation),
+        Remedy.WriteManifest(var image) => GrainFactory.Image(image).WriteManifest(),
         Remedy.RemoveReminder(var grain, var name, var tag) => reminders.RemoveRow(grain, name, tag),
         Remedy.LetGo letGo => LetGo(letGo),
         _ => throw new System.Diagnostics.UnreachableException(),

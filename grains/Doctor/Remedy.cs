@@ -29,6 +29,9 @@ internal abstract record Remedy
     /// <summary>Lets the owner tell how the operation ended, and ends the record of one that its owner does not know.</summary>
     public sealed record Close(OperationView Operation) : Remedy;
 
+    /// <summary>Writes the manifest of an image as its record has it.</summary>
+    public sealed record WriteManifest(ImageId Image) : Remedy;
+
     public sealed record RemoveReminder(GrainId Grain, string Name, string ETag) : Remedy;
 
     /// <summary>Lets a machine go on that was held for a capture.</summary>

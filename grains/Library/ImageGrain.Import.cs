@@ -110,6 +110,7 @@ internal sealed partial class ImageGrain
     private async Task RequireImportable(ImportCommand command)
     {
         Names.Require(command.Name, "an image");
+        ImageRules.Require(command.Details);
         if (command.Bytes is { } bytes)
         {
             if (bytes < 1) throw FaultException.Invalid("image-empty", "The upload has no bytes.");

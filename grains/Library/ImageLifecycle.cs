@@ -19,6 +19,12 @@ internal enum ImageCommand
 
     /// <summary>Its grace period has passed.</summary>
     Expire,
+
+    /// <summary>A person renames, describes or pins it.</summary>
+    Change,
+
+    /// <summary>A person wants it back within its grace period.</summary>
+    Restore,
 }
 
 /// <summary>Which commands an image takes, by its status; null stands for an image that does not exist.</summary>
@@ -26,9 +32,10 @@ internal enum ImageCommand
 /// <code>
 ///         BeginImport              CompleteImport           Delete             Expire
 ///  (none) ──────────► Importing ──────────────────► Ready ────────► Retired ─────────► (none)
-///    │                    │ FailImport                ▲                ▲
-///    │                    └──────────► Failed ────────┼────────────────┘
-///    └────────────────────────────────────────────────┘     Delete
+///    │                    │ FailImport               ▲ ▲            │  ▲
+///    │                    └──────────► Failed ───────┼─┼────────────┼──┘
+///    │                                       Delete  │ └────────────┘
+///    └───────────────────────────────────────────────┘     Restore
 ///                         Publish
 /// </code>
 /// </remarks>
@@ -42,7 +49,7 @@ internal static class ImageLifecycle
         BeginImport => Accept(Importing),
         Publish => Accept(Ready),
         CompleteImport or FailImport or Expire => Ignore,
-        Use or ImageCommand.Delete => NotFound(),
+        Use or ImageCommand.Delete or Change or Restore => NotFound(),
     };
 
     private static Decision<ImageStatus> DecideKnown(ImageStatus status, ImageCommand command) => (status, command) switch
@@ -54,21 +61,25 @@ internal static class ImageLifecycle
         (Importing, Use) => NotReady(Importing, "wait for its import to end"),
         (Importing, ImageCommand.Delete) => Refuse("image-importing", "The image is Importing: cancel its import, or wait for it to end."),
         (Importing, Expire) => Ignore,
+        (Importing, Change or Restore) => Refuse("image-importing", "The image is Importing: wait for its import to end."),
 
         (Ready, BeginImport) => Refuse("image-exists", "The image is Ready: an import makes a new image."),
-        (Ready, CompleteImport or FailImport or Publish or Expire) => Ignore,
-        (Ready, Use) => Accept(Ready),
+        (Ready, CompleteImport or FailImport or Publish or Expire or Restore) => Ignore,
+        (Ready, Use or Change) => Accept(Ready),
         (Ready, ImageCommand.Delete) => Accept(Retired),
 
         (Retired, BeginImport) => Refuse("image-exists", "The image is Retired: an import makes a new image."),
         (Retired, CompleteImport or FailImport or Publish or ImageCommand.Delete) => Ignore,
         (Retired, Use) => NotReady(Retired, "choose another image"),
         (Retired, Expire) => Accept(Retired),
+        (Retired, Change) => Refuse("image-retired", "The image is Retired: restore it before you change it."),
+        (Retired, Restore) => Accept(Ready),
 
         (Failed, BeginImport) => Refuse("image-exists", "The import of this image has failed: import it again as a new one."),
         (Failed, CompleteImport or FailImport or Publish or Expire) => Ignore,
         (Failed, Use) => NotReady(Failed, "choose another image"),
         (Failed, ImageCommand.Delete) => Accept(Retired),
+        (Failed, Change or Restore) => Refuse("image-failed", "The image is Failed and holds nothing: delete it, and import it again as a new one."),
     };
 
     private static Decision<ImageStatus> Ignore => Decide<ImageStatus>.Ignore;

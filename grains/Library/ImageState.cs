@@ -21,6 +21,17 @@ internal sealed record ImageState : IStoredState
 
     public DateTimeOffset? RetiredAt { get; init; }
 
+    public RetirementReason? RetiredReason { get; init; }
+
+    /// <summary>The master that is deleted with it.</summary>
+    public ImageId? RetiredWith { get; init; }
+
+    /// <summary>When somebody has made it Ready again.</summary>
+    public DateTimeOffset? RestoredAt { get; init; }
+
+    /// <summary>One more with every change of what people say of it. A deletion that is refused leaves it as it was.</summary>
+    public long Version { get; init; } = 1;
+
     /// <summary>The import that runs, or that has failed; null for a captured image and once Ready.</summary>
     public RunningImport? Import { get; init; }
 
@@ -33,13 +44,22 @@ internal sealed record ImageState : IStoredState
 
     public ImageView ToView(ImageId id) => new(
         id, Name, Manifest?.Kind ?? ImageKind.Master, Status, Manifest?.Master, Manifest?.Parent, OwnBytes(id, Manifest), Manifest?.Disks ?? [], CreatedAt, RetiredAt,
-        Manifest?.Import, Manifest?.Capture, Failure?.Message);
+        Manifest?.Import, Manifest?.Capture, Failure?.Message)
+    {
+        Details = Manifest?.Details ?? Import?.Command.Details ?? ImageDetails.None,
+        Pinned = Manifest is { Pinned: true },
+        Retention = Manifest?.Retention,
+        RetiredReason = RetiredReason,
+        RestoredAt = RestoredAt,
+        Version = Version,
+    };
 
     public ImageState WithCatalogue(ImageId id) => this with
     {
         Catalogue = new(
             CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
-            Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options)),
+            Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options),
+            SearchName: Name.ToUpperInvariant()),
     };
 
     private IEnumerable<LayerId> Layers => Manifest is { } manifest

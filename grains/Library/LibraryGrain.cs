@@ -8,7 +8,7 @@ using Orleans.Runtime;
 namespace Instances.Library;
 
 internal sealed partial class LibraryGrain(
-    ICatalogue catalogue, ILibraryStore layers, IDataPlane dataPlane, IOptions<LibraryOptions> options, ILogger<LibraryGrain> logger) : Grain, ILibraryGrain
+    ICatalogue catalogue, RetentionWork retention, ILibraryStore layers, IDataPlane dataPlane, IOptions<LibraryOptions> options, ILogger<LibraryGrain> logger) : Grain, ILibraryGrain
 {
     /// <summary>Deletions that come close together are served by one sweep.</summary>
     private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
@@ -23,6 +23,7 @@ internal sealed partial class LibraryGrain(
 
     public async Task<SweepReport> Sweep()
     {
+        await retention.Apply(master: null);
         await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), Expire);
 
         // Files first, references then: a reference is durable before its file is made, so that a file of this list that has none by now is nobody's.
@@ -85,7 +86,7 @@ internal sealed partial class LibraryGrain(
         var manifests = await layers.ReadManifests(CancellationToken.None);
         return new(
             [.. stored.Where(layer => !layer.IsPartial).Select(layer => layer.Id)],
-            [.. manifests.Select(manifest => new InventoryManifest(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)]))]);
+            [.. manifests.Select(manifest => new InventoryManifest(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)], manifest.ToSpec()))]);
     }
 
     private async Task Tick(CancellationToken cancellationToken)

@@ -33,7 +33,7 @@ internal sealed class VirtualMachineGrain(
         VirtualMachineSpecRules.Require(spec);
         if (!Exists)
         {
-            await SaveListed(new() { Appliance = appliance, Spec = spec, CreatedAt = time.GetUtcNow() });
+            await SaveListed(await Sized(new() { Appliance = appliance, Spec = spec, CreatedAt = time.GetUtcNow() }));
             await RequireImageOr(spec.Image, Forget);
         }
         else if (State.Appliance != appliance || !Same(State.Spec!, spec))
@@ -61,7 +61,7 @@ internal sealed class VirtualMachineGrain(
         Allow(VirtualMachineCommand.Edit);
         VirtualMachineSpecRules.Require(spec);
         var before = State;
-        await SaveListed(State with { Spec = spec });
+        await SaveListed(await Sized(State with { Spec = spec }));
         await RequireImageOr(spec.Image, () => SaveListed(before));
         return View();
     }
@@ -115,6 +115,7 @@ internal sealed class VirtualMachineGrain(
             var next = Allow(VirtualMachineCommand.Deploy) ?? throw FaultException.Conflict("virtual-machine-busy", "Another operation deploys the virtual machine.");
             var image = await GrainFactory.Image(State.Spec!.Image).Get();
             ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+            VirtualMachineSpecRules.RequireEnough(State.Spec.Name, State.Cpus, State.MemoryBytes, image);
             var deployment = Plan(operation, host, image);
 
             // The layers are referred to before they exist, and the image is asked again once they are: a deletion sees one or the other.
@@ -297,8 +298,21 @@ internal sealed class VirtualMachineGrain(
     {
         var (spec, deployment) = (State.Spec!, State.Deployment!);
         return new(
-            Id, State.Appliance, deployment.Operation, spec.Name, spec.Cpus, spec.MemoryBytes, deployment.Disks,
+            Id, State.Appliance, deployment.Operation, spec.Name, State.Cpus, State.MemoryBytes, deployment.Disks,
             spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData);
+    }
+
+    /// <summary>With what the image gives a machine that names no size. One that its image's minimum is too much for is refused before anything is written.</summary>
+    private async Task<VirtualMachineState> Sized(VirtualMachineState next)
+    {
+        var image = await GrainFactory.Image(next.Spec!.Image).Get();
+        ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+        var details = image.Details;
+        var sized = next with { DefaultCpus = details.DefaultCpus ?? details.MinCpus, DefaultMemoryBytes = details.DefaultMemoryBytes ?? LargerDefault(details.MinMemoryBytes) };
+        VirtualMachineSpecRules.RequireEnough(next.Spec.Name, sized.Cpus, sized.MemoryBytes, image);
+        return sized;
+
+        static long? LargerDefault(long? minimum) => minimum > VirtualMachineSpecRules.DefaultMemoryBytes ? minimum : null;
     }
 
     /// <summary>An image that was captured from this machine holds its data disks too.</summary>

@@ -1,11 +1,14 @@
 using System.Text;
 using Instances.Faults;
+using Instances.Library;
 
 namespace Instances.VirtualMachines;
 
 /// <summary>The bounds that <see cref="VirtualMachineSpec"/> states.</summary>
 internal static class VirtualMachineSpecRules
 {
+    public const int DefaultCpus = 1;
+    public const long DefaultMemoryBytes = 256L << 20;
     public const int MaxCpus = 64;
     public const long MinMemoryBytes = 32L << 20;
     public const long MaxMemoryBytes = 1L << 40;
@@ -22,12 +25,23 @@ internal static class VirtualMachineSpecRules
     {
         Names.RequireHostName(spec.Name);
         if (spec.Cpus is < 1 or > MaxCpus) throw Refused($"cpus is {spec.Cpus}: 1 to {MaxCpus} are allowed.");
-        if (spec.MemoryBytes is < MinMemoryBytes or > MaxMemoryBytes || spec.MemoryBytes % (1L << 20) != 0)
+        if (spec.MemoryBytes is < MinMemoryBytes or > MaxMemoryBytes || spec.MemoryBytes % (1L << 20) is not (null or 0))
             throw Refused($"memoryBytes is {spec.MemoryBytes}: 32 MiB to 1 TiB in whole MiB are allowed.");
         RequireDisks(spec.DataDisks ?? []);
         RequireForwards(spec.PortForwards ?? []);
         RequireSeed(spec);
         return spec;
+    }
+
+    /// <exception cref="FaultException">virtual-machine-too-small.</exception>
+    public static void RequireEnough(string name, int cpus, long memoryBytes, ImageView image)
+    {
+        var (minCpus, minMemoryBytes) = (image.Details.MinCpus ?? 0, image.Details.MinMemoryBytes ?? 0);
+        if (cpus < minCpus) throw TooSmall($"{cpus} CPUs", $"{minCpus}");
+        if (memoryBytes < minMemoryBytes) throw TooSmall($"{memoryBytes.Bytes()} of memory", minMemoryBytes.Bytes());
+
+        FaultException TooSmall(string has, string needs) => FaultException.Invalid(
+            "virtual-machine-too-small", $"The virtual machine '{name}' has {has}, and the image '{image.Name}' needs {needs}: give it more, or choose another image.");
     }
 
     private static void RequireDisks(IReadOnlyList<long> disks)

@@ -17,6 +17,11 @@ internal sealed record VirtualMachineState : IStoredState
 
     public VirtualMachineSpec? Spec { get; init; }
 
+    /// <summary>What the image gave when the machine was created or changed, for a specification that names none.</summary>
+    public int? DefaultCpus { get; init; }
+
+    public long? DefaultMemoryBytes { get; init; }
+
     public VirtualMachineStatus Status { get; init; }
 
     public DateTimeOffset CreatedAt { get; init; }
@@ -32,8 +37,14 @@ internal sealed record VirtualMachineState : IStoredState
         ? null
         : Deployment.Wished ?? (Status is VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped ? Status : VirtualMachineStatus.Running);
 
+    [JsonIgnore]
+    public int Cpus => Spec!.Cpus ?? DefaultCpus ?? VirtualMachineSpecRules.DefaultCpus;
+
+    [JsonIgnore]
+    public long MemoryBytes => Spec!.MemoryBytes ?? DefaultMemoryBytes ?? VirtualMachineSpecRules.DefaultMemoryBytes;
+
     public VirtualMachineView ToView(VirtualMachineId id, VirtualMachineStatus status) => new(
-        id, Appliance, Spec!.Name, status, Spec.Image, Spec.Cpus, Spec.MemoryBytes, Spec.DataDisks ?? [],
+        id, Appliance, Spec!.Name, status, Spec.Image, Cpus, MemoryBytes, Spec.DataDisks ?? [],
         Deployment?.PortForwards ?? Spec.PortForwards ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt,
         WishedStatus, Deployment?.Problem);
 

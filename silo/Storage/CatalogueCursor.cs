@@ -22,8 +22,11 @@ internal readonly record struct CatalogueCursor(long CreatedAt, string Id)
             && long.TryParse(parts[0], NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var createdAt)
             && Guid.TryParseExact(parts[1], "D", out _)
                 ? new(createdAt, parts[1])
-                : throw FaultException.Invalid("cursor-invalid", "The cursor is not one that a page of this list gave. Start again without a cursor.");
+                : throw Refused();
     }
+
+    public static FaultException Refused() =>
+        FaultException.Invalid("cursor-invalid", "The cursor is not one that a page of this list gave. Start again without a cursor.");
 
     /// <exception cref="FaultException">limit-invalid.</exception>
     public static int CheckLimit(int limit) =>

@@ -10,11 +10,11 @@ using Instances.VirtualMachines;
 
 namespace Instances.Storage;
 
-/// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql).</summary>
+/// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql and 0007-image-search.sql).</summary>
 /// <remarks>Kinds stand in the queries as literals, not as parameters: a partial index is used only where the planner sees that its condition holds.</remarks>
-internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
+internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
 {
-    private const string Listed = "status NOT IN ('retired', 'failed')";
+    internal const string Listed = "status NOT IN ('retired', 'failed')";
 
     public Task<Page<ApplianceView>> Appliances(PageRequest page) =>
         ReadPage<ApplianceView>(page, new("kind = 'appliance'"));
@@ -22,22 +22,17 @@ internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
     public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) =>
         ReadPage<VirtualMachineView>(page, new("kind = 'virtual-machine' AND owner = @owner", Owner: appliance.ToString()));
 
-    public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page)
+    public async Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page)
     {
-        string?[] conditions =
-        [
-            "kind = 'image'",
-            filter.Status is null ? Listed : "status = @status",
-            filter.Kind is { } kind ? ConditionOf(kind) : null,
-            filter.Master is null ? null : "owner = @owner",
-            filter.Name is null ? null : "name = @name",
-        ];
-        return ReadPage<ImageView>(page, new(
-            string.Join(" AND ", conditions.OfType<string>()),
-            filter.Master?.ToString(),
-            filter.Status is { } status ? TextOf(status) : null,
-            filter.Name));
+        var query = new ImageQuery(database, filter, page);
+        var rows = await Read<ImageQuery.Row>(query.Sql, query.Parameters);
+        return new(
+            [.. rows.Take(query.Limit).Select(row => JsonSerializer.Deserialize<ImageView>(row.View, InstancesJson.Options)!)],
+            rows.Count > query.Limit ? query.CursorAfter(rows[query.Limit - 1]) : null);
     }
+
+    public Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page) =>
+        ReadPage<VirtualMachineView>(page, new("kind = 'virtual-machine' AND image = @image", Image: image.ToString()));
 
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) =>
         ReadPage<OperationView>(page, appliance is null
@@ -89,7 +84,7 @@ internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
         var after = CatalogueCursor.Parse(page.Cursor);
         var rows = await Read<Row>(
             PageSql(query.Condition),
-            new { owner = query.Owner, status = query.Status, name = query.Name, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 });
+            new { owner = query.Owner, image = query.Image, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 });
 
         var next = rows.Count > limit ? new CatalogueCursor(rows[limit - 1].CreatedAt, rows[limit - 1].Id).ToString() : null;
         return new(
@@ -124,17 +119,10 @@ internal sealed class DatabaseCatalogue(IDatabase database) : ICatalogue
         }
     }
 
-    // The owner of a slave is its master.
-    private static string ConditionOf(ImageKind kind) => kind switch
-    {
-        ImageKind.Master => "owner IS NULL",
-        ImageKind.Slave => "owner IS NOT NULL",
-    };
-
     /// <summary>A status as it stands in JSON.</summary>
     private static string TextOf(ImageStatus status) => JsonSerializer.SerializeToElement(status, InstancesJson.Options).GetString()!;
 
-    private sealed record Query(string Condition, string? Owner = null, string? Status = null, string? Name = null);
+    private sealed record Query(string Condition, string? Owner = null, string? Image = null);
 
     private sealed record Row(long CreatedAt, string Id, string View);
 }

@@ -36,6 +36,16 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
         return await inner.UsersOf(image, limit);
     }
 
+    public Task<ImageLineage> Lineage(ImageId image, PageRequest page) => inner.Lineage(image, page);
+
+    public Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page) => inner.UsersOf(image, page);
+
+    public Task<IReadOnlyList<VirtualMachineId>> UsersOfTree(ImageId master, int limit) => inner.UsersOfTree(master, limit);
+
+    public Task<ImageView?> FindImage(ImageId image) => inner.FindImage(image);
+
+    public Task<IReadOnlyList<RuledInstance>> RuledInstances(ImageId? master) => inner.RuledInstances(master);
+
     public Task<Page<ApplianceView>> Appliances(PageRequest page) => inner.Appliances(page);
 
     public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => inner.VirtualMachines(appliance, page);

@@ -19,8 +19,10 @@ internal static class ApplianceEndpoints
         group.MapGet("/", List).WithSummary("List appliances").WithDescription("In the order in which they were created.");
         group.MapGet("/{id}", Get).WithSummary("Get an appliance");
         group.MapPatch("/{id}", Change)
-            .WithSummary("Rename or describe an appliance")
-            .WithDescription("A JSON merge patch: what is left out stays; null clears the description. Allowed at rest.");
+            .WithSummary("Rename or describe an appliance, or give it a retention rule")
+            .WithDescription(
+                "A JSON merge patch: what is left out stays; null clears the description or the rule. Allowed at rest. A retention rule keeps the newest instances of each virtual machine "
+                + "(keepLast), or those younger than so many hours (keepForHours); what neither keeps is retired and can be restored within the grace period.");
         group.MapDelete("/{id}", Delete)
             .WithSummary("Delete an appliance")
             .WithDescription("Removes it and its virtual machines. Allowed when Undeployed. Images stay in the library.");
@@ -60,7 +62,7 @@ internal static class ApplianceEndpoints
         Datacenter datacenter, ApplianceId id, MergePatch<ApplianceSpec> patch, IOptions<JsonOptions> json)
     {
         var appliance = await datacenter.Appliance(id).Get();
-        var spec = patch.Apply(new(appliance.Name, appliance.Description), json);
+        var spec = patch.Apply(new(appliance.Name, appliance.Description, appliance.Retention), json);
         return TypedResults.Ok(await datacenter.Appliance(id).Change(spec));
     }
 

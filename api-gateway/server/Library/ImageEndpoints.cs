@@ -5,13 +5,19 @@ using Instances.Datacenters;
 using Instances.Faults;
 using Instances.Operations;
 using Instances.Requests;
+using Instances.VirtualMachines;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.Extensions.Options;
+using JsonOptions = Microsoft.AspNetCore.Http.Json.JsonOptions;
 
 namespace Instances.Library;
 
 internal static partial class ImageEndpoints
 {
+    /// <summary>How often a change without If-Match is made anew, where the image is changed by somebody else between reading and writing.</summary>
+    private const int MaxAttempts = 5;
+
     public static void MapImages(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/images").WithTags("Images");
@@ -24,11 +30,31 @@ internal static partial class ImageEndpoints
                 + "how checking and converting go on. With sha256 the bytes are checked against it.");
         group.MapGet("/", List)
             .WithSummary("List images")
-            .WithDescription("In the order in which they were created. Retired and failed images are listed only where the status asks for them.");
-        group.MapGet("/{id}", Get).WithSummary("Get an image");
+            .WithDescription(
+                "In the order in which they were created, where sort says nothing else. Retired and failed images are listed only where the status asks for them, or includeRetired. "
+                + "A cursor is good for the same sort and filter only.");
+        group.MapGet("/{id}", Get).WithSummary("Get an image").WithDescription("The header ETag names the version of what PATCH changes.");
+        group.MapPatch("/{id}", Change)
+            .WithSummary("Rename, describe or pin an image, or give a master a retention rule")
+            .WithDescription(
+                "A JSON merge patch: what is left out stays, also within details and labels; null takes a property back to its default. Allowed when Ready. Slaves inherit the details of the "
+                + "image that their machine used when they are captured. With If-Match the change is refused (412) where the image has another version by now.");
         group.MapDelete("/{id}", Delete)
+            .Produces(StatusCodes.Status204NoContent)
+            .Produces<ImageDeletion>()
             .WithSummary("Delete an image")
-            .WithDescription("Retires it; it is deleted when the grace period has passed. Refused while a virtual machine uses it, and for a master that has slaves.");
+            .WithDescription(
+                "Retires it; it can be restored until the grace period has passed, and is deleted then. Refused while a virtual machine uses it, while it is pinned, and for a master that has "
+                + "slaves. With cascade a master's slaves go with it, all or none. With dryRun nothing is done. Either answers 200 with what goes.");
+        group.MapPost("/{id}/restore", Restore)
+            .WithSummary("Restore a retired image")
+            .WithDescription("Makes it Ready again, within the grace period. Retention rules leave it alone from then on. A slave's master has to be Ready.");
+        group.MapGet("/{id}/lineage", GetLineage)
+            .WithSummary("Get where an image comes from, and what came from it")
+            .WithDescription("Its master, its parent, and page by page its descendants: for a master the whole tree of its slaves. Each says how many virtual machines use it.");
+        group.MapGet("/{id}/virtual-machines", ListUsers)
+            .WithSummary("List the virtual machines that use an image")
+            .WithDescription("Each names its appliance. In the order in which they were added.");
     }
 
     private static async Task<IResult> Import(
@@ -37,32 +63,64 @@ internal static partial class ImageEndpoints
         [Description("1 to 128 characters.")] string name,
         [Description("What the bytes are; it is never guessed.")] Choice<ImageFormat> format,
         [Description("The SHA-256 of the bytes in hex.")] string? sha256,
+        [AsParameters] ImageDetailsQuery details,
         HttpRequest request,
         UploadClient client)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
-        var command = new ImportCommand(name, format.Value, request.ContentLength, Checked(sha256));
+        var command = new ImportCommand(name, format.Value, request.ContentLength, Checked(sha256), details.ToDetails());
         var upload = new ImageUpload(datacenter, client);
         var ticket = await upload.Begin(key, image, operation, command);
         var refusal = ticket is null ? null : await upload.Send(ticket, operation, request);
         return refusal ?? datacenter.Accepted(await datacenter.GetOperation(operation));
     }
 
-    private static async Task<Ok<Page<ImageView>>> List(
-        Datacenter datacenter,
-        [Description("Only masters, or only slaves.")] Choice<ImageKind>? kind,
-        [Description("Only images in this status.")] Choice<ImageStatus>? status,
-        [Description("Only the slaves of this master.")] ImageId? master,
-        [Description("Only images of exactly this name.")] string? name,
-        [AsParameters] PageQuery page) =>
-        TypedResults.Ok(await datacenter.Catalogue.Images(new(kind?.Value, status?.Value, master, name), page.ToRequest()));
+    private static async Task<Ok<Page<ImageView>>> List(Datacenter datacenter, [AsParameters] ImageListQuery query, [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.Images(query.ToFilter(), page.ToRequest()));
 
-    private static async Task<Ok<ImageView>> Get(Datacenter datacenter, ImageId id) => TypedResults.Ok(await datacenter.Image(id).Get());
+    private static async Task<Ok<ImageView>> Get(Datacenter datacenter, ImageId id, HttpResponse response) => Tagged(await datacenter.Image(id).Get(), response);
 
-    private static async Task<NoContent> Delete(Datacenter datacenter, ImageId id)
+    private static async Task<Ok<ImageView>> Change(
+        Datacenter datacenter, ImageId id, IfMatch match, MergePatch<ImageSpec> patch, IOptions<JsonOptions> json, HttpResponse response)
     {
+        for (var attempt = 1; ; attempt++)
+        {
+            var image = await datacenter.Image(id).Get();
+            try
+            {
+                return Tagged(await datacenter.Image(id).Change(patch.Apply(image.ToSpec(), json), match.Choose(image.Version)), response);
+            }
+            catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Changed && !match.IsGiven && attempt < MaxAttempts)
+            {
+                // Somebody else was faster: what the patch does not name is theirs.
+            }
+        }
+    }
+
+    private static async Task<IResult> Delete(
+        Datacenter datacenter,
+        ImageId id,
+        [Description("The slaves of a master go with it.")] bool? cascade,
+        [Description("Only tells what would go.")] bool? dryRun)
+    {
+        if (cascade is true || dryRun is true) return TypedResults.Ok(await datacenter.Image(id).DeleteWith(cascade ?? false, dryRun ?? false));
         await datacenter.Image(id).Delete();
         return TypedResults.NoContent();
+    }
+
+    private static async Task<Ok<ImageView>> Restore(Datacenter datacenter, RequestKey key, ImageId id, HttpResponse response) =>
+        Tagged(await datacenter.Image(id).Restore(), response);
+
+    private static async Task<Ok<ImageLineage>> GetLineage(Datacenter datacenter, ImageId id, [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.Lineage(id, page.ToRequest()));
+
+    private static async Task<Ok<Page<VirtualMachineView>>> ListUsers(Datacenter datacenter, ImageId id, [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.UsersOf(id, page.ToRequest()));
+
+    private static Ok<ImageView> Tagged(ImageView image, HttpResponse response)
+    {
+        response.Headers.ETag = IfMatch.Tag(image.Version);
+        return TypedResults.Ok(image);
     }
 
     private static string? Checked(string? sha256) => sha256 is null || Sha256Pattern().IsMatch(sha256)

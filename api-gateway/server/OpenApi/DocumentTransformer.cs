@@ -21,6 +21,8 @@ internal sealed class DocumentTransformer : IOpenApiDocumentTransformer
         };
         // Paths are relative to the server that the document came from.
         document.Servers = [];
+        // The values of an enum that only parameters have are words, too.
+        foreach (var schema in (document.Components?.Schemas?.Values ?? []).OfType<OpenApiSchema>().Where(schema => schema is { Enum.Count: > 0, Type: null })) schema.Type = JsonSchemaType.String;
         return Task.CompletedTask;
     }
 }

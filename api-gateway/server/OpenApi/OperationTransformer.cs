@@ -16,6 +16,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         foreach (var parameter in operation.Parameters.OfType<OpenApiParameter>()) DescribeParameter(parameter, context);
         if (description.RelativePath!.Contains("{datacenter}", StringComparison.Ordinal)) operation.Parameters.Insert(0, Datacenter());
         if (description.HttpMethod == HttpMethods.Post) operation.Parameters.Add(IdempotencyKey());
+        if (IsConditional(description.HttpMethod!, description.RelativePath)) operation.Parameters.Add(IfMatch());
         if (IsUpload(description.HttpMethod!, description.RelativePath)) operation.RequestBody = Upload();
         if (description.RelativePath.StartsWith("api/", StringComparison.Ordinal))
         {
@@ -41,6 +42,17 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
 
     private static bool IsUpload(string method, string path) =>
         method == HttpMethods.Post && path.TrimEnd('/').EndsWith("/images", StringComparison.Ordinal);
+
+    private static bool IsConditional(string method, string path) =>
+        method == HttpMethods.Patch && path.EndsWith("/images/{id}", StringComparison.Ordinal);
+
+    private static OpenApiParameter IfMatch() => new()
+    {
+        Name = "If-Match",
+        In = ParameterLocation.Header,
+        Description = "The ETag that the image had when it was read: it is changed only if it still has it. Left out, or *: whatever it has become.",
+        Schema = new OpenApiSchema { Type = JsonSchemaType.String },
+    };
 
     private static OpenApiRequestBody Upload() => new()
     {
@@ -72,7 +84,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     private static OpenApiResponse ProblemResponse(OpenApiDocument document) => new()
     {
         Description =
-            "Not carried out: 400 malformed, 403 forbidden, 404 not found, 409 not in this status, 413 too large, 415 not JSON, 422 can never succeed as it is, "
+            "Not carried out: 400 malformed, 403 forbidden, 404 not found, 409 not in this status, 412 changed since, 413 too large, 415 not JSON, 422 can never succeed as it is, "
             + "500 a defect, 503 away at the moment (repeat after Retry-After), 507 not enough memory, disk or quota.",
         Content = new Dictionary<string, OpenApiMediaType>
         {

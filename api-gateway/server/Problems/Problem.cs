@@ -67,5 +67,6 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
         FaultKind.Capacity => StatusCodes.Status507InsufficientStorage,
         FaultKind.Unavailable => StatusCodes.Status503ServiceUnavailable,
         FaultKind.Internal => StatusCodes.Status500InternalServerError,
+        FaultKind.Changed => StatusCodes.Status412PreconditionFailed,
     };
 }

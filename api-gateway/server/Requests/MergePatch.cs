@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Http.Json;
 using Microsoft.Extensions.Options;
 
@@ -10,19 +11,12 @@ namespace Instances.Requests;
 [JsonConverter(typeof(MergePatchJsonConverterFactory))]
 internal sealed record MergePatch<TSpec>(JsonObject Fields)
 {
-    /// <summary>Specifications are flat, so that a patch goes no deeper than their own properties.</summary>
     /// <exception cref="BadHttpRequestException">The result is no specification.</exception>
     public TSpec Apply(TSpec spec, IOptions<JsonOptions> json)
     {
         var options = json.Value.SerializerOptions;
         var merged = JsonSerializer.SerializeToNode(spec, options)!.AsObject();
-        foreach (var (name, value) in Fields)
-        {
-            var property = merged.Select(pair => pair.Key).FirstOrDefault(key => key.Equals(name, StringComparison.OrdinalIgnoreCase)) ?? name;
-            merged.Remove(property);
-            if (value is not null) merged.Add(property, value.DeepClone());
-        }
-
+        Merge(merged, Fields, options.GetTypeInfo(typeof(TSpec)));
         try
         {
             return merged.Deserialize<TSpec>(options)!;
@@ -32,6 +26,29 @@ internal sealed record MergePatch<TSpec>(JsonObject Fields)
             throw new BadHttpRequestException(exception.Message, exception);
         }
     }
+
+    private static void Merge(JsonObject target, JsonObject patch, JsonTypeInfo type)
+    {
+        // Properties are found whatever their case, as everywhere; the keys of a dictionary are somebody's own words.
+        var comparison = type.Kind is JsonTypeInfoKind.Object ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
+        foreach (var (name, value) in patch)
+        {
+            var property = target.Select(pair => pair.Key).FirstOrDefault(key => key.Equals(name, comparison)) ?? name;
+            if (value is JsonObject inner && InnerType(type, name) is { Kind: JsonTypeInfoKind.Object or JsonTypeInfoKind.Dictionary } innerType)
+            {
+                var whole = target[property] as JsonObject;
+                if (whole is null) target[property] = whole = [];
+                Merge(whole, inner, innerType);
+                continue;
+            }
+
+            target.Remove(property);
+            if (value is not null) target.Add(property, value.DeepClone());
+        }
+    }
+
+    private static JsonTypeInfo? InnerType(JsonTypeInfo type, string name) =>
+        type.Properties.FirstOrDefault(property => property.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } found ? type.Options.GetTypeInfo(found.PropertyType) : null;
 }
 
 internal sealed class MergePatchJsonConverterFactory : JsonConverterFactory

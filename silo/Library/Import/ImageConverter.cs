@@ -109,7 +109,7 @@ internal sealed class ImageConverter
             Parent: null,
             [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image, sha256)], upload.VirtualSizeBytes)],
             now,
-            new ImportFacts(plan.Operation, now, upload.Format, upload.Sha256, upload.Bytes));
+            new ImportFacts(plan.Operation, now, upload.Format, upload.Sha256, upload.Bytes)) { Details = plan.Command.Details ?? ImageDetails.None };
         await _store.WriteManifest(manifest);
         return manifest;
     }

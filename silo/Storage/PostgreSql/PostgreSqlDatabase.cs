@@ -37,6 +37,8 @@ internal sealed class PostgreSqlDatabase : IDatabase
 
     public string HostOfViewSql => "(view::json ->> 'host')";
 
+    public string LabelSql(string key) => $"(labels ->> {key})";
+
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {
         // Held by the connection: a silo that dies gives it back.

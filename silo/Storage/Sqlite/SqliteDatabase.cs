@@ -24,6 +24,9 @@ internal sealed class SqliteDatabase(string file) : IDatabase
 
     public string HostOfViewSql => "(view ->> 'host')";
 
+    // Quoted, since SQLite takes dots in a path for steps. A key holds no quotes.
+    public string LabelSql(string key) => $"(labels ->> ('$.\"' || {key} || '\"'))";
+
     /// <summary>The transaction of the migrations takes the write lock first: silos that start together wait for one another.</summary>
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {

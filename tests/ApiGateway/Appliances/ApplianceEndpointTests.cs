@@ -39,6 +39,20 @@ public sealed class ApplianceEndpointTests(Gateway gateway)
         Assert.Equal((name, description), ((await response.Read<ApplianceView>()).Name, gateway.Datacenter.Appliances[id].Description));
     }
 
+    [Fact]
+    public async Task Change_OfARetentionRule_KeepsTheRestOfIt()
+    {
+        var id = await Create();
+
+        using var first = await Patch($"/appliances/{id}", """{"retention":{"keepLast":3,"keepForHours":48}}""");
+        using var second = await Patch($"/appliances/{id}", """{"retention":{"keepForHours":null}}""");
+        using var third = await Patch($"/appliances/{id}", """{"name":"store"}""");
+
+        var view = await third.Read<ApplianceView>();
+        Assert.Equal(("store", new Instances.Library.RetentionRule(3)), (view.Name, view.Retention));
+        Assert.Equal("text", gateway.Datacenter.Appliances[id].Description);
+    }
+
     [Theory]
     [InlineData("[]")]
     [InlineData("\"shop\"")]

@@ -66,6 +66,27 @@ public sealed class InstancesClientTests(Gateway gateway)
     public async Task Image_ThatIsNotThere_IsNull() => Assert.Null(await _client.FindImage(ImageId.New(), Cancelled));
 
     [Fact]
+    public async Task Image_ThatIsChangedAndDeleted_IsAsTheServerSays()
+    {
+        var (id, search) = (ImageId.New(), Guid.NewGuid().ToString());
+        gateway.Datacenter.Images[id] = (new("debian"), 1);
+
+        Assert.True((await _client.ChangeImage(id, new { Pinned = true }, ifVersion: 1, Cancelled)).Pinned);
+        var stale = await Assert.ThrowsAsync<ProblemException>(() => _client.ChangeImage(id, new { Pinned = false }, ifVersion: 1, Cancelled));
+        Assert.Equal((HttpStatusCode.PreconditionFailed, "image-changed"), (stale.Status, stale.Code));
+        Assert.Equal(id, (await _client.RestoreImage(id, Cancelled)).Id);
+        Assert.Equal(id, (await _client.GetLineage(id, Cancelled)).Image.Id);
+        Assert.Empty(await _client.ListUsers(id, Cancelled));
+        Assert.True((await _client.DeleteImageWithSlaves(id, dryRun: true, Cancelled)).DryRun);
+        Assert.False((await _client.DeleteImageWithSlaves(id, dryRun: false, Cancelled)).DryRun);
+        Assert.Null(await _client.FindImage(id, Cancelled));
+        await _client.ListImages(new(Search: search, Labels: ["a=b", "c"], CreatedAfter: DateTimeOffset.UnixEpoch, Order: Instances.Catalogue.ImageOrder.Name, Descending: true), Cancelled);
+        var filter = gateway.Datacenter.Filters[search];
+        Assert.Equal(["a=b", "c"], filter.Labels!);
+        Assert.Equal((DateTimeOffset.UnixEpoch, Instances.Catalogue.ImageOrder.Name, true), (filter.CreatedAfter!.Value, filter.Order, filter.Descending));
+    }
+
+    [Fact]
     public async Task Refusal_IsThrownWithItsCodeAndWords()
     {
         var refusal = await Assert.ThrowsAsync<ProblemException>(() => _client.GetAppliance(ApplianceId.New(), Cancelled));

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Instances.Appliances;
+using Instances.Catalogue;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -25,6 +26,12 @@ internal sealed class FakeDatacenter
     public ConcurrentDictionary<OperationId, ScriptedOperation> Operations { get; } = [];
 
     public ConcurrentDictionary<ImageId, (OperationId Operation, ImportCommand Command)> Imports { get; } = [];
+
+    /// <summary>Images that people change, each with its version.</summary>
+    public ConcurrentDictionary<ImageId, (ImageSpec Spec, long Version)> Images { get; } = [];
+
+    /// <summary>The filters that lists were asked for, by the name that they look for.</summary>
+    public ConcurrentDictionary<string, ImageFilter> Filters { get; } = [];
 
     /// <summary>Whether the host that is there is in maintenance.</summary>
     public bool Maintenance { get; set; }
@@ -97,10 +104,10 @@ internal static class Views
         Cancellable: true, Fault: null, Result: null);
 
     public static ApplianceView Appliance(ApplianceId id, ApplianceSpec spec) =>
-        new(id, spec.Name, spec.Description, ApplianceStatus.Undeployed, Operation: null, [], At);
+        new(id, spec.Name, spec.Description, ApplianceStatus.Undeployed, Operation: null, [], At, spec.Retention);
 
     public static VirtualMachineView Machine(VirtualMachineId id, ApplianceId appliance, VirtualMachineSpec spec) => new(
-        id, appliance, spec.Name, VirtualMachineStatus.Undeployed, spec.Image, spec.Cpus, spec.MemoryBytes, spec.DataDisks ?? [], spec.PortForwards ?? [],
+        id, appliance, spec.Name, VirtualMachineStatus.Undeployed, spec.Image, spec.Cpus ?? 1, spec.MemoryBytes ?? 256L << 20, spec.DataDisks ?? [], spec.PortForwards ?? [],
         Host: null, [], At);
 
     public static ImageView Image(ImageId id, string name, ImageStatus status = ImageStatus.Ready) => new(

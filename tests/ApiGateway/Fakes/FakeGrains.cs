@@ -125,9 +125,43 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
         return Task.FromResult(new UploadTicket(new Uri(datacenter.DataPlane!, $"uploads/{command.Name}"), FakeDatacenter.Secret));
     }
 
-    public Task<ImageView> Get() => datacenter.Imports.TryGetValue(Id, out var import)
-        ? Task.FromResult(Views.Image(Id, import.Command.Name, ImageStatus.Importing))
-        : throw FaultException.NotFound("image-not-found", "There is no such image.");
+    public Task<ImageView> Get()
+    {
+        if (datacenter.Images.TryGetValue(Id, out var image))
+        {
+            var (name, details, pinned, retention) = image.Spec;
+            return Task.FromResult(Views.Image(Id, name) with { Details = details ?? ImageDetails.None, Pinned = pinned, Retention = retention, Version = image.Version });
+        }
+
+        return datacenter.Imports.TryGetValue(Id, out var import)
+            ? Task.FromResult(Views.Image(Id, import.Command.Name, ImageStatus.Importing))
+            : throw FaultException.NotFound("image-not-found", "There is no such image.");
+    }
+
+    public Task<ImageView> Change(ImageSpec spec, long? ifVersion)
+    {
+        var (_, version) = datacenter.Images[Id];
+        if (ifVersion != version) throw new FaultException(new(FaultKind.Changed, "image-changed", "The image has been changed since."));
+        datacenter.Images[Id] = (spec, version + 1);
+        return Get();
+    }
+
+    public async Task<ImageDeletion> DeleteWith(bool cascade, bool dryRun)
+    {
+        var image = await Get();
+        if (!dryRun) datacenter.Images.TryRemove(Id, out _);
+        return new(dryRun, [new(Id, image.Name, image.Kind, cascade ? 1 : 0)], Views.At);
+    }
+
+    public async Task<ImageView> Restore() => await Get() with { RestoredAt = Views.At };
+
+    public Task Retire(RetirementReason reason) => throw new NotSupportedException();
+
+    public Task RetireWith(ImageId master) => throw new NotSupportedException();
+
+    public Task TakeBack(ImageId master) => throw new NotSupportedException();
+
+    public Task WriteManifest() => throw new NotSupportedException();
 
     public Task Delete()
     {
@@ -207,9 +241,19 @@ internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICa
 
     public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page)
     {
+        if (filter.Search is { } search) datacenter.Filters[search] = filter;
         var echo = Views.Image(ImageId.New(), filter.Name ?? "", filter.Status ?? ImageStatus.Ready) with { Kind = filter.Kind ?? ImageKind.Master, Master = filter.Master };
         return Task.FromResult(new Page<ImageView>([echo], Echo(page)));
     }
+
+    public Task<ImageLineage> Lineage(ImageId image, PageRequest page)
+    {
+        var node = new LineageNode(image, "debian", ImageKind.Master, ImageStatus.Ready, null, Views.At, 1, 2, 3, null, null, null);
+        return Task.FromResult(new ImageLineage(node, Master: null, Parent: null, new([node with { Id = ImageId.New(), Kind = ImageKind.Slave, Parent = image }], Echo(page))));
+    }
+
+    public Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page) => Task.FromResult(new Page<VirtualMachineView>(
+        [.. datacenter.Machines.Where(pair => pair.Value.Spec.Image == image).Select(pair => Views.Machine(pair.Key, pair.Value.Appliance, pair.Value.Spec))], Echo(page)));
 
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => Task.FromResult(new Page<OperationView>(
         [.. datacenter.Operations.Values.Select(operation => operation.Newest).Where(operation => appliance is null || operation.Appliance == appliance)], Echo(page)));

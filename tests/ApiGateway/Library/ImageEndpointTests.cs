@@ -2,6 +2,7 @@ using System.Net;
 using Instances.Catalogue;
 using Instances.Fakes;
 using Instances.Operations;
+using Instances.VirtualMachines;
 using Xunit;
 using static Instances.HttpExtensions;
 
@@ -147,6 +148,167 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Equal(HttpStatusCode.NoContent, response.StatusCode);
         using var read = await gateway.Http.Get($"/images/{image}");
         await read.AssertProblem(404, "image-not-found");
+    }
+
+    [Fact]
+    public async Task Import_Details_ArePassedOn()
+    {
+        using var response = await Upload(
+            _name, new ByteArrayContent(new byte[1]),
+            "&description=A%20shop&minCpus=2&defaultCpus=4&minMemoryBytes=67108864&defaultMemoryBytes=134217728&category=web&icon=cart&operatingSystem=Debian&label=env=test&label=a.b/c=x=y");
+
+        var details = gateway.Datacenter.Imports[(await response.Read<OperationView>()).Image!.Value].Command.Details;
+        Assert.Equal(
+            new ImageDetails("A shop", 2, 4, 64 * MiB, 128 * MiB, "web", "cart", "Debian", new Dictionary<string, string> { ["env"] = "test", ["a.b/c"] = "x=y" }), details);
+    }
+
+    [Theory, InlineData("&label=env"), InlineData("&label=env=1&label=env=2")]
+    public async Task Import_LabelThatIsNone_IsInvalid(string query)
+    {
+        using var response = await Upload(_name, new ByteArrayContent([]), query);
+
+        await response.AssertProblem(422, "image-invalid");
+    }
+
+    [Fact]
+    public async Task List_EveryFilterAndOrder_IsPassedOn()
+    {
+        var (parent, machine) = (ImageId.New(), VirtualMachineId.New());
+
+        using var response = await gateway.Http.Get(
+            $"/images?search={_name}&parent={parent}&virtualMachine={machine}&label=env=test&label=team&createdAfter=2026-01-02T00:00:00Z&createdBefore=2026-01-03T01:00:00%2B01:00"
+            + "&includeRetired=true&sort=size&descending=true");
+
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        var filter = gateway.Datacenter.Filters[_name];
+        Assert.Equal(["env=test", "team"], filter.Labels!);
+        Assert.Equal(
+            new ImageFilter(
+                Search: _name, Parent: parent, VirtualMachine: machine, CreatedAfter: new(2026, 1, 2, 0, 0, 0, TimeSpan.Zero), CreatedBefore: new(2026, 1, 3, 0, 0, 0, TimeSpan.Zero),
+                IncludeRetired: true, Order: ImageOrder.Size, Descending: true),
+            filter with { Labels = null });
+    }
+
+    [Theory, InlineData("sort=colour"), InlineData("createdAfter=soon"), InlineData("descending=maybe"), InlineData("virtualMachine=x")]
+    public async Task List_FilterThatIsNone_IsMalformed(string query)
+    {
+        using var response = await gateway.Http.Get($"/images?{query}");
+
+        await response.AssertProblem(400, "request-malformed");
+    }
+
+    [Theory]
+    [InlineData("{}", "debian", "A shop.", "env=test team=a")]
+    [InlineData("""{"name":"fedora"}""", "fedora", "A shop.", "env=test team=a")]
+    [InlineData("""{"details":{"description":"Other."}}""", "debian", "Other.", "env=test team=a")]
+    [InlineData("""{"Details":{"Description":null}}""", "debian", null, "env=test team=a")]
+    [InlineData("""{"details":{"labels":{"env":"live","team":null,"new":"1"}}}""", "debian", "A shop.", "env=live new=1")]
+    [InlineData("""{"details":{"labels":null}}""", "debian", "A shop.", "")]
+    [InlineData("""{"details":null}""", "debian", null, "")]
+    public async Task Change_MergePatch_ChangesWhatItNamesAtEveryDepth(string patch, string name, string? description, string labels)
+    {
+        var id = AddImage();
+
+        using var response = await Patch(id, patch);
+
+        var image = await response.Read<ImageView>();
+        Assert.Equal((name, description), (image.Name, image.Details.Description));
+        Assert.Equal(labels, string.Join(' ', (image.Details.Labels ?? new Dictionary<string, string>()).OrderBy(label => label.Key, StringComparer.Ordinal).Select(label => $"{label.Key}={label.Value}")));
+        Assert.Equal($"\"{image.Version}\"", response.Headers.ETag!.ToString());
+    }
+
+    [Theory]
+    [InlineData("""{"details":{"colour":"red"}}""")]
+    [InlineData("""{"details":[]}""")]
+    [InlineData("""{"details":{"labels":{"a":1}}}""")]
+    [InlineData("""{"status":"ready"}""")]
+    [InlineData("""{"name":null}""")]
+    public async Task Change_PatchThatIsNone_IsMalformed(string patch)
+    {
+        using var response = await Patch(AddImage(), patch);
+
+        await response.AssertProblem(400, "request-malformed");
+    }
+
+    [Fact]
+    public async Task Change_WithIfMatch_IsCarriedOutForThatVersionOnly()
+    {
+        var id = AddImage();
+        using var read = await gateway.Http.Get($"/images/{id}");
+        var tag = read.Headers.ETag!.ToString();
+
+        using var first = await Patch(id, """{"pinned":true}""", $"\"999\", {tag}");
+        using var stale = await Patch(id, """{"pinned":false}""", tag);
+        using var weak = await Patch(id, """{"pinned":false}""", $"W/{first.Headers.ETag}");
+        using var any = await Patch(id, """{"retention":{"keepLast":3}}""", "*");
+        using var broken = await Patch(id, """{"pinned":false}""", "no-quotes");
+
+        Assert.True((await first.Read<ImageView>()).Pinned);
+        await stale.AssertProblem(412, "image-changed");
+        await weak.AssertProblem(412, "image-changed");
+        var view = await any.Read<ImageView>();
+        Assert.Equal((true, new RetentionRule(3)), (view.Pinned, view.Retention));
+        await broken.AssertProblem(400, "request-malformed");
+    }
+
+    [Fact]
+    public async Task Delete_WithCascadeOrDryRun_AnswersWhatGoes()
+    {
+        var id = AddImage();
+
+        using var dry = await gateway.Http.DeleteAsync($"{Local}/images/{id}?cascade=true&dryRun=true", Cancelled);
+        using var there = await gateway.Http.Get($"/images/{id}");
+        using var real = await gateway.Http.DeleteAsync($"{Local}/images/{id}?cascade=true", Cancelled);
+        using var gone = await gateway.Http.Get($"/images/{id}");
+
+        var deletion = await dry.Read<ImageDeletion>();
+        Assert.Equal((true, id), (deletion.DryRun, deletion.Images.Single().Id));
+        Assert.Equal(HttpStatusCode.OK, there.StatusCode);
+        Assert.False((await real.Read<ImageDeletion>()).DryRun);
+        await gone.AssertProblem(404, "image-not-found");
+    }
+
+    [Fact]
+    public async Task Restore_Image_AnswersIt()
+    {
+        var id = AddImage();
+
+        using var restored = await gateway.Http.Post($"/images/{id}/restore");
+        using var unknown = await gateway.Http.Post($"/images/{ImageId.New()}/restore");
+
+        var view = await restored.Read<ImageView>();
+        Assert.Equal((id, Views.At), (view.Id, view.RestoredAt!.Value));
+        await unknown.AssertProblem(404, "image-not-found");
+    }
+
+    [Fact]
+    public async Task Lineage_AndUsers_ArePassedOnPageByPage()
+    {
+        var id = AddImage();
+        var appliance = Instances.Appliances.ApplianceId.New();
+        gateway.Datacenter.Machines[VirtualMachineId.New()] = (appliance, new("web", id));
+
+        using var lineage = await gateway.Http.Get($"/images/{id}/lineage?limit=7");
+        using var users = await gateway.Http.Get($"/images/{id}/virtual-machines");
+
+        var read = await lineage.Read<ImageLineage>();
+        Assert.Equal((id, 2, "limit 7 cursor "), (read.Image.Id, read.Image.Users, read.Descendants.NextCursor));
+        Assert.Equal(id, read.Descendants.Items.Single().Parent);
+        Assert.Equal(appliance, (await users.Read<Page<VirtualMachineView>>()).Items.Single().Appliance);
+    }
+
+    private ImageId AddImage()
+    {
+        var id = ImageId.New();
+        gateway.Datacenter.Images[id] = (new("debian", new("A shop.", Labels: new Dictionary<string, string> { ["env"] = "test", ["team"] = "a" })), 5);
+        return id;
+    }
+
+    private async Task<HttpResponseMessage> Patch(ImageId id, string json, string? ifMatch = null)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Patch, $"{Local}/images/{id}") { Content = new StringContent(json, System.Text.Encoding.UTF8, "application/merge-patch+json") };
+        if (ifMatch is not null) request.Headers.TryAddWithoutValidation("If-Match", ifMatch);
+        return await gateway.Http.SendAsync(request, Cancelled);
     }
 
     private async Task<HttpResponseMessage> Upload(

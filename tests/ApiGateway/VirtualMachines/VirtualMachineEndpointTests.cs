@@ -49,7 +49,7 @@ public sealed class VirtualMachineEndpointTests(Gateway gateway)
 
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         var spec = gateway.Datacenter.Machines[machine.Id].Spec;
-        Assert.Equal(("web", _image, 4, 256L << 20), (spec.Name, spec.Image, spec.Cpus, spec.MemoryBytes));
+        Assert.Equal(("web", _image, (int?)4, (long?)null), (spec.Name, spec.Image, spec.Cpus, spec.MemoryBytes));
         Assert.Equal([1048576], spec.DataDisks!);
     }
 

@@ -167,6 +167,183 @@ public abstract class CatalogueTests : IDisposable
         Assert.Equal([slave.Id], await _database.Catalogue.SlavesOf(master.Id, 10));
     }
 
+    [Theory]
+    [InlineData("deb", "debian DEB%IAN")]
+    [InlineData("B%I", "DEB%IAN")]
+    [InlineData("_", "fedora_ärger")]
+    [InlineData("ÄRG", "fedora_ärger")]
+    [InlineData("\\", "")]
+    public async Task Images_SearchedByAPartOfTheName_FindsItWhateverItsCaseAndLiterally(string search, string expected)
+    {
+        var storage = await _database.OpenStorage();
+        foreach (var (name, number) in ((string[])["debian", "DEB%IAN", "fedora_ärger"]).Select((name, number) => (name, number)))
+            await Write(storage, Entry(Image(name, ImageStatus.Ready) with { CreatedAt = s_start.AddSeconds(number) }) with { SearchName = name.ToUpperInvariant() });
+
+        Assert.Equal(expected.Split(' ', StringSplitOptions.RemoveEmptyEntries), await Names(new(Search: search)));
+    }
+
+    [Fact]
+    public async Task Images_FilteredByLabelTimeParentAndMachine_AreThoseThatFitAll()
+    {
+        var storage = await _database.OpenStorage();
+        var (master, machine) = (Image("debian", ImageStatus.Ready), VirtualMachineId.New());
+        var one = Slave("one", master.Id, 1, machine) with { Details = new(Labels: new Dictionary<string, string> { ["env"] = "test", ["a.b/c"] = "1" }) };
+        var two = Slave("two", master.Id, 2, machine) with { Parent = one.Id, Details = new(Labels: new Dictionary<string, string> { ["env"] = "live" }) };
+        var gone = Slave("gone", master.Id, 3, machine) with { Status = ImageStatus.Retired };
+        foreach (var image in new[] { master, one, two, gone }) await Write(storage, Entry(image));
+
+        Assert.Equal(["one"], await Names(new(Labels: ["env=test"])));
+        Assert.Equal(["one", "two"], await Names(new(Labels: ["env"])));
+        Assert.Equal(["one"], await Names(new(Labels: ["a.b/c=1", "env"])));
+        Assert.Empty(await Names(new(Labels: ["env=test", "env=live"])));
+        Assert.Equal(["two"], await Names(new(CreatedAfter: s_start.AddSeconds(2))));
+        Assert.Equal(["debian", "one"], await Names(new(CreatedBefore: s_start.AddSeconds(2))));
+        Assert.Equal(["one", "two"], await Names(new(VirtualMachine: machine)));
+        Assert.Equal(["one", "two", "gone"], await Names(new(VirtualMachine: machine, IncludeRetired: true)));
+        Assert.Equal(["two"], await Names(new(Parent: one.Id)));
+        Assert.Equal(["one"], await Names(new(Parent: master.Id)));
+    }
+
+    [Theory]
+    [InlineData(ImageOrder.Created, false, "b C a")]
+    [InlineData(ImageOrder.Created, true, "a C b")]
+    [InlineData(ImageOrder.Name, false, "a b C")]
+    [InlineData(ImageOrder.Name, true, "C b a")]
+    [InlineData(ImageOrder.Size, false, "C a b")]
+    [InlineData(ImageOrder.Size, true, "b a C")]
+    public async Task Images_Sorted_AreInOrderOnPagesOfAnySize(ImageOrder order, bool descending, string expected)
+    {
+        var storage = await _database.OpenStorage();
+        foreach (var (name, number, bytes) in new[] { ("b", 0, 30L), ("C", 1, 10), ("a", 2, 20) })
+            await Write(storage, Entry(Image(name, ImageStatus.Ready) with { CreatedAt = s_start.AddSeconds(number), Bytes = bytes }));
+
+        foreach (var limit in (int[])[1, 2, 3, 4])
+            Assert.Equal(expected.Split(' '), await NamesByPages(new(Order: order, Descending: descending), limit));
+    }
+
+    [Theory, InlineData(ImageOrder.Created), InlineData(ImageOrder.Name), InlineData(ImageOrder.Size)]
+    public async Task Images_SortedByWhatIsEqual_AreCompleteAndWithoutRepeats(ImageOrder order)
+    {
+        InsertStates(Enumerable.Range(0, 50).Select(_ => Entry(Image("same", ImageStatus.Ready))));
+
+        foreach (var descending in (bool[])[false, true])
+        {
+            var ids = new List<ImageId>();
+            string? cursor = null;
+            do
+            {
+                var page = await _database.Catalogue.Images(new(Order: order, Descending: descending), new(7, cursor));
+                ids.AddRange(page.Items.Select(image => image.Id));
+                cursor = page.NextCursor;
+            }
+            while (cursor is not null);
+            Assert.Equal(50, ids.Distinct().Count());
+            Assert.Equal(50, ids.Count);
+        }
+    }
+
+    [Fact]
+    public async Task Images_CursorOfAnotherOrder_IsRefused()
+    {
+        InsertStates([Entry(Image("a", ImageStatus.Ready)), Entry(Image("b", ImageStatus.Ready))]);
+        var cursor = (await _database.Catalogue.Images(new(), new(1))).NextCursor;
+
+        foreach (var filter in (ImageFilter[])[new(Order: ImageOrder.Name), new(Descending: true)])
+            Assert.Equal("cursor-invalid", (await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Images(filter, new(1, cursor)))).Fault.Code);
+    }
+
+    [Theory, InlineData("", null), InlineData(null, "Env"), InlineData(null, "a\"b"), InlineData(null, "=x")]
+    public async Task Images_FilterThatIsNone_IsRefused(string? search, string? label)
+    {
+        var refused = await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Images(new(Search: search, Labels: label is null ? null : [label]), new()));
+
+        Assert.Equal("filter-invalid", refused.Fault.Code);
+    }
+
+    [Fact]
+    public async Task Images_WithMoreLabelsThanTheBound_IsRefused()
+    {
+        var labels = Enumerable.Range(0, ImageQuery.MaxLabels + 1).Select(number => $"k{number}").ToList();
+
+        Assert.Empty((await _database.Catalogue.Images(new(Labels: [.. labels.Skip(1)]), new())).Items);
+        Assert.Equal("filter-invalid", (await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Images(new(Labels: labels), new()))).Fault.Code);
+    }
+
+    public static TheoryData<ImageFilter, string> ImageFilters => new()
+    {
+        { new(), "catalogue_kind" },
+        { new(Descending: true), "catalogue_kind" },
+        { new(Order: ImageOrder.Name), "catalogue_image_search" },
+        { new(Order: ImageOrder.Name, Descending: true), "catalogue_image_search" },
+        { new(Order: ImageOrder.Size, Descending: true), "catalogue_image_bytes" },
+        { new(VirtualMachine: new(Guid.Empty)), "catalogue_machine" },
+        { new(Parent: new(Guid.Empty)), "catalogue_image" },
+    };
+
+    [Theory, MemberData(nameof(ImageFilters))]
+    public void Images_EveryOrder_IsReadFromAnIndex(ImageFilter filter, string index)
+    {
+        var page = new ImageQuery(_database.Database, filter, new()).Sql
+            .Replace("@limit", "10", StringComparison.Ordinal).Replace("@machine", "'x'", StringComparison.Ordinal).Replace("@parent", "'x'", StringComparison.Ordinal);
+        AssertReadsFromIndex(page, index, isOrdered: filter.VirtualMachine is null && filter.Parent is null && !filter.Descending);
+    }
+
+    [Fact]
+    public async Task Lineage_OfAMaster_IsTheTreeWithItsUsers()
+    {
+        var storage = await _database.OpenStorage();
+        var master = Image("debian", ImageStatus.Ready);
+        var one = Slave("one", master.Id, 1);
+        var two = Slave("two", master.Id, 2) with { Parent = one.Id, Status = ImageStatus.Retired };
+        foreach (var image in new[] { master, one, two, Image("other", ImageStatus.Ready) }) await Write(storage, Entry(image));
+        var machine = VirtualMachineId.New();
+        await Write(storage, Machine(machine, Guid.NewGuid(), one.Id));
+        await Write(storage, Machine(VirtualMachineId.New(), Guid.NewGuid(), master.Id));
+
+        var tree = await _database.Catalogue.Lineage(master.Id, new(1));
+        var rest = await _database.Catalogue.Lineage(master.Id, new(1, tree.Descendants.NextCursor));
+        var ofTwo = await _database.Catalogue.Lineage(two.Id, new());
+        var ofOne = await _database.Catalogue.Lineage(one.Id, new());
+
+        Assert.Equal((master.Id, 1, 1, null, null), (tree.Image.Id, tree.Image.Users, tree.Image.Children, tree.Master, tree.Parent));
+        var (first, second) = (Assert.Single(tree.Descendants.Items), Assert.Single(rest.Descendants.Items));
+        Assert.Equal((one.Id, master.Id, 1, 1, one.Capture!.VirtualMachine), (first.Id, first.Parent!.Value, first.Users, first.Children, first.VirtualMachine!.Value));
+        Assert.Equal((two.Id, one.Id, 0, 0, ImageStatus.Retired), (second.Id, second.Parent!.Value, second.Users, second.Children, second.Status));
+        Assert.Null(rest.Descendants.NextCursor);
+        Assert.Equal((master.Id, one.Id), (ofTwo.Master!.Id, ofTwo.Parent!.Id));
+        Assert.Equal([two.Id], ofOne.Descendants.Items.Select(node => node.Id));
+        Assert.Equal([machine], (await _database.Catalogue.UsersOf(one.Id, new PageRequest())).Items.Select(view => view.Id));
+        Assert.Contains(machine, await _database.Catalogue.UsersOfTree(master.Id, 10));
+        Assert.Equal(2, (await _database.Catalogue.UsersOfTree(master.Id, 10)).Count);
+        Assert.Equal("image-not-found", (await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Lineage(ImageId.New(), new()))).Fault.Code);
+    }
+
+    [Fact]
+    public async Task RuledInstances_OfMastersAndAppliances_AreReadySlavesWithTheirRules()
+    {
+        var storage = await _database.OpenStorage();
+        Assert.Empty(await _database.Catalogue.RuledInstances(master: null));
+        var (ruled, free, appliance) = (Image("ruled", ImageStatus.Ready) with { Retention = new(KeepLast: 2) }, Image("free", ImageStatus.Ready), Appliance("shop", s_start) with { Retention = new(KeepForHours: 5) });
+        var slave = Slave("slave", ruled.Id, 1, appliance: appliance.Id);
+        var pinned = Slave("pinned", ruled.Id, 2) with { Pinned = true };
+        var restored = Slave("restored", ruled.Id, 3) with { RestoredAt = s_start };
+        var retired = Slave("retired", ruled.Id, 4) with { Status = ImageStatus.Retired };
+        var ofAppliance = Slave("ofAppliance", free.Id, 5, appliance: appliance.Id);
+        foreach (var image in new[] { ruled, free, slave, pinned, restored, retired, ofAppliance, Slave("none", free.Id, 6) }) await Write(storage, Entry(image));
+        await Write(storage, Entry(appliance));
+        await Write(storage, Machine(VirtualMachineId.New(), Guid.NewGuid(), slave.Id));
+
+        Assert.Empty(await _database.Catalogue.RuledInstances(ImageId.New()));
+        var all = (await _database.Catalogue.RuledInstances(master: null)).ToDictionary(instance => instance.Id);
+        var one = await _database.Catalogue.RuledInstances(free.Id);
+
+        Assert.Equal(new[] { slave, pinned, restored, ofAppliance }.Select(image => image.Id).ToHashSet(), all.Keys.ToHashSet());
+        Assert.Equal(new RuledInstance(slave.Id, slave.Capture!.VirtualMachine, slave.CreatedAt, IsExempt: false, IsUsed: true, new(KeepLast: 2), new(KeepForHours: 5)), all[slave.Id]);
+        Assert.Equal((true, true), (all[pinned.Id].IsExempt, all[restored.Id].IsExempt));
+        Assert.Equal((null, new RetentionRule(KeepForHours: 5)), (all[ofAppliance.Id].OfMaster, all[ofAppliance.Id].OfAppliance));
+        Assert.Equal([ofAppliance.Id], one.Select(instance => instance.Id));
+    }
+
     [Fact]
     public async Task References_OfAllKinds_AreFound()
     {
@@ -330,6 +507,20 @@ public abstract class CatalogueTests : IDisposable
     private async Task<IEnumerable<string>> Names(ImageFilter filter) =>
         (await _database.Catalogue.Images(filter, new())).Items.Select(image => image.Name);
 
+    private async Task<List<string>> NamesByPages(ImageFilter filter, int limit)
+    {
+        var names = new List<string>();
+        string? cursor = null;
+        do
+        {
+            var page = await _database.Catalogue.Images(filter, new(limit, cursor));
+            names.AddRange(page.Items.Select(image => image.Name));
+            cursor = page.NextCursor;
+        }
+        while (cursor is not null);
+        return names;
+    }
+
     private static Task<GrainState<TestState>> Write(AdoNetGrainStorage storage, CatalogueEntry entry) =>
         storage.Write(entry.Kind, entry.Id.Id(), new TestState { Catalogue = entry });
 
@@ -361,11 +552,18 @@ public abstract class CatalogueTests : IDisposable
     private static ImageView Image(string name, ImageStatus status, ImageId? master = null) =>
         new(ImageId.New(), name, master is null ? ImageKind.Master : ImageKind.Slave, status, master, master, 1, [], s_start, null, null, null, null);
 
+    private static ImageView Slave(string name, ImageId master, int number, VirtualMachineId? machine = null, ApplianceId? appliance = null) =>
+        Image(name, ImageStatus.Ready, master) with
+        {
+            CreatedAt = s_start.AddSeconds(number),
+            Capture = new(OperationId.New(), appliance ?? ApplianceId.New(), machine ?? VirtualMachineId.New(), "web", s_start, ConsistencyLevel.Crash, 1, null),
+        };
+
     private static ApplianceView Appliance(string name, DateTimeOffset createdAt) =>
         new(ApplianceId.New(), name, null, ApplianceStatus.Undeployed, null, [], createdAt);
 
     private static CatalogueEntry Entry(ImageView view) =>
-        new(CatalogueEntry.ImageKind, view.Id.Value, view.Name, Text(view.Status), view.Master?.Value, null, null, view.CreatedAt, [], Json(view));
+        new(CatalogueEntry.ImageKind, view.Id.Value, view.Name, Text(view.Status), view.Master?.Value, view.Parent?.Value, view.Capture?.VirtualMachine.Value, view.CreatedAt, [], Json(view));
 
     private static CatalogueEntry Entry(ApplianceView view) =>
         new(CatalogueEntry.Appliance, view.Id.Value, view.Name, Text(view.Status), null, null, null, view.CreatedAt, [], Json(view));

@@ -1,0 +1,61 @@
+using System.Globalization;
+using System.Net.Http.Headers;
+using System.Net.Http.Json;
+using Instances.Catalogue;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Client;
+
+public sealed partial class InstancesClient
+{
+    public Task<IReadOnlyList<ImageView>> ListImages(ImageFilter filter, CancellationToken cancellationToken)
+    {
+        (string Name, string? Value)[] parts =
+        [
+            ("kind", filter.Kind?.ToString()), ("status", filter.Status?.ToString()), ("master", filter.Master?.ToString()), ("name", filter.Name), ("search", filter.Search),
+            ("parent", filter.Parent?.ToString()), ("virtualMachine", filter.VirtualMachine?.ToString()), ("createdAfter", Text(filter.CreatedAfter)),
+            ("createdBefore", Text(filter.CreatedBefore)), ("includeRetired", filter.IncludeRetired ? "true" : null), ("sort", filter.Order.ToString()),
+            ("descending", filter.Descending ? "true" : null), .. (filter.Labels ?? []).Select(label => ("label", (string?)label)),
+        ];
+        var query = string.Join('&', parts.Where(part => part.Value is not null).Select(part => $"{part.Name}={Uri.EscapeDataString(part.Value!)}"));
+        return List<ImageView>($"{Root}/images?{query}", cancellationToken);
+
+        static string? Text(DateTimeOffset? time) => time?.ToString("O", CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Changes what the patch names: a JSON merge patch of an <see cref="ImageSpec"/>, such as <c>new { Pinned = true }</c>.</summary>
+    /// <param name="ifVersion">Only where the image has this version; null for any.</param>
+    public async Task<ImageView> ChangeImage(ImageId id, object patch, long? ifVersion, CancellationToken cancellationToken)
+    {
+        using var response = await Send(Request, cancellationToken);
+        return await Read<ImageView>(response, cancellationToken);
+
+        HttpRequestMessage Request()
+        {
+            var request = new HttpRequestMessage(HttpMethod.Patch, $"{Root}/images/{id}") { Content = JsonContent.Create(patch, patch.GetType(), options: InstancesJson.Options) };
+            if (ifVersion is { } version) request.Headers.IfMatch.Add(new EntityTagHeaderValue(string.Create(CultureInfo.InvariantCulture, $"\"{version}\"")));
+            return request;
+        }
+    }
+
+    public Task DeleteImage(ImageId id, CancellationToken cancellationToken) => Delete($"{Root}/images/{id}", cancellationToken);
+
+    /// <summary>Deletes a master with its slaves, all or none.</summary>
+    /// <param name="dryRun">Only tells what would go.</param>
+    public async Task<ImageDeletion> DeleteImageWithSlaves(ImageId id, bool dryRun, CancellationToken cancellationToken)
+    {
+        using var response = await Send(() => new(HttpMethod.Delete, $"{Root}/images/{id}?cascade=true&dryRun={(dryRun ? "true" : "false")}"), cancellationToken);
+        return await Read<ImageDeletion>(response, cancellationToken);
+    }
+
+    /// <summary>Makes a Retired image Ready again.</summary>
+    public Task<ImageView> RestoreImage(ImageId id, CancellationToken cancellationToken) => Post<ImageView>($"{Root}/images/{id}/restore", body: null, cancellationToken);
+
+    /// <summary>Where an image comes from, and the first of what came from it.</summary>
+    public Task<ImageLineage> GetLineage(ImageId id, CancellationToken cancellationToken) => Get<ImageLineage>($"{Root}/images/{id}/lineage?limit={PageRequest.MaxLimit}", cancellationToken);
+
+    /// <summary>The virtual machines that use an image.</summary>
+    public Task<IReadOnlyList<VirtualMachineView>> ListUsers(ImageId id, CancellationToken cancellationToken) =>
+        List<VirtualMachineView>($"{Root}/images/{id}/virtual-machines?", cancellationToken);
+}

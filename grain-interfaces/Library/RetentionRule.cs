@@ -1,0 +1,10 @@
+namespace Instances.Library;
+
+/// <summary>Which instances are kept by themselves; the others are retired, and can be restored within the grace period. At least one part is given, and an instance
+/// stays while either part keeps it.</summary>
+/// <remarks>A rule stands with an appliance, for what is captured from it, or with a master, for its slaves; where both do, an instance stays while either
+/// keeps it. Never retired: what a machine uses, what is pinned, and what somebody has restored.</remarks>
+/// <param name="KeepLast">1 to 1,000: so many of the newest of each virtual machine are kept.</param>
+/// <param name="KeepForHours">1 to 87,600: what is younger is kept.</param>
+[GenerateSerializer, Immutable, Alias("instances.RetentionRule")]
+public sealed record RetentionRule([property: Id(0)] int? KeepLast = null, [property: Id(1)] int? KeepForHours = null);

@@ -1,0 +1,213 @@
+using System.Collections.Concurrent;
+using Instances.Catalogue;
+using Instances.Faults;
+using Microsoft.Extensions.Logging;
+
+namespace Instances.Library;
+
+/// <summary>How an image is retired, restored and removed.</summary>
+/// <remarks>
+/// <para>Retire against use: the image is marked first, and its users are looked for then; whoever begins to use it refers to it first, and looks at its status
+/// then. So one of the two sees the other. A mark that stands on an image that is used, since a crash came between mark and look, is taken back by the next look.</para>
+/// <para>Restore against removal: both are decided by this grain, one after the other, and a removal is decided only when the grace period has passed, a restoration
+/// only before that. Who is first wins: after a restoration there is nothing to remove, after a removal nothing to restore. As long as there is a record its
+/// layers are kept; so a removal that a crash interrupted, of which the manifest is gone and the record is not, has lost nothing but what a restoration writes anew.</para>
+/// <para>Restore of a slave against deletion of its master: the slave is Ready first, and its master's status is looked at then; the master is marked first, and its
+/// slaves are looked for then.</para>
+/// </remarks>
+internal sealed partial class ImageGrain
+{
+    private const int NamedUsers = 10;
+
+    /// <summary>How many slaves a master can take with it at once.</summary>
+    private const int MaxCascade = PageRequest.MaxLimit;
+
+    /// <summary>How long a slave waits for the deletion of its master that has retired it. Longer than any call: a deletion that has not ended by then was interrupted.</summary>
+    private static readonly TimeSpan CascadeBound = TimeSpan.FromMinutes(5);
+
+    private bool IsDue => State.RetiredAt + options.Value.GracePeriod <= time.GetUtcNow();
+
+    public Task Delete() => Retire(RetirementReason.Deleted);
+
+    public async Task Retire(RetirementReason reason)
+    {
+        await MarkAndLook(reason, with: null);
+        if (State.Manifest is null || options.Value.GracePeriod == TimeSpan.Zero) await Remove();
+    }
+
+    public Task RetireWith(ImageId master) => MarkAndLook(RetirementReason.Deleted, master);
+
+    public async Task TakeBack(ImageId master)
+    {
+        if (Exists && State.Status is ImageStatus.Retired && State.RetiredWith == master) await Unmark();
+    }
+
+    public async Task<ImageDeletion> DeleteWith(bool cascade, bool dryRun)
+    {
+        Decide(ImageCommand.Delete);
+        var slaves = cascade ? await Slaves() : [];
+        var deletion = new ImageDeletion(dryRun, [.. slaves.Append(State.ToView(Id)).Select(ToDeleted)], time.GetUtcNow() + options.Value.GracePeriod);
+        await RequireDeletable(slaves, cascade);
+        if (dryRun) return deletion;
+        if (slaves.Count == 0)
+        {
+            await Retire(RetirementReason.Deleted);
+            return deletion;
+        }
+
+        await RetireAll([.. slaves.Select(slave => slave.Id)]);
+        if (options.Value.GracePeriod > TimeSpan.Zero) return deletion;
+        await FanOut.Each(slaves, slave => GrainFactory.Image(slave.Id).Expire());
+        await Remove();
+        return deletion;
+    }
+
+    public async Task<ImageView> Restore()
+    {
+        if (Decide(ImageCommand.Restore) is not { } next) return State.ToView(Id);
+        if (State.Manifest is not { } manifest || IsDue)
+            throw FaultException.NotFound("image-gone", "The image is Retired and its grace period has passed: it is being deleted and cannot be restored.");
+
+        // The manifest may be gone: see the remarks.
+        await GrainFactory.Library().Publish([manifest]);
+        var retired = State;
+        await SaveListed(State with { Status = next, RetiredAt = null, RetiredReason = null, RetiredWith = null, RestoredAt = time.GetUtcNow() });
+        if (manifest.Master is { } master && await catalogue.FindImage(master) is not { Status: ImageStatus.Ready })
+        {
+            await SaveListed(retired);
+            throw FaultException.Conflict("master-retired", $"The image is Retired, and so is its master {master}: restore the master first.");
+        }
+
+        LogRestored(Id.Value);
+        return State.ToView(Id);
+    }
+
+    public async Task Expire()
+    {
+        if (Decide(ImageCommand.Expire) is null) return;
+        if (State.RetiredWith is { } master && await catalogue.FindImage(master) is { Status: ImageStatus.Ready })
+        {
+            // Its master's deletion has not got so far, or was interrupted; then it is undone.
+            if (State.RetiredAt + CascadeBound <= time.GetUtcNow()) await Unmark();
+            return;
+        }
+
+        if (State.Manifest is not null && await FindObstacle() is not null) await Unmark();
+        else if (IsDue) await Remove();
+    }
+
+    /// <summary>A repeated deletion looks again: the one before may have been interrupted between its mark and its look.</summary>
+    private async Task MarkAndLook(RetirementReason reason, ImageId? with)
+    {
+        var next = Decide(ImageCommand.Delete);
+        await RequireCaptureEnded();
+        if (FindPin() is { } pinned) throw pinned;
+        if (next is { } retired) await SaveListed(State with { Status = retired, RetiredAt = time.GetUtcNow(), RetiredReason = reason, RetiredWith = with });
+        if (State.Manifest is not null) await RequireUnused();
+        if (next is not null) LogRetired(Id.Value, reason);
+    }
+
+    /// <summary>All of them, or none.</summary>
+    private async Task RetireAll(IReadOnlyList<ImageId> slaves)
+    {
+        var retired = new ConcurrentBag<ImageId>();
+        try
+        {
+            await FanOut.Each(slaves, async slave =>
+            {
+                // Noted first: a call whose answer is lost may have been carried out.
+                retired.Add(slave);
+                await GrainFactory.Image(slave).RetireWith(Id);
+            });
+            await MarkAndLook(RetirementReason.Deleted, with: null);
+        }
+        catch
+        {
+            await FanOut.Each(retired, slave => GrainFactory.Image(slave).TakeBack(Id));
+            throw;
+        }
+    }
+
+    private async Task<IReadOnlyList<ImageView>> Slaves()
+    {
+        var page = await catalogue.Images(new(Master: Id), new(MaxCascade));
+        return page.NextCursor is null
+            ? page.Items
+            : throw FaultException.Conflict("cascade-too-large", $"The image is {State.Status} and has more than {MaxCascade} slaves: delete some of them first.");
+    }
+
+    /// <summary>Looks without a mark: what it lets through is looked at again behind the mark.</summary>
+    private async Task RequireDeletable(IReadOnlyList<ImageView> slaves, bool cascade)
+    {
+        await RequireCaptureEnded();
+        if (FindPin() is { } pinned) throw pinned;
+        if (slaves.FirstOrDefault(slave => slave.Pinned) is { } slave)
+            throw FaultException.Conflict("image-pinned", $"The image is {State.Status} and its slave '{slave.Name}' ({slave.Id}) is pinned: unpin it first.");
+        if (State.Manifest is null) return;
+        if (cascade)
+        {
+            var users = await catalogue.UsersOfTree(Id, NamedUsers);
+            if (users.Count > 0)
+                throw FaultException.Conflict("image-in-use", $"The image is {State.Status} and it or its slaves are used by the virtual machines {string.Join(", ", users)}: remove them or give them another image first.");
+        }
+        else if (await FindObstacle() is { } obstacle)
+        {
+            throw obstacle;
+        }
+    }
+
+    /// <summary>Until its capture has ended, the image is still being given to its machine.</summary>
+    private async Task RequireCaptureEnded()
+    {
+        if (State.Manifest?.Capture is { } capture && await GrainFactory.Operation(capture.Operation).Find() is { IsFinished: false })
+            throw FaultException.Conflict("image-busy", $"The image is {State.Status} and its create-instance has not ended: wait for it.");
+    }
+
+    private FaultException? FindPin() => State.Manifest is { Pinned: true }
+        ? FaultException.Conflict("image-pinned", $"The image is {State.Status} and pinned: unpin it before you delete it.")
+        : null;
+
+    /// <summary>Takes the mark back where somebody stands in the way, or where that cannot be found out.</summary>
+    private async Task RequireUnused()
+    {
+        try
+        {
+            if (await FindObstacle() is { } obstacle) throw obstacle;
+        }
+        catch
+        {
+            await Unmark();
+            throw;
+        }
+    }
+
+    private Task Unmark() => SaveListed(State with { Status = ImageStatus.Ready, RetiredAt = null, RetiredReason = null, RetiredWith = null });
+
+    private async Task<FaultException?> FindObstacle()
+    {
+        var users = await catalogue.UsersOf(Id, NamedUsers);
+        if (users.Count > 0)
+            return FaultException.Conflict("image-in-use", $"The image is {ImageStatus.Ready} and used by the virtual machines {string.Join(", ", users)}: remove them or give them another image first.");
+        var slaves = await catalogue.SlavesOf(Id, NamedUsers);
+        return slaves.Count > 0
+            ? FaultException.Conflict("master-has-slaves", $"The image is {ImageStatus.Ready} and the master of the slaves {string.Join(", ", slaves)}: delete them first, or with it.")
+            : null;
+    }
+
+    /// <summary>The manifest first: a crash in between leaves a record without files, which the next try removes, never files that look like an image.</summary>
+    private async Task Remove()
+    {
+        await GrainFactory.Library().Unpublish([Id]);
+        await Forget();
+        await GrainFactory.Library().SweepSoon();
+        DeactivateOnIdle();
+    }
+
+    private static DeletedImage ToDeleted(ImageView image) => new(image.Id, image.Name, image.Kind, image.Bytes);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The image {Image} was retired: {Reason}.")]
+    private partial void LogRetired(Guid image, RetirementReason reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The image {Image} was restored.")]
+    private partial void LogRestored(Guid image);
+}
