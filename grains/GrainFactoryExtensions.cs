@@ -33,6 +33,8 @@ internal static class GrainFactoryExtensions
 
     public static ILibraryGrain Library(this IGrainFactory grains) => Find(() => grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key));
 
+    public static IScrubGrain Scrub(this IGrainFactory grains) => Find(() => grains.GetGrain<IScrubGrain>(IScrubGrain.Key));
+
     /// <summary>A number of bytes for people, such as <c>1.5 GiB</c>.</summary>
     public static string Bytes(this long bytes) => bytes switch
     {

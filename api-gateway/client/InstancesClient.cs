@@ -124,6 +124,12 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Forgets a host that is away and has no machines.</summary>
     public Task ForgetHost(HostId id, CancellationToken cancellationToken) => Delete($"{Root}/hosts/{id}", cancellationToken);
 
+    /// <summary>Which layers of the library were read in this round, and which are corrupt.</summary>
+    public Task<LibraryHealth> GetLibraryHealth(CancellationToken cancellationToken) => Get<LibraryHealth>($"{Root}/library/health", cancellationToken);
+
+    /// <summary>Has every layer of the library read from now on.</summary>
+    public Task<LibraryHealth> VerifyLibrary(CancellationToken cancellationToken) => Post<LibraryHealth>($"{Root}/library/verify", body: null, cancellationToken);
+
     /// <summary>Looks whether everything in the datacenter has its owner, and repairs what is safe to repair where it is told to.</summary>
     public async Task<DoctorReport> Examine(bool fix, CancellationToken cancellationToken)
     {

@@ -56,6 +56,7 @@ internal static class ApiGateway
         datacenter.MapVirtualMachines();
         datacenter.MapOperations();
         datacenter.MapHosts();
+        datacenter.MapLibrary();
         datacenter.MapDoctor();
         return app;
     }

@@ -43,6 +43,10 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("Expire")]
     Task Expire();
 
+    /// <summary>Called by the scrub: the image is Corrupt where it needs one of these layers, and Ready again where it needs none. Idempotent.</summary>
+    [Alias("Judge")]
+    Task Judge(IReadOnlyList<LayerId> corrupt);
+
     /// <exception cref="FaultException">image-not-found.</exception>
     [Alias("Get")]
     Task<ImageView> Get();

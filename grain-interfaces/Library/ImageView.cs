@@ -26,6 +26,9 @@ public enum ImageStatus
 
     /// <summary>Its import failed. It holds nothing and can be deleted.</summary>
     Failed,
+
+    /// <summary>A layer that it needs is not what it was: it cannot be deployed, until a good copy of the layer is found. What runs from it goes on.</summary>
+    Corrupt,
 }
 
 /// <summary>What a captured disk can be relied on for.</summary>
@@ -122,6 +125,10 @@ public sealed record ImageManifest(
     [Id(12)]
     public RetentionRule? Retention { get; init; }
 
+    /// <summary>The layers because of which it is Corrupt, or would be when it is restored.</summary>
+    [Id(19)]
+    public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
+
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
 }
 
@@ -167,6 +174,10 @@ public sealed record ImageView(
     /// <summary>Grows with every change of what <see cref="ToSpec"/> gives. Status is no part of that.</summary>
     [Id(18)]
     public long Version { get; init; } = 1;
+
+    /// <summary>The layers because of which it is Corrupt, or would be when it is restored.</summary>
+    [Id(19)]
+    public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
 
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
 }

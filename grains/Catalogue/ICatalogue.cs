@@ -58,6 +58,9 @@ public interface ICatalogue
     /// <summary>Images in a status, for background work.</summary>
     Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status);
 
+    /// <summary>The images that need a layer. Reads every image's row: for what happens seldom.</summary>
+    Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer);
+
     /// <summary>Every layer that a machine, an image or a running operation refers to.</summary>
     Task<IReadOnlySet<LayerId>> ReferencedLayers();
 

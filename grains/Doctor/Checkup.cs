@@ -47,13 +47,19 @@ internal static partial class Checkup
                     $"The image '{image.Name}' needs layers that are not in the library: {string.Join(", ", missing)}. It cannot be deployed: bring their files back from a backup, or delete the image.");
             }
 
+            if (image.CorruptLayers.Count > 0)
+            {
+                yield return new("image-corrupt", FindingSeverity.Critical, $"image {image.Id}",
+                    $"The image '{image.Name}' needs layers that are corrupt: {string.Join(", ", image.CorruptLayers)}. They are put right as soon as a host has a good copy; else bring their files back from a backup, or delete the image.");
+            }
+
             if (manifests.TryGetValue(image.Id, out var found) && found.Spec is { } spec && spec != image.ToSpec())
             {
                 yield return new("image-manifest-differs", FindingSeverity.Warning, $"image {image.Id}",
                     $"The manifest of the image '{image.Name}' says something else of it than its record: a change was interrupted. The manifest can be written anew.", new Remedy.WriteManifest(image.Id));
             }
 
-            if (image.Status is ImageStatus.Ready && found is null)
+            if (image.Status is ImageStatus.Ready or ImageStatus.Corrupt && found is null)
             {
                 yield return new("image-manifest-missing", FindingSeverity.Warning, $"image {image.Id}",
                     $"The image '{image.Name}' has no manifest beside its layers: a library that is rebuilt from its files would not have it. Bring the file {image.Id}.json back from a backup.");

@@ -66,6 +66,7 @@ internal sealed partial class DoctorGrain(ICatalogue catalogue, IReminderTable r
         // Records, behind everything that they refer to.
         var images = await ImagesIn(ImageStatus.Ready);
         images.AddRange(await ImagesIn(ImageStatus.Retired));
+        images.AddRange(await ImagesIn(ImageStatus.Corrupt));
         var operations = await OpenOperations();
         var (importing, appliances) = ((await catalogue.ImagesIn(ImageStatus.Importing)).ToHashSet(), await catalogue.BusyAppliances());
         var owners = appliances.Select(appliance => GrainFactory.Appliance(appliance.Id).GetGrainId())

@@ -1,3 +1,5 @@
+using Instances.Faults;
+
 namespace Instances.Library;
 
 /// <summary>The library's layers, with a manifest for each image beside them. May be the store of a host of the same process too.</summary>
@@ -9,4 +11,18 @@ public interface ILibraryStore : ILayerStore
     Task DeleteManifest(ImageId image);
 
     Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken);
+
+    /// <summary>What is known of the content of each sealed layer. Reads no layer.</summary>
+    IReadOnlyList<LayerCheck> Checks();
+
+    /// <summary>Reads a sealed layer whole, and remembers durably what it hashes to. The first digest is the one that it has to have from then on, unless one is expected.</summary>
+    /// <param name="expected">What it was said to hash to when it came, in lower case hex; null where nobody knows. What was found at an earlier check is not believed more.</param>
+    /// <param name="bytesPerSecond">Not faster than that.</param>
+    /// <exception cref="FaultException">layer-missing; no-space.</exception>
+    Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken);
+
+    /// <summary>Puts a copy of a corrupt layer in its place, where the copy hashes to what the layer has to. Machines that have the layer open go on with what they have.</summary>
+    /// <returns>False where the copy is no better: the layer is as it was.</returns>
+    /// <exception cref="FaultException">no-space; transfer-failed: the layer is as it was.</exception>
+    Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken);
 }

@@ -71,8 +71,8 @@ internal sealed partial class ImageGrain
         // The manifest may be gone: see the remarks.
         await GrainFactory.Library().Publish([manifest]);
         var retired = State;
-        await SaveListed(State with { Status = next, RetiredAt = null, RetiredReason = null, RetiredWith = null, RestoredAt = time.GetUtcNow() });
-        if (manifest.Master is { } master && await catalogue.FindImage(master) is not { Status: ImageStatus.Ready })
+        await SaveListed(State with { Status = Sound(next), RetiredAt = null, RetiredReason = null, RetiredWith = null, RestoredAt = time.GetUtcNow() });
+        if (manifest.Master is { } master && await catalogue.FindImage(master) is not { Status: ImageStatus.Ready or ImageStatus.Corrupt })
         {
             await SaveListed(retired);
             throw FaultException.Conflict("master-retired", $"The image is Retired, and so is its master {master}: restore the master first.");
@@ -85,7 +85,7 @@ internal sealed partial class ImageGrain
     public async Task Expire()
     {
         if (Decide(ImageCommand.Expire) is null) return;
-        if (State.RetiredWith is { } master && await catalogue.FindImage(master) is { Status: ImageStatus.Ready })
+        if (State.RetiredWith is { } master && await catalogue.FindImage(master) is { Status: ImageStatus.Ready or ImageStatus.Corrupt })
         {
             // Its master's deletion has not got so far, or was interrupted; then it is undone.
             if (State.RetiredAt + CascadeBound <= time.GetUtcNow()) await Unmark();
@@ -181,7 +181,7 @@ internal sealed partial class ImageGrain
         }
     }
 
-    private Task Unmark() => SaveListed(State with { Status = ImageStatus.Ready, RetiredAt = null, RetiredReason = null, RetiredWith = null });
+    private Task Unmark() => SaveListed(State with { Status = Sound(ImageStatus.Ready), RetiredAt = null, RetiredReason = null, RetiredWith = null });
 
     private async Task<FaultException?> FindObstacle()
     {

@@ -25,6 +25,12 @@ internal enum ImageCommand
 
     /// <summary>A person wants it back within its grace period.</summary>
     Restore,
+
+    /// <summary>A layer that it needs was found to be another than it was.</summary>
+    FindCorrupt,
+
+    /// <summary>None of the layers that it needs is known to be corrupt.</summary>
+    FindSound,
 }
 
 /// <summary>Which commands an image takes, by its status; null stands for an image that does not exist.</summary>
@@ -37,6 +43,12 @@ internal enum ImageCommand
 ///    │                                       Delete  │ └────────────┘
 ///    └───────────────────────────────────────────────┘     Restore
 ///                         Publish
+///
+///         FindCorrupt              Delete
+///  Ready ────────────► Corrupt ────────────► Retired
+///    ▲                    │                     │
+///    └────────────────────┴─────────────────────┘
+///         FindSound          Restore (Corrupt again, while a layer is)
 /// </code>
 /// </remarks>
 internal static class ImageLifecycle
@@ -48,7 +60,7 @@ internal static class ImageLifecycle
     {
         BeginImport => Accept(Importing),
         Publish => Accept(Ready),
-        CompleteImport or FailImport or Expire => Ignore,
+        CompleteImport or FailImport or Expire or FindCorrupt or FindSound => Ignore,
         Use or ImageCommand.Delete or Change or Restore => NotFound(),
     };
 
@@ -60,11 +72,12 @@ internal static class ImageLifecycle
         (Importing, Publish) => Defect(Importing, command),
         (Importing, Use) => NotReady(Importing, "wait for its import to end"),
         (Importing, ImageCommand.Delete) => Refuse("image-importing", "The image is Importing: cancel its import, or wait for it to end."),
-        (Importing, Expire) => Ignore,
+        (Importing, Expire or FindCorrupt or FindSound) => Ignore,
         (Importing, Change or Restore) => Refuse("image-importing", "The image is Importing: wait for its import to end."),
 
         (Ready, BeginImport) => Refuse("image-exists", "The image is Ready: an import makes a new image."),
-        (Ready, CompleteImport or FailImport or Publish or Expire or Restore) => Ignore,
+        (Ready, CompleteImport or FailImport or Publish or Expire or Restore or FindSound) => Ignore,
+        (Ready, FindCorrupt) => Accept(Corrupt),
         (Ready, Use or Change) => Accept(Ready),
         (Ready, ImageCommand.Delete) => Accept(Retired),
 
@@ -74,9 +87,17 @@ internal static class ImageLifecycle
         (Retired, Expire) => Accept(Retired),
         (Retired, Change) => Refuse("image-retired", "The image is Retired: restore it before you change it."),
         (Retired, Restore) => Accept(Ready),
+        (Retired, FindCorrupt or FindSound) => Accept(Retired),
+
+        (Corrupt, BeginImport) => Refuse("image-exists", "The image is Corrupt: an import makes a new image."),
+        (Corrupt, CompleteImport or FailImport or Publish or Expire or Restore) => Ignore,
+        (Corrupt, Use) => Refuse("image-corrupt", "The image is Corrupt and cannot be deployed: choose another image, or let a host that has a good copy of its layers come back."),
+        (Corrupt, Change or FindCorrupt) => Accept(Corrupt),
+        (Corrupt, FindSound) => Accept(Ready),
+        (Corrupt, ImageCommand.Delete) => Accept(Retired),
 
         (Failed, BeginImport) => Refuse("image-exists", "The import of this image has failed: import it again as a new one."),
-        (Failed, CompleteImport or FailImport or Publish or Expire) => Ignore,
+        (Failed, CompleteImport or FailImport or Publish or Expire or FindCorrupt or FindSound) => Ignore,
         (Failed, Use) => NotReady(Failed, "choose another image"),
         (Failed, ImageCommand.Delete) => Accept(Retired),
         (Failed, Change or Restore) => Refuse("image-failed", "The image is Failed and holds nothing: delete it, and import it again as a new one."),

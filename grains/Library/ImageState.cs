@@ -32,6 +32,9 @@ internal sealed record ImageState : IStoredState
     /// <summary>One more with every change of what people say of it. A deletion that is refused leaves it as it was.</summary>
     public long Version { get; init; } = 1;
 
+    /// <summary>Those of its layers that are known to be corrupt.</summary>
+    public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
+
     /// <summary>The import that runs, or that has failed; null for a captured image and once Ready.</summary>
     public RunningImport? Import { get; init; }
 
@@ -52,6 +55,7 @@ internal sealed record ImageState : IStoredState
         RetiredReason = RetiredReason,
         RestoredAt = RestoredAt,
         Version = Version,
+        CorruptLayers = CorruptLayers,
     };
 
     public ImageState WithCatalogue(ImageId id) => this with

@@ -23,4 +23,12 @@ public sealed class LibraryOptions
     /// <summary>How long an import waits for its first byte, and for the next one.</summary>
     [Range(typeof(TimeSpan), "00:00:05", "1.00:00:00")]
     public TimeSpan UploadIdleBound { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>Within which time every layer of the library is read once, to see whether it is what it was.</summary>
+    [Range(typeof(TimeSpan), "00:01:00", "3650.00:00:00")]
+    public TimeSpan ScrubPeriod { get; set; } = TimeSpan.FromDays(30);
+
+    /// <summary>The most that is read for that in a second, in bytes.</summary>
+    [Range(1L << 16, long.MaxValue)]
+    public long ScrubBytesPerSecond { get; set; } = 32L << 20;
 }

@@ -5,7 +5,7 @@ using HostOptions = Instances.Hosts.HostOptions;
 
 namespace Instances.Hosting;
 
-/// <summary>The last thing that a silo does before it takes requests: its host adopts what runs on it, its library is swept.</summary>
+/// <summary>The last thing that a silo does before it takes requests: its host adopts what runs on it, its library is swept and watched.</summary>
 /// <remarks>Both need a control silo, which may come later than this one.</remarks>
 internal sealed partial class SiloStart(IGrainFactory grains, IOptions<HostOptions> host, IOptions<SiloSettings> settings, TimeProvider time, ILogger<SiloStart> logger)
     : IStartupTask
@@ -16,7 +16,7 @@ internal sealed partial class SiloStart(IGrainFactory grains, IOptions<HostOptio
     {
         var roles = settings.Value.Roles;
         if (roles.Has(SiloRoles.Host)) await Insist(() => grains.Host(new(host.Value.Name)).Start(), cancellationToken);
-        if (roles.Has(SiloRoles.Library)) await Insist(() => grains.Library().SweepSoon(), cancellationToken);
+        if (roles.Has(SiloRoles.Library)) await Insist(() => Task.WhenAll(grains.Library().SweepSoon(), grains.Scrub().Get()), cancellationToken);
     }
 
     private async Task Insist(Func<Task> call, CancellationToken cancellationToken)

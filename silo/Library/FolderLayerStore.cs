@@ -87,7 +87,7 @@ internal class FolderLayerStore : ILayerStore
 
     public Task<long> Seal(LayerId layer) => Task.FromResult(Guard(layer, () => UnixFiles.Seal(PathOf(layer))));
 
-    public Task Delete(LayerId layer)
+    public virtual Task Delete(LayerId layer)
     {
         Guard(layer, () =>
         {
@@ -180,13 +180,13 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
-    private void Guard(LayerId layer, Action action) => Guard(layer, () =>
+    protected void Guard(LayerId layer, Action action) => Guard(layer, () =>
     {
         action();
         return true;
     });
 
-    private T Guard<T>(LayerId layer, Func<T> action)
+    protected T Guard<T>(LayerId layer, Func<T> action)
     {
         try
         {

@@ -1,16 +1,62 @@
 using System.Text.Json;
+using Instances.Faults;
 using Instances.Library.Transfer;
 
 namespace Instances.Library;
 
-/// <summary>The library: layers, and beside them a manifest (<c>&lt;image&gt;.json</c>, <c>&lt;image&gt;.json.new</c> while it is written) for each image.</summary>
-internal sealed partial class FolderLibraryStore(
-    string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, ILogger<FolderLibraryStore> logger)
-    : FolderLayerStore(folder, options, qemuImg, transfers), ILibraryStore
+/// <summary>The library: layers, and beside them a manifest (<c>&lt;image&gt;.json</c>, <c>&lt;image&gt;.json.new</c> while it is written) for each image, and what
+/// <see cref="LayerChecks"/> keeps. A corrupt layer lies aside (<c>incoming/&lt;layer&gt;.bad</c>) while a copy takes its place.</summary>
+internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibraryStore
 {
     private const int ManifestSchema = 1;
+    private const string AsideExtension = ".bad";
 
-    private readonly ILogger<FolderLibraryStore> _logger = logger;
+    private readonly LayerChecks _checks;
+    private readonly ILogger<FolderLibraryStore> _logger;
+
+    public FolderLibraryStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, ILogger<FolderLibraryStore> logger)
+        : base(folder, options, qemuImg, transfers)
+    {
+        (_checks, _logger) = (new(this, transfers.Time), logger);
+        foreach (var aside in Directory.EnumerateFiles(Incoming, $"*{AsideExtension}"))
+        {
+            if (LayerId.TryParse(Path.GetFileNameWithoutExtension(aside), null, out var layer)) Settle(layer);
+        }
+    }
+
+    public IReadOnlyList<LayerCheck> Checks() => _checks.List();
+
+    public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken) =>
+        _checks.Check(layer, expected, bytesPerSecond, cancellationToken);
+
+    public async Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    {
+        if (_checks.Find(layer).Sha256 is not { } sha256) return false;
+        await offer();
+        Guard(layer, () => UnixFiles.Publish(PathOf(layer), AsidePathOf(layer)));
+        try
+        {
+            while (!(await Pull([layer], async _ => [await offer() with { Sha256 = sha256 }])).IsDone) cancellationToken.ThrowIfCancellationRequested();
+
+            // What was linked or cloned was not read on its way.
+            return !(await _checks.Check(layer, sha256, long.MaxValue, cancellationToken)).IsCorrupt;
+        }
+        catch (FaultException exception) when (exception.Fault.Code == TransferFaults.CorruptCode)
+        {
+            return false;
+        }
+        finally
+        {
+            Settle(layer);
+        }
+    }
+
+    public override Task Delete(LayerId layer)
+    {
+        _checks.Delete(layer);
+        File.Delete(AsidePathOf(layer));
+        return base.Delete(layer);
+    }
 
     public async Task WriteManifest(ImageManifest manifest)
     {
@@ -51,6 +97,17 @@ internal sealed partial class FolderLibraryStore(
 
         return manifests;
     }
+
+    /// <summary>Ends a healing, also one that a crash has interrupted: what lies aside goes where its copy was found to be sound, and is put back else.</summary>
+    private void Settle(LayerId layer)
+    {
+        var aside = AsidePathOf(layer);
+        if (!File.Exists(aside)) return;
+        if (Contains(layer) && _checks.Find(layer) is { CheckedAt: not null, IsCorrupt: false }) File.Delete(aside);
+        else UnixFiles.Publish(aside, PathOf(layer));
+    }
+
+    private string AsidePathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}{AsideExtension}");
 
     private string ManifestPathOf(ImageId image) => Path.Combine(Folder, $"{image}.json");
 

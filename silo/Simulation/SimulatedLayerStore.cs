@@ -5,9 +5,11 @@ namespace Instances.Simulation;
 
 /// <summary>A layer store in memory that keeps the rules of the real one, for tests of thousands of machines. What is pulled is there
 /// after as many questions as a test says.</summary>
-internal sealed class SimulatedLayerStore : ILibraryStore
+internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibraryStore
 {
     public const long LayerBytes = 196_608;
+
+    private readonly TimeProvider time = clock ?? TimeProvider.System;
 
     private static readonly TimeSpan PollWait = TimeSpan.FromMilliseconds(20);
 
@@ -15,6 +17,7 @@ internal sealed class SimulatedLayerStore : ILibraryStore
 
     private readonly ConcurrentDictionary<LayerId, int> _uses = new();
     private readonly ConcurrentDictionary<LayerId, int> _polls = new();
+    private readonly ConcurrentDictionary<LayerId, LayerCheck> _checks = new();
     private int _lastUse;
     private Exception? _nextFailure;
 
@@ -88,6 +91,33 @@ internal sealed class SimulatedLayerStore : ILibraryStore
             [.. layers.Select(layer => new LayerTransfer(layer, Contains(layer) ? LayerBytes : 0, missing.Contains(layer) ? Arrived(layer) : 0, Sha256: null))]);
 
         long Arrived(LayerId layer) => Contains(layer) ? LayerBytes : LayerBytes * _polls.GetValueOrDefault(layer) / PollsOfAPull;
+    }
+
+    /// <summary>What a layer's file hashes to, where that is not <see cref="Sound"/>.</summary>
+    public ConcurrentDictionary<LayerId, string> Digests { get; } = new();
+
+    /// <summary>What the hosts' copies of a layer hash to, where they have one that they kept.</summary>
+    public ConcurrentDictionary<LayerId, string> Copies { get; } = new();
+
+    public const string Sound = "5dfa";
+
+    public IReadOnlyList<LayerCheck> Checks() =>
+        [.. Layers.Where(layer => layer.Value).Select(layer => _checks.GetValueOrDefault(layer.Key) ?? new(layer.Key, LayerBytes))];
+
+    public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
+    {
+        if (!Layers.ContainsKey(layer)) throw FileFaults.LayerMissing(layer);
+        var found = Digests.GetValueOrDefault(layer, Sound);
+        var sha256 = expected ?? _checks.GetValueOrDefault(layer)?.Sha256 ?? found;
+        return Task.FromResult(_checks[layer] = new(layer, LayerBytes, sha256, time.GetUtcNow(), found == sha256 ? null : found));
+    }
+
+    public async Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    {
+        await offer();
+        if (!Copies.TryGetValue(layer, out var copy) || copy != _checks[layer].Sha256) return false;
+        Digests[layer] = copy;
+        return !(await Check(layer, copy, long.MaxValue, cancellationToken)).IsCorrupt;
     }
 
     public Task WriteManifest(ImageManifest manifest)

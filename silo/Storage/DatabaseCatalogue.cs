@@ -68,6 +68,12 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
             "SELECT id FROM catalogue WHERE kind = 'image' AND status = @status ORDER BY createdAt, id",
             new { status = TextOf(status) });
 
+    // A layer's id is a UUID: it stands nowhere in the array but as itself.
+    public Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer) =>
+        ReadIds<ImageId>(
+            "SELECT id FROM catalogue WHERE kind = 'image' AND CAST(layers AS TEXT) LIKE @layer ORDER BY createdAt, id",
+            new { layer = $"%{layer}%" });
+
     public async Task<IReadOnlySet<LayerId>> ReferencedLayers() =>
         (await ReadIds<LayerId>(database.ReferencedLayersSql)).ToHashSet();
 

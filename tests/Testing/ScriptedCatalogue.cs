@@ -70,5 +70,7 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<IReadOnlySet<LayerId>> ReferencedLayers() => inner.ReferencedLayers();
 
+    public Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer) => inner.ImagesOn(layer);
+
     public Task<IReadOnlySet<ImageId>> KnownImages() => inner.KnownImages();
 }

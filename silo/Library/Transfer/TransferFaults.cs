@@ -10,8 +10,10 @@ internal sealed class TicketRefusedException() : Exception("The ticket was refus
 
 internal static class TransferFaults
 {
+    public const string CorruptCode = "layer-corrupt";
+
     public static FaultException Corrupt(LayerId layer, string expected, string found) => new(new(
-        FaultKind.Internal, "layer-corrupt",
+        FaultKind.Internal, CorruptCode,
         $"The layer {layer} that came has the SHA-256 {found} and should have {expected}: it was not taken. Check the disk that it came from, and try again."));
 
     public static FaultException Failed(LayerId layer, string reason, Exception? cause = null) => FaultException.Unavailable(

@@ -179,6 +179,8 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task CancelImport(OperationId operation) => throw new NotSupportedException();
 
+    public Task Judge(IReadOnlyList<LayerId> corrupt) => throw new NotSupportedException();
+
     public Task Nudge(OperationId operation) => throw new NotSupportedException();
 
     public Task Expire() => throw new NotSupportedException();
@@ -310,4 +312,15 @@ internal sealed class FakeDoctorGrain : Grain, IDoctorGrain
 {
     public Task<DoctorReport> Examine(bool fix) => Task.FromResult(new DoctorReport(
         [new("layer-orphan", FindingSeverity.Warning, "layer 1", "Nobody refers to it.", Fixable: true, Fixed: fix)], 0, new(1, 0, 2, 2, 3, 4, 5, 6, 0, 0, 0, 0), Views.At));
+}
+
+internal sealed class FakeScrubGrain : Grain, IScrubGrain
+{
+    public Task<LibraryHealth> Get() => Task.FromResult(Health(read: 1));
+
+    public Task<LibraryHealth> Verify() => Task.FromResult(Health(read: 0));
+
+    private static LibraryHealth Health(int read) => new(
+        DateTimeOffset.UnixEpoch, Layers: 2, Bytes: 20, read, read * 10, Reading: null, BytesPerSecond: 5, OldestRead: null,
+        [new(LayerId.Parse("00000000-0000-8000-8000-000000000001"), "aa", "bb", DateTimeOffset.UnixEpoch, [])]);
 }

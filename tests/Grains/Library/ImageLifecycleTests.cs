@@ -9,12 +9,13 @@ public sealed class ImageLifecycleTests
     private const string None = "None";
 
     private const string Table = """
-                      BeginImport  | CompleteImport | FailImport | Publish | Use             | Delete          | Expire  | Change          | Restore
-          None      | Importing    | ignore         | ignore     | Ready   | image-not-found | image-not-found | ignore  | image-not-found | image-not-found
-          Importing | Importing    | Ready          | Failed     | defect  | image-not-ready | image-importing | ignore  | image-importing | image-importing
-          Ready     | image-exists | ignore         | ignore     | ignore  | Ready           | Retired         | ignore  | Ready           | ignore
-          Retired   | image-exists | ignore         | ignore     | ignore  | image-not-ready | ignore          | Retired | image-retired   | Ready
-          Failed    | image-exists | ignore         | ignore     | ignore  | image-not-ready | Retired         | ignore  | image-failed    | image-failed
+                      BeginImport  | CompleteImport | FailImport | Publish | Use             | Delete          | Expire  | Change          | Restore         | FindCorrupt | FindSound
+          None      | Importing    | ignore         | ignore     | Ready   | image-not-found | image-not-found | ignore  | image-not-found | image-not-found | ignore      | ignore
+          Importing | Importing    | Ready          | Failed     | defect  | image-not-ready | image-importing | ignore  | image-importing | image-importing | ignore      | ignore
+          Ready     | image-exists | ignore         | ignore     | ignore  | Ready           | Retired         | ignore  | Ready           | ignore          | Corrupt     | ignore
+          Retired   | image-exists | ignore         | ignore     | ignore  | image-not-ready | ignore          | Retired | image-retired   | Ready           | Retired     | Retired
+          Failed    | image-exists | ignore         | ignore     | ignore  | image-not-ready | Retired         | ignore  | image-failed    | image-failed    | ignore      | ignore
+          Corrupt   | image-exists | ignore         | ignore     | ignore  | image-corrupt   | Retired         | ignore  | Corrupt         | ignore          | Corrupt     | Ready
         """;
 
     public static TheoryData<string, string, string> Pairs => LifecycleTable.Parse<ImageStatus, ImageCommand>([Table], None);

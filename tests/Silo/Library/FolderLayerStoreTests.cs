@@ -205,6 +205,7 @@ internal sealed class TestLibrary : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-library-").FullName;
     private readonly bool _isMounted;
+    private readonly LayerStoreOptions _options;
 
     public TestLibrary(long? tmpfsBytes = null, long minimumFreeBytes = 0)
     {
@@ -218,11 +219,14 @@ internal sealed class TestLibrary : IDisposable
         Tools = new QemuImg(Confinement);
         // Else the unprivileged user cannot pass through it.
         UnixFiles.ChangeMode(_folder, (UnixFileMode)0b111_101_101);
-        var options = new LayerStoreOptions { MinimumFreeBytes = minimumFreeBytes };
-        Store = new FolderLibraryStore(_folder, options, Tools, TestTransfers.Over(options), new ListLogger<FolderLibraryStore>(Log));
+        _options = new() { MinimumFreeBytes = minimumFreeBytes };
+        Store = Open();
     }
 
     public FolderLibraryStore Store { get; }
+
+    /// <summary>As a silo that is started does.</summary>
+    public FolderLibraryStore Open() => new(_folder, _options, Tools, TestTransfers.Over(_options), new ListLogger<FolderLibraryStore>(Log));
 
     public ProcessConfinement Confinement { get; }
 

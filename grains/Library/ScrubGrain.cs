@@ -1,0 +1,168 @@
+using Instances.Catalogue;
+using Instances.Faults;
+using Instances.Hosts;
+using Instances.Storage;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace Instances.Library;
+
+internal sealed partial class ScrubGrain(
+    [PersistentState("scrub", StorageNames.Grains)] IPersistentState<ScrubState> stored,
+    ICatalogue catalogue,
+    ILibraryStore layers,
+    IOptions<LibraryOptions> options,
+    TimeProvider time,
+    ILogger<ScrubGrain> logger) : StoredGrain<ScrubState>(stored), IScrubGrain
+{
+    /// <summary>How many corrupt layers are shown, and images of each.</summary>
+    private const int MaxShown = 100;
+
+    /// <summary>How often it is looked for layers that are to be read, and for copies of corrupt ones.</summary>
+    private static readonly TimeSpan LookPeriod = TimeSpan.FromMinutes(5);
+
+    private readonly CancellationTokenSource _end = new();
+    private IGrainTimer? _timer;
+    private LayerId? _reading;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(TimeSpan.Zero, LookPeriod) { KeepAlive = true });
+        return Task.CompletedTask;
+    }
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        await _end.CancelAsync();
+        _end.Dispose();
+    }
+
+    public async Task<LibraryHealth> Get()
+    {
+        var checks = layers.Checks();
+        var read = checks.Where(check => !check.IsDue(Since)).ToList();
+        var corrupt = new List<CorruptLayer>();
+        foreach (var check in checks.Where(check => check.IsCorrupt).Take(MaxShown))
+            corrupt.Add(new(check.Layer, check.Sha256, check.Found!, check.CheckedAt!.Value, [.. (await catalogue.ImagesOn(check.Layer)).Take(MaxShown)]));
+        return new(
+            Since, checks.Count, checks.Sum(check => check.Bytes), read.Count, read.Sum(check => check.Bytes), _reading, options.Value.ScrubBytesPerSecond,
+            checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt);
+    }
+
+    public async Task<LibraryHealth> Verify()
+    {
+        await Save(State with { VerifyFrom = time.GetUtcNow() });
+        _timer!.Change(TimeSpan.Zero, LookPeriod);
+        return await Get();
+    }
+
+    private DateTimeOffset Since
+    {
+        get
+        {
+            var oldest = time.GetUtcNow() - options.Value.ScrubPeriod;
+            return State.VerifyFrom is { } begin && begin > oldest ? begin : oldest;
+        }
+    }
+
+    private async Task Tick(CancellationToken cancellationToken)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
+        try
+        {
+            await Heal(end.Token);
+            var digests = await DigestsOfManifests(end.Token);
+            while (layers.Checks().Where(check => check.IsDue(Since)).MinBy(check => check.CheckedAt ?? DateTimeOffset.MinValue) is { } due)
+            {
+                if (await Read(due.Layer, digests.GetValueOrDefault(due.Layer), end.Token) is { IsCorrupt: true }) await Heal(end.Token);
+            }
+
+            await JudgeCorruptImages();
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            LogNotScrubbed(exception.Message);
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            // The silo ends: another one goes on.
+        }
+        finally
+        {
+            _reading = null;
+        }
+    }
+
+    /// <summary>What layers hashed to when they came over the network, or were made.</summary>
+    private async Task<IReadOnlyDictionary<LayerId, string>> DigestsOfManifests(CancellationToken cancellationToken) =>
+        (await layers.ReadManifests(cancellationToken)).SelectMany(manifest => manifest.Disks).SelectMany(disk => disk.Layers)
+            .Where(layer => layer.Sha256 is not null).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256!);
+
+    /// <returns>Null for a layer that was swept meanwhile.</returns>
+    private async Task<LayerCheck?> Read(LayerId layer, string? expected, CancellationToken cancellationToken)
+    {
+        _reading = layer;
+        try
+        {
+            var check = await layers.Check(layer, expected, options.Value.ScrubBytesPerSecond, cancellationToken);
+            if (check.IsCorrupt) LogCorrupt(check.Layer.Value, check.Sha256, check.Found);
+            return check;
+        }
+        catch (FaultException exception) when (exception.Fault.Code == "layer-missing")
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Tells the images first: nobody deploys what is known to be corrupt.</summary>
+    private async Task Heal(CancellationToken cancellationToken)
+    {
+        foreach (var corrupt in layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer).ToList())
+        {
+            await Judge(await catalogue.ImagesOn(corrupt));
+            if (await HealFromAHost(corrupt, cancellationToken)) await Judge(await catalogue.ImagesOn(corrupt));
+        }
+    }
+
+    private async Task<bool> HealFromAHost(LayerId layer, CancellationToken cancellationToken)
+    {
+        foreach (var host in (await GrainFactory.Datacenter().Hosts()).Where(host => host.Status is not HostStatus.Away))
+        {
+            try
+            {
+                if (!await layers.Heal(layer, async () => (await GrainFactory.Host(host.Id).Offer([layer]))[0], cancellationToken)) continue;
+                LogHealed(layer.Value, host.Id.Name);
+                return true;
+            }
+            catch (FaultException exception)
+            {
+                // Most hosts do not have it.
+                LogNoCopy(layer.Value, host.Id.Name, exception.Fault.Message);
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Images whose layers were put right: also those that a crash has kept from being told.</summary>
+    private async Task JudgeCorruptImages() => await Judge(await catalogue.ImagesIn(ImageStatus.Corrupt));
+
+    private async Task Judge(IReadOnlyList<ImageId> images)
+    {
+        IReadOnlyList<LayerId> corrupt = [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)];
+        await FanOut.Each(images, image => GrainFactory.Image(image).Judge(corrupt));
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The layer {Layer} is corrupt: its SHA-256 has to be {Expected} and is {Found}. Its images are Corrupt until a good copy is found.")]
+    private partial void LogCorrupt(Guid layer, string? expected, string? found);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The corrupt layer {Layer} was replaced by the copy of host {Host}.")]
+    private partial void LogHealed(Guid layer, string host);
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "Host {Host} has no copy of the corrupt layer {Layer}: {Reason}")]
+    private partial void LogNoCopy(Guid layer, string host, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be scrubbed; it is tried again: {Reason}")]
+    private partial void LogNotScrubbed(string reason);
+}

@@ -1,0 +1,14 @@
+using Instances.Catalogue;
+using Instances.Storage;
+
+namespace Instances.Library;
+
+internal sealed record ScrubState : IStoredState
+{
+    public int Schema { get; init; } = 1;
+
+    public CatalogueEntry? Catalogue => null;
+
+    /// <summary>When a person last wanted every layer to be read; null for never.</summary>
+    public DateTimeOffset? VerifyFrom { get; init; }
+}

@@ -1,0 +1,103 @@
+using System.Buffers;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text.Json;
+
+namespace Instances.Library;
+
+/// <summary>What is known of the content of layers, as a small file beside each (<c>&lt;layer&gt;.check</c>): as durable as they are, and there when the database is not.</summary>
+internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
+{
+    private const int BlockBytes = 1 << 20;
+    private const string Extension = ".check";
+
+    /// <summary>Stands for the digest of a file that the disk does not give back. A layer is never sound with it.</summary>
+    private const string Unreadable = "unreadable";
+
+    public IReadOnlyList<LayerCheck> List() => [.. store.List().Where(layer => layer.IsSealed).Select(layer => Read(layer.Id, layer.Bytes))];
+
+    public LayerCheck Find(LayerId layer) => Read(layer, store.BytesOf(layer));
+
+    public async Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
+    {
+        var before = Find(layer);
+        var found = await Hash(layer, bytesPerSecond, cancellationToken);
+        var sha256 = expected ?? before.Sha256 ?? (found == Unreadable ? null : found);
+        var check = before with { Bytes = store.BytesOf(layer), Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found };
+        Write(check);
+        return check;
+    }
+
+    public void Delete(LayerId layer)
+    {
+        File.Delete(PathOf(layer));
+        File.Delete($"{PathOf(layer)}.new");
+    }
+
+    private async Task<string> Hash(LayerId layer, long bytesPerSecond, CancellationToken cancellationToken)
+    {
+        var block = ArrayPool<byte>.Shared.Rent(BlockBytes);
+        try
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            await using var file = File.OpenRead(store.PathOf(layer));
+            var clock = Stopwatch.StartNew();
+            var bytes = 0L;
+            for (int read; (read = await file.ReadAsync(block.AsMemory(0, BlockBytes), cancellationToken)) > 0;)
+            {
+                hash.AppendData(block, 0, read);
+                bytes += read;
+                var early = TimeSpan.FromSeconds(bytes / (double)bytesPerSecond) - clock.Elapsed;
+                if (early > TimeSpan.Zero) await Task.Delay(early, cancellationToken);
+            }
+
+            return Convert.ToHexStringLower(hash.GetHashAndReset());
+        }
+        catch (FileNotFoundException exception)
+        {
+            throw FileFaults.LayerMissing(layer, exception);
+        }
+        catch (IOException)
+        {
+            return Unreadable;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(block);
+        }
+    }
+
+    private LayerCheck Read(LayerId layer, long bytes)
+    {
+        try
+        {
+            var known = JsonSerializer.Deserialize<LayerCheck>(File.ReadAllBytes(PathOf(layer)), InstancesJson.Options);
+            return known?.Layer == layer ? known with { Bytes = bytes } : new(layer, bytes);
+        }
+        catch (Exception exception) when (exception is FileNotFoundException or JsonException)
+        {
+            return new(layer, bytes);
+        }
+    }
+
+    private void Write(LayerCheck check)
+    {
+        var unfinished = $"{PathOf(check.Layer)}.new";
+        try
+        {
+            File.WriteAllBytes(unfinished, JsonSerializer.SerializeToUtf8Bytes(check, InstancesJson.Options));
+            UnixFiles.SyncFile(unfinished);
+            UnixFiles.Publish(unfinished, PathOf(check.Layer));
+        }
+        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        {
+            File.Delete(unfinished);
+            throw FileFaults.NoSpaceLeft(store.Folder, exception);
+        }
+
+        // It was deleted meanwhile.
+        if (!store.Contains(check.Layer)) Delete(check.Layer);
+    }
+
+    private string PathOf(LayerId layer) => Path.Combine(store.Folder, $"{layer}{Extension}");
+}

@@ -1,0 +1,201 @@
+using System.Security.Cryptography;
+using Instances.Faults;
+using Xunit;
+
+namespace Instances.Library;
+
+/// <summary>A library knows what its layers have to be, sees when one is not, and takes a good copy in its place.</summary>
+public sealed class LayerCheckTests : IDisposable
+{
+    private const long Size = 1L << 20;
+
+    private readonly TestLibrary _library = new();
+    private readonly TestLibrary _host = new();
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    private FolderLibraryStore Store => _library.Store;
+
+    public void Dispose()
+    {
+        _library.Dispose();
+        _host.Dispose();
+    }
+
+    [Fact]
+    public async Task Check_OfALayerThatWasNeverRead_TakesItsDigestAsTheOneThatItHasToHave()
+    {
+        var layer = await Sealed();
+        Assert.Equal([new LayerCheck(layer, Store.BytesOf(layer))], Store.Checks());
+
+        var check = await Check(layer);
+
+        Assert.Equal((DigestOf(Store, layer), null, false), (check.Sha256, check.Found, check.IsCorrupt));
+        Assert.NotNull(check.CheckedAt);
+        Assert.Equal([check], Store.Checks());
+        Assert.Equal([check], Reopened().Checks());
+    }
+
+    [Fact]
+    public async Task Check_OfALayerInWhichAByteHasFlipped_FindsItAndKeepsTheDigest()
+    {
+        var layer = await Sealed();
+        var sha256 = (await Check(layer)).Sha256;
+        Flip(layer);
+
+        var check = await Check(layer);
+
+        Assert.Equal((sha256, DigestOf(Store, layer), true), (check.Sha256, check.Found, check.IsCorrupt));
+        Assert.True((await Check(layer)).IsCorrupt);
+    }
+
+    [Fact]
+    public async Task Check_OfALayerThatCameWithADigest_FindsThatItIsAnother()
+    {
+        var layer = await Sealed();
+
+        var check = await Store.Check(layer, "00", long.MaxValue, Token);
+
+        Assert.Equal(("00", true), (check.Sha256, check.IsCorrupt));
+    }
+
+    [Fact]
+    public async Task Check_OfALayerThatIsNotThere_SaysSo()
+    {
+        var exception = await Assert.ThrowsAsync<FaultException>(() => Check(LayerId.New()));
+
+        Assert.Equal("layer-missing", exception.Fault.Code);
+        Assert.Empty(Directory.GetFiles(Store.Folder));
+    }
+
+    [Fact]
+    public async Task Checks_OfATopThatAMachineWritesTo_LeaveItOut()
+    {
+        await Store.CreateLayer(LayerId.New(), null, Size, Token);
+
+        Assert.Empty(Store.Checks());
+    }
+
+    [Fact]
+    public async Task Delete_OfALayer_LeavesNothingOfWhatWasKnown()
+    {
+        var layer = await Sealed();
+        await Check(layer);
+
+        await Store.Delete(layer);
+
+        Assert.Empty(Directory.GetFiles(Store.Folder));
+    }
+
+    [Fact]
+    public async Task Heal_FromAGoodCopy_PutsItInThePlaceOfTheCorruptLayer()
+    {
+        var layer = await Sealed();
+        Copy(layer);
+        var sha256 = (await Check(layer)).Sha256;
+        Flip(layer);
+        await Check(layer);
+
+        Assert.True(await Heal(layer));
+
+        Assert.Equal(sha256, DigestOf(Store, layer));
+        Assert.False(Assert.Single(Store.Checks()).IsCorrupt);
+        Assert.Empty(Directory.GetFiles(Store.Incoming));
+    }
+
+    [Fact]
+    public async Task Heal_FromACopyThatIsNoBetter_LeavesTheLayerAsItIs()
+    {
+        var layer = await Sealed();
+        await Check(layer);
+        Flip(layer);
+        Copy(layer);
+        await Check(layer);
+        var before = DigestOf(Store, layer);
+
+        Assert.False(await Heal(layer));
+
+        Assert.Equal(before, DigestOf(Store, layer));
+        Assert.True(Assert.Single(Store.Checks()).IsCorrupt);
+        Assert.Empty(Directory.GetFiles(Store.Incoming));
+    }
+
+    [Fact]
+    public async Task Heal_WhereNobodyHasACopy_LeavesTheLayerAsItIs()
+    {
+        var layer = await Sealed();
+        await Check(layer);
+        Flip(layer);
+        await Check(layer);
+
+        var exception = await Assert.ThrowsAsync<FaultException>(() => Heal(layer));
+
+        Assert.Equal("layer-missing", exception.Fault.Code);
+        Assert.True(Assert.Single(Store.Checks()).IsCorrupt);
+    }
+
+    // Killed after the corrupt layer was laid aside.
+    [Fact]
+    public async Task Start_AfterAHealingThatWasInterrupted_PutsTheLayerBack()
+    {
+        var layer = await Sealed();
+        await Check(layer);
+        Flip(layer);
+        await Check(layer);
+        var before = DigestOf(Store, layer);
+        File.Move(Store.PathOf(layer), Path.Combine(Store.Incoming, $"{layer}.bad"));
+
+        var store = Reopened();
+
+        Assert.Equal(before, DigestOf(store, layer));
+        Assert.Empty(Directory.GetFiles(store.Incoming));
+    }
+
+    // Killed after the copy was found to be sound, before what lay aside was removed.
+    [Fact]
+    public async Task Start_AfterAHealingThatWasDone_KeepsTheCopy()
+    {
+        var layer = await Sealed();
+        var sha256 = (await Check(layer)).Sha256;
+        await File.WriteAllTextAsync(Path.Combine(Store.Incoming, $"{layer}.bad"), "corrupt", Token);
+
+        var store = Reopened();
+
+        Assert.Equal(sha256, DigestOf(store, layer));
+        Assert.Empty(Directory.GetFiles(store.Incoming));
+    }
+
+    private Task<LayerCheck> Check(LayerId layer) => Store.Check(layer, expected: null, long.MaxValue, Token);
+
+    private Task<bool> Heal(LayerId layer) => Store.Heal(layer, () => Task.FromResult(_host.Store.Offer(layer)), Token);
+
+    private async Task<LayerId> Sealed()
+    {
+        var layer = LayerId.New();
+        await Store.CreateLayer(layer, null, Size, Token);
+        TestLibrary.Run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 64k", Store.PathOf(layer));
+        await Store.Seal(layer);
+        return layer;
+    }
+
+    private void Copy(LayerId layer)
+    {
+        File.Copy(Store.PathOf(layer), _host.Store.PathOf(layer));
+        File.SetUnixFileMode(_host.Store.PathOf(layer), UnixFiles.SealedMode);
+    }
+
+    /// <summary>What a disk does, not a machine: the file's mode keeps nobody from it.</summary>
+    private void Flip(LayerId layer)
+    {
+        var path = Store.PathOf(layer);
+        var bytes = File.ReadAllBytes(path);
+        bytes[^1] ^= 1;
+        File.Delete(path);
+        File.WriteAllBytes(path, bytes);
+        File.SetUnixFileMode(path, UnixFiles.SealedMode);
+    }
+
+    private FolderLibraryStore Reopened() => _library.Open();
+
+    private static string DigestOf(FolderLibraryStore store, LayerId layer) => Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(store.PathOf(layer))));
+}
