@@ -16,7 +16,7 @@ as_root() {
 # The programs that are needed, each with the Debian package that brings it.
 needed=(
   qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils genisoimage:genisoimage curl:curl setpriv:util-linux
-  syslinux:syslinux mcopy:mtools mkfs.vfat:dosfstools sfdisk:fdisk mke2fs:e2fsprogs lz4:lz4 xz:xz-utils
+  syslinux:syslinux mcopy:mtools mkfs.vfat:dosfstools sfdisk:fdisk mke2fs:e2fsprogs lz4:lz4 xz:xz-utils gzip:gzip zstd:zstd
 )
 
 # install_missing [PROGRAM:PACKAGE ...]: those, too.

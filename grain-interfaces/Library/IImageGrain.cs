@@ -98,14 +98,14 @@ public interface IImageGrain : IGrainWithGuidKey
 }
 
 /// <param name="Name">1 to 128 characters, none of them a control character, not only spaces.</param>
-/// <param name="Format">What the bytes are. Never guessed: a raw disk may hold anything.</param>
+/// <param name="Format">What the bytes are, once decompressed; null to find out by their content. Raw is never found out: a raw disk may hold anything.</param>
 /// <param name="Bytes">How many bytes will come, or null where that is not known.</param>
 /// <param name="Sha256">What they hash to, in hex, or null: checked where it is given.</param>
 /// <param name="Details">Null for none.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportCommand")]
 public sealed record ImportCommand(
     [property: Id(0)] string Name,
-    [property: Id(1)] ImageFormat Format,
+    [property: Id(1)] ImageFormat? Format,
     [property: Id(2)] long? Bytes = null,
     [property: Id(3)] string? Sha256 = null,
     [property: Id(4)] ImageDetails? Details = null);

@@ -79,21 +79,46 @@ public sealed record CaptureFacts(
     [property: Id(7)] string? QuiesceDetail);
 
 /// <summary>How a master came to be.</summary>
+/// <param name="Format">The one that was found in the bytes, or raw where that was declared.</param>
 /// <param name="Sha256">Of the bytes that were uploaded, in lower case hex.</param>
 /// <param name="Bytes">How many bytes were uploaded.</param>
+/// <param name="Compression">What was around the image; null where it was not compressed.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportFacts")]
 public sealed record ImportFacts(
     [property: Id(0)] OperationId Operation,
     [property: Id(1)] DateTimeOffset At,
     [property: Id(2)] ImageFormat Format,
     [property: Id(3)] string Sha256,
-    [property: Id(4)] long Bytes);
+    [property: Id(4)] long Bytes,
+    [property: Id(5)] ImageCompression? Compression = null);
 
 /// <summary>The formats that can be imported.</summary>
 public enum ImageFormat
 {
     Qcow2,
+
+    /// <summary>The disk's bytes as they are. Has to be declared: such a disk may hold anything.</summary>
     Raw,
+
+    /// <summary>VMware's, in one file: monolithic sparse or stream-optimized.</summary>
+    Vmdk,
+
+    /// <summary>VirtualBox', dynamic or static.</summary>
+    Vdi,
+
+    /// <summary>Virtual PC's and Azure's, dynamic or fixed.</summary>
+    Vhd,
+
+    /// <summary>Hyper-V's, dynamic or fixed.</summary>
+    Vhdx,
+}
+
+/// <summary>What may be around an image: one member, stream or frame, and nothing else in the file.</summary>
+public enum ImageCompression
+{
+    Gzip,
+    Xz,
+    Zstd,
 }
 
 /// <summary>All that there is to know of an image. Stands as JSON beside the layers, so that the library can be rebuilt from its files.</summary>

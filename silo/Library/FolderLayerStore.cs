@@ -10,9 +10,10 @@ namespace Instances.Library;
 /// &lt;layer&gt;.new            a layer that is being made
 /// store.id               the identity of the folder
 /// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
+/// incoming/&lt;layer&gt;.image what was in a compressed upload
 /// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied
 /// </code>
-/// Whatever ends in .part or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer is taken up
+/// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer is taken up
 /// again where it is still wanted.
 /// </remarks>
 internal class FolderLayerStore : ILayerStore
@@ -54,6 +55,8 @@ internal class FolderLayerStore : ILayerStore
 
     public string PartPathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}.part");
 
+    public string ExpandedPathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}.image");
+
     public string ConvertedPathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}.new");
 
     public bool Contains(LayerId layer) => File.Exists(PathOf(layer));
@@ -92,6 +95,7 @@ internal class FolderLayerStore : ILayerStore
         Guard(layer, () =>
         {
             File.Delete(PartPathOf(layer));
+            File.Delete(ExpandedPathOf(layer));
             File.Delete(ConvertedPathOf(layer));
             File.Delete(Path.Combine(Folder, $"{layer}.new"));
             File.Delete(PathOf(layer));
@@ -101,7 +105,7 @@ internal class FolderLayerStore : ILayerStore
 
     public IReadOnlyList<StoredLayer> List() =>
         [.. Directory.EnumerateFiles(Folder).Concat(Directory.EnumerateFiles(Incoming))
-            .Where(path => Path.GetExtension(path) is ".qcow2" or ".part" or ".new")
+            .Where(path => Path.GetExtension(path) is ".qcow2" or ".part" or ".image" or ".new")
             .Select(path => (Path: path, IsLayer: LayerId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var id), Id: id))
             .Where(file => file.IsLayer)
             .GroupBy(file => file.Id, (id, files) => Stored(id, [.. files.Select(file => file.Path)]))];

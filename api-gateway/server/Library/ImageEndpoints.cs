@@ -26,7 +26,7 @@ internal static partial class ImageEndpoints
             .Produces<OperationView>(StatusCodes.Status202Accepted)
             .WithSummary("Import a master image")
             .WithDescription(
-                "The body is the disk image itself, of any length that the library takes. Answers 202 when the bytes have arrived; the operation tells "
+                "The body is the disk image itself, of any length that the library takes: qcow2, VMDK (in one file), VDI, VHD, VHDX or raw, also compressed with gzip, xz or zstd. Answers 202 when the bytes have arrived; the operation tells "
                 + "how checking and converting go on. With sha256 the bytes are checked against it.");
         group.MapGet("/", List)
             .WithSummary("List images")
@@ -61,14 +61,14 @@ internal static partial class ImageEndpoints
         Datacenter datacenter,
         RequestKey key,
         [Description("1 to 128 characters.")] string name,
-        [Description("What the bytes are; it is never guessed.")] Choice<ImageFormat> format,
+        [Description("What the bytes are. Without it their content tells; a raw disk has to be declared.")] Choice<ImageFormat>? format,
         [Description("The SHA-256 of the bytes in hex.")] string? sha256,
         [AsParameters] ImageDetailsQuery details,
         HttpRequest request,
         UploadClient client)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
-        var command = new ImportCommand(name, format.Value, request.ContentLength, Checked(sha256), details.ToDetails());
+        var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails());
         var upload = new ImageUpload(datacenter, client);
         var ticket = await upload.Begin(key, image, operation, command);
         var refusal = ticket is null ? null : await upload.Send(ticket, operation, request);

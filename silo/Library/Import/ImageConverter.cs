@@ -16,15 +16,18 @@ internal sealed class ImageConverter
     private readonly FolderLibraryStore _store;
     private readonly QemuImg _qemuImg;
     private readonly ProcessConfinement _confinement;
+    private readonly Decompressor _decompressor;
     private readonly TimeProvider _time;
     private readonly TimeSpan _reportPeriod;
     private readonly long _maxVirtualBytes;
 
-    public ImageConverter(FolderLibraryStore store, QemuImg qemuImg, ProcessConfinement confinement, IOptions<ImportOptions> options, TimeProvider time)
+    public ImageConverter(
+        FolderLibraryStore store, QemuImg qemuImg, ProcessConfinement confinement, Decompressor decompressor, IOptions<ImportOptions> options, TimeProvider time)
     {
         _store = store;
         _qemuImg = qemuImg;
         _confinement = confinement;
+        _decompressor = decompressor;
         _time = time;
         _reportPeriod = options.Value.ReportPeriod;
         _maxVirtualBytes = options.Value.MaxVirtualBytes;
@@ -39,10 +42,11 @@ internal sealed class ImageConverter
         try
         {
             _confinement.Give(upload.Path);
-            await Check(upload, report, cancellationToken);
-            await Rewrite(plan.Layer, upload, report, cancellationToken);
-            File.Delete(upload.Path);
-            return await Publish(image, plan, upload, report, cancellationToken);
+            var source = upload.Image is { } plain ? new Source(upload.Path, upload.Bytes, plain) : await Expand(plan, upload, report, cancellationToken);
+            await Check(source, report, cancellationToken);
+            await Rewrite(plan.Layer, source, report, cancellationToken);
+            File.Delete(source.Path);
+            return await Publish(image, plan, upload, source.Image, report, cancellationToken);
         }
         catch
         {
@@ -58,39 +62,55 @@ internal sealed class ImageConverter
         await _store.Delete(layer);
     }
 
-    private async Task Check(ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<Source> Expand(UploadPlan plan, ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
     {
-        var format = ImageFile.Of(upload.Format);
-        var bounds = BoundsFor(upload, fileBytes: upload.Bytes + MetadataBytes);
+        var path = _store.ExpandedPathOf(plan.Layer);
+        var expanded = 0L;
+        await Watch(
+            ImportStage.Checking, () => Interlocked.Read(ref expanded), report,
+            token => _decompressor.Expand(upload, path, bytes => Interlocked.Exchange(ref expanded, bytes), token), cancellationToken);
+        File.Delete(upload.Path);
+        using var file = File.OpenHandle(path);
+        if (FormatDetector.Compression(file) is not null)
+            throw ImportFaults.Malformed("it is compressed more than once");
+        var image = ImageInspector.Inspect(file, plan.Command.Format, _maxVirtualBytes);
+        _confinement.Give(path);
+        return new(path, RandomAccess.GetLength(file), image);
+    }
+
+    private async Task Check(Source source, ProgressReport report, CancellationToken cancellationToken)
+    {
+        var format = ImageFile.Of(source.Image.Format);
+        var bounds = BoundsFor(source, fileBytes: source.Bytes + MetadataBytes);
         await Watch(ImportStage.Checking, () => 0, report, async token =>
         {
-            var info = await _qemuImg.Info(upload.Path, format, ProcessBounds.Short, token);
-            if (!info.Succeeded || !Agrees(info.Output, upload))
+            var info = await _qemuImg.Info(source.Path, format, ProcessBounds.Short, token);
+            if (!info.Succeeded || !Agrees(info.Output, source.Image))
                 throw ImportFaults.Malformed("qemu-img reads its header in another way");
-
-            // Raw disks have no structure.
-            if (upload.Format is ImageFormat.Raw)
+            if (!format.CanBeChecked)
                 return;
-            if (upload.IsDirty)
-                Require(await _qemuImg.Check(upload.Path, format, repair: true, bounds, token), "its reference counts cannot be repaired");
-            Require(await _qemuImg.Check(upload.Path, format, repair: false, bounds, token), "qemu-img check finds errors in it");
+            if (source.Image.IsDirty)
+                Require(await _qemuImg.Check(source.Path, format, repair: true, bounds, token), "its reference counts cannot be repaired");
+            Require(await _qemuImg.Check(source.Path, format, repair: false, bounds, token), "qemu-img check finds errors in it");
         }, cancellationToken);
     }
 
-    private async Task Rewrite(LayerId layer, ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
+    private async Task Rewrite(LayerId layer, Source source, ProgressReport report, CancellationToken cancellationToken)
     {
         var target = _store.ConvertedPathOf(layer);
-        var bounds = BoundsFor(upload, fileBytes: upload.VirtualSizeBytes + (upload.VirtualSizeBytes / 1024) + MetadataBytes);
+        var virtualBytes = source.Image.VirtualSizeBytes;
+        var bounds = BoundsFor(source, fileBytes: virtualBytes + (virtualBytes / 1024) + MetadataBytes);
         await Watch(ImportStage.Converting, () => File.Exists(target) ? UnixFiles.AllocatedBytes(target) : 0, report, async token =>
-            Require(await _qemuImg.ConvertToBase(upload.Path, ImageFile.Of(upload.Format), target, bounds, token), "its content cannot be read whole"),
+            Require(await _qemuImg.ConvertToBase(source.Path, ImageFile.Of(source.Image.Format), target, bounds, token), "its content cannot be read whole"),
             cancellationToken);
 
         using var file = File.OpenHandle(target);
-        if (Qcow2Inspector.Inspect(file, _maxVirtualBytes).VirtualSizeBytes != upload.VirtualSizeBytes)
+        if (Qcow2Inspector.Inspect(file, _maxVirtualBytes).VirtualSizeBytes != virtualBytes)
             throw ImportFaults.Corrupt("its content does not have the size that its header says");
     }
 
-    private async Task<ImageManifest> Publish(ImageId image, UploadPlan plan, ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<ImageManifest> Publish(
+        ImageId image, UploadPlan plan, ReceivedUpload upload, InspectedImage found, ProgressReport report, CancellationToken cancellationToken)
     {
         string? sha256 = null;
         await Watch(ImportStage.Publishing, () => 0, report, async token =>
@@ -107,9 +127,9 @@ internal sealed class ImageConverter
             ImageKind.Master,
             Master: null,
             Parent: null,
-            [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image, sha256)], upload.VirtualSizeBytes)],
+            [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image, sha256)], found.VirtualSizeBytes)],
             now,
-            new ImportFacts(plan.Operation, now, upload.Format, upload.Sha256, upload.Bytes)) { Details = plan.Command.Details ?? ImageDetails.None };
+            new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression)) { Details = plan.Command.Details ?? ImageDetails.None };
         await _store.WriteManifest(manifest);
         return manifest;
     }
@@ -158,20 +178,20 @@ internal sealed class ImageConverter
     }
 
     // The work is bounded by what was uploaded, not by what its header promises.
-    private static ProcessBounds BoundsFor(ReceivedUpload upload, long fileBytes)
+    private static ProcessBounds BoundsFor(Source source, long fileBytes)
     {
-        var seconds = SecondsForAnything + (int)Math.Min(upload.Bytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
+        var seconds = SecondsForAnything + (int)Math.Min(source.Bytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
         return new(TimeSpan.FromSeconds(seconds * 2.0), seconds, MemoryBytes, fileBytes);
     }
 
-    private static bool Agrees(string info, ReceivedUpload upload)
+    private static bool Agrees(string info, InspectedImage image)
     {
         try
         {
             using var json = JsonDocument.Parse(info);
             var root = json.RootElement;
-            return root.GetProperty("virtual-size").GetInt64() == upload.VirtualSizeBytes
-                && root.GetProperty("format").GetString() == ImageFile.Of(upload.Format).Text
+            return root.GetProperty("virtual-size").GetInt64() == image.VirtualSizeBytes
+                && root.GetProperty("format").GetString() == ImageFile.Of(image.Format).Text
                 && !root.TryGetProperty("backing-filename", out _);
         }
         catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
@@ -179,4 +199,7 @@ internal sealed class ImageConverter
             return false;
         }
     }
+
+    /// <summary>The file that is checked and converted: the upload, or what was in it.</summary>
+    private sealed record Source(string Path, long Bytes, InspectedImage Image);
 }

@@ -14,7 +14,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     private const long SpaceCheckBytes = 64 << 20;
 
     /// <param name="announcedBytes">What the transport says will come, or null.</param>
-    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; a code of <see cref="Qcow2Inspector"/>.</exception>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
     public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, CancellationToken cancellationToken)
     {
@@ -81,27 +81,14 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
-    private ReceivedUpload Inspect(string path, ImageFormat format, long bytes, string sha256)
+    // What is in a compressed file nobody knows before it is expanded, which takes time: its sender need not wait for that.
+    private ReceivedUpload Inspect(string path, ImageFormat? format, long bytes, string sha256)
     {
         using var file = File.OpenHandle(path);
-        return format switch
-        {
-            ImageFormat.Qcow2 => OfQcow2(Qcow2Inspector.Inspect(file, options.Value.MaxVirtualBytes)),
-            ImageFormat.Raw => OfRaw(),
-        };
-
-        ReceivedUpload OfQcow2(Qcow2Header header) => new(path, bytes, sha256, format, header.VirtualSizeBytes, header.IsDirty);
-
-        // A raw disk may hold anything, the header of another format too: what was declared is what it is, from here on.
-        ReceivedUpload OfRaw()
-        {
-            if (bytes == 0)
-                throw ImportFaults.Empty();
-            var virtualBytes = (bytes + 511) / 512 * 512;
-            return virtualBytes <= options.Value.MaxVirtualBytes
-                ? new(path, bytes, sha256, format, virtualBytes, IsDirty: false)
-                : throw ImportFaults.TooLarge(virtualBytes, options.Value.MaxVirtualBytes);
-        }
+        if (FormatDetector.Compression(file) is not { } compression)
+            return new(path, bytes, sha256, Compression: null, ImageInspector.Inspect(file, format, options.Value.MaxVirtualBytes));
+        CompressedFile.Check(file, compression, CompressedFile.BoundOf(options.Value, library.Value));
+        return new(path, bytes, sha256, compression, Image: null);
     }
 
     private void RequireSpace(long moreBytes)

@@ -8,7 +8,7 @@ internal static class ImportFaults
     public static FaultException Empty() => FaultException.Invalid("image-empty", "The upload has no bytes.");
 
     public static FaultException Malformed(string what) =>
-        FaultException.Invalid("image-malformed", $"The file is not a whole, well-formed qcow2 image: {what}. Make it again, for example with qemu-img convert.");
+        FaultException.Invalid("image-malformed", $"The file is not a whole, well-formed disk image: {what}. Make it again, for example with qemu-img convert.");
 
     public static FaultException Corrupt(string what) =>
         FaultException.Invalid("image-corrupt", $"The image is damaged: {what}. Repair it with qemu-img check, or make it again.");
@@ -19,6 +19,9 @@ internal static class ImportFaults
     public static FaultException UnsupportedVersion(uint version) =>
         FaultException.Invalid("image-unsupported-version", $"The image is qcow2 version {version}; versions 2 and 3 are supported. Convert it with qemu-img convert.");
 
+    public static FaultException UnsupportedVersion(string format) =>
+        FaultException.Invalid("image-unsupported-version", $"The image is of an unknown version of {format}. Convert it with qemu-img convert.");
+
     public static FaultException UnsupportedFeature(string what) =>
         FaultException.Invalid("image-unsupported-feature", $"The image uses {what}, which is not supported. Convert it with qemu-img convert.");
 
@@ -28,11 +31,21 @@ internal static class ImportFaults
     public static FaultException HasSnapshots() =>
         FaultException.Invalid("image-has-snapshots", "The image holds internal snapshots. Delete them, or take one out with qemu-img convert.");
 
-    public static FaultException FormatMismatch() =>
-        FaultException.Invalid("format-mismatch", "The upload was declared as qcow2 and does not begin as one. Declare the format that it has.");
+    public static FaultException UnsupportedFormat() => FaultException.Invalid(
+        "image-unsupported-format",
+        "The upload is none of qcow2, VMDK, VDI, VHD and VHDX. Convert it with qemu-img convert, or declare format=raw if it is a raw disk.");
+
+    public static FaultException UnsupportedKind(string kind) =>
+        FaultException.Invalid("image-unsupported-format", $"The image is {kind}, which cannot be imported. Convert it with qemu-img convert.");
+
+    public static FaultException FormatMismatch(ImageFormat declared) => FaultException.Invalid(
+        "format-mismatch", $"The upload was declared as {ImageFile.Of(declared).Text} and its content is something else. Declare the format that it has, or none.");
 
     public static FaultException TooLarge(long virtualSizeBytes, long bound) =>
         FaultException.Capacity("quota-exceeded", $"The disk in the image has {virtualSizeBytes} bytes; {bound} are allowed.");
+
+    public static FaultException ExpandsTooFar(long bound) =>
+        FaultException.Capacity("quota-exceeded", $"The upload expands to more than the {bound} bytes that are allowed.");
 
     public static FaultException TooLargeUpload(long bound) => FaultException.Invalid("image-too-large", $"The upload has more than the {bound} bytes that are allowed.");
 

@@ -10,6 +10,8 @@ internal sealed record Qcow2Header(int Version, int ClusterBits, long VirtualSiz
     public const int Version3Bytes = 104;
 
     public int ClusterBytes => 1 << ClusterBits;
+
+    public InspectedImage ToImage() => new(ImageFormat.Qcow2, VirtualSizeBytes, IsDirty);
 }
 
 /// <summary>Incompatible features: a reader that does not know one must refuse the file.</summary>

@@ -37,7 +37,7 @@ internal sealed partial class Qcow2Inspector
             throw ImportFaults.Malformed("its reference table has an impossible size");
 
         var table = ClaimTable(Number64(48), (ulong)clusters << _clusterBits, "reference table");
-        CheckEntries(table, ulong.MaxValue, "reference table");
+        _referenceBlocks = CheckEntries(table, ulong.MaxValue, "reference table");
     }
 
     private void CheckSnapshots()
@@ -79,7 +79,7 @@ internal sealed partial class Qcow2Inspector
             throw ImportFaults.Malformed("its L1 table does not fit its size");
 
         var table = ClaimTable(Number64(40), (ulong)entries * sizeof(ulong), "L1 table");
-        CheckEntries(table, ~CopiedFlag, "L1 table");
+        _l2Tables = CheckEntries(table, ~CopiedFlag, "L1 table");
     }
 
     /// <summary>A table begins at a cluster behind the header, ends in the file, and shares nothing with another table.</summary>
@@ -94,7 +94,8 @@ internal sealed partial class Qcow2Inspector
 
     /// <summary>Each entry of a table names a cluster of its own, behind the header and whole in the file.</summary>
     /// <param name="flagsMask">The bits that may not be set besides those of the offset.</param>
-    private void CheckEntries(Region table, ulong flagsMask, string name)
+    /// <returns>Where they lie, in this order.</returns>
+    private List<ulong> CheckEntries(Region table, ulong flagsMask, string name)
     {
         var raw = Read((long)table.Offset, (int)table.Bytes);
         var offsets = new List<ulong>();
@@ -119,5 +120,7 @@ internal sealed partial class Qcow2Inspector
             if (offsets[index] == offsets[index - 1])
                 throw ImportFaults.Malformed($"its {name} names a cluster twice");
         }
+
+        return offsets;
     }
 }

@@ -7,8 +7,8 @@ namespace Instances.Library.Import;
 /// <summary>Reads a qcow2 file of unknown origin before any other program does, and refuses what is not a plain, self-contained image.</summary>
 /// <remarks>
 /// Every length and offset of the file is checked against the file and against bounds of ours before it is used; what is read is bounded by
-/// the first cluster (2 MiB), the reference table (8 MiB) and the L1 table (32 MiB). Tables that are named twice are refused: they make
-/// qemu-img work for minutes on a file of a megabyte. See docs/interop/qcow2.txt in QEMU for the format.
+/// the first cluster (2 MiB), the reference table (8 MiB), the L1 table (32 MiB) and the L2 tables, one at a time. Tables and clusters that are named twice are
+/// refused: they make qemu-img work for minutes, and write a disk full, on a file of a megabyte. See docs/interop/qcow2.txt in QEMU for the format.
 /// </remarks>
 internal sealed partial class Qcow2Inspector
 {
@@ -34,6 +34,8 @@ internal sealed partial class Qcow2Inspector
     private uint _version;
     private int _clusterBits;
     private Qcow2Features _features;
+    private List<ulong> _referenceBlocks = [];
+    private List<ulong> _l2Tables = [];
 
     private Qcow2Inspector(SafeFileHandle file, long fileBytes)
     {
@@ -54,7 +56,7 @@ internal sealed partial class Qcow2Inspector
     private Qcow2Header Inspect(long maxVirtualBytes)
     {
         CheckVersion();
-        CheckClusters();
+        CheckClusterSize();
         CheckEncryption();
         var headerBytes = CheckHeaderLength();
         CheckFeatures();
@@ -67,6 +69,7 @@ internal sealed partial class Qcow2Inspector
         CheckSnapshots();
         CheckBitmaps(extensions);
         CheckL1Table(virtualBytes);
+        CheckClusters(_l2Tables);
         return new((int)_version, _clusterBits, virtualBytes, _features.HasFlag(Qcow2Features.Dirty));
     }
 
@@ -75,7 +78,7 @@ internal sealed partial class Qcow2Inspector
         if (_head.Length < sizeof(uint))
             throw ImportFaults.Malformed("it is cut in the header");
         if (Number32(0) != Qcow2Header.Magic)
-            throw ImportFaults.FormatMismatch();
+            throw ImportFaults.FormatMismatch(ImageFormat.Qcow2);
         RequireHeader(2 * sizeof(uint));
         _version = Number32(4);
         if (_version is not (2 or 3))
@@ -83,7 +86,7 @@ internal sealed partial class Qcow2Inspector
         RequireHeader(_version == 2 ? Qcow2Header.Version2Bytes : Qcow2Header.Version3Bytes);
     }
 
-    private void CheckClusters()
+    private void CheckClusterSize()
     {
         var bits = Number32(20);
         if (bits is < MinClusterBits or > MaxClusterBits)
@@ -181,14 +184,18 @@ internal sealed partial class Qcow2Inspector
     private byte[] Read(long offset, int bytes)
     {
         var buffer = new byte[bytes];
-        for (int read, done = 0; done < bytes; done += read)
+        ReadInto(buffer, offset);
+        return buffer;
+    }
+
+    private void ReadInto(Span<byte> buffer, long offset)
+    {
+        for (int read, done = 0; done < buffer.Length; done += read)
         {
-            read = RandomAccess.Read(_file, buffer.AsSpan(done), offset + done);
+            read = RandomAccess.Read(_file, buffer[done..], offset + done);
             if (read == 0)
                 throw ImportFaults.Malformed("it is cut");
         }
-
-        return buffer;
     }
 
     /// <summary>A place in the file, as the file says it: nothing is known of the numbers.</summary>

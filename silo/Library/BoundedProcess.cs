@@ -1,0 +1,67 @@
+using System.Text;
+using CliWrap;
+using CliWrap.Exceptions;
+using Instances.Faults;
+
+namespace Instances.Library;
+
+/// <summary>Runs a program to its end, or ends it where it takes too long or says too much.</summary>
+internal static class BoundedProcess
+{
+    /// <exception cref="FaultException">qemu-img-failed.</exception>
+    public static Task<ProcessOutcome> Run(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
+        Run(command, bounds, standardOutput: null, cancellationToken);
+
+    /// <param name="standardOutput">Takes what it writes instead of the outcome, without a bound; null for the outcome.</param>
+    /// <exception cref="FaultException">qemu-img-failed.</exception>
+    public static async Task<ProcessOutcome> Run(
+        IReadOnlyList<string> command, ProcessBounds bounds, PipeTarget? standardOutput, CancellationToken cancellationToken)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        end.CancelAfter(bounds.Time);
+        var output = new CappedOutput(end);
+        var errors = new CappedOutput(end);
+        try
+        {
+            // Ending it ends its whole tree of processes.
+            var result = await Cli.Wrap(command[0])
+                .WithArguments(command.Skip(1), escape: true)
+                .WithValidation(CommandResultValidation.None)
+                .WithStandardOutputPipe(standardOutput ?? output.Target)
+                .WithStandardErrorPipe(errors.Target)
+                .ExecuteAsync(end.Token);
+            return new(result.ExitCode, output.Text, errors.Text);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return new(ProcessOutcome.OutOfBounds, output.Text, errors.Text);
+        }
+        catch (CliWrapException exception)
+        {
+            throw FaultException.Unavailable("qemu-img-failed", $"{command[0]} could not be started. Install qemu-utils and util-linux.", exception);
+        }
+    }
+
+    /// <summary>Keeps what fits and ends the process where there is more.</summary>
+    private sealed class CappedOutput(CancellationTokenSource end)
+    {
+        private readonly MemoryStream _kept = new();
+
+        public PipeTarget Target => PipeTarget.Create(async (stream, cancellationToken) =>
+        {
+            var buffer = new byte[4096];
+            for (int read; (read = await stream.ReadAsync(buffer, cancellationToken)) > 0;)
+            {
+                if (_kept.Length + read > ProcessBounds.OutputBytes)
+                {
+                    await end.CancelAsync();
+                    return;
+                }
+
+                _kept.Write(buffer, 0, read);
+            }
+        });
+
+        public string Text => Encoding.UTF8.GetString(_kept.GetBuffer(), 0, (int)_kept.Length);
+    }
+}

@@ -1,0 +1,67 @@
+using Microsoft.Win32.SafeHandles;
+
+namespace Instances.Library.Import;
+
+/// <summary>Finds out by its content what a file is. Its name and what its sender says of it play no part.</summary>
+internal static class FormatDetector
+{
+    private const int HeadBytes = 4096;
+    private const int VhdFooterBytes = 512;
+    private const int VdiSignatureOffset = 0x40;
+    private const int QcowVersionOffset = 4;
+    private const int QcowClusterBitsOffset = 32;
+
+    private static readonly byte[] s_qcow2 = [0x51, 0x46, 0x49, 0xFB];
+    private static readonly byte[] s_vdi = [0x7F, 0x10, 0xDA, 0xBE];
+    private static readonly byte[] s_vhd = "conectix"u8.ToArray();
+    private static readonly byte[] s_vhdx = "vhdxfile"u8.ToArray();
+
+    /// <returns>Null for what is none of the formats that can be told by their content.</returns>
+    public static ImageFormat? Format(SafeFileHandle file)
+    {
+        var head = Read(file, 0, HeadBytes);
+        if (BeginsWith(head, s_qcow2))
+            return IsQcow1(head) ? null : ImageFormat.Qcow2;
+        if (VmdkInspector.Recognizes(head))
+            return ImageFormat.Vmdk;
+        if (BeginsWith(head, s_vhdx))
+            return ImageFormat.Vhdx;
+        if (head.Length > VdiSignatureOffset && BeginsWith(head.AsSpan(VdiSignatureOffset), s_vdi))
+            return ImageFormat.Vdi;
+
+        var bytes = RandomAccess.GetLength(file);
+        return BeginsWith(head, s_vhd) || (bytes > VhdFooterBytes && BeginsWith(Read(file, bytes - VhdFooterBytes, VhdFooterBytes), s_vhd)) ? ImageFormat.Vhd : null;
+    }
+
+    /// <returns>Null for what is not compressed by a program that is known here.</returns>
+    public static ImageCompression? Compression(SafeFileHandle file)
+    {
+        var head = Read(file, 0, 6);
+        return head switch
+        {
+            [0x1F, 0x8B, 0x08, ..] => ImageCompression.Gzip,
+            [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0, ..] => ImageCompression.Xz,
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => ImageCompression.Zstd,
+            _ => null,
+        };
+    }
+
+    // A file that ends within the magic is a cut image, not another format.
+    private static bool BeginsWith(ReadOnlySpan<byte> head, byte[] magic) =>
+        head.Length > 0 && head[..Math.Min(head.Length, magic.Length)].SequenceEqual(magic.AsSpan(0, Math.Min(head.Length, magic.Length)));
+
+    // The older format has the magic in common and its cluster size where qcow2 has the method of encryption.
+    private static bool IsQcow1(byte[] head) =>
+        head.Length > QcowClusterBitsOffset && head.AsSpan(QcowVersionOffset, 4) is [0, 0, 0, 1] && head[QcowClusterBitsOffset] is >= 9 and <= 16;
+
+    private static byte[] Read(SafeFileHandle file, long offset, int bytes)
+    {
+        var buffer = new byte[bytes];
+        int read, done = 0;
+        for (; done < bytes && (read = RandomAccess.Read(file, buffer.AsSpan(done), offset + done)) > 0; done += read)
+        {
+        }
+
+        return buffer[..done];
+    }
+}

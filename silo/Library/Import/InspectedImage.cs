@@ -1,0 +1,6 @@
+namespace Instances.Library.Import;
+
+/// <summary>A file whose header and tables hold nothing that is refused.</summary>
+/// <param name="VirtualSizeBytes">The size of the disk in it.</param>
+/// <param name="IsDirty">Its reference counts have to be repaired before they are checked.</param>
+internal sealed record InspectedImage(ImageFormat Format, long VirtualSizeBytes, bool IsDirty = false);
