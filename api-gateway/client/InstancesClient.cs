@@ -142,11 +142,12 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     }
 
     /// <summary>Uploads a disk image. Sent once: the bytes of a stream are not there a second time.</summary>
+    /// <param name="format">What they are, or null to have that found out by their content, which cannot be done for raw.</param>
     /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
-    public async Task<OperationView> ImportImage(string name, ImageFormat format, Stream bytes, string? sha256, CancellationToken cancellationToken)
+    public async Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken)
     {
-        var check = sha256 is null ? "" : $"&sha256={sha256}";
-        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/images?name={Uri.EscapeDataString(name)}&format={format}{check}")
+        var check = (format is null ? "" : $"&format={format}") + (sha256 is null ? "" : $"&sha256={sha256}");
+        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/images?name={Uri.EscapeDataString(name)}{check}")
         {
             Content = new StreamContent(bytes) { Headers = { ContentType = new("application/octet-stream") } },
         };

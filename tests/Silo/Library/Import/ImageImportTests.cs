@@ -262,8 +262,10 @@ public sealed class ImageImportTests : IDisposable
     {
         var plan = Plan(format, declaredBytes, sha256);
         var options = Options.Create(new ImportOptions { MaxVirtualBytes = maxVirtualBytes });
-        var receiver = new ImageReceiver(library.Store, options, Options.Create(new LibraryOptions { MaxUploadBytes = maxUploadBytes }), TimeProvider.System);
-        var converter = new ImageConverter(library.Store, library.Tools, library.Confinement, options, TimeProvider.System);
+        var bound = Options.Create(new LibraryOptions { MaxUploadBytes = maxUploadBytes });
+        var receiver = new ImageReceiver(library.Store, options, bound, TimeProvider.System);
+        var decompressor = new Decompressor(library.Store, library.Confinement, options, bound);
+        var converter = new ImageConverter(library.Store, library.Tools, library.Confinement, decompressor, options, TimeProvider.System);
         var upload = await receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, Token);
         return await converter.Convert(_image, plan, upload, Report, Token);
     }

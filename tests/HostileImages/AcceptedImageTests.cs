@@ -1,0 +1,100 @@
+using Xunit;
+
+namespace Instances.Library.Import;
+
+/// <summary>What an import takes, found out by its content: the disk that was put in is read back.</summary>
+public sealed class AcceptedImageTests : IDisposable
+{
+    private readonly ImportScene _scene = new();
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public void Dispose() => _scene.Dispose();
+
+    [Theory]
+    [InlineData("qcow2", "compat=0.10")]
+    [InlineData("qcow2", "compat=1.1")]
+    [InlineData("qcow2", "cluster_size=512")]
+    [InlineData("qcow2", "cluster_size=4k")]
+    [InlineData("qcow2", "cluster_size=2M")]
+    [InlineData("qcow2", "extended_l2=on")]
+    [InlineData("qcow2", "lazy_refcounts=on")]
+    [InlineData("qcow2", "preallocation=metadata")]
+    [InlineData("qcow2", "preallocation=full")]
+    [InlineData("vmdk", "subformat=monolithicSparse")]
+    [InlineData("vmdk", "subformat=streamOptimized")]
+    [InlineData("vdi", "static=off")]
+    [InlineData("vdi", "static=on")]
+    [InlineData("vpc", "subformat=dynamic,force_size=on")]
+    [InlineData("vpc", "subformat=fixed,force_size=on")]
+    [InlineData("vpc", "subformat=dynamic")]
+    [InlineData("vpc", "subformat=fixed")]
+    [InlineData("vhdx", "subformat=dynamic")]
+    [InlineData("vhdx", "subformat=fixed")]
+    [InlineData("vhdx", "subformat=dynamic,block_size=1M")]
+    public Task Import_Image_KeepsItsContent(string format, string options) => ImportAndCompare(Bytes.Converted(format, options), null, format);
+
+    [Theory, InlineData("zlib"), InlineData("zstd")]
+    public async Task Import_CompressedQcow2_KeepsItsContent(string type) =>
+        Assert.Equal(ImageFormat.Qcow2, (await _scene.Import(TestImages.Compressed(type), null, Token)).Import!.Format);
+
+    [Theory]
+    [InlineData("gzip", "raw", ImageCompression.Gzip)]
+    [InlineData("xz", "raw", ImageCompression.Xz)]
+    [InlineData("zstd", "raw", ImageCompression.Zstd)]
+    [InlineData("gzip", "qcow2", ImageCompression.Gzip)]
+    [InlineData("xz", "vmdk", ImageCompression.Xz)]
+    [InlineData("zstd", "vhdx", ImageCompression.Zstd)]
+    [InlineData("zstd", "vdi", ImageCompression.Zstd)]
+    [InlineData("gzip", "vpc", ImageCompression.Gzip)]
+    public async Task Import_CompressedFile_KeepsItsContent(string program, string format, ImageCompression compression)
+    {
+        var image = format == "raw" ? Bytes.Disk : Bytes.Converted(format, format == "vpc" ? "force_size=on" : "");
+
+        var manifest = await ImportAndCompare(Bytes.Compressed(image, program, "-c"), format == "raw" ? ImageFormat.Raw : null, format);
+
+        Assert.Equal(compression, manifest.Import!.Compression);
+    }
+
+    [Fact]
+    public Task Import_StrongestCompression_IsWithinTheMemory() => ImportAndCompare(Bytes.Compressed(Bytes.Disk, "xz", "-c", "-9e"), ImageFormat.Raw, "raw");
+
+    [Fact]
+    public Task Import_VmdkWithItsDirectoryInAFooter_KeepsItsContent() =>
+        ImportAndCompare(HostileFormats.WithFooter(Bytes.Converted("vmdk", "subformat=streamOptimized")), null, "vmdk");
+
+    [Fact]
+    public Task Import_VmdkWithLineEndsOfWindows_KeepsItsContent() =>
+        ImportAndCompare(Bytes.Converted("vmdk").Described(text => text.Replace("\n", "\r\n", StringComparison.Ordinal)), null, "vmdk");
+
+    [Fact]
+    public async Task Import_RawOfOneSector_KeepsItsContent() =>
+        Assert.Equal(512, (await _scene.Import(Bytes.Disk[..512], ImageFormat.Raw, Token)).Disks[0].VirtualSizeBytes);
+
+    [Fact]
+    public async Task Import_Bitmap_IsDropped()
+    {
+        var path = Path.Combine(_scene.Library.Store.Incoming, "bitmap");
+        await File.WriteAllBytesAsync(path, Bytes.Converted("qcow2"), Token);
+        TestLibrary.QemuImg("bitmap", "--add", "-f", "qcow2", path, "b0");
+        var image = await File.ReadAllBytesAsync(path, Token);
+        File.Delete(path);
+
+        var manifest = await ImportAndCompare(image, null, "qcow2");
+
+        Assert.DoesNotContain("bitmaps", TestLibrary.QemuImg("info", "-f", "qcow2", _scene.PathOf(manifest)), StringComparison.Ordinal);
+    }
+
+    private async Task<ImageManifest> ImportAndCompare(byte[] bytes, ImageFormat? declared, string format)
+    {
+        var manifest = await _scene.Import(bytes, declared, Token);
+
+        var disk = Path.Combine(_scene.Library.Store.Folder, "disk");
+        await File.WriteAllBytesAsync(disk, Bytes.Disk, Token);
+        TestLibrary.QemuImg("compare", "-f", "raw", "-F", "qcow2", disk, _scene.PathOf(manifest));
+        TestLibrary.QemuImg("check", "-q", "-f", "qcow2", _scene.PathOf(manifest));
+        Assert.Equal(format, ImageFile.Of(manifest.Import!.Format).Text);
+        Assert.Empty(Directory.GetFiles(_scene.Library.Store.Incoming));
+        return manifest;
+    }
+}

@@ -1,0 +1,87 @@
+using System.Diagnostics;
+using System.Text;
+using Instances.Faults;
+using Xunit;
+
+namespace Instances.Library.Import;
+
+/// <summary>What an import refuses, each with its code, in bounded time and memory, leaving nothing behind and opening nothing else.</summary>
+public sealed class HostileImageTests : IDisposable
+{
+    private static readonly TimeSpan s_promise = TimeSpan.FromSeconds(2);
+
+    /// <summary>A machine that does much else meanwhile may take that many times as long.</summary>
+    private const int SlownessAllowed = 20;
+
+    private const long PromisedBytes = 256L << 20;
+
+    private readonly ImportScene _scene = new();
+    private readonly Canary _canary = Canary.Watch();
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    public static TheoryData<string> Names => [.. HostileImage.All.Keys];
+
+    public void Dispose()
+    {
+        _canary.Dispose();
+        _scene.Dispose();
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public async Task Import_HostileImage_IsRefused(string name)
+    {
+        var image = HostileImage.All[name];
+        var bytes = image.Make();
+        var before = PeakMemory.OfChildren();
+        _canary.WasOpened(); // While it was made: what its maker did does not count.
+        var allocated = GC.GetTotalAllocatedBytes();
+        var clock = Stopwatch.StartNew();
+
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => _scene.Import(bytes, image.Declared, Token));
+
+        var (time, own, children) = (clock.Elapsed, GC.GetTotalAllocatedBytes() - allocated, PeakMemory.OfChildren());
+        TestContext.Current.SendDiagnosticMessage($"{name}: {refusal.Fault.Code} after {time.TotalMilliseconds:0} ms, {own >> 20} MiB allocated, children at most {children >> 20} MiB");
+        Assert.Equal(image.Code, refusal.Fault.Code);
+        Assert.False(_canary.WasOpened());
+        Assert.DoesNotContain(Canary.Content, refusal.ToString() + string.Concat(_scene.Library.Log), StringComparison.Ordinal);
+        Assert.DoesNotContain(Canary.Folder, refusal.Message, StringComparison.Ordinal);
+        Assert.Empty(_scene.Files());
+        Assert.InRange(time, TimeSpan.Zero, s_promise * SlownessAllowed);
+        Assert.InRange(own, 0, PromisedBytes);
+        Assert.True(children <= Math.Max(before, PromisedBytes), $"A program took {children} bytes.");
+    }
+
+    [Fact]
+    public void Canary_ThatIsOpened_Tells()
+    {
+        Assert.False(_canary.WasOpened());
+
+        TestLibrary.QemuImg("info", "-f", "raw", Canary.Path);
+
+        Assert.True(_canary.WasOpened());
+        Assert.False(_canary.WasOpened());
+    }
+
+    [Fact]
+    public void Lines_FromThe1stToThe42nd_AreAllThere() =>
+        Assert.Equal(Enumerable.Range(1, 42).Except([29]), HostileImage.All.Values.Select(image => image.Line).Distinct().Order());
+
+    // Line 29. Its guest wrote to its first sector what names a file of the host.
+    [Fact]
+    public async Task Import_RawDiskThatHoldsAHeader_StaysRaw()
+    {
+        var header = HostileQcow2.Backing(Canary.Path);
+        byte[] disk = [.. header[..65_536], .. Bytes.Disk[65_536..]];
+
+        var manifest = await _scene.Import(disk, ImageFormat.Raw, Token);
+
+        Assert.Equal((ImageFormat.Raw, disk.LongLength), (manifest.Import!.Format, manifest.Disks[0].VirtualSizeBytes));
+        Assert.False(_canary.WasOpened());
+        var raw = Path.Combine(_scene.Library.Store.Folder, "raw");
+        TestLibrary.QemuImg("convert", "-f", "qcow2", "-O", "raw", _scene.PathOf(manifest), raw);
+        Assert.Equal(disk, await File.ReadAllBytesAsync(raw, Token));
+        Assert.False(_canary.WasOpened());
+        Assert.DoesNotContain(Canary.Content, Encoding.Latin1.GetString(await File.ReadAllBytesAsync(_scene.PathOf(manifest), Token)), StringComparison.Ordinal);
+    }
+}

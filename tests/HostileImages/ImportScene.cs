@@ -1,0 +1,39 @@
+using Instances.Operations;
+using Microsoft.Extensions.Options;
+
+namespace Instances.Library.Import;
+
+/// <summary>A library that uploads are imported into, by the receiver and the converter that the product has.</summary>
+internal sealed class ImportScene : IDisposable
+{
+    public const long MaxVirtualBytes = 1L << 40;
+    public const long MaxUploadBytes = 256L << 20;
+
+    private readonly ImageReceiver _receiver;
+    private readonly ImageConverter _converter;
+
+    public ImportScene(long maxUploadBytes = MaxUploadBytes, long maxVirtualBytes = MaxVirtualBytes)
+    {
+        var options = Options.Create(new ImportOptions { MaxVirtualBytes = maxVirtualBytes });
+        var bounds = Options.Create(new LibraryOptions { MaxUploadBytes = maxUploadBytes });
+        _receiver = new(Library.Store, options, bounds, TimeProvider.System);
+        _converter = new(Library.Store, Library.Tools, Library.Confinement, new(Library.Store, Library.Confinement, options, bounds), options, TimeProvider.System);
+    }
+
+    public TestLibrary Library { get; } = new();
+
+    public string PathOf(ImageManifest manifest) => Library.Store.PathOf(manifest.Disks[0].Layers[0].Id);
+
+    public async Task<ImageManifest> Import(byte[] bytes, ImageFormat? declared, CancellationToken cancellationToken)
+    {
+        var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", declared));
+        var upload = await _receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, cancellationToken);
+        return await _converter.Convert(ImageId.New(), plan, upload, Report, cancellationToken);
+    }
+
+    public string[] Files() => Directory.GetFiles(Library.Store.Folder, "*", SearchOption.AllDirectories);
+
+    public void Dispose() => Library.Dispose();
+
+    private static Task<bool> Report(ImportStage stage, long bytes) => Task.FromResult(true);
+}
