@@ -9,14 +9,14 @@ usage() {
   cat <<'EOF'
 Usage: ./test.sh [PROJECT ...]
 
-Installs what is missing, builds everything, and runs the tests of the named projects (default: all): GrainInterfaces Grains ApiGateway Silo EndToEnd Chaos
+Installs what is missing, builds everything, and runs the tests of the named projects (default: all): GrainInterfaces Grains ApiGateway Silo HostileImages EndToEnd Chaos
 The last line counts them: 'N passed, N failed'. Exit code 0 only if none failed and some ran.
 EOF
 }
 
 if [[ ${1:-} == --help || ${1:-} == -h ]]; then usage; exit 0; fi
 projects=("$@")
-if ((${#projects[@]} == 0)); then projects=(GrainInterfaces Grains ApiGateway Silo EndToEnd Chaos); fi
+if ((${#projects[@]} == 0)); then projects=(GrainInterfaces Grains ApiGateway Silo HostileImages EndToEnd Chaos); fi
 for project in "${projects[@]}"; do [[ -d tests/$project ]] || fail "There is no test project '$project'; see ./test.sh --help."; done
 
 # One project that hangs must not keep the others from being counted.

@@ -99,7 +99,7 @@ internal static class HostileFormats
     private static IEnumerable<HostileImage> Vhdxs =>
     [
         new(38, "parent locator", "image-refers-outside", () => Vhdx.With(
-            Metadata + 32 + (16 * 32), new Guid("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C").ToByteArray()).Little32(Metadata + 8, 17U << 16)),
+            Metadata + (6 * 32), new Guid("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C").ToByteArray()).Little32(Metadata + 8, 6U << 16)),
         new(38, "has a parent", "image-refers-outside", () => Vhdx.Little32(Metadata + (64 << 10) + 4, 2)),
         new(38, "2,048 regions", "image-malformed", () => Region(table => table.Little32(8, 2048))),
         new(38, "region past the end", "image-malformed", () => Region(table => table.Little64(16 + 16, 1UL << 40))),

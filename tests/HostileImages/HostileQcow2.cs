@@ -71,7 +71,7 @@ internal static class HostileQcow2
         new(25, "65,536 bitmaps", "image-malformed", () => Bitmaps(65_536, 32, 65_536)),
         new(25, "bitmaps past the end", "image-malformed", () => Bitmaps(1, 32, 1UL << 50)),
         .. ((int[])[4, 72, 104]).Select(bytes => new HostileImage(26, $"cut after {bytes}", "image-malformed", () => Plain[..bytes])),
-        new(26, "cut in half", "image-corrupt", () => Plain[..(Plain.Length / 2)]),
+        new(26, "cut in half", "image-malformed", () => Plain[..(Plain.Length / 2)]),
         new(26, "cut at the reference table", "image-malformed", () => Plain[..(int)Number64(Plain, 48)]),
         new(26, "cut at the L1 table", "image-malformed", () => Plain[..L1]),
         new(26, "cut at the L2 table", "image-malformed", () => Plain[..L2]),

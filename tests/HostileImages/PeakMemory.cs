@@ -1,21 +1,57 @@
-using System.Runtime.InteropServices;
+using System.Globalization;
 
 namespace Instances.Library.Import;
 
-/// <summary>The memory of the programs that this process has run and that have ended.</summary>
-internal static class PeakMemory
+/// <summary>The most memory that any program had resident that this process ran since.</summary>
+/// <remarks>
+/// The kernel keeps each program's peak (VmHWM) while it lives, and that is read every few milliseconds: what it misses is what a program took in its last ones.
+/// What getrusage tells of ended children is of no use: it counts the memory that a child shares with this process until it becomes another program.
+/// </remarks>
+internal sealed class PeakMemory : IDisposable
 {
-    private const int Children = -1; // RUSAGE_CHILDREN
-    private const int UsageBytes = 144;
-    private const int PeakOffset = 32; // ru_maxrss, behind two times of two numbers each
+    private static readonly TimeSpan s_period = TimeSpan.FromMilliseconds(2);
+    private static readonly string[] s_programs = ["qemu-img", "gzip", "xz", "zstd"];
 
-    /// <summary>The most that any one of them had resident, in bytes. Never gets smaller.</summary>
-    public static long OfChildren()
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Task _watch;
+    private long _bytes;
+
+    public PeakMemory() => _watch = Task.Factory.StartNew(Watch, TaskCreationOptions.LongRunning);
+
+    public long Bytes => Interlocked.Read(ref _bytes);
+
+    public void Dispose()
     {
-        var usage = new byte[UsageBytes];
-        return getrusage(Children, usage) == 0 ? BitConverter.ToInt64(usage, PeakOffset) * 1024 : throw new InvalidOperationException("getrusage failed.");
+        _stop.Cancel();
+        _watch.GetAwaiter().GetResult();
+        _stop.Dispose();
     }
 
-    [DllImport("libc", SetLastError = true)]
-    private static extern int getrusage(int who, byte[] usage);
+    private void Watch()
+    {
+        while (!_stop.Token.WaitHandle.WaitOne(s_period))
+        {
+            foreach (var child in Directory.EnumerateDirectories("/proc/self/task").SelectMany(task => Read($"{task}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)))
+                _bytes = Math.Max(_bytes, PeakOf(Read($"/proc/{child}/status").Split('\n')));
+        }
+    }
+
+    private static long PeakOf(string[] status) =>
+        status.Length > 0 && s_programs.Contains(Value(status, "Name:")) && Value(status, "VmHWM:") is { Length: > 0 } kibibytes
+            ? long.Parse(kibibytes.Split(' ')[0], CultureInfo.InvariantCulture) * 1024
+            : 0;
+
+    private static string Value(string[] status, string key) => status.FirstOrDefault(line => line.StartsWith(key, StringComparison.Ordinal))?[key.Length..].Trim() ?? "";
+
+    private static string Read(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return ""; // It has ended meanwhile.
+        }
+    }
 }

@@ -115,8 +115,12 @@ internal sealed class ImageConverter
         string? sha256 = null;
         await Watch(ImportStage.Publishing, () => 0, report, async token =>
         {
-            await using var layer = File.OpenRead(_store.ConvertedPathOf(plan.Layer));
+            // Beside one another: the disk writes while the processor counts.
+            var path = _store.ConvertedPathOf(plan.Layer);
+            var durable = Task.Run(() => UnixFiles.SyncFile(path), token);
+            await using var layer = File.OpenRead(path);
             sha256 = System.Convert.ToHexStringLower(await SHA256.HashDataAsync(layer, token));
+            await durable;
         }, cancellationToken);
 
         var bytes = _store.Install(plan.Layer, _store.ConvertedPathOf(plan.Layer));

@@ -1,0 +1,109 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Security.Cryptography;
+using Instances.Library;
+using Instances.Library.Import;
+using Instances.Library.Transfer;
+using Instances.Operations;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Spectre.Console;
+
+namespace Instances.Benchmarks;
+
+/// <summary>What checking, converting and publishing an upload costs, against <c>qemu-img convert</c> of the same file with the same options and a sync.</summary>
+internal static class ImportAgainstConvert
+{
+    private const int Rounds = 3;
+    private const double Goal = 1.3;
+
+    public static async Task Measure(Table table, int mebibytes)
+    {
+        var folder = Directory.CreateTempSubdirectory("instances-import-").FullName;
+        try
+        {
+            File.SetUnixFileMode(folder, (UnixFileMode)0b111_101_101);
+            var image = Path.Combine(folder, "image.qcow2");
+            await Make(image, mebibytes);
+            var (imports, converts) = (new List<double>(), new List<double>());
+            for (var round = 0; round < Rounds; round++)
+            {
+                converts.Add(await Convert(image, Path.Combine(folder, "converted.qcow2")));
+                imports.Add(await Import(image, Path.Combine(folder, "library")));
+            }
+
+            var ratio = Middle(imports) / Middle(converts);
+            table.AddRow(
+                $"import of a qcow2 of {mebibytes} MiB, from the last byte of the upload on, middle of {Rounds}",
+                $"{Middle(imports):0} ms",
+                $"qemu-img convert with the same options, and sync: {Middle(converts):0} ms",
+                string.Create(CultureInfo.InvariantCulture, $"{ratio:0.00} times, goal {Goal} times"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static async Task Make(string image, int mebibytes)
+    {
+        var raw = $"{image}.raw";
+        await using (var file = File.Create(raw))
+        {
+            for (var chunk = 0; chunk < mebibytes; chunk++)
+                await file.WriteAsync(RandomNumberGenerator.GetBytes(1 << 20));
+        }
+
+        await Run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image);
+        File.Delete(raw);
+    }
+
+    private static async Task<double> Convert(string image, string target)
+    {
+        var clock = Stopwatch.StartNew();
+        await Run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", image, target);
+        UnixFiles.SyncFile(target);
+        var time = clock.Elapsed.TotalMilliseconds;
+        File.Delete(target);
+        return time;
+    }
+
+    private static async Task<double> Import(string image, string library)
+    {
+        var layers = new LayerStoreOptions { Folder = library };
+        var confinement = new ProcessConfinement(NullLogger<ProcessConfinement>.Instance);
+        var tools = new QemuImg(confinement);
+        var wrapped = Options.Create(layers);
+        var transfers = new LayerTransfers(new(TimeProvider.System), new(wrapped, TimeProvider.System), new NoDataPlane(), wrapped, TimeProvider.System);
+        var store = new FolderLibraryStore(library, layers, tools, transfers, NullLogger<FolderLibraryStore>.Instance);
+        var (options, bounds) = (Options.Create(new ImportOptions()), Options.Create(new LibraryOptions()));
+        var receiver = new ImageReceiver(store, options, bounds, TimeProvider.System);
+        var converter = new ImageConverter(store, tools, confinement, new(store, confinement, options, bounds), options, TimeProvider.System);
+        var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", Format: null));
+        await using var file = File.OpenRead(image);
+        var upload = await receiver.Receive(plan, file, announcedBytes: null, (_, _) => Task.FromResult(true), default);
+
+        var clock = Stopwatch.StartNew();
+        await converter.Convert(ImageId.New(), plan, upload, (_, _) => Task.FromResult(true), default);
+        var time = clock.Elapsed.TotalMilliseconds;
+        Directory.Delete(library, recursive: true);
+        return time;
+    }
+
+    private static double Middle(List<double> times) => times.Order().ElementAt(times.Count / 2);
+
+    private static async Task Run(string program, params string[] arguments)
+    {
+        using var process = Process.Start(program, arguments);
+        await process.WaitForExitAsync();
+        if (process.ExitCode != 0)
+            throw new InvalidOperationException($"{program} failed.");
+    }
+
+    private sealed class NoDataPlane : IDataPlane
+    {
+        public Uri UploadAddress(ImageId image) => throw new NotSupportedException();
+
+        public Uri? LayerAddress(LayerId layer) => null;
+    }
+}
