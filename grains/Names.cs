@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using Instances.Faults;
 using Instances.Hosts;
 
@@ -10,12 +11,15 @@ internal static class Names
     public const int MaxLength = 128;
     public const int MaxDescriptionLength = 4096;
 
+    private const int EmojiJoiner = 0x200D;
+    private const int EmojiVariation = 0xFE0F;
+
     /// <exception cref="FaultException">name-invalid.</exception>
     public static string Require(string? name, string of)
     {
         if (string.IsNullOrWhiteSpace(name)) throw Refused($"The name of {of} is empty: give it 1 to {MaxLength} characters.");
         if (name.Length > MaxLength) throw Refused($"The name of {of} has {name.Length} characters: {MaxLength} are allowed.");
-        if (name.Any(IsUnprintable)) throw Refused($"The name of {of} holds a control or formatting character: use printable ones.");
+        if (HasUnprintable(name)) throw Refused($"The name of {of} holds a control or formatting character: use printable ones.");
         return name.Trim();
     }
 
@@ -32,12 +36,24 @@ internal static class Names
             ? name!
             : throw Refused("A virtual machine's name is its guest's host name: 1 to 63 letters, digits and hyphens, no hyphen at either end.");
 
-    public static bool IsPrintable(string text) => !text.Any(IsUnprintable);
+    public static bool IsPrintable(string text) => !HasUnprintable(text);
 
     private static FaultException Refused(string message) => FaultException.Invalid("name-invalid", message);
 
-    // Right-to-left marks and their like make a name look like another one.
-    private static bool IsUnprintable(char character) =>
-        char.GetUnicodeCategory(character) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator
+    // Right-to-left marks and their like make a name look like another one. A joiner between two emoji makes them one, and is seen by that.
+    private static bool HasUnprintable(string name)
+    {
+        var isAfterEmoji = false;
+        foreach (var rune in name.EnumerateRunes())
+        {
+            if (rune == Rune.ReplacementChar || (IsUnprintable(rune) && !(isAfterEmoji && rune.Value == EmojiJoiner))) return true;
+            isAfterEmoji = Rune.GetUnicodeCategory(rune) is UnicodeCategory.OtherSymbol or UnicodeCategory.ModifierSymbol || rune.Value == EmojiVariation;
+        }
+
+        return false;
+    }
+
+    private static bool IsUnprintable(Rune rune) =>
+        Rune.GetUnicodeCategory(rune) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator
             or UnicodeCategory.ParagraphSeparator or UnicodeCategory.OtherNotAssigned;
 }

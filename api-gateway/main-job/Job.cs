@@ -89,7 +89,7 @@ internal sealed class Job(InstancesClient client, Narrator narrator, Report repo
             await narrator.Step($"Import {image.Name} as the master {MasterName}", async show =>
             {
                 var format = image.Extension == ".qcow2" ? ImageFormat.Qcow2 : ImageFormat.Raw;
-                var accepted = await client.ImportImage(MasterName, format, bytes, sha256, cancellationToken);
+                var accepted = await client.UploadImage(MasterName, format, bytes, sha256, cancellationToken);
                 var operation = await Succeed(accepted, show, cancellationToken);
                 _master = await Image(operation.Image!.Value, cancellationToken);
             });

@@ -51,6 +51,7 @@ internal static class ApiGateway
         var api = app.MapGroup("/api/v1/datacenters").WithMetadata(new RequestSizeLimitAttribute(MaxJsonBytes));
         api.MapDatacenters();
         var datacenter = api.MapGroup("/{datacenter}");
+        datacenter.MapUploads();
         datacenter.MapImages();
         datacenter.MapAppliances();
         datacenter.MapVirtualMachines();

@@ -9,9 +9,48 @@ namespace Instances.Library;
 public interface IImageGrain : IGrainWithGuidKey
 {
     /// <summary>Begins an import: the image is Importing and waits for its bytes at the ticket's address. Idempotent by operation while no bytes have come.</summary>
-    /// <exception cref="FaultException">name-invalid; description-invalid; image-invalid; image-too-large; no-space; image-exists.</exception>
+    /// <exception cref="FaultException">name-invalid; description-invalid; image-invalid; image-too-large; no-space; too-many-uploads; image-exists.</exception>
     [Alias("BeginImport")]
     Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command);
+
+    /// <summary>Begins an import whose bytes come in parts: the image is Importing until all of them have come, however often the sender breaks off in between.
+    /// Idempotent by operation.</summary>
+    /// <param name="command">With the number of bytes.</param>
+    /// <exception cref="FaultException">name-invalid; upload-length-missing; image-empty; image-too-large; no-space; too-many-uploads; digest-invalid; image-exists.</exception>
+    [Alias("BeginUpload")]
+    Task BeginUpload(OperationId operation, ImportCommand command);
+
+    /// <summary>Begins an import of a file on the machine that has the library. Idempotent by operation.</summary>
+    /// <param name="command">Without a number of bytes: the file tells.</param>
+    /// <param name="path">An absolute path in one of the folders that the library's silo allows.</param>
+    /// <exception cref="FaultException">path-not-allowed; name-invalid; image-empty; image-too-large; no-space; too-many-uploads; digest-invalid; image-exists.</exception>
+    [Alias("BeginImportFromPath")]
+    Task BeginImportFromPath(OperationId operation, ImportCommand command, string path);
+
+    /// <summary>How far an upload in parts is. One whose image is Ready is whole.</summary>
+    /// <exception cref="FaultException">upload-not-found: there is none, or it has failed.</exception>
+    [Alias("GetUpload")]
+    Task<UploadView> GetUpload();
+
+    /// <summary>A ticket for the next part of an upload in parts. The ticket is good for one request, and until this silo goes.</summary>
+    /// <exception cref="FaultException">upload-not-found; upload-mismatch where all bytes have come.</exception>
+    [Alias("ContinueUpload")]
+    Task<UploadTicket> ContinueUpload();
+
+    /// <summary>Called by the data plane when a part arrives.</summary>
+    /// <exception cref="FaultException">ticket-invalid.</exception>
+    [Alias("AcceptPart")]
+    Task<UploadPlan> AcceptPart(string ticket);
+
+    /// <summary>Called by the data plane: all bytes of an upload in parts are in its file, durably. No part is taken from here on. Idempotent.</summary>
+    /// <exception cref="FaultException">operation-cancelled: the import has ended.</exception>
+    [Alias("CompleteUpload")]
+    Task CompleteUpload(OperationId operation);
+
+    /// <summary>Cancels an upload in parts: its import ends as Cancelled, and nothing of it is kept. Idempotent.</summary>
+    /// <exception cref="FaultException">upload-not-found; operation-finished where the image is Ready.</exception>
+    [Alias("CancelUpload")]
+    Task CancelUpload();
 
     /// <summary>Called by the data plane when bytes arrive. A ticket is good for one upload.</summary>
     /// <exception cref="FaultException">ticket-invalid.</exception>
@@ -46,6 +85,10 @@ public interface IImageGrain : IGrainWithGuidKey
     /// <summary>Called by the scrub: the image is Corrupt where it needs one of these layers, and Ready again where it needs none. Idempotent.</summary>
     [Alias("Judge")]
     Task Judge(IReadOnlyList<LayerId> corrupt);
+
+    /// <summary>Called by the scrub for a layer of the image that was read for the first time. Idempotent.</summary>
+    [Alias("RecordDigest")]
+    Task RecordDigest(LayerId layer, string sha256);
 
     /// <exception cref="FaultException">image-not-found.</exception>
     [Alias("Get")]
@@ -122,6 +165,19 @@ public sealed record UploadPlan(
     [property: Id(0)] OperationId Operation,
     [property: Id(1)] LayerId Layer,
     [property: Id(2)] ImportCommand Command);
+
+/// <summary>How far an upload in parts is.</summary>
+/// <param name="Operation">Its import, where progress is watched and the end is told.</param>
+/// <param name="Offset">Bytes that have come: the next part begins here.</param>
+/// <param name="Length">Bytes that come in all.</param>
+/// <param name="ExpiresAt">When it ends if no more bytes come; null once they all have.</param>
+[GenerateSerializer, Immutable, Alias("instances.UploadView")]
+public sealed record UploadView(
+    [property: Id(0)] ImageId Image,
+    [property: Id(1)] OperationId Operation,
+    [property: Id(2)] long Offset,
+    [property: Id(3)] long Length,
+    [property: Id(4)] DateTimeOffset? ExpiresAt);
 
 public enum ImportStage
 {

@@ -30,6 +30,36 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("UploadAddress"), AlwaysInterleave]
     Task<Uri> UploadAddress(ImageId image);
 
+    /// <summary>Takes a place for an import that is about to begin. Idempotent. Given back by <see cref="Admitted"/>, and by itself after a minute.
+    /// Always interleaves: it has a queue of its own.</summary>
+    /// <exception cref="FaultException">too-many-uploads.</exception>
+    [Alias("Admit"), AlwaysInterleave]
+    Task Admit(ImageId image);
+
+    /// <summary>The import has a record, which counts from here on, or it did not begin. Idempotent. Always interleaves: see the remarks.</summary>
+    [Alias("Admitted"), AlwaysInterleave, OneWay]
+    Task Admitted(ImageId image);
+
+    /// <summary>How many bytes of an upload have arrived. Always interleaves: see the remarks.</summary>
+    [Alias("ReceivedBytes"), AlwaysInterleave]
+    Task<long> ReceivedBytes(LayerId layer);
+
+    /// <summary>Makes an image of an upload that has come whole, in the background. Idempotent while that runs. Always interleaves: see the remarks.</summary>
+    /// <returns>False where its bytes are not all there.</returns>
+    /// <exception cref="FaultException">too-many-uploads.</exception>
+    [Alias("TakeUpUpload"), AlwaysInterleave]
+    Task<bool> TakeUpUpload(ImageId image, UploadPlan plan);
+
+    /// <summary>The length in bytes of a file that may be imported. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">path-not-allowed.</exception>
+    [Alias("MeasureFile"), AlwaysInterleave]
+    Task<long> MeasureFile(string path);
+
+    /// <summary>Copies a file and makes an image of it, in the background. Idempotent while that runs. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">too-many-uploads. What the file is refused for, ends the import.</exception>
+    [Alias("TakeFile"), AlwaysInterleave]
+    Task TakeFile(ImageId image, UploadPlan plan, string path);
+
     /// <summary>Where a host can have layers from. Always interleaves: see the remarks.</summary>
     /// <exception cref="FaultException">layer-missing.</exception>
     [Alias("Offer"), AlwaysInterleave]

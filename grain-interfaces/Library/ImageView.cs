@@ -150,10 +150,6 @@ public sealed record ImageManifest(
     [Id(12)]
     public RetentionRule? Retention { get; init; }
 
-    /// <summary>The layers because of which it is Corrupt, or would be when it is restored.</summary>
-    [Id(19)]
-    public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
-
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
 }
 

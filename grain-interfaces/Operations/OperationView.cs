@@ -43,12 +43,16 @@ public enum StepStatus
 }
 
 /// <summary>One step of an operation.</summary>
+/// <param name="Bytes">Bytes that the step has moved so far; null where it moves none.</param>
+/// <param name="TotalBytes">Bytes that it moves in all; null where that is not known.</param>
 [GenerateSerializer, Immutable, Alias("instances.StepView")]
 public sealed record StepView(
     [property: Id(0)] string Name,
     [property: Id(1)] StepStatus Status,
     [property: Id(2)] DateTimeOffset? StartedAt = null,
-    [property: Id(3)] DateTimeOffset? FinishedAt = null);
+    [property: Id(3)] DateTimeOffset? FinishedAt = null,
+    [property: Id(4)] long? Bytes = null,
+    [property: Id(5)] long? TotalBytes = null);
 
 /// <summary>How far one virtual machine has come in an operation.</summary>
 /// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for people.</param>

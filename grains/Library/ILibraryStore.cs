@@ -10,6 +10,9 @@ public interface ILibraryStore : ILayerStore
 
     Task DeleteManifest(ImageId image);
 
+    /// <summary>How many bytes of an upload have arrived for a layer.</summary>
+    long ReceivedBytes(LayerId layer);
+
     Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken);
 
     /// <summary>What is known of the content of each sealed layer. Reads no layer.</summary>

@@ -11,6 +11,16 @@ internal sealed partial class ImageGrain
         if (next != State.Status || !own.SequenceEqual(State.CorruptLayers)) await SaveListed(State with { Status = next, CorruptLayers = own });
     }
 
+    public async Task RecordDigest(LayerId layer, string sha256)
+    {
+        if (!Exists || State.Manifest is not { } manifest || !manifest.Disks.SelectMany(disk => disk.Layers).Any(IsMeant)) return;
+        var next = manifest with { Disks = [.. manifest.Disks.Select(disk => disk with { Layers = [.. disk.Layers.Select(known => IsMeant(known) ? known with { Sha256 = sha256 } : known)] })] };
+        await GrainFactory.Library().Publish([next]);
+        await SaveListed(State with { Manifest = next });
+
+        bool IsMeant(LayerManifest known) => known.Id == layer && known.Sha256 is null;
+    }
+
     /// <summary>What was found while it was Retired holds when it is not any more.</summary>
     private ImageStatus Sound(ImageStatus status) => State.CorruptLayers.Count > 0 ? ImageStatus.Corrupt : status;
 }

@@ -22,33 +22,24 @@ internal sealed partial class ImageGrain
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        _lastSign = time.GetUtcNow();
+        // What waits for its next part for a day must not wait for another one whenever a silo is restarted.
+        _lastSign = State.Import is { Way: ImportWay.Parts, IsWhole: false } import ? import.LastPartAt ?? import.StartedAt : time.GetUtcNow();
         return Task.CompletedTask;
     }
 
     public async Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command)
     {
-        var next = Decide(ImageCommand.BeginImport)!.Value;
-        if (State.Import is { } running && (running.Operation != operation || running.Command != command || running.SecretHash.Length == 0))
-            throw FaultException.Conflict("image-exists", "The image is Importing: its bytes are on their way already.");
-        await RequireImportable(command);
-
-        var secret = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
-        var import = new RunningImport(operation, State.Import?.Layer ?? LayerId.New(), command, Hash(secret), time.GetUtcNow());
-        await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
-        await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = next, CreatedAt = import.StartedAt, Import = import });
-        await Record.Begin(new(OperationKind.Import, Appliance: null, Id, Steps, VirtualMachines: [], import.StartedAt));
-        _reporter = new(Record, Steps, [], time, logger);
+        Decide(ImageCommand.BeginImport);
+        if (State.Import is { } running && (running.Operation != operation || running.Command != command || running.SecretHash.Length == 0)) throw AlreadyBegun(running);
+        var secret = NewSecret();
+        await Begin(new(operation, State.Import?.Layer ?? LayerId.New(), command, Hash(secret), time.GetUtcNow()));
         return new(await GrainFactory.Library().UploadAddress(Id), secret);
     }
 
     public async Task<UploadPlan> AcceptUpload(string ticket)
     {
-        if (State.Import is not { SecretHash.Length: > 0 } import || State.Status is not ImageStatus.Importing || _cancelled
-            || !CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(import.SecretHash), Encoding.ASCII.GetBytes(Hash(ticket))))
-        {
-            throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The upload ticket is not valid: begin the import again."));
-        }
+        if (State.Import is not { SecretHash.Length: > 0 } import || State.Status is not ImageStatus.Importing || _cancelled || !IsSecretOf(import.SecretHash, ticket))
+            throw InvalidTicket();
 
         await SaveListed(State with { Import = import with { SecretHash = "" } });
         _lastSign = time.GetUtcNow();
@@ -62,6 +53,8 @@ internal sealed partial class ImageGrain
         var reporter = _reporter ??= new(Record, Steps, [], time, logger);
         for (var done = 0; done < (int)stage; done++) reporter.Step(Steps[done], StepStatus.Done);
         reporter.Step(Steps[(int)stage], StepStatus.Running);
+        if (stage is ImportStage.Receiving) reporter.Bytes(Steps[0], bytes, State.Import.Command.Bytes);
+        else if (stage is ImportStage.Converting) reporter.Bytes(Steps[(int)stage], bytes, total: null);
         return Task.FromResult(true);
     }
 
@@ -94,18 +87,46 @@ internal sealed partial class ImageGrain
 
     public async Task ReceiveReminder(string reminderName, TickStatus status)
     {
-        if (Exists && State.Status is ImageStatus.Importing)
-        {
-            if (time.GetUtcNow() - _lastSign < options.Value.UploadIdleBound) return;
-            await EndImport(State.Import!.Operation, OperationStatus.Failed, new(
-                FaultKind.Unavailable, "import-interrupted", "The upload stopped, or the server was restarted while it ran: import the image again."));
-            return;
-        }
-
-        await CloseImport();
+        if (!Exists || State.Status is not ImageStatus.Importing) await CloseImport();
+        else if (time.GetUtcNow() - _lastSign >= options.Value.UploadIdleBound) await EndIdle(State.Import!);
     }
 
+    private Task EndIdle(RunningImport import) => import.Way is ImportWay.Parts
+        ? EndIdleUpload(import)
+        : EndImport(import.Operation, OperationStatus.Failed, Interrupted());
+
+    private static Fault Interrupted() => new(
+        FaultKind.Unavailable, "import-interrupted", "The upload stopped, or the server was restarted while it ran: import the image again.");
+
     private IOperationGrain Record => GrainFactory.Operation(State.Import!.Operation);
+
+    /// <summary>Writes the intent, with the reminder that ends it before it and the record that shows it behind it.</summary>
+    private async Task Begin(RunningImport import)
+    {
+        await RequireImportable(import.Command);
+        var library = GrainFactory.Library();
+        await library.Admit(Id);
+        try
+        {
+            await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
+            await SaveListed(new() { Name = Names.Require(import.Command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
+        }
+        finally
+        {
+            await library.Admitted(Id);
+        }
+
+        await BeginRecord();
+    }
+
+    private async Task BeginRecord()
+    {
+        await Record.Begin(new(OperationKind.Import, Appliance: null, Id, Steps, VirtualMachines: [], State.Import!.StartedAt));
+        _reporter ??= new(Record, Steps, [], time, logger);
+    }
+
+    private static FaultException AlreadyBegun(RunningImport running) => FaultException.Conflict(
+        "image-exists", running.Way is ImportWay.OneRequest ? "The image is Importing: its bytes are on their way already." : "The image is Importing already, by another request.");
 
     private async Task RequireImportable(ImportCommand command)
     {
@@ -147,6 +168,13 @@ internal sealed partial class ImageGrain
         if (State.Ended is { } ended) await Record.Finish(ended);
         if (await this.GetReminder(ImportReminder) is { } reminder) await this.UnregisterReminder(reminder);
     }
+
+    private static string NewSecret() => Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
+
+    private static bool IsSecretOf(string hash, string secret) => CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(hash), Encoding.ASCII.GetBytes(Hash(secret)));
+
+    private static FaultException InvalidTicket() =>
+        new(new(FaultKind.Forbidden, "ticket-invalid", "The upload ticket is not valid: begin the import again."));
 
     private static string Hash(string secret) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(secret)));
 

@@ -74,5 +74,25 @@ internal sealed record ImageState : IStoredState
         manifest?.Disks.SelectMany(disk => disk.Layers).Where(layer => layer.Image == id).Sum(layer => layer.Bytes) ?? 0;
 }
 
-/// <param name="SecretHash">SHA-256 of the ticket's secret; empty once it was used.</param>
-internal sealed record RunningImport(OperationId Operation, LayerId Layer, ImportCommand Command, string SecretHash, DateTimeOffset StartedAt);
+/// <param name="SecretHash">SHA-256 of the ticket's secret; empty once it was used, and where there is none.</param>
+/// <param name="IsWhole">All bytes of an upload in parts have come.</param>
+/// <param name="LastPartAt">When bytes of an upload in parts came last, to within <see cref="ImageGrain.SignPeriod"/>.</param>
+/// <param name="Path">The file that an import from a path copies.</param>
+internal sealed record RunningImport(
+    OperationId Operation,
+    LayerId Layer,
+    ImportCommand Command,
+    string SecretHash,
+    DateTimeOffset StartedAt,
+    ImportWay Way = ImportWay.OneRequest,
+    bool IsWhole = false,
+    DateTimeOffset? LastPartAt = null,
+    string? Path = null);
+
+/// <summary>How the bytes of an import come.</summary>
+internal enum ImportWay
+{
+    OneRequest,
+    Parts,
+    Path,
+}

@@ -8,11 +8,19 @@ using Orleans.Runtime;
 namespace Instances.Library;
 
 internal sealed partial class LibraryGrain(
-    ICatalogue catalogue, RetentionWork retention, ILibraryStore layers, IDataPlane dataPlane, IOptions<LibraryOptions> options, ILogger<LibraryGrain> logger) : Grain, ILibraryGrain
+    ICatalogue catalogue,
+    RetentionWork retention,
+    ILibraryStore layers,
+    IDataPlane dataPlane,
+    IImports imports,
+    IOptions<LibraryOptions> options,
+    TimeProvider time,
+    ILogger<LibraryGrain> logger) : Grain, ILibraryGrain
 {
     /// <summary>Deletions that come close together are served by one sweep.</summary>
     private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
 
+    private readonly ImportAdmission _admission = new(catalogue, options, time);
     private IGrainTimer? _timer;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -65,6 +73,26 @@ internal sealed partial class LibraryGrain(
     public Task<LibraryView> Get() => Task.FromResult(new LibraryView(layers.Id, layers.FreeBytes));
 
     public Task<Uri> UploadAddress(ImageId image) => Task.FromResult(dataPlane.UploadAddress(image));
+
+    public Task Admit(ImageId image) => _admission.Admit(image);
+
+    public Task Admitted(ImageId image)
+    {
+        _admission.Close(image);
+        return Task.CompletedTask;
+    }
+
+    public Task<long> ReceivedBytes(LayerId layer) => Task.FromResult(layers.ReceivedBytes(layer));
+
+    public Task<bool> TakeUpUpload(ImageId image, UploadPlan plan) => Task.FromResult(imports.TakeUp(image, plan));
+
+    public Task<long> MeasureFile(string path) => Task.FromResult(imports.Measure(path));
+
+    public Task TakeFile(ImageId image, UploadPlan plan, string path)
+    {
+        imports.TakeFile(image, plan, path);
+        return Task.CompletedTask;
+    }
 
     public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> wanted) => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(layers.Offer)]);
 

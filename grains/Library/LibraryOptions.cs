@@ -31,4 +31,12 @@ public sealed class LibraryOptions
     /// <summary>The most that is read for that in a second, in bytes.</summary>
     [Range(1L << 16, long.MaxValue)]
     public long ScrubBytesPerSecond { get; set; } = 32L << 20;
+
+    /// <summary>How long an upload in parts waits for the next byte: time to find a connection again.</summary>
+    [Range(typeof(TimeSpan), "00:00:05", "365.00:00:00")]
+    public TimeSpan UploadResumeBound { get; set; } = TimeSpan.FromHours(24);
+
+    /// <summary>How many imports are under way at a time in the datacenter, those that wait for their bytes included.</summary>
+    [Range(1, 10_000)]
+    public int MaxUploads { get; set; } = 16;
 }

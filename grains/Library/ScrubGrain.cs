@@ -72,10 +72,19 @@ internal sealed partial class ScrubGrain(
         try
         {
             await Heal(end.Token);
-            var digests = await DigestsOfManifests(end.Token);
+            var manifests = await LayersOfManifests(end.Token);
             while (layers.Checks().Where(check => check.IsDue(Since)).MinBy(check => check.CheckedAt ?? DateTimeOffset.MinValue) is { } due)
             {
-                if (await Read(due.Layer, digests.GetValueOrDefault(due.Layer), end.Token) is { IsCorrupt: true }) await Heal(end.Token);
+                var manifest = manifests.GetValueOrDefault(due.Layer);
+                switch (await Read(due.Layer, manifest?.Sha256, end.Token))
+                {
+                    case { IsCorrupt: true }:
+                        await Heal(end.Token);
+                        break;
+                    case { Sha256: { } sha256 } when manifest is { Sha256: null }:
+                        await FanOut.Each(await catalogue.ImagesOn(due.Layer), image => GrainFactory.Image(image).RecordDigest(due.Layer, sha256));
+                        break;
+                }
             }
 
             await JudgeCorruptImages();
@@ -94,10 +103,10 @@ internal sealed partial class ScrubGrain(
         }
     }
 
-    /// <summary>What layers hashed to when they came over the network, or were made.</summary>
-    private async Task<IReadOnlyDictionary<LayerId, string>> DigestsOfManifests(CancellationToken cancellationToken) =>
+    /// <summary>Each layer as a manifest has it that knows what it hashed to when it came, where there is one.</summary>
+    private async Task<IReadOnlyDictionary<LayerId, LayerManifest>> LayersOfManifests(CancellationToken cancellationToken) =>
         (await layers.ReadManifests(cancellationToken)).SelectMany(manifest => manifest.Disks).SelectMany(disk => disk.Layers)
-            .Where(layer => layer.Sha256 is not null).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256!);
+            .OrderBy(layer => layer.Sha256 is null).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
 
     /// <returns>Null for a layer that was swept meanwhile.</returns>
     private async Task<LayerCheck?> Read(LayerId layer, string? expected, CancellationToken cancellationToken)

@@ -29,6 +29,13 @@ internal sealed partial class OperationReporter(
         Changed();
     }
 
+    public void Bytes(string name, long bytes, long? total)
+    {
+        var index = _steps.FindIndex(step => step.Name == name);
+        _steps[index] = _steps[index] with { Bytes = bytes, TotalBytes = total };
+        Changed();
+    }
+
     public void Machine(VirtualMachineId id, string activity, long? bytes = null)
     {
         var index = _machines.FindIndex(machine => machine.Id == id);

@@ -16,6 +16,7 @@ internal static class DataPlaneEndpoints
     {
         // The secret is the permission: whoever uploads may have no account here.
         endpoints.MapPut($"{Path}/{{imageId}}", PutImage).AllowAnonymous().ExcludeFromDescription();
+        endpoints.MapUploadParts();
         endpoints.MapLayers();
         return endpoints;
     }

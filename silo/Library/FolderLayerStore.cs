@@ -13,8 +13,8 @@ namespace Instances.Library;
 /// incoming/&lt;layer&gt;.image what was in a compressed upload
 /// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied
 /// </code>
-/// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer is taken up
-/// again where it is still wanted.
+/// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer, or of an
+/// upload in parts, is taken up again where it is still wanted.
 /// </remarks>
 internal class FolderLayerStore : ILayerStore
 {

@@ -86,6 +86,8 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         return Task.CompletedTask;
     }
 
+    public long ReceivedBytes(LayerId layer) => new FileInfo(PartPathOf(layer)) is { Exists: true } part ? part.Length : 0;
+
     public async Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken)
     {
         var manifests = new List<ImageManifest>();

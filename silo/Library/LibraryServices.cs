@@ -19,8 +19,13 @@ internal static class LibraryServices
         services.AddSingleton<ImageReceiver>();
         services.AddSingleton<Decompressor>();
         services.AddSingleton<ImageConverter>();
+        services.AddSingleton<UploadParts>();
+        services.AddSingleton<ImportFolders>();
+        services.AddSingleton<ImportIntake>();
+        services.AddSingleton<IImports>(provider => provider.GetRequiredService<ImportIntake>());
         services.AddSingleton<ImportQueue>();
         services.AddHostedService(provider => provider.GetRequiredService<ImportQueue>());
+        services.AddHostedService(provider => provider.GetRequiredService<ImportIntake>());
         return services;
     }
 

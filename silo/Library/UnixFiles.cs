@@ -21,6 +21,11 @@ internal static class UnixFiles
     private const int SeekHole = 4; // SEEK_HOLE
     private const nuint CloneFile = 0x40049409; // FICLONE
     private const int NothingThere = 6; // ENXIO
+    private const long OpenAt2 = 437; // SYS_openat2, on every architecture
+    private const ulong OpenFlags = 0x0 | 0x100 | 0x800 | 0x80000; // O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC
+    private const ulong ResolveBeneathWithoutLinks = 0x02 | 0x04 | 0x08; // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+    private const int EmptyPath = 0x1000; // AT_EMPTY_PATH
+    private const uint BasicStats = 0x7FF; // STATX_BASIC_STATS
 
     /// <summary>Makes the content of a file durable. Moves what the kernel still holds of it, whoever wrote that.</summary>
     public static void SyncFile(string path) => Sync(path);
@@ -97,6 +102,41 @@ internal static class UnixFiles
         return end < 0 ? throw Failure("lseek", "a layer") : (start, end - start);
     }
 
+    /// <summary>Opens a file below a folder for reading, without following a link in any part of the path and without waiting for a writer of a FIFO
+    /// (<c>openat2</c>, Linux 5.6).</summary>
+    /// <exception cref="IOException">There is none, or it is reached otherwise.</exception>
+    public static SafeFileHandle OpenBeneath(string folder, string path)
+    {
+        var root = open(PathBytes(folder), ReadOnlyDirectory);
+        if (root < 0)
+            throw Failure("open", folder);
+        try
+        {
+            ulong[] how = [OpenFlags, 0, ResolveBeneathWithoutLinks];
+            var descriptor = syscall(OpenAt2, root, PathBytes(path), how, (nuint)(how.Length * sizeof(ulong)));
+            return descriptor >= 0 ? new SafeFileHandle((nint)descriptor, ownsHandle: true) : throw Failure("openat2", path);
+        }
+        finally
+        {
+            _ = close(root);
+        }
+    }
+
+    /// <summary>What the file system says of an open file.</summary>
+    public static FileFacts FactsOf(SafeFileHandle file)
+    {
+        var buffer = new byte[StatxBytes];
+        if (statx((int)Descriptor(file), [0], EmptyPath, BasicStats, buffer) != 0)
+            throw Failure("statx", "an open file");
+        return new(
+            IsRegular: (BitConverter.ToUInt16(buffer, 28) & 0xF000) == 0x8000,
+            Links: BitConverter.ToUInt32(buffer, 16),
+            Inode: BitConverter.ToUInt64(buffer, 32),
+            Bytes: BitConverter.ToInt64(buffer, 40),
+            Changed: (BitConverter.ToInt64(buffer, 96), BitConverter.ToUInt32(buffer, 104)),
+            Modified: (BitConverter.ToInt64(buffer, 112), BitConverter.ToUInt32(buffer, 120)));
+    }
+
     private static nint Descriptor(SafeFileHandle file) => file.DangerousGetHandle();
 
     private static void Sync(string path)
@@ -129,6 +169,9 @@ internal static class UnixFiles
     private static extern int open(byte[] path, int flags);
 
     [DllImport("libc", SetLastError = true)]
+    private static extern long syscall(long number, int folder, byte[] path, ulong[] how, nuint howBytes);
+
+    [DllImport("libc", SetLastError = true)]
     private static extern int fsync(int descriptor);
 
     [DllImport("libc", SetLastError = true)]
@@ -149,3 +192,9 @@ internal static class UnixFiles
     [DllImport("libc", SetLastError = true)]
     private static extern int statx(int folder, byte[] path, int flags, uint mask, byte[] buffer);
 }
+
+/// <summary>What the file system says of a file. Two that are equal are of a file that nobody wrote to in between.</summary>
+/// <param name="Links">How many names it has.</param>
+/// <param name="Changed">Seconds and nanoseconds of its last change, of its names and rights too.</param>
+/// <param name="Modified">Seconds and nanoseconds of its last write.</param>
+internal readonly record struct FileFacts(bool IsRegular, uint Links, ulong Inode, long Bytes, (long Seconds, uint Nanoseconds) Changed, (long Seconds, uint Nanoseconds) Modified);

@@ -28,6 +28,9 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public IReadOnlyCollection<ImageId> Manifests => [.. _manifests.Keys];
 
+    /// <summary>What has arrived of uploads.</summary>
+    public ConcurrentDictionary<LayerId, long> Received { get; } = new();
+
     public long FreeBytes { get; set; } = 1L << 40;
 
     public long CacheBytes { get; set; } = long.MaxValue;
@@ -40,6 +43,8 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     /// <summary>The next question about layers on their way is answered with this.</summary>
     public void FailNextPull(Exception exception) => _nextFailure = exception;
+
+    public long ReceivedBytes(LayerId layer) => Received.GetValueOrDefault(layer);
 
     public string PathOf(LayerId layer) => $"/simulated/{layer}.qcow2";
 
@@ -60,6 +65,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     public Task Delete(LayerId layer)
     {
         Layers.TryRemove(layer, out _);
+        Received.TryRemove(layer, out _);
         _uses.TryRemove(layer, out _);
         return Task.CompletedTask;
     }

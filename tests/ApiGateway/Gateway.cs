@@ -40,6 +40,7 @@ public sealed class Gateway : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         await _dataPlane.Start();
+        _dataPlane.Datacenter = _datacenter;
         _datacenter.DataPlane = _dataPlane.Address;
         var cluster = new InProcessTestClusterBuilder(initialSilosCount: 1);
         cluster.Options.ConfigureFileLogging = false;

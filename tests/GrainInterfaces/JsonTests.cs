@@ -51,13 +51,13 @@ public sealed class JsonTests
         AssertForm(FaultException.NotFound("image-not-found", "No.").Fault, """{"kind":"notFound","code":"image-not-found","message":"No."}""");
 
     [Fact]
-    public void VirtualMachineSpec_WithoutOptionalParts_TakesDefaults()
+    public void VirtualMachineSpec_WithoutOptionalParts_LeavesThemToTheImage()
     {
         var spec = Read<VirtualMachineSpec>($$"""{"name":"web","image":"{{Id}}"}""");
 
         Assert.Equal(new VirtualMachineSpec("web", ImageId.Parse(Id)), spec);
-        Assert.Equal(1, spec.Cpus);
-        Assert.Equal(256L << 20, spec.MemoryBytes);
+        Assert.Null(spec.Cpus);
+        Assert.Null(spec.MemoryBytes);
     }
 
     [Theory]

@@ -21,6 +21,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 {
     private const string FolderInMemory = "/dev/shm";
 
+    /// <summary>Tests leave imports behind that wait for bytes.</summary>
+    private const int ManyUploads = 10_000;
+
     // Nobody cuts the power here: a database in memory spares the waits for the disk.
     private readonly string _folder = Directory.Exists(FolderInMemory)
         ? Directory.CreateDirectory(Path.Combine(FolderInMemory, $"instances-test-{Guid.CreateVersion7():N}")).FullName
@@ -37,7 +40,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     /// <summary>What calls of grains fail with, by the name of their method. Each fails one call, in a way that no grain of the product does.</summary>
     public ConcurrentDictionary<string, Exception> FailNext { get; } = new();
 
-    public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero };
+    public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero, MaxUploads = ManyUploads };
+
+    public SimulatedImports Imports { get; } = new();
 
     /// <summary>The grace is longer than a sweep takes that follows a deletion.</summary>
     public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(750) };
@@ -70,7 +75,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         Host.Reset();
         HostOptions.RestartPause = new HostOptions().RestartPause;
         Doctor.StallBound = new DoctorOptions().StallBound;
-        (Library.GracePeriod, Library.UploadIdleBound) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound);
+        (Library.GracePeriod, Library.UploadIdleBound, Library.MaxUploads) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound, ManyUploads);
+        (Library.UploadResumeBound, Imports.HasBytes) = (new LibraryOptions().UploadResumeBound, true);
     }
 
     /// <summary>The silo ends as in a crash, and another one starts on the same database and host. What is held by the probe or the host ends there.</summary>
@@ -151,6 +157,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<ILayerStore>(Layers);
             silo.Services.AddSingleton<ILibraryStore>(Layers);
             silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
+            silo.Services.AddSingleton<IImports>(Imports);
             silo.Services.AddSingleton<ISagaProbe>(Probe);
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.Services.AddSingleton<DatabaseCatalogue>();

@@ -28,6 +28,11 @@ internal static partial class ImageEndpoints
             .WithDescription(
                 "The body is the disk image itself, of any length that the library takes: qcow2, VMDK (in one file), VDI, VHD, VHDX or raw, also compressed with gzip, xz or zstd. Answers 202 when the bytes have arrived; the operation tells "
                 + "how checking and converting go on. With sha256 the bytes are checked against it.");
+        group.MapPost("/from-path", ImportFromPath)
+            .WithSummary("Import a file of the library's machine")
+            .WithDescription(
+                "The file is copied, or cloned where the file system can, and then treated as an upload. Only regular files with one name, in folders that Import:AllowedFolders of the library's "
+                + "silo names, by absolute paths without links: 403 path-not-allowed for all others. A file that changes while it is read ends the import with upload-mismatch.");
         group.MapGet("/", List)
             .WithSummary("List images")
             .WithDescription(
@@ -123,7 +128,15 @@ internal static partial class ImageEndpoints
         return TypedResults.Ok(image);
     }
 
-    private static string? Checked(string? sha256) => sha256 is null || Sha256Pattern().IsMatch(sha256)
+    private static async Task<Accepted<OperationView>> ImportFromPath(Datacenter datacenter, RequestKey key, ImportFromPathRequest request)
+    {
+        var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
+        await datacenter.Image(image).BeginImportFromPath(operation, new(request.Name, request.Format, Bytes: null, Checked(request.Sha256)), request.Path);
+        return datacenter.Accepted(await datacenter.GetOperation(operation));
+    }
+
+    /// <exception cref="FaultException">sha256-invalid.</exception>
+    internal static string? Checked(string? sha256) => sha256 is null || Sha256Pattern().IsMatch(sha256)
         ? sha256?.ToLowerInvariant()
         : throw FaultException.Invalid("sha256-invalid", "sha256 has to be 64 hexadecimal digits.");
 

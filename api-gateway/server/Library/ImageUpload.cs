@@ -44,6 +44,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
             await Abandon(operation);
             cancellationToken.ThrowIfCancellationRequested();
             if (exception is BadHttpRequestException) throw;
+            if (exception.InnerException is BadHttpRequestException inner) throw inner;
             throw FaultException.Unavailable(
                 "data-plane-unavailable",
                 "The library's data plane did not take the bytes; the import was cancelled. Repeat the upload later.",
@@ -51,7 +52,8 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
     }
 
-    private static async Task<IResult> Refusal(HttpResponseMessage response, CancellationToken cancellationToken)
+    /// <summary>The data plane's problem, as it stands.</summary>
+    public static async Task<IResult> Refusal(HttpResponseMessage response, CancellationToken cancellationToken)
     {
         if (response.Content.Headers.ContentType?.MediaType is not Problem.ContentType)
             throw new HttpRequestException($"The data plane answered {(int)response.StatusCode} without a problem.");

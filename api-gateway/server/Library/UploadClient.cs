@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Http.Headers;
 
 namespace Instances.Library;
@@ -16,16 +17,27 @@ internal sealed class UploadClient : IDisposable
     });
 
     /// <summary>As long as the bytes come, there is no bound on the time. A refusal can come before the first byte was sent.</summary>
-    public Task<HttpResponseMessage> Send(UploadTicket ticket, Stream bytes, long? length, CancellationToken cancellationToken)
+    public Task<HttpResponseMessage> Send(UploadTicket ticket, Stream bytes, long? length, CancellationToken cancellationToken) =>
+        _http.SendAsync(Request(HttpMethod.Put, ticket, bytes, length), cancellationToken);
+
+    /// <summary>Sends a part of an upload, in the same way.</summary>
+    public Task<HttpResponseMessage> SendPart(UploadTicket ticket, long offset, Stream bytes, long? length, CancellationToken cancellationToken)
     {
-        var content = new StreamContent(bytes);
-        content.Headers.ContentType = new("application/octet-stream");
-        content.Headers.ContentLength = length;
-        var request = new HttpRequestMessage(HttpMethod.Put, ticket.Address) { Content = content };
-        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
-        request.Headers.ExpectContinue = true;
+        var request = Request(HttpMethod.Patch, ticket, bytes, length);
+        request.Headers.Add(Tus.Offset, offset.ToString(CultureInfo.InvariantCulture));
         return _http.SendAsync(request, cancellationToken);
     }
 
     public void Dispose() => _http.Dispose();
+
+    private static HttpRequestMessage Request(HttpMethod method, UploadTicket ticket, Stream bytes, long? length)
+    {
+        var content = new StreamContent(bytes);
+        content.Headers.ContentType = new("application/octet-stream");
+        content.Headers.ContentLength = length;
+        var request = new HttpRequestMessage(method, ticket.Address) { Content = content };
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
+        request.Headers.ExpectContinue = true;
+        return request;
+    }
 }

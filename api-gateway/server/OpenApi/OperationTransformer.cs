@@ -1,6 +1,8 @@
 using System.Text.Json.Nodes;
+using Instances.Library;
 using Instances.Problems;
 using Instances.Requests;
+using Microsoft.AspNetCore.Mvc.ApiExplorer;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
@@ -17,7 +19,8 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         if (description.RelativePath!.Contains("{datacenter}", StringComparison.Ordinal)) operation.Parameters.Insert(0, Datacenter());
         if (description.HttpMethod == HttpMethods.Post) operation.Parameters.Add(IdempotencyKey());
         if (IsConditional(description.HttpMethod!, description.RelativePath)) operation.Parameters.Add(IfMatch());
-        if (IsUpload(description.HttpMethod!, description.RelativePath)) operation.RequestBody = Upload();
+        if (IsUpload(description.HttpMethod!, description.RelativePath)) operation.RequestBody = Upload("The bytes of the disk image.", "application/octet-stream");
+        if (IsTus(description)) DescribeTus(operation, description);
         if (description.RelativePath.StartsWith("api/", StringComparison.Ordinal))
         {
             var problem = await context.GetOrCreateSchemaAsync(typeof(Problem), null, cancellationToken);
@@ -54,13 +57,29 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         Schema = new OpenApiSchema { Type = JsonSchemaType.String },
     };
 
-    private static OpenApiRequestBody Upload() => new()
+    private static bool IsTus(ApiDescription description) =>
+        description.RelativePath!.Contains("/images/uploads", StringComparison.Ordinal) && description.HttpMethod != HttpMethods.Get;
+
+    private static void DescribeTus(OpenApiOperation operation, ApiDescription description)
+    {
+        if (description.HttpMethod == HttpMethods.Patch) operation.RequestBody = Upload("The bytes of the part.", Tus.PartType);
+        operation.Parameters!.Add(new OpenApiParameter
+        {
+            Name = Tus.Resumable,
+            In = ParameterLocation.Header,
+            Required = true,
+            Description = "The version of tus.",
+            Schema = new OpenApiSchema { Type = JsonSchemaType.String, Enum = [Tus.Version] },
+        });
+    }
+
+    private static OpenApiRequestBody Upload(string what, string type) => new()
     {
         Required = true,
-        Description = "The bytes of the disk image.",
+        Description = what,
         Content = new Dictionary<string, OpenApiMediaType>
         {
-            ["application/octet-stream"] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } },
+            [type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } },
         },
     };
 

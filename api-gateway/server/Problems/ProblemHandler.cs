@@ -26,6 +26,8 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         FaultException fault => Problem.For(context, fault.Fault),
         BadHttpRequestException { StatusCode: StatusCodes.Status400BadRequest } bad =>
             Problem.For(context, bad.StatusCode, "request-malformed", WhatIsWrong(bad)),
+        BadHttpRequestException { StatusCode: StatusCodes.Status408RequestTimeout } slow => Problem.For(context, slow.StatusCode, "upload-timed-out",
+            "The body stopped, or came too slowly. Of an upload in parts what has come counts: ask how far it is, and go on there. Any other request has to be sent again."),
         BadHttpRequestException bad => ForStatus(context, bad.StatusCode),
         TimeoutException => Problem.For(context, StatusCodes.Status504GatewayTimeout, "datacenter-timeout",
             "The datacenter did not answer in time; the request may have been carried out all the same. Look at the present status, or repeat it with the same Idempotency-Key."),

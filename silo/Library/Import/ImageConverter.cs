@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text.Json;
 using Instances.Faults;
 using Microsoft.Extensions.Options;
@@ -109,21 +108,14 @@ internal sealed class ImageConverter
             throw ImportFaults.Corrupt("its content does not have the size that its header says");
     }
 
+    /// <summary>The layer is read for its digest later, by the scrub: reading it here would double the time of a large import.</summary>
     private async Task<ImageManifest> Publish(
         ImageId image, UploadPlan plan, ReceivedUpload upload, InspectedImage found, ProgressReport report, CancellationToken cancellationToken)
     {
-        string? sha256 = null;
-        await Watch(ImportStage.Publishing, () => 0, report, async token =>
-        {
-            // Beside one another: the disk writes while the processor counts.
-            var path = _store.ConvertedPathOf(plan.Layer);
-            var durable = Task.Run(() => UnixFiles.SyncFile(path), token);
-            await using var layer = File.OpenRead(path);
-            sha256 = System.Convert.ToHexStringLower(await SHA256.HashDataAsync(layer, token));
-            await durable;
-        }, cancellationToken);
+        var path = _store.ConvertedPathOf(plan.Layer);
+        await Watch(ImportStage.Publishing, () => 0, report, token => Task.Run(() => UnixFiles.SyncFile(path), token), cancellationToken);
 
-        var bytes = _store.Install(plan.Layer, _store.ConvertedPathOf(plan.Layer));
+        var bytes = _store.Install(plan.Layer, path);
         var now = _time.GetUtcNow();
         var manifest = new ImageManifest(
             image,
@@ -131,7 +123,7 @@ internal sealed class ImageConverter
             ImageKind.Master,
             Master: null,
             Parent: null,
-            [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image, sha256)], found.VirtualSizeBytes)],
+            [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image)], found.VirtualSizeBytes)],
             now,
             new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression)) { Details = plan.Command.Details ?? ImageDetails.None };
         await _store.WriteManifest(manifest);

@@ -42,6 +42,55 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
+    /// <summary>Looks at an upload that has come whole into its file, in parts or as a clone. What is refused leaves nothing behind.</summary>
+    /// <exception cref="FaultException">upload-mismatch; a code of <see cref="Qcow2Inspector"/>.</exception>
+    /// <exception cref="ImportCancelledException">The owner says so.</exception>
+    public async Task<ReceivedUpload> Examine(UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
+    {
+        var path = store.PartPathOf(plan.Layer);
+        try
+        {
+            var (bytes, sha256) = await Hash(path, report, cancellationToken);
+            if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
+                throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
+            return Inspect(path, plan.Command.Format, bytes, sha256);
+        }
+        catch (Exception exception) when (exception is FaultException or ImportCancelledException)
+        {
+            // Not where this process ends in the middle: the next one takes it up.
+            File.Delete(path);
+            throw;
+        }
+    }
+
+    private async Task<(long Bytes, string Sha256)> Hash(string path, ProgressReport report, CancellationToken cancellationToken)
+    {
+        var (total, reportedAt) = (0L, time.GetTimestamp());
+        var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
+        try
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            using var file = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read, FileOptions.Asynchronous);
+            var length = RandomAccess.GetLength(file);
+            await RequireNotCancelled(report, length);
+            for (int read; (read = await RandomAccess.ReadAsync(file, buffer.AsMemory(0, BufferBytes), total, cancellationToken)) > 0;)
+            {
+                total += read;
+                hash.AppendData(buffer, 0, read);
+                if (time.GetElapsedTime(reportedAt) < options.Value.ReportPeriod)
+                    continue;
+                reportedAt = time.GetTimestamp();
+                await RequireNotCancelled(report, length);
+            }
+
+            return (total, Convert.ToHexStringLower(hash.GetHashAndReset()));
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
     private async Task<(long Bytes, string Sha256)> Copy(Stream body, string path, long? declaredBytes, ProgressReport report, CancellationToken cancellationToken)
     {
         var (total, reportedAt, spaceAt) = (0L, time.GetTimestamp(), SpaceCheckBytes);
@@ -111,6 +160,10 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         try
         {
             return await body.ReadAsync(buffer.AsMemory(0, BufferBytes), cancellationToken);
+        }
+        catch (BadHttpRequestException exception) when (exception.StatusCode is StatusCodes.Status408RequestTimeout)
+        {
+            throw ImportFaults.PartTimedOut(exception);
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException)
         {

@@ -51,6 +51,27 @@ internal static class ImportFaults
 
     public static FaultException UploadMismatch(string what) => FaultException.Invalid("upload-mismatch", $"{what} Nothing of it was kept: upload it again.");
 
+    /// <summary>A part that does not fit what has come spoils nothing.</summary>
+    public static FaultException PartMismatch(string what) =>
+        FaultException.Conflict("upload-mismatch", $"{what} Nothing of this part was taken: ask how far the upload is, and go on there.");
+
+    public static FaultException UploadBusy() =>
+        FaultException.Conflict("upload-busy", "Another request is sending to this upload. Ask how far it is when that has ended, and go on there.");
+
+    public static FaultException PartTimedOut(Exception? cause = null) => FaultException.Unavailable(
+        "upload-timed-out", "The bytes stopped, or came too slowly. Of an upload in parts what has come counts: ask how far it is, and go on there. Any other has to be sent again.", cause);
+
+    public static FaultException PartAborted(Exception? cause = null) =>
+        FaultException.Unavailable("upload-aborted", "The part ended before all of it had come. What has come counts: ask how far the upload is, and go on there.", cause);
+
+    public static FaultException FileChanged() => UploadMismatch("The file changed while it was read.");
+
+    /// <summary>One sentence for all: who may not read a folder does not learn from it what is there.</summary>
+    public static FaultException PathNotAllowed(Exception? cause = null) => new(
+        new(FaultKind.Forbidden, "path-not-allowed",
+            "Only a regular file with one name, in one of the folders of Import:AllowedFolders on the library's machine, can be imported by an absolute path without links and without '..'."),
+        cause);
+
     public static FaultException UploadAborted(Exception? cause = null) =>
         FaultException.Unavailable("upload-aborted", "The upload ended before all of it had come. Nothing of it was kept: import the image again.", cause);
 }

@@ -3,7 +3,7 @@ using System.ComponentModel.DataAnnotations;
 namespace Instances.Library.Import;
 
 /// <summary>Configuration section <c>Import</c>.</summary>
-public sealed class ImportOptions
+public sealed class ImportOptions : IValidatableObject
 {
     /// <summary>The largest disk in an image, in bytes.</summary>
     [Range(512, long.MaxValue)]
@@ -13,7 +13,10 @@ public sealed class ImportOptions
     [Required]
     public string User { get; set; } = "nobody";
 
-    /// <summary>How many uploads are taken at once, those that wait for their conversion included.</summary>
+    /// <summary>Folders of the library's machine whose files may be imported by their paths; none where nothing is set. Absolute, and not the root.</summary>
+    public IList<string> AllowedFolders { get; init; } = [];
+
+    /// <summary>How many uploads are taken at once by the library's silo, those that wait for their conversion included.</summary>
     [Range(1, 1000)]
     public int MaxUploads { get; set; } = 16;
 
@@ -24,4 +27,8 @@ public sealed class ImportOptions
     /// <summary>How often progress is reported and a wish to cancel is seen.</summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
     public TimeSpan ReportPeriod { get; set; } = TimeSpan.FromSeconds(1);
+
+    public IEnumerable<ValidationResult> Validate(ValidationContext validationContext) => AllowedFolders
+        .Where(folder => !Path.IsPathFullyQualified(folder) || Path.GetFullPath(folder) == "/")
+        .Select(folder => new ValidationResult($"Import:AllowedFolders has absolute paths other than the root; '{folder}' is none.", [nameof(AllowedFolders)]));
 }

@@ -18,12 +18,17 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
 
     /// <summary>The jobs that no converter has taken. Whoever removes one has it, be it to convert or to drop it.</summary>
     private readonly ConcurrentDictionary<LayerId, Job> _waiting = new();
+    private readonly ConcurrentDictionary<LayerId, bool> _claims = new();
     private readonly SemaphoreSlim _places = new(options.Value.MaxUploads, options.Value.MaxUploads);
 
     /// <exception cref="FaultException">too-many-uploads.</exception>
     public IDisposable TakePlace() => _places.Wait(0, CancellationToken.None)
         ? new Place(_places)
         : throw FaultException.Unavailable("too-many-uploads", $"{options.Value.MaxUploads} uploads are on their way. Repeat this one when one of them has ended.");
+
+    /// <summary>Makes the holder of a place the only one that works on the file of an upload, until the place is given back.</summary>
+    /// <returns>The place to go on with, or null where somebody else works on the file; the place that was given is untouched then.</returns>
+    public IDisposable? TryClaim(LayerId layer, IDisposable place) => _claims.TryAdd(layer, true) ? new Claim(_claims, layer, place) : null;
 
     /// <summary>Takes over an upload and its place.</summary>
     public void Add(ImageId image, UploadPlan plan, ReceivedUpload upload, IDisposable place)
@@ -155,6 +160,19 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     }
 
     private sealed record Job(ImageId Image, UploadPlan Plan, ReceivedUpload Upload, IDisposable Place);
+
+    private sealed class Claim(ConcurrentDictionary<LayerId, bool> claims, LayerId layer, IDisposable place) : IDisposable
+    {
+        private IDisposable? _place = place;
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _place, null) is not { } held)
+                return;
+            claims.TryRemove(layer, out _);
+            held.Dispose();
+        }
+    }
 
     private sealed class Place(SemaphoreSlim places) : IDisposable
     {

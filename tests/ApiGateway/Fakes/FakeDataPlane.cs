@@ -23,7 +23,11 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         _app = builder.Build();
         _app.MapPut("/uploads/{name}", Take);
+        _app.MapPatch("/uploads/{name}", TakePart);
     }
+
+    /// <summary>Where it is kept how far uploads in parts are.</summary>
+    public FakeDatacenter? Datacenter { get; set; }
 
     /// <summary>Bytes that have come, by name.</summary>
     public ConcurrentDictionary<string, long> Received { get; } = [];
@@ -36,6 +40,22 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     public Task Start() => _app.StartAsync();
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    /// <summary>Refuses what does not fit, as the real one does; whatever a part that breaks off brought counts.</summary>
+    private async Task<IResult> TakePart(string name, HttpContext context)
+    {
+        if (context.Request.Headers.Authorization != $"Bearer {FakeDatacenter.Secret}") return Refusal(403, "ticket-invalid");
+        if (context.Request.Headers["Upload-Offset"] != $"{Datacenter!.Offsets.GetValueOrDefault(name)}") return Refusal(409, "upload-mismatch");
+        var buffer = new byte[64 * 1024];
+        for (int count; (count = await context.Request.Body.ReadAsync(buffer, context.RequestAborted)) > 0;)
+        {
+            var total = Datacenter.Offsets.AddOrUpdate(name, count, (_, before) => before + count);
+            Arrived?.Invoke(name, total);
+        }
+
+        context.Response.Headers["Upload-Offset"] = $"{Datacenter.Offsets.GetValueOrDefault(name)}";
+        return TypedResults.NoContent();
+    }
 
     private async Task<IResult> Take(string name, HttpContext context)
     {

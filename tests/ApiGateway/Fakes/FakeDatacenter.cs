@@ -33,6 +33,12 @@ internal sealed class FakeDatacenter
     /// <summary>The filters that lists were asked for, by the name that they look for.</summary>
     public ConcurrentDictionary<string, ImageFilter> Filters { get; } = [];
 
+    /// <summary>How far uploads in parts are, by the names of their images.</summary>
+    public ConcurrentDictionary<string, long> Offsets { get; } = [];
+
+    /// <summary>The files that imports were begun from.</summary>
+    public ConcurrentDictionary<ImageId, string> Paths { get; } = [];
+
     /// <summary>Whether the host that is there is in maintenance.</summary>
     public bool Maintenance { get; set; }
 

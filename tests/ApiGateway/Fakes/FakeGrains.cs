@@ -163,6 +163,41 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task WriteManifest() => throw new NotSupportedException();
 
+    public Task BeginUpload(OperationId operation, ImportCommand command)
+    {
+        if (datacenter.Imports.TryAdd(Id, (operation, command))) datacenter.Begin(operation, OperationKind.Import, image: Id);
+        return Task.CompletedTask;
+    }
+
+    public Task BeginImportFromPath(OperationId operation, ImportCommand command, string path)
+    {
+        datacenter.Paths[Id] = path;
+        return BeginUpload(operation, command);
+    }
+
+    public Task<UploadView> GetUpload()
+    {
+        var (operation, command) = RequireUpload();
+        return Task.FromResult(new UploadView(Id, operation, datacenter.Offsets.GetValueOrDefault(command.Name), command.Bytes!.Value, Views.At));
+    }
+
+    public Task<UploadTicket> ContinueUpload() =>
+        Task.FromResult(new UploadTicket(new Uri(datacenter.DataPlane!, $"uploads/{RequireUpload().Command.Name}"), FakeDatacenter.Secret));
+
+    public async Task CancelUpload()
+    {
+        await GrainFactory.GetGrain<IOperationGrain>(RequireUpload().Operation.Value).Cancel();
+        datacenter.Imports.TryRemove(Id, out _);
+    }
+
+    public Task<UploadPlan> AcceptPart(string ticket) => throw new NotSupportedException();
+
+    public Task CompleteUpload(OperationId operation) => throw new NotSupportedException();
+
+    private (OperationId Operation, ImportCommand Command) RequireUpload() => datacenter.Imports.TryGetValue(Id, out var import)
+        ? import
+        : throw FaultException.NotFound("upload-not-found", "There is no such upload.");
+
     public Task Delete()
     {
         datacenter.Imports.TryRemove(Id, out _);
@@ -180,6 +215,8 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
     public Task CancelImport(OperationId operation) => throw new NotSupportedException();
 
     public Task Judge(IReadOnlyList<LayerId> corrupt) => throw new NotSupportedException();
+
+    public Task RecordDigest(LayerId layer, string sha256) => throw new NotSupportedException();
 
     public Task Nudge(OperationId operation) => throw new NotSupportedException();
 

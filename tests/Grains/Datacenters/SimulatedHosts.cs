@@ -37,6 +37,7 @@ internal sealed class SimulatedHosts : IAsyncDisposable
             silo.Services.AddSingleton<ILayerStore>(Layers);
             silo.Services.AddSingleton<ILibraryStore>(Layers);
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
+            silo.Services.AddSingleton<IImports, SimulatedImports>();
             silo.Services.AddSingleton<ISagaProbe>(Probe);
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();

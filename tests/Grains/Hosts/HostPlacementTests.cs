@@ -31,6 +31,7 @@ public sealed class HostPlacementTests : IAsyncLifetime
             silo.Services.AddSingleton<ILibraryStore, SimulatedLayerStore>();
             silo.Services.AddSingleton<ILayerStore>(services => services.GetRequiredService<ILibraryStore>());
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
+            silo.Services.AddSingleton<IImports, SimulatedImports>();
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(new HostOptions { Name = $"host-{number}", MemoryBytes = number << 20 }));

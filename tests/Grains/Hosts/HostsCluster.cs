@@ -39,6 +39,7 @@ internal sealed class HostsCluster : IAsyncDisposable
             silo.Services.AddSingleton<ILayerStore>(_layers);
             silo.Services.AddSingleton<ILibraryStore>(_layers);
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
+            silo.Services.AddSingleton<IImports, SimulatedImports>();
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(new OperationOptions { RestartPatience = TimeSpan.FromSeconds(1) }));

@@ -16,7 +16,7 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
     public async Task Verify_OfASoundLibrary_ReadsEveryLayerAndFindsNothing()
     {
         var scene = await Scene.Deployed(Cluster);
-        await scene.AssertInstances(await scene.CreateInstance(new()), 3);
+        var image = (await scene.AssertInstances(await scene.CreateInstance(new()), 3))[0];
         var before = TimeProvider.System.GetUtcNow();
 
         var health = await Verified();
@@ -25,6 +25,7 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal((health.Layers, health.Bytes), (health.LayersRead, health.BytesRead));
         Assert.True(health.OldestRead >= before);
         Assert.Empty(health.Corrupt);
+        Assert.All((await Image(image.Id)).Disks[0].Layers, layer => Assert.Equal(SimulatedLayerStore.Sound, layer.Sha256));
     }
 
     [Fact]

@@ -39,6 +39,7 @@ internal sealed class SeveralStores : IAsyncDisposable
             silo.Services.AddSingleton<ILayerStore>(Stores[index]);
             silo.Services.AddSingleton<ILibraryStore>(Library);
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
+            silo.Services.AddSingleton<IImports, SimulatedImports>();
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(new LibraryOptions { GracePeriod = TimeSpan.Zero }));

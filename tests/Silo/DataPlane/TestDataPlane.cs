@@ -20,18 +20,20 @@ namespace Instances.DataPlane;
 /// <summary>A silo with the real image grain, the real library and the real web server, on a port and in a folder of its own.</summary>
 internal sealed class TestDataPlane : IAsyncDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-data-plane-").FullName;
+    private readonly string _folder;
+    private readonly (string Key, string Value)[] _settings;
     private readonly WebApplication _app;
 
-    private TestDataPlane(params (string Key, string Value)[] settings)
+    private TestDataPlane(string folder, (string Key, string Value)[] settings)
     {
+        (_folder, _settings) = (folder, settings);
         var builder = WebApplication.CreateBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         builder.Configuration["LayerStore:Folder"] = Path.Combine(_folder, "layers");
         builder.Configuration["Import:ReportPeriod"] = "00:00:00.050";
         foreach (var (key, value) in settings)
-            builder.Configuration[key] = value;
+            builder.Configuration[key] = value.Replace("$folder", _folder, StringComparison.Ordinal);
         builder.Services.AddLibrary();
         builder.Services.AddDataPlane();
         builder.Host.UseOrleans(silo =>
@@ -52,7 +54,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     public static async Task<TestDataPlane> Start(params (string Key, string Value)[] settings)
     {
-        var plane = new TestDataPlane(settings);
+        var plane = new TestDataPlane(Directory.CreateTempSubdirectory("instances-data-plane-").FullName, settings);
         await plane._app.StartAsync();
         return plane;
     }
@@ -63,6 +65,47 @@ internal sealed class TestDataPlane : IAsyncDisposable
         var ticket = await Grains.GetGrain<IImageGrain>(image.Value).BeginImport(operation, new("image", format, bytes, sha256));
         return new(image, operation, ticket);
     }
+
+    public async Task<Import> BeginUpload(ImageFormat format, long bytes, string? sha256 = null, string name = "image")
+    {
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        await Grains.GetGrain<IImageGrain>(image.Value).BeginUpload(operation, new(name, format, bytes, sha256));
+        return new(image, operation, new(new Uri("about:blank"), ""));
+    }
+
+    public async Task<Import> BeginFromPath(ImageFormat format, string path, string? sha256 = null)
+    {
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        await Grains.GetGrain<IImageGrain>(image.Value).BeginImportFromPath(operation, new("image", format, Bytes: null, sha256), path);
+        return new(image, operation, new(new Uri("about:blank"), ""));
+    }
+
+    /// <summary>Sends a part as a gateway does.</summary>
+    public async Task<HttpResponseMessage> Patch(Import import, long offset, HttpContent content)
+    {
+        var ticket = await Image(import).ContinueUpload();
+        var request = new HttpRequestMessage(HttpMethod.Patch, ticket.Address) { Content = content };
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
+        request.Headers.Add("Upload-Offset", offset.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        return await Client.SendAsync(request);
+    }
+
+    public Task<HttpResponseMessage> Patch(Import import, long offset, byte[] bytes) => Patch(import, offset, new ByteArrayContent(bytes));
+
+    /// <summary>A folder that the silo may be told to import from.</summary>
+    public string Outside => Directory.CreateDirectory(Path.Combine(_folder, "outside")).FullName;
+
+    /// <summary>As after a crash of the machine: the silo is gone, and another one starts on the same files and the same database.</summary>
+    public async Task<TestDataPlane> Restart()
+    {
+        Client.Dispose();
+        await _app.DisposeAsync();
+        var next = new TestDataPlane(_folder, _settings);
+        await next._app.StartAsync();
+        return next;
+    }
+
+    public Task<SweepReport> Sweep() => Grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key).Sweep();
 
     public Task<HttpResponseMessage> Put(Import import, HttpContent content, string? secret = null)
     {

@@ -141,7 +141,7 @@ public abstract class CatalogueTests : IDisposable
         foreach (var status in Enum.GetValues<ImageStatus>())
             await Write(storage, Entry(Image(status.ToString(), status) with { CreatedAt = s_start.AddSeconds((int)status) }));
 
-        Assert.Equal(["Importing", "Ready"], await Names(new()));
+        Assert.Equal(["Importing", "Ready", "Corrupt"], await Names(new()));
         Assert.Equal(["Retired"], await Names(new(Status: ImageStatus.Retired)));
         Assert.Equal(["Failed"], await Names(new(Status: ImageStatus.Failed)));
     }

@@ -68,9 +68,8 @@ public sealed class ImageImportTests : IDisposable
         var manifest = await ImportAndCompare(image, ImageFormat.Qcow2);
 
         var layer = Assert.Single(Assert.Single(manifest.Disks).Layers);
-        var file = await File.ReadAllBytesAsync(_library.Store.PathOf(layer.Id), Token);
+        Assert.Null(layer.Sha256);
         Assert.Equal((_image, "image", ImageKind.Master), (manifest.Id, manifest.Name, manifest.Kind));
-        Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(file)), layer.Sha256);
         Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(image)), manifest.Import!.Sha256);
         Assert.Equal(image.Length, manifest.Import.Bytes);
         Assert.Equal([ImportStage.Receiving, ImportStage.Checking, ImportStage.Converting, ImportStage.Publishing], _reports.Select(report => report.Stage).Distinct());

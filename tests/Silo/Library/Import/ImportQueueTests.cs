@@ -69,7 +69,8 @@ public sealed class ImportQueueTests : IDisposable
     private async Task<ImportQueue> Queue(int converters)
     {
         var options = Options.Create(new ImportOptions { Converters = converters, MaxUploads = 1, ReportPeriod = TimeSpan.FromMilliseconds(20) });
-        var converter = new ImageConverter(_library.Store, _library.Tools, _library.Confinement, options, TimeProvider.System);
+        var decompressor = new Decompressor(_library.Store, _library.Confinement, options, Options.Create(new LibraryOptions()));
+        var converter = new ImageConverter(_library.Store, _library.Tools, _library.Confinement, decompressor, options, TimeProvider.System);
         var queue = new ImportQueue((IGrainFactory)(object)_grains, converter, options, TimeProvider.System, NullLogger<ImportQueue>.Instance);
         await queue.StartAsync(Token);
         return queue;
@@ -79,7 +80,7 @@ public sealed class ImportQueueTests : IDisposable
     {
         var path = _library.Store.PartPathOf(_plan.Layer);
         File.WriteAllBytes(path, _bytes);
-        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), ImageFormat.Qcow2, 16 << 20, IsDirty: false), queue.TakePlace());
+        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), Compression: null, new(ImageFormat.Qcow2, 16 << 20)), queue.TakePlace());
     }
 
     private ImageView View(ImageStatus status) =>

@@ -1,0 +1,10 @@
+using System.ComponentModel;
+
+namespace Instances.Library;
+
+/// <param name="Sha256">Of the file, in hex.</param>
+internal sealed record ImportFromPathRequest(
+    [property: Description("1 to 128 characters.")] string Name,
+    [property: Description("An absolute path on the library's machine.")] string Path,
+    [property: Description("What the file is. Without it its content tells; a raw disk has to be declared.")] ImageFormat? Format = null,
+    [property: Description("The SHA-256 of the file in hex.")] string? Sha256 = null);

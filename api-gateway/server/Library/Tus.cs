@@ -1,0 +1,45 @@
+using Instances.Problems;
+
+namespace Instances.Library;
+
+/// <summary>The words of tus 1.0.0 (https://tus.io/protocols/resumable-upload).</summary>
+internal static class Tus
+{
+    public const string Version = "1.0.0";
+    public const string Resumable = "Tus-Resumable";
+    public const string Offset = "Upload-Offset";
+    public const string Length = "Upload-Length";
+    public const string Metadata = "Upload-Metadata";
+    public const string PartType = "application/offset+octet-stream";
+
+    public static IResult WrongType(HttpContext context) => new ProblemResult(Problem.For(
+        context, StatusCodes.Status415UnsupportedMediaType, "media-type-unsupported", $"A part is sent as Content-Type: {PartType}."));
+
+    public static IResult WrongVersion(HttpContext context) => new ProblemResult(Problem.For(
+        context, StatusCodes.Status412PreconditionFailed, "tus-version-unsupported", $"Uploads follow tus {Version}: send the header {Resumable}: {Version}."));
+
+    private sealed class ProblemResult(Problem problem) : IResult
+    {
+        public Task ExecuteAsync(HttpContext httpContext) => problem.Write(httpContext);
+    }
+}
+
+/// <summary>Names the version in every answer, refusals too, and refuses others.</summary>
+internal sealed class TusFilter : IEndpointFilter
+{
+    public ValueTask<object?> InvokeAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
+    {
+        var http = context.HttpContext;
+        // As the last thing: what turns a refusal into a problem clears the headers before it.
+        http.Response.OnStarting(() =>
+        {
+            http.Response.Headers[Tus.Resumable] = Tus.Version;
+            if (http.Response.StatusCode is StatusCodes.Status412PreconditionFailed) http.Response.Headers["Tus-Version"] = Tus.Version;
+            return Task.CompletedTask;
+        });
+        return IsFree(http.Request) || http.Request.Headers[Tus.Resumable] == Tus.Version ? next(context) : ValueTask.FromResult<object?>(Tus.WrongVersion(http));
+    }
+
+    /// <summary>To ask what there is needs no version; nor does the JSON view, which is no part of the protocol.</summary>
+    private static bool IsFree(HttpRequest request) => HttpMethods.IsOptions(request.Method) || HttpMethods.IsGet(request.Method);
+}

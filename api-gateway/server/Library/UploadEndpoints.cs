@@ -1,0 +1,112 @@
+using System.ComponentModel;
+using System.Globalization;
+using Instances.Datacenters;
+using Instances.Faults;
+using Instances.Operations;
+using Instances.Requests;
+using Microsoft.AspNetCore.Http.HttpResults;
+using Microsoft.AspNetCore.Mvc;
+
+namespace Instances.Library;
+
+/// <summary>Uploads in parts, as tus 1.0.0 says it (core, creation, expiration, termination): any client of that protocol can send an image.</summary>
+internal static class UploadEndpoints
+{
+    private const string About =
+        "Uploads follow tus 1.0.0 (core, creation, expiration, termination): every request has the header Tus-Resumable: 1.0.0. What has come of a part counts, "
+        + "also where the connection, the gateway or the library's server broke in the middle; any gateway goes on with any upload. ";
+
+    public static void MapUploads(this IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("/images/uploads").WithTags("Images").AddEndpointFilter<TusFilter>();
+        group.MapMethods("/", [HttpMethods.Options], Capabilities).ExcludeFromDescription();
+        group.MapPost("/", Create)
+            .Produces<OperationView>(StatusCodes.Status201Created)
+            .WithSummary("Begin an upload in parts")
+            .WithDescription(
+                About + "Answers 201, the upload's URL in Location, and the operation of the import: it shows how many bytes have come, and how checking and converting go on. "
+                + "Nothing is sent with this request.");
+        group.MapGet("/{id}", Get)
+            .WithSummary("See how far an upload is")
+            .WithDescription("The same in JSON as HEAD tells in the headers Upload-Offset, Upload-Length and Upload-Expires. 404 once it has failed or was cancelled.");
+        group.MapMethods("/{id}", [HttpMethods.Head], Get).ExcludeFromDescription();
+        group.MapPatch("/{id}", Send)
+            .WithMetadata(new DisableRequestSizeLimitAttribute())
+            .Produces(StatusCodes.Status204NoContent)
+            .WithSummary("Send a part of an upload")
+            .WithDescription(
+                About + "The body, of the type application/offset+octet-stream, is a part of any length that begins where the upload is. 204 with the offset that was reached in Upload-Offset; "
+                + "409 upload-mismatch where the part does not fit, 409 upload-busy while another request sends. With the last byte the import goes on by itself.");
+        group.MapDelete("/{id}", Cancel).WithSummary("Cancel an upload").WithDescription("Its import ends as cancelled, and nothing of it is kept.");
+        // For senders behind something that lets only GET and POST through, as tus demands it.
+        group.MapPost("/{id}", Override).WithMetadata(new DisableRequestSizeLimitAttribute()).ExcludeFromDescription();
+    }
+
+    private static NoContent Capabilities(HttpResponse response)
+    {
+        response.Headers["Tus-Version"] = Tus.Version;
+        response.Headers["Tus-Extension"] = "creation,expiration,termination";
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<IResult> Create(
+        Datacenter datacenter,
+        RequestKey key,
+        HttpContext context,
+        [FromHeader(Name = Tus.Length), Description("The bytes of the whole image.")] long? length,
+        [FromHeader(Name = Tus.Metadata), Description(
+            "Pairs of a key and a base64 value, with commas between them: name (1 to 128 characters; filename stands in for it), format (optional: without it the content tells; a raw disk has to be declared), sha256 (of the whole image, in hex; optional).")]
+        string? metadata)
+    {
+        var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
+        await key.Guard(Begin(datacenter.Image(image), operation, UploadMetadata.Parse(metadata).ToCommand(length)), "image-exists");
+        context.Response.Headers[Tus.Offset] = "0";
+        return TypedResults.Created(datacenter.Url($"images/uploads/{image}"), await datacenter.GetOperation(operation));
+    }
+
+    private static async Task<bool> Begin(IImageGrain image, OperationId operation, ImportCommand command)
+    {
+        await image.BeginUpload(operation, command);
+        return true;
+    }
+
+    private static async Task<Ok<UploadView>> Get(Datacenter datacenter, HttpResponse response, ImageId id)
+    {
+        var upload = await datacenter.Image(id).GetUpload();
+        response.Headers.CacheControl = "no-store";
+        response.Headers[Tus.Offset] = upload.Offset.ToString(CultureInfo.InvariantCulture);
+        response.Headers[Tus.Length] = upload.Length.ToString(CultureInfo.InvariantCulture);
+        if (upload.ExpiresAt is { } expires) response.Headers["Upload-Expires"] = expires.ToString("R", CultureInfo.InvariantCulture);
+        return TypedResults.Ok(upload);
+    }
+
+    private static async Task<IResult> Send(
+        Datacenter datacenter,
+        HttpContext context,
+        UploadClient client,
+        ImageId id,
+        [FromHeader(Name = Tus.Offset), Description("Where the part begins: as many bytes as have come.")] long offset)
+    {
+        if (context.Request.ContentType != Tus.PartType) return Tus.WrongType(context);
+        return await new UploadPart(client).Send(await datacenter.Image(id).ContinueUpload(), offset, context);
+    }
+
+    private static async Task<NoContent> Cancel(Datacenter datacenter, ImageId id)
+    {
+        await datacenter.Image(id).CancelUpload();
+        return TypedResults.NoContent();
+    }
+
+    private static async Task<IResult> Override(
+        Datacenter datacenter,
+        HttpContext context,
+        UploadClient client,
+        ImageId id,
+        [FromHeader(Name = "X-HTTP-Method-Override")] string? method,
+        [FromHeader(Name = Tus.Offset)] long? offset) => method switch
+        {
+            "PATCH" => await Send(datacenter, context, client, id, offset ?? throw new BadHttpRequestException($"{Tus.Offset} says where the part begins.")),
+            "DELETE" => await Cancel(datacenter, id),
+            _ => throw FaultException.Invalid("method-override-invalid", "A POST to an upload stands for another method, PATCH or DELETE: name it in X-HTTP-Method-Override."),
+        };
+}

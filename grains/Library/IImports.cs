@@ -1,0 +1,20 @@
+using Instances.Faults;
+
+namespace Instances.Library;
+
+/// <summary>Makes images of bytes that are on the library's machine: no sender waits for the end, which is told to the image.</summary>
+public interface IImports
+{
+    /// <summary>Makes an image of an upload that has come whole, in the background. Does nothing where that runs.</summary>
+    /// <returns>False where its bytes are not all there.</returns>
+    /// <exception cref="FaultException">too-many-uploads.</exception>
+    bool TakeUp(ImageId image, UploadPlan plan);
+
+    /// <summary>The length in bytes of a file that may be imported.</summary>
+    /// <exception cref="FaultException">path-not-allowed.</exception>
+    long Measure(string path);
+
+    /// <summary>Copies a file and makes an image of it, in the background. Does nothing where that runs.</summary>
+    /// <exception cref="FaultException">too-many-uploads. What the file is refused for, ends the import.</exception>
+    void TakeFile(ImageId image, UploadPlan plan, string path);
+}

@@ -1,0 +1,143 @@
+using Instances.Faults;
+using Instances.Operations;
+
+namespace Instances.Library;
+
+/// <summary>Uploads whose bytes come in parts, and imports of files that are on the library's machine already.</summary>
+internal sealed partial class ImageGrain
+{
+    /// <summary>How exactly it is stored when bytes came last. A write of the state for each part would be one for each byte of a sender that sends single ones.</summary>
+    internal static readonly TimeSpan SignPeriod = TimeSpan.FromMinutes(1);
+
+    /// <summary>Tickets that were given and not used. One of a gateway that died is forgotten when others have come.</summary>
+    private const int MaxTickets = 16;
+
+    /// <summary>In memory only: a sender whose ticket is gone with its silo asks for another.</summary>
+    private readonly List<string> _tickets = [];
+
+    public async Task BeginUpload(OperationId operation, ImportCommand command)
+    {
+        if (command.Bytes is null) throw FaultException.Invalid("upload-length-missing", "An upload in parts says beforehand how many bytes will come.");
+        Decide(ImageCommand.BeginImport);
+        if (State.Import is not { } running)
+            await Begin(new(operation, LayerId.New(), command, SecretHash: "", time.GetUtcNow(), ImportWay.Parts));
+        else if (running.Operation != operation || running.Command != command || running.Way is not ImportWay.Parts) throw AlreadyBegun(running);
+        else await BeginRecord();
+    }
+
+    public async Task BeginImportFromPath(OperationId operation, ImportCommand command, string path)
+    {
+        Decide(ImageCommand.BeginImport);
+        if (State.Import is { } running)
+        {
+            if (running.Operation != operation || running.Path != path || running.Command with { Bytes = null } != command) throw AlreadyBegun(running);
+        }
+        else
+        {
+            var bytes = await GrainFactory.Library().MeasureFile(path);
+            await Begin(new(operation, LayerId.New(), command with { Bytes = bytes }, SecretHash: "", time.GetUtcNow(), ImportWay.Path, Path: path));
+        }
+
+        await BeginRecord();
+        await TakeFile(State.Import!);
+    }
+
+    public async Task<UploadView> GetUpload()
+    {
+        var import = RequireUpload();
+        var length = import.Command.Bytes!.Value;
+        if (import.IsWhole) return View(length);
+        var received = Math.Min(await GrainFactory.Library().ReceivedBytes(import.Layer), length);
+        // The last byte has come, and its word got lost with a silo.
+        if (received == length) await TakeUp();
+        return View(received);
+    }
+
+    public async Task<UploadTicket> ContinueUpload()
+    {
+        if (RequireUpload().IsWhole) throw FaultException.Conflict("upload-mismatch", "All bytes of the upload have come: none is taken any more. Its operation tells how it goes on.");
+        var secret = NewSecret();
+        if (_tickets.Count == MaxTickets) _tickets.RemoveAt(0);
+        _tickets.Add(Hash(secret));
+        return new(await GrainFactory.Library().UploadAddress(Id), secret);
+    }
+
+    public async Task<UploadPlan> AcceptPart(string ticket)
+    {
+        var index = _tickets.FindIndex(hash => IsSecretOf(hash, ticket));
+        if (index < 0 || _cancelled || State is not { Status: ImageStatus.Importing, Import: { Way: ImportWay.Parts, IsWhole: false } import }) throw InvalidTicket();
+        _tickets.RemoveAt(index);
+        _lastSign = time.GetUtcNow();
+        if (_lastSign - (import.LastPartAt ?? import.StartedAt) >= SignPeriod) await SaveListed(State with { Import = import with { LastPartAt = _lastSign } });
+        return PlanOf(import);
+    }
+
+    public async Task CompleteUpload(OperationId operation)
+    {
+        if (State.Import is not { Way: ImportWay.Parts } import || import.Operation != operation || State.Status is not (ImageStatus.Importing or ImageStatus.Ready) || _cancelled)
+            throw FaultException.Conflict("operation-cancelled", "The import has ended: nothing of the upload is kept.");
+        if (import.IsWhole) return;
+        _tickets.Clear();
+        _lastSign = time.GetUtcNow();
+        await SaveListed(State with { Import = import with { IsWhole = true } });
+    }
+
+    public Task CancelUpload() =>
+        State is { Import: { Way: ImportWay.Parts } import, Status: ImageStatus.Failed, Ended.Status: OperationStatus.Cancelled } ? Task.CompletedTask : CancelImport(RequireUpload().Operation);
+
+    /// <exception cref="FaultException">upload-not-found.</exception>
+    private RunningImport RequireUpload() => Exists && !_cancelled && State is { Import: { Way: ImportWay.Parts } import, Status: ImageStatus.Importing or ImageStatus.Ready }
+        ? import
+        : throw FaultException.NotFound("upload-not-found", "There is no such upload, or it has ended and nothing of it is kept. Its operation tells why; begin another one.");
+
+    private UploadView View(long received)
+    {
+        var import = State.Import!;
+        var isWaiting = State.Status is ImageStatus.Importing && received < import.Command.Bytes;
+        return new(Id, import.Operation, received, import.Command.Bytes!.Value, isWaiting ? _lastSign + options.Value.UploadResumeBound : null);
+    }
+
+    private static UploadPlan PlanOf(RunningImport import) => new(import.Operation, import.Layer, import.Command);
+
+    /// <summary>The sender has gone, or nobody works on what it has sent.</summary>
+    private async Task EndIdleUpload(RunningImport import)
+    {
+        if (import.IsWhole || await GrainFactory.Library().ReceivedBytes(import.Layer) >= import.Command.Bytes)
+        {
+            if (!await TakeUp()) await EndImport(import.Operation, OperationStatus.Failed, Interrupted());
+            return;
+        }
+
+        if (time.GetUtcNow() - _lastSign < options.Value.UploadResumeBound) return;
+        await EndImport(import.Operation, OperationStatus.Failed, new(
+            FaultKind.Unavailable, "upload-timed-out", $"No more bytes of the upload came for {options.Value.UploadResumeBound}, and nothing of it was kept: begin another one."));
+    }
+
+    /// <returns>False where the bytes are not there any more.</returns>
+    private async Task<bool> TakeUp()
+    {
+        await CompleteUpload(State.Import!.Operation);
+        try
+        {
+            return await GrainFactory.Library().TakeUpUpload(Id, PlanOf(State.Import!));
+        }
+        catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
+        {
+            return true; // The library is away, or has no place at the moment: a later reminder takes it up.
+        }
+    }
+
+    /// <summary>What stands in the way at once is told to the caller too, and leaves no image that waits.</summary>
+    private async Task TakeFile(RunningImport import)
+    {
+        try
+        {
+            await GrainFactory.Library().TakeFile(Id, PlanOf(import), import.Path!);
+        }
+        catch (FaultException exception)
+        {
+            await EndImport(import.Operation, OperationStatus.Failed, exception.Fault);
+            throw;
+        }
+    }
+}

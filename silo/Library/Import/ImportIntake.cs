@@ -1,0 +1,132 @@
+using System.Collections.Concurrent;
+using Instances.Faults;
+using Microsoft.Win32.SafeHandles;
+
+namespace Instances.Library.Import;
+
+/// <summary>Brings what lies on this machine to the converters: files that are imported by their paths, and uploads whose last part has come.</summary>
+internal sealed partial class ImportIntake(
+    FolderLibraryStore store, ImageReceiver receiver, ImportFolders folders, ImportQueue queue, ILogger<ImportIntake> logger) : IHostedService, IImports, IDisposable
+{
+    /// <summary>Bounded by the places of the queue.</summary>
+    private readonly ConcurrentDictionary<LayerId, Task> _running = new();
+    private readonly CancellationTokenSource _stopping = new();
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await _stopping.CancelAsync();
+        await Task.WhenAll(_running.Values).WaitAsync(cancellationToken);
+    }
+
+    public void Dispose() => _stopping.Dispose();
+
+    public bool TakeUp(ImageId image, UploadPlan plan)
+    {
+        var place = queue.TakePlace();
+        if (queue.TryClaim(plan.Layer, place) is not { } claim)
+        {
+            place.Dispose();
+            return true;
+        }
+
+        if (store.ReceivedBytes(plan.Layer) < plan.Command.Bytes)
+        {
+            claim.Dispose();
+            return false;
+        }
+
+        Finish(image, plan, claim);
+        return true;
+    }
+
+    /// <summary>Goes on with an upload that has come whole, in the background.</summary>
+    /// <param name="claim">Given back at the end of the import.</param>
+    public void Finish(ImageId image, UploadPlan plan, IDisposable claim) =>
+        Run(image, plan, claim, token => receiver.Examine(plan, queue.ReportTo(image, plan), token));
+
+    public long Measure(string path)
+    {
+        var (file, facts) = folders.Open(path);
+        file.Dispose();
+        return facts.Bytes;
+    }
+
+    public void TakeFile(ImageId image, UploadPlan plan, string path)
+    {
+        var place = queue.TakePlace();
+        if (queue.TryClaim(plan.Layer, place) is { } claim) Run(image, plan, claim, token => Copy(image, plan, path, token));
+        else place.Dispose();
+    }
+
+    private async Task<ReceivedUpload> Copy(ImageId image, UploadPlan plan, string path, CancellationToken cancellationToken)
+    {
+        var (file, before) = folders.Open(path);
+        using var owned = file;
+        await using var content = new FileStream(file, FileAccess.Read, bufferSize: 0);
+        var report = queue.ReportTo(image, plan);
+        var upload = TryClone(file, plan.Layer)
+            ? await receiver.Examine(plan, report, cancellationToken)
+            : await receiver.Receive(plan, content, before.Bytes, report, cancellationToken);
+        if (UnixFiles.FactsOf(file) == before && upload.Bytes == before.Bytes) return upload;
+        File.Delete(upload.Path);
+        throw ImportFaults.FileChanged();
+    }
+
+    private bool TryClone(SafeFileHandle file, LayerId layer)
+    {
+        var path = store.PartPathOf(layer);
+        using (var part = new FileStream(path, UnixFiles.PrivateFile()))
+        {
+            if (UnixFiles.Clone(file, part.SafeFileHandle) == 0) return true;
+        }
+
+        File.Delete(path);
+        return false;
+    }
+
+    private void Run(ImageId image, UploadPlan plan, IDisposable claim, Func<CancellationToken, Task<ReceivedUpload>> receive)
+    {
+        // The caller, a grain or a sender, waits for nothing of it.
+        var work = Task.Run(() => Take(image, plan, claim, receive), CancellationToken.None);
+        _running[plan.Layer] = work;
+        _ = work.ContinueWith(_ => _running.TryRemove(KeyValuePair.Create(plan.Layer, work)), TaskScheduler.Default);
+    }
+
+    private async Task Take(ImageId image, UploadPlan plan, IDisposable claim, Func<CancellationToken, Task<ReceivedUpload>> receive)
+    {
+        try
+        {
+            queue.Add(image, plan, await receive(_stopping.Token), claim);
+            return;
+        }
+        catch (OperationCanceledException)
+        {
+            // Cancelled by its owner, or this process ends: nobody is to be told.
+        }
+        catch (FaultException exception) when (_stopping.IsCancellationRequested && exception.Fault.Code is "upload-aborted")
+        {
+            // A read of a file that ended with this process.
+        }
+        catch (FaultException exception)
+        {
+            LogRefused(image, exception.Fault.Code, exception.Fault.Message);
+            await queue.Fail(image, plan, exception.Fault);
+        }
+        catch (Exception exception)
+        {
+            // A defect, or a disk that fails. The next import must not suffer from it.
+            LogFailed(image, exception);
+            await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
+        }
+
+        claim.Dispose();
+    }
+
+    [LoggerMessage(LogLevel.Information, "The import of image {Image} ended with {Code}: {Reason}")]
+    private partial void LogRefused(ImageId image, string code, string reason);
+
+    [LoggerMessage(LogLevel.Error, "The import of image {Image} failed.")]
+    private partial void LogFailed(ImageId image, Exception exception);
+}

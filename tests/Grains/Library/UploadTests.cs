@@ -1,0 +1,125 @@
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Orleans.Runtime;
+using Xunit;
+
+namespace Instances.Grains.Tests.Library;
+
+/// <summary>Uploads in parts and imports from a path, with the test in the place of the library's silo.</summary>
+public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
+{
+    private const long Length = 1000;
+
+    private readonly ImageId _id = ImageId.New();
+    private readonly OperationId _operation = OperationId.New();
+
+    private IImageGrain Image => Cluster.Grains.Image(_id);
+
+    private IOperationGrain Record => Cluster.Grains.Operation(_operation);
+
+    [Fact]
+    public async Task Upload_OverACrash_IsPinnedAndGoesOnWhereItWas()
+    {
+        await Begin();
+        var plan = await Part(received: 400);
+
+        await Cluster.Crash();
+        await Cluster.Grains.Library().Sweep();
+
+        Assert.Equal((400, Length), ((await Image.GetUpload()).Offset, (await Image.GetUpload()).Length));
+        Assert.Equal(plan, await Part(received: Length));
+        await Image.CompleteUpload(_operation);
+        Assert.Equal("upload-mismatch", (await Assert.ThrowsAsync<FaultException>(Image.ContinueUpload)).Fault.Code);
+    }
+
+    [Fact]
+    public async Task Ticket_OfAPart_IsGoodOnceAndAnotherDoesNotSpoilIt()
+    {
+        await Begin();
+        var (first, second) = (await Image.ContinueUpload(), await Image.ContinueUpload());
+
+        await Image.AcceptPart(first.Secret);
+        await Image.AcceptPart(second.Secret);
+
+        foreach (var used in new[] { first.Secret, second.Secret, "" })
+            Assert.Equal("ticket-invalid", (await Assert.ThrowsAsync<FaultException>(() => Image.AcceptPart(used))).Fault.Code);
+    }
+
+    [Fact]
+    public async Task BeginUpload_Repeated_IsTheSameAndAnotherIsRefused()
+    {
+        await Begin();
+        await Begin();
+
+        Assert.Equal("image-exists", (await Assert.ThrowsAsync<FaultException>(() => Image.BeginUpload(_operation, new("other", ImageFormat.Raw, Length)))).Fault.Code);
+        Assert.Equal("upload-length-missing", (await Assert.ThrowsAsync<FaultException>(() => Image.BeginUpload(_operation, new("debian", ImageFormat.Raw)))).Fault.Code);
+    }
+
+    [Fact]
+    public async Task Reminder_OfAnUploadThatNobodyGoesOnWith_EndsItAfterItsOwnBound()
+    {
+        await Begin();
+        await Part(received: 400);
+        Cluster.Library.UploadIdleBound = TimeSpan.Zero;
+        await Remind();
+        Assert.Equal(ImageStatus.Importing, (await Image.Get()).Status);
+
+        Cluster.Library.UploadResumeBound = TimeSpan.Zero;
+        await Remind();
+
+        Assert.Equal((OperationStatus.Failed, "upload-timed-out"), ((await Record.Find())!.Status, (await Record.Find())!.Fault?.Code));
+        Assert.Equal("upload-not-found", (await Assert.ThrowsAsync<FaultException>(Image.GetUpload)).Fault.Code);
+    }
+
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task Reminder_OfAWholeUploadThatNobodyWorksOn_TakesItUpOrEndsIt(bool hasBytes)
+    {
+        await Begin();
+        var plan = await Part(received: Length);
+        (Cluster.Library.UploadIdleBound, Cluster.Imports.HasBytes) = (TimeSpan.Zero, hasBytes);
+
+        await Remind();
+
+        Assert.Equal(hasBytes, Cluster.Imports.TakenUp.Contains(plan));
+        Assert.Equal(hasBytes ? null : "import-interrupted", (await Record.Find())!.Fault?.Code);
+    }
+
+    [Fact]
+    public async Task Admission_OfMoreThanTheBound_IsRefusedAndLeavesNothing()
+    {
+        await Begin();
+        Cluster.Library.MaxUploads = 1;
+        var (other, operation) = (Cluster.Grains.Image(ImageId.New()), OperationId.New());
+
+        var refused = await Assert.ThrowsAsync<FaultException>(() => other.BeginUpload(operation, new("other", ImageFormat.Raw, Length)));
+
+        Assert.Equal((FaultKind.Unavailable, "too-many-uploads"), (refused.Fault.Kind, refused.Fault.Code));
+        Assert.Null(await Cluster.Grains.Operation(operation).Find());
+    }
+
+    [Fact]
+    public async Task FromPath_FileThatIsThere_IsTakenWithItsLength()
+    {
+        var path = $"/srv/{_id}";
+        Cluster.Imports.Files[path] = 77;
+
+        await Image.BeginImportFromPath(_operation, new("debian", ImageFormat.Raw), path);
+
+        Assert.Contains(Cluster.Imports.TakenFiles, taken => taken.Path == path && taken.Plan.Command.Bytes == 77);
+        Assert.Equal("path-not-allowed", (await Assert.ThrowsAsync<FaultException>(
+            () => Cluster.Grains.Image(ImageId.New()).BeginImportFromPath(OperationId.New(), new("debian", ImageFormat.Raw), "/etc/passwd"))).Fault.Code);
+    }
+
+    private Task Begin() => Image.BeginUpload(_operation, new("debian", ImageFormat.Raw, Length));
+
+    private async Task<UploadPlan> Part(long received)
+    {
+        var plan = await Image.AcceptPart((await Image.ContinueUpload()).Secret);
+        Cluster.Layers.Received[plan.Layer] = received;
+        return plan;
+    }
+
+    /// <summary>As the reminder does, without its period.</summary>
+    private Task Remind() => Image.AsReference<IRemindable>().ReceiveReminder("import", default);
+}
