@@ -29,22 +29,57 @@ say "Building (Release)"
 dotnet build --nologo -v quiet -c Release Instances.sln
 build_guest
 
-# A short run of the program that breaks a cluster of processes: one test, that passes where there was no violation.
-run_chaos() {
-  local status=0
-  INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet tests/Chaos/bin/Release/net10.0/Instances.Chaos.dll --seconds 30 --seed 1 || status=$?
-  if ((status)); then failed=$((failed + 1)); else passed=$((passed + 1)); fi
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+wanted() { [[ " ${projects[*]} " == *" $1 "* ]]; }
+
+# A short run of the program that breaks a cluster of processes is one test, that passes where there was no violation.
+run_tests() {
+  if [[ $1 == Chaos ]]; then
+    INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet tests/Chaos/bin/Release/net10.0/Instances.Chaos.dll --seconds 30 --seed 1
+  else
+    INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet "tests/$1/bin/Release/net10.0/Instances.$1.Tests.dll" -noColor
+  fi
 }
+
+test_alone() {
+  local project status
+  for project in "$@"; do
+    wanted "$project" || continue
+    say "Testing $project"
+    status=0
+    run_tests "$project" 2>&1 | tee "$results/$project.log" || status=$?
+    echo "$status" >"$results/$project.status"
+  done
+}
+
+# What each of them says is shown when it has ended.
+test_beside_others() {
+  local project
+  for project in "$@"; do
+    wanted "$project" || continue
+    test_alone "$project" >"$results/$project.shown"
+    cat "$results/$project.shown"
+  done
+}
+
+# Processes that are killed, and a cluster that is broken, have the machine for themselves.
+say "Testing side by side: what needs no cluster of processes"
+test_beside_others GrainInterfaces Grains ApiGateway &
+test_beside_others Silo HostileImages &
+wait
+test_alone EndToEnd Chaos
 
 passed=0 failed=0 skipped=0
 for project in "${projects[@]}"; do
-  say "Testing $project"
-  if [[ $project == Chaos ]]; then run_chaos; continue; fi
-  output=$(mktemp)
-  status=0
-  INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet "tests/$project/bin/Release/net10.0/Instances.$project.Tests.dll" -noColor 2>&1 | tee "$output" || status=$?
-  summary=$(grep -E 'Total: [0-9]+, Errors: [0-9]+, Failed: [0-9]+' "$output" | tail -n 1 || true)
-  rm -f "$output"
+  status=$(cat "$results/$project.status" 2>/dev/null || echo unknown)
+  if [[ $project == Chaos ]]; then
+    if [[ $status == 0 ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    continue
+  fi
+
+  summary=$(grep -E 'Total: [0-9]+, Errors: [0-9]+, Failed: [0-9]+' "$results/$project.log" 2>/dev/null | tail -n 1 || true)
   count() { sed -nE "s/.*$1: ([0-9]+).*/\1/p" <<<"$summary"; }
   if [[ -z $summary ]]; then
     printf 'The tests of %s did not run to their end (exit code %s).\n' "$project" "$status"
@@ -52,7 +87,7 @@ for project in "${projects[@]}"; do
     continue
   fi
   bad=$(($(count Failed) + $(count Errors)))
-  if ((status != 0 && bad == 0)); then bad=1; fi
+  if [[ $status != 0 ]] && ((bad == 0)); then bad=1; fi
   failed=$((failed + bad)) skipped=$((skipped + $(count Skipped)))
   passed=$((passed + $(count Total) - $(count Failed) - $(count Skipped)))
 done

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json;
 using Instances.Doctor;
 using Instances.Library;
@@ -81,16 +80,5 @@ public sealed class DoctorCommandTests
         }
     }
 
-    private static async Task<(int Code, string Output)> Doctor(params string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(
-            "dotnet", [Path.Combine(Repository.Root, "silo", "bin", Repository.Configuration, "net10.0", "Instances.Silo.dll"), "doctor", .. arguments])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        })!;
-        var (output, errors) = (process.StandardOutput.ReadToEndAsync(Stop), process.StandardError.ReadToEndAsync(Stop));
-        await process.WaitForExitAsync(Stop);
-        return (process.ExitCode, await output + await errors);
-    }
+    private static Task<(int Code, string Output)> Doctor(params string[] arguments) => SiloProgram.Run(["doctor", .. arguments]);
 }

@@ -1,0 +1,23 @@
+using System.Diagnostics;
+using Instances.Testing;
+using Xunit;
+
+namespace Instances.EndToEnd.Tests;
+
+/// <summary>The silo's commands that end, as people run them.</summary>
+internal static class SiloProgram
+{
+    public static async Task<(int Code, string Output)> Run(params string[] arguments)
+    {
+        var stop = TestContext.Current.CancellationToken;
+        using var process = Process.Start(new ProcessStartInfo(
+            "dotnet", [Path.Combine(Repository.Root, "silo", "bin", Repository.Configuration, "net10.0", "Instances.Silo.dll"), .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+        var (output, errors) = (process.StandardOutput.ReadToEndAsync(stop), process.StandardError.ReadToEndAsync(stop));
+        await process.WaitForExitAsync(stop);
+        return (process.ExitCode, await output + await errors);
+    }
+}
