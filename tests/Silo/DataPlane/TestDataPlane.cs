@@ -139,7 +139,21 @@ internal sealed class TestDataPlane : IAsyncDisposable
     {
         Client.Dispose();
         await _app.DisposeAsync();
-        Directory.Delete(_folder, recursive: true);
+        await Eventually.Holds(() => Task.FromResult(IsDeleted()), "nobody writes into the folder any more, and it is gone");
+    }
+
+    /// <summary>A server that is disposed of and not stopped may be at its last file.</summary>
+    private bool IsDeleted()
+    {
+        try
+        {
+            Directory.Delete(_folder, recursive: true);
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
     }
 
     private static int FreePort()
