@@ -119,13 +119,20 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
     [Fact]
     public async Task Examine_ALayerThatNobodyRefersTo_IsSwept()
     {
-        await LetSweepsPass();
         var layer = LayerId.New();
-        Cluster.Layers.Layers[layer] = true;
+        Finding? finding = null;
 
-        await AssertRepairs("layer-orphan", $"layer {layer}");
+        // A sweep that others have asked for may come first: then once more.
+        await Eventually.Holds(async () =>
+        {
+            Cluster.Layers.Layers[layer] = true;
+            finding = (await Doctor.Examine(fix: true)).Findings.SingleOrDefault(found => found.Code == "layer-orphan");
+            return finding is not null;
+        }, "the doctor finds the layer");
 
+        Assert.Equal(($"layer {layer}", true), (finding!.Subject, finding.Fixed));
         Assert.DoesNotContain(layer, Cluster.Layers.Layers.Keys);
+        await AssertHealthy();
     }
 
     [Fact]
@@ -309,7 +316,6 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
     public async Task Examine_AMachineThatIsHeldForNoCapture_IsLetGo()
     {
         var scene = await Scene.Deployed(Cluster, machines: 1);
-        await LetSweepsPass();
         var machine = Cluster.Host.Machines[(await scene.Machines())[0].Id];
         var next = LayerId.New();
         Cluster.Layers.Layers[next] = false;
@@ -317,20 +323,13 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         var report = await Doctor.Examine(fix: true);
 
-        Assert.Equal(["hold-orphan", "layer-orphan"], report.Findings.Select(finding => finding.Code));
+        // A sweep that others have asked for may have taken the layer before.
+        Assert.Equal(["hold-orphan"], report.Findings.Select(finding => finding.Code).Except(["layer-orphan"]));
         Assert.All(report.Findings, finding => Assert.True(finding.Fixed, finding.Message));
+        Assert.False(Cluster.Layers.Layers.ContainsKey(next));
         Assert.Equal((null, VirtualMachineStatus.Running, 0), (machine.Hold, machine.Status, machine.NextLayers.Count));
         await AssertHealthy();
         await scene.AssertRestsDeployed();
-    }
-
-    /// <summary>The sweep that others have asked for comes first: it would take a layer that the test leaves about.</summary>
-    private async Task LetSweepsPass()
-    {
-        var earlier = LayerId.New();
-        Cluster.Layers.Layers[earlier] = true;
-        await Cluster.Grains.Library().SweepSoon();
-        await Eventually.Holds(() => Task.FromResult(!Cluster.Layers.Layers.ContainsKey(earlier)), "the sweep has come");
     }
 
     private async Task<DoctorReport> AssertHealthy()
