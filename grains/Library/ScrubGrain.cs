@@ -19,7 +19,7 @@ internal sealed partial class ScrubGrain(
     /// <summary>How many corrupt layers are shown, and images of each.</summary>
     private const int MaxShown = 100;
 
-    /// <summary>How often it is looked for layers that are to be read, and for copies of corrupt ones.</summary>
+    /// <summary>How often it is looked for layers that are to be read, and for copies of corrupt ones. Not at once: a silo that starts has other things to do.</summary>
     private static readonly TimeSpan LookPeriod = TimeSpan.FromMinutes(5);
 
     private readonly CancellationTokenSource _end = new();
@@ -28,7 +28,7 @@ internal sealed partial class ScrubGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(TimeSpan.Zero, LookPeriod) { KeepAlive = true });
+        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(LookPeriod, LookPeriod) { KeepAlive = true });
         return Task.CompletedTask;
     }
 

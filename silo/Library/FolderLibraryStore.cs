@@ -22,6 +22,8 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         {
             if (LayerId.TryParse(Path.GetFileNameWithoutExtension(aside), null, out var layer)) Settle(layer);
         }
+
+        _checks.Clean();
     }
 
     public IReadOnlyList<LayerCheck> Checks() => _checks.List();

@@ -28,6 +28,15 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         return check;
     }
 
+    /// <summary>Removes what a crash has left of layers that are gone.</summary>
+    public void Clean()
+    {
+        foreach (var path in Directory.EnumerateFiles(store.Folder, $"*{Extension}*"))
+        {
+            if (LayerId.TryParse(Path.GetFileName(path).Split('.')[0], null, out var layer) && !store.Contains(layer)) Delete(layer);
+        }
+    }
+
     public void Delete(LayerId layer)
     {
         File.Delete(PathOf(layer));

@@ -144,7 +144,8 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
                 .Concat(machines.SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers))
                 .Select(layer => $"{layer}.qcow2").Distinct().Order().ToList();
             IReadOnlyList<string> Stored() => [.. Directory.EnumerateFiles(Path.Combine(_data, "layers")).Select(file => Path.GetFileName(file)!)
-                .Where(file => !file.EndsWith(".json", StringComparison.Ordinal) && file != "store.id").Order()];
+                .Where(file => !file.EndsWith(".json", StringComparison.Ordinal) && file != "store.id")
+                .Select(file => file.Replace(".check", ".qcow2", StringComparison.Ordinal)).Distinct().Order()];
             await Eventually.Holds(() => Task.FromResult(owned.SequenceEqual(Stored())), $"no layer is without an owner {when}: {string.Join(", ", Stored().Except(owned))}");
 
             var deployed = machines.Where(machine => machine.Status is not VirtualMachineStatus.Undeployed).Select(machine => machine.Id.ToString()).Order();

@@ -290,7 +290,9 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Cluster.Probe.Arrived;
         await AssertHealthy();
 
+        // The last progress may be told between the two looks: then it is found by the next.
         Cluster.Doctor.StallBound = TimeSpan.Zero;
+        await Eventually.Holds(async () => (await Doctor.Examine(fix: false)).Findings.Count > 0, "the doctor finds it");
         var finding = await AssertFinding("operation-stalled", isFixable: true);
 
         Assert.Contains("'start'", finding.Message, StringComparison.Ordinal);

@@ -151,6 +151,17 @@ public sealed class LayerCheckTests : IDisposable
         Assert.Empty(Directory.GetFiles(store.Incoming));
     }
 
+    // Killed while a layer was read that was deleted meanwhile.
+    [Fact]
+    public async Task Start_WithWhatIsKnownOfALayerThatIsGone_RemovesIt()
+    {
+        var layer = await Sealed();
+        await Check(layer);
+        File.Delete(Store.PathOf(layer));
+
+        Assert.Empty(Directory.GetFiles(Reopened().Folder));
+    }
+
     // Killed after the copy was found to be sound, before what lay aside was removed.
     [Fact]
     public async Task Start_AfterAHealingThatWasDone_KeepsTheCopy()
