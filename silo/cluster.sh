@@ -18,13 +18,14 @@ require_free() {
 
 # A database of this data folder alone. Its password stays in a file that only this user reads.
 start_postgresql() {
-  local folder=$1 port=$2
+  local folder port=$2
+  mkdir -p "$1"
+  # PostgreSQL's programs run in another folder than this one.
+  folder=$(realpath "$1")
   postgresql_data=$folder/data
-  mkdir -p "$folder"
   if ((EUID == 0)); then
     chown postgres "$folder"
-    local above
-    above=$(realpath "$folder")
+    local above=$folder
     while [[ $above != / ]]; do
       above=$(dirname "$above")
       as_postgres test -x "$above" || fail "PostgreSQL runs as the user postgres, who cannot pass through $above: choose another folder with --data DIR."
@@ -34,11 +35,9 @@ start_postgresql() {
     say "Making a PostgreSQL database in $folder"
     (umask 077 && head -c 24 /dev/urandom | base64 | tr -d '+/=' >"$folder/password")
     if ((EUID == 0)); then chown postgres "$folder/password"; fi
-    (cd / && as_postgres "$(postgresql_program initdb)" --pgdata "$(realpath "$folder")/data" --username=instances --pwfile="$(realpath "$folder")/password" --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null)
+    (cd / && as_postgres "$(postgresql_program initdb)" --pgdata "$folder/data" --username=instances --pwfile="$folder/password" --auth=scram-sha-256 --encoding=UTF8 --locale=C >/dev/null)
   fi
-  local absolute
-  absolute=$(realpath "$folder")
-  (cd / && as_postgres "$(postgresql_program pg_ctl)" start --silent --wait --pgdata "$absolute/data" --log "$absolute/log" \
+  (cd / && as_postgres "$(postgresql_program pg_ctl)" start --silent --wait --pgdata "$folder/data" --log "$folder/log" \
     --options "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=") || fail "PostgreSQL did not start: see $folder/log."
   export Storage__Provider=PostgreSql
   Storage__ConnectionString="Host=127.0.0.1;Port=$port;Database=postgres;Username=instances;Password=$(cat "$folder/password")"
@@ -47,7 +46,7 @@ start_postgresql() {
 
 stop_postgresql() {
   [[ -n $postgresql_data ]] || return 0
-  (cd / && as_postgres "$(postgresql_program pg_ctl)" stop --silent --mode=fast --pgdata "$(realpath "$postgresql_data")") || true
+  (cd / && as_postgres "$(postgresql_program pg_ctl)" stop --silent --mode=fast --pgdata "$postgresql_data") || true
 }
 
 # start_silo NAME DATA HTTP-PORT SILO-PORT CLIENT-PORT ROLES
