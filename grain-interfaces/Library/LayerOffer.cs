@@ -19,6 +19,10 @@ public sealed record LayerOffer(
     [property: Id(5)] Uri? Address,
     [property: Id(6)] string Ticket)
 {
+    /// <summary>The identity of the store that offers it.</summary>
+    [Id(7)]
+    public string Store { get; init; } = "";
+
     // The ticket stays out of logs and of messages.
     private bool PrintMembers(StringBuilder text)
     {

@@ -33,8 +33,8 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
 
     public async Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
     {
-        if (_checks.Find(layer).Sha256 is not { } sha256) return false;
-        await offer();
+        // A host that shares this folder has no other copy.
+        if (_checks.Find(layer).Sha256 is not { } sha256 || (await offer()).Store == Id) return false;
         Guard(layer, () => UnixFiles.Publish(PathOf(layer), AsidePathOf(layer)));
         try
         {

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Diagnostics;
 using System.Security.Cryptography;
 using System.Text.Json;
 
@@ -50,14 +49,14 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             await using var file = File.OpenRead(store.PathOf(layer));
-            var clock = Stopwatch.StartNew();
+            var begun = time.GetTimestamp();
             var bytes = 0L;
             for (int read; (read = await file.ReadAsync(block.AsMemory(0, BlockBytes), cancellationToken)) > 0;)
             {
                 hash.AppendData(block, 0, read);
                 bytes += read;
-                var early = TimeSpan.FromSeconds(bytes / (double)bytesPerSecond) - clock.Elapsed;
-                if (early > TimeSpan.Zero) await Task.Delay(early, cancellationToken);
+                var early = TimeSpan.FromSeconds(bytes / (double)bytesPerSecond) - time.GetElapsedTime(begun);
+                if (early > TimeSpan.Zero) await Task.Delay(early, time, cancellationToken);
             }
 
             return Convert.ToHexStringLower(hash.GetHashAndReset());

@@ -41,6 +41,29 @@ public sealed class RunScriptTests
         }
     }
 
+    /// <summary>The folder of a cluster is a relative one by default.</summary>
+    [Fact]
+    public async Task ClusterScript_InARelativeFolder_StartsAndStopsItsDatabase()
+    {
+        var folder = Directory.CreateTempSubdirectory("instances-e2e-");
+        try
+        {
+            // PostgreSQL's own user has to pass through it.
+            File.SetUnixFileMode(folder.FullName, (UnixFileMode)0b111_101_101);
+            var script = $"set -euo pipefail; source '{Repository.Root}/silo/setup.sh'; source '{Repository.Root}/silo/cluster.sh'; "
+                + $"start_postgresql ./cluster/postgresql {ServerProcess.FreePort()}; test -e cluster/postgresql/data/postmaster.pid; stop_postgresql; test ! -e cluster/postgresql/data/postmaster.pid";
+            using var process = Process.Start(new ProcessStartInfo("bash", ["-c", script]) { WorkingDirectory = folder.FullName, RedirectStandardError = true })!;
+            var errors = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+            await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+
+            Assert.True(process.ExitCode == 0, errors);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
     private static async Task<JsonElement> Run(params string[] arguments)
     {
         using var process = Process.Start(new ProcessStartInfo(Path.Combine(Repository.Root, "run.sh"), arguments)

@@ -27,7 +27,7 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
     public LayerOffer Offer(FolderLayerStore store, LayerId layer)
     {
         var path = store.PathOf(layer);
-        return new(layer, UnixFiles.AllocatedBytes(path), new FileInfo(path).Length, Sha256: null, path, dataPlane.LayerAddress(layer), tickets.Issue(layer));
+        return new(layer, UnixFiles.AllocatedBytes(path), new FileInfo(path).Length, Sha256: null, path, dataPlane.LayerAddress(layer), tickets.Issue(layer)) { Store = store.Id };
     }
 
     public async Task<TransferProgress> Pull(FolderLayerStore store, IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer)

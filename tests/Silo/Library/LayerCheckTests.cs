@@ -120,6 +120,25 @@ public sealed class LayerCheckTests : IDisposable
         Assert.Empty(Directory.GetFiles(Store.Incoming));
     }
 
+    // While a layer lies aside, a machine that is switched on does not find it.
+    [Fact]
+    public async Task Heal_FromAHostThatSharesTheFolder_NeverLaysTheLayerAside()
+    {
+        var layer = await Sealed();
+        await Check(layer);
+        Flip(layer);
+        await Check(layer);
+        var wasThere = true;
+
+        Assert.False(await Store.Heal(layer, () =>
+        {
+            wasThere &= Store.Contains(layer);
+            return Task.FromResult(Store.Offer(layer));
+        }, Token));
+
+        Assert.True(wasThere);
+    }
+
     [Fact]
     public async Task Heal_WhereNobodyHasACopy_LeavesTheLayerAsItIs()
     {
