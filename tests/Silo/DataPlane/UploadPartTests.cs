@@ -153,12 +153,13 @@ public sealed class UploadPartTests
         var content = new HeldContent();
         var part = isSending ? plane.Patch(import, 0, content) : plane.Patch(import, 0, new byte[4096]);
         await Arrived(plane, import, 4096);
+        if (!isSending) Assert.Equal(HttpStatusCode.NoContent, (await part).StatusCode);
 
         await plane.Image(import).CancelUpload();
         await plane.Image(import).CancelUpload();
         content.Finish();
 
-        Assert.Equal(isSending ? HttpStatusCode.Conflict : HttpStatusCode.NoContent, (await part).StatusCode);
+        if (isSending) Assert.Equal(HttpStatusCode.Conflict, (await part).StatusCode);
         Assert.Equal(OperationStatus.Cancelled, (await plane.End(import)).Status);
         await plane.NothingIsLeft();
     }
