@@ -35,6 +35,8 @@ internal static class GrainFactoryExtensions
 
     public static IScrubGrain Scrub(this IGrainFactory grains) => Find(() => grains.GetGrain<IScrubGrain>(IScrubGrain.Key));
 
+    public static ICompactionGrain Compaction(this IGrainFactory grains) => Find(() => grains.GetGrain<ICompactionGrain>(ICompactionGrain.Key));
+
     /// <summary>A number of bytes for people, such as <c>1.5 GiB</c>.</summary>
     public static string Bytes(this long bytes) => bytes switch
     {

@@ -40,6 +40,6 @@ internal static class SiloRolesExtensions
                 typeof(ApplianceGrain), typeof(VirtualMachineGrain), typeof(ImageGrain), typeof(OperationGrain), typeof(DatacenterGrain), typeof(CatalogueGrain), typeof(DoctorGrain),
             ]),
             (SiloRoles.Host, [typeof(HostGrain)]),
-            (SiloRoles.Library, [typeof(LibraryGrain), typeof(ScrubGrain)]),
+            (SiloRoles.Library, [typeof(LibraryGrain), typeof(ScrubGrain), typeof(CompactionGrain)]),
         }.Where(entry => roles.Has(entry.Role)).SelectMany(entry => entry.Classes);
 }

@@ -130,6 +130,12 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Has every layer of the library read from now on.</summary>
     public Task<LibraryHealth> VerifyLibrary(CancellationToken cancellationToken) => Post<LibraryHealth>($"{Root}/library/verify", body: null, cancellationToken);
 
+    /// <summary>What compaction does, and what it has done.</summary>
+    public Task<LibraryCompaction> GetLibraryCompaction(CancellationToken cancellationToken) => Get<LibraryCompaction>($"{Root}/library/compaction", cancellationToken);
+
+    /// <summary>Looks for chains to shorten at once.</summary>
+    public Task<LibraryCompaction> CompactLibrary(CancellationToken cancellationToken) => Post<LibraryCompaction>($"{Root}/library/compaction", body: null, cancellationToken);
+
     /// <summary>Looks whether everything in the datacenter has its owner, and repairs what is safe to repair where it is told to.</summary>
     public async Task<DoctorReport> Examine(bool fix, CancellationToken cancellationToken)
     {

@@ -135,6 +135,21 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("Change")]
     Task<ImageView> Change(ImageSpec spec, long? ifVersion);
 
+    /// <summary>Called by compaction: from here on the image refers to the layer that is to take the place of others. Idempotent.</summary>
+    /// <returns>False where the image is not Ready, or has no disk with that chain: give it up.</returns>
+    [Alias("BeginMerge")]
+    Task<bool> BeginMerge(LayerMerge merge);
+
+    /// <summary>Called by compaction: the layer is durable, and is what the image is deployed from next. Idempotent.</summary>
+    /// <param name="bytes">Space that it takes.</param>
+    /// <returns>False where the image has changed since: it does not refer to the layer any more.</returns>
+    [Alias("CompleteMerge")]
+    Task<bool> CompleteMerge(LayerMerge merge, long bytes);
+
+    /// <summary>Called by compaction: there will be no such layer. Idempotent.</summary>
+    [Alias("AbandonMerge")]
+    Task AbandonMerge(LayerId merged);
+
     /// <summary>Called by the doctor: writes the manifest anew, as the record has it. Does nothing for an image that has none. Idempotent.</summary>
     [Alias("WriteManifest")]
     Task WriteManifest();

@@ -64,6 +64,12 @@ public interface ICatalogue
     /// <summary>Every layer that a machine, an image or a running operation refers to.</summary>
     Task<IReadOnlySet<LayerId>> ReferencedLayers();
 
+    /// <summary>How many machines, images and running operations refer to each layer that anything refers to.</summary>
+    Task<IReadOnlyDictionary<LayerId, int>> LayerUses();
+
+    /// <summary>The Ready images that have so many layers or more, on all their disks together. Reads every image's row: for background work.</summary>
+    Task<IReadOnlyList<ImageView>> ImagesOfDepth(int layers);
+
     /// <summary>Every image that has a record.</summary>
     Task<IReadOnlySet<ImageId>> KnownImages();
 }

@@ -35,6 +35,9 @@ internal sealed record ImageState : IStoredState
     /// <summary>Those of its layers that are known to be corrupt.</summary>
     public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
 
+    /// <summary>Layers of it that are about to become one.</summary>
+    public LayerMerge? Merge { get; init; }
+
     /// <summary>The import that runs, or that has failed; null for a captured image and once Ready.</summary>
     public RunningImport? Import { get; init; }
 
@@ -67,7 +70,7 @@ internal sealed record ImageState : IStoredState
     };
 
     private IEnumerable<LayerId> Layers => Manifest is { } manifest
-        ? manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)
+        ? [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id), .. Merge is { } merge ? [merge.Merged] : Array.Empty<LayerId>()]
         : Status is ImageStatus.Importing ? [Import!.Layer] : [];
 
     private static long OwnBytes(ImageId id, ImageManifest? manifest) =>

@@ -5,6 +5,9 @@ namespace Instances.Library;
 /// <summary>Configuration section <c>Library</c>.</summary>
 public sealed class LibraryOptions
 {
+    /// <summary>The highest rate that a bound may be: qemu-img takes no higher one.</summary>
+    public const long MaxBytesPerSecond = 1_000_000_000_000;
+
     /// <summary>The folder of layers and manifests; empty for the host's own, <c>LayerStore:Folder</c>. Made where it is missing.</summary>
     public string Folder { get; set; } = "";
 
@@ -39,4 +42,17 @@ public sealed class LibraryOptions
     /// <summary>How many imports are under way at a time in the datacenter, those that wait for their bytes included.</summary>
     [Range(1, 10_000)]
     public int MaxUploads { get; set; } = 16;
+
+    /// <summary>The most layers that a disk of an image has in the long run, its base included; a longer chain is shortened in the background. Reading through 9 layers takes as long as
+    /// through one, through 17 half as long again, through 65 four times as long.</summary>
+    [Range(2, 64)]
+    public int MaxChainDepth { get; set; } = 8;
+
+    /// <summary>How often it is looked for chains to shorten.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
+    public TimeSpan CompactionPeriod { get; set; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>The most that is read, and the most that is written, for that in a second, in bytes.</summary>
+    [Range(1L << 16, MaxBytesPerSecond)]
+    public long CompactionBytesPerSecond { get; set; } = 32L << 20;
 }

@@ -114,13 +114,16 @@ internal sealed class VirtualMachineGrain(
         {
             var next = Allow(VirtualMachineCommand.Deploy) ?? throw FaultException.Conflict("virtual-machine-busy", "Another operation deploys the virtual machine.");
             var image = await GrainFactory.Image(State.Spec!.Image).Get();
-            ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
-            VirtualMachineSpecRules.RequireEnough(State.Spec.Name, State.Cpus, State.MemoryBytes, image);
-            var deployment = Plan(operation, host, image);
+            for (ImageView? planned = null; planned is null || !SameDisks(planned, image);)
+            {
+                ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+                VirtualMachineSpecRules.RequireEnough(State.Spec.Name, State.Cpus, State.MemoryBytes, image);
 
-            // The layers are referred to before they exist, and the image is asked again once they are: a deletion sees one or the other.
-            await SaveListed(State with { Status = next, Deployment = deployment });
-            await RequireImageOr(image.Id, () => SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null }));
+                // The layers are referred to before they exist, and the image is asked again once they are: a deletion, or a merge of its layers, sees one or the other.
+                await SaveListed(State with { Status = next, Deployment = Plan(operation, host, image) });
+                planned = image;
+                image = await RequireImageOr(image.Id, () => SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null }));
+            }
         }
 
         if (State.Status is VirtualMachineStatus.Deploying) await Rest(await Host.Deploy(Specification(), cancellationToken));
@@ -257,6 +260,8 @@ internal sealed class VirtualMachineGrain(
     private static bool SameDisks(IReadOnlyList<DiskChain> one, IReadOnlyList<DiskChain> other) =>
         one.Count == other.Count && one.Zip(other).All(pair => pair.First.Layers.SequenceEqual(pair.Second.Layers));
 
+    private static bool SameDisks(ImageView one, ImageView other) => SameDisks([.. one.Disks.Select(disk => disk.ToChain())], [.. other.Disks.Select(disk => disk.ToChain())]);
+
     private static string Away(HostId host) =>
         $"The host {host} is away: what the machine does is not known. Wait until the host is back, or undeploy the appliance with force where it will not come back.";
 
@@ -329,11 +334,13 @@ internal sealed class VirtualMachineGrain(
     }
 
     /// <summary>Reference first, then look: whoever deletes the image marks it first and looks for references then, so that one of the two sees the other.</summary>
-    private async Task RequireImageOr(ImageId image, Func<Task> undo)
+    private async Task<ImageView> RequireImageOr(ImageId image, Func<Task> undo)
     {
         try
         {
-            ImageLifecycle.Decide((await GrainFactory.Image(image).Get()).Status, ImageCommand.Use).OrThrow();
+            var view = await GrainFactory.Image(image).Get();
+            ImageLifecycle.Decide(view.Status, ImageCommand.Use).OrThrow();
+            return view;
         }
         catch
         {

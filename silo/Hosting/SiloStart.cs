@@ -16,7 +16,7 @@ internal sealed partial class SiloStart(IGrainFactory grains, IOptions<HostOptio
     {
         var roles = settings.Value.Roles;
         if (roles.Has(SiloRoles.Host)) await Insist(() => grains.Host(new(host.Value.Name)).Start(), cancellationToken);
-        if (roles.Has(SiloRoles.Library)) await Insist(() => Task.WhenAll(grains.Library().SweepSoon(), grains.Scrub().Get()), cancellationToken);
+        if (roles.Has(SiloRoles.Library)) await Insist(() => Task.WhenAll(grains.Library().SweepSoon(), grains.Scrub().Get(), grains.Compaction().Get()), cancellationToken);
     }
 
     private async Task Insist(Func<Task> call, CancellationToken cancellationToken)

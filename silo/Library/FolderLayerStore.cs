@@ -11,7 +11,7 @@ namespace Instances.Library;
 /// store.id               the identity of the folder
 /// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
 /// incoming/&lt;layer&gt;.image what was in a compressed upload
-/// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied
+/// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied or merged
 /// </code>
 /// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer, or of an
 /// upload in parts, is taken up again where it is still wanted.
@@ -172,7 +172,7 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
-    private static long BytesOf(string path)
+    protected static long BytesOf(string path)
     {
         try
         {

@@ -12,12 +12,13 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     private const string AsideExtension = ".bad";
 
     private readonly LayerChecks _checks;
+    private readonly LayerMerger _merger;
     private readonly ILogger<FolderLibraryStore> _logger;
 
     public FolderLibraryStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, ILogger<FolderLibraryStore> logger)
         : base(folder, options, qemuImg, transfers)
     {
-        (_checks, _logger) = (new(this, transfers.Time), logger);
+        (_checks, _merger, _logger) = (new(this, transfers.Time), new(this, qemuImg), logger);
         foreach (var aside in Directory.EnumerateFiles(Incoming, $"*{AsideExtension}"))
         {
             if (LayerId.TryParse(Path.GetFileNameWithoutExtension(aside), null, out var layer)) Settle(layer);
@@ -52,6 +53,10 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
             Settle(layer);
         }
     }
+
+    public Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken) => _merger.Merge(merge, bytesPerSecond, cancellationToken);
+
+    public long MergedBytes(LayerId layer) => Math.Max(BytesOf(layer), BytesOf(ConvertedPathOf(layer)));
 
     public override Task Delete(LayerId layer)
     {

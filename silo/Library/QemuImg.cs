@@ -8,19 +8,43 @@ internal sealed class QemuImg(ProcessConfinement confinement)
 {
     private const string Program = "qemu-img";
 
+    // extended_l2: a guest's small writes copy 2 KiB around them, not 64: a tenth of the bytes for random writes into a fresh layer.
+    private const string LayerOptions = "cluster_size=64k,extended_l2=on";
+
     /// <summary>Makes an empty layer. Its backing file is named, not opened.</summary>
     /// <param name="backing">The relative name of the layer below, or null for a blank disk.</param>
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
     public async Task Create(string path, string? backing, long virtualSizeBytes, CancellationToken cancellationToken)
     {
-        // extended_l2: a guest's small writes copy 2 KiB around them, not 64: a tenth of the bytes for random writes into a fresh layer.
         string[] over = backing is null ? [] : ["-u", "-b", backing, "-F", "qcow2"];
         string[] arguments =
         [
-            "create", "-q", "-f", "qcow2", .. over, "-o", "cluster_size=64k,extended_l2=on", path,
+            "create", "-q", "-f", "qcow2", .. over, "-o", LayerOptions, path,
             virtualSizeBytes.ToString(CultureInfo.InvariantCulture),
         ];
         (await BoundedProcess.Run([Program, .. arguments], ProcessBounds.Short, cancellationToken)).RequireSuccess();
+    }
+
+    /// <summary>Makes a layer of several that lie over each other: the content of <paramref name="top"/>, over <paramref name="below"/>, which is a layer of its chain.</summary>
+    /// <param name="top">An absolute path, as the others.</param>
+    /// <param name="backing">The relative name of the layer below, for the file's header.</param>
+    /// <remarks>The names are spelled the same way wherever they stand: rebase reads the whole chain else. It writes nothing but what differs from the layer below, and skips what no layer above that has.</remarks>
+    /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
+    public async Task Merge(string top, string below, string target, string backing, long bytesPerSecond, ProcessBounds bounds, CancellationToken cancellationToken)
+    {
+        string[][] commands =
+        [
+            ["create", "-q", "-f", "qcow2", "-b", top, "-F", "qcow2", "-o", LayerOptions, target],
+            ["rebase", "-q", .. Throttle(bytesPerSecond), "--image-opts", "-b", below, "-F", "qcow2", $"driver=qcow2,file.driver=throttle,file.throttle-group=limit,file.file.driver=file,file.file.filename={Escaped(target)}"],
+        ];
+        foreach (var command in commands) (await BoundedProcess.Run([Program, .. command], bounds, cancellationToken)).RequireSuccess();
+        var compared = await BoundedProcess.Run(
+            [Program, "compare", "-q", .. Throttle(bytesPerSecond), "--image-opts", $"driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename={Escaped(target)}", $"driver=qcow2,file.driver=file,file.filename={Escaped(top)}"],
+            bounds, cancellationToken);
+        if (compared.ExitCode == 1)
+            throw new FaultException(new(FaultKind.Internal, "merge-differs", "The merged layer does not have the content of the layers that it was made of. It was thrown away, and they are as they were."));
+        compared.RequireSuccess();
+        (await BoundedProcess.Run([Program, "rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "qcow2", target], ProcessBounds.Short, cancellationToken)).RequireSuccess();
     }
 
     /// <summary>Reads the header of a file of unknown origin.</summary>
@@ -39,6 +63,12 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     public Task<ProcessOutcome> ConvertToBase(string source, ImageFile format, string target, ProcessBounds bounds, CancellationToken cancellationToken) =>
         RunConfined(
             [Program, "convert", "-q", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", .. format.Source(source), target], bounds, cancellationToken);
+
+    private static string[] Throttle(long bytesPerSecond) =>
+        ["--object", string.Create(CultureInfo.InvariantCulture, $"throttle-group,id=limit,x-bps-total={bytesPerSecond}")];
+
+    /// <summary>A value within options: commas are doubled.</summary>
+    internal static string Escaped(string value) => value.Replace(",", ",,", StringComparison.Ordinal);
 
     private Task<ProcessOutcome> RunConfined(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
         BoundedProcess.Run([.. confinement.Prefix(bounds), .. command], bounds, cancellationToken);
@@ -61,8 +91,8 @@ internal readonly record struct ImageFile(string Text)
     public bool CanBeChecked => Text is not ("raw" or "vpc");
 
     /// <summary>The arguments that name a file and say how to read it.</summary>
-    // Of the two sizes in a VHD the one by cylinders, which qemu takes for some of its writers, leaves the last sectors out. Commas in a value are doubled.
+    // Of the two sizes in a VHD the one by cylinders, which qemu takes for some of its writers, leaves the last sectors out.
     public string[] Source(string path) => Text == "vpc"
-        ? ["--image-opts", $"driver=vpc,force_size_calc=current_size,file.driver=file,file.filename={path.Replace(",", ",,", StringComparison.Ordinal)}"]
+        ? ["--image-opts", $"driver=vpc,force_size_calc=current_size,file.driver=file,file.filename={QemuImg.Escaped(path)}"]
         : ["-f", Text, path];
 }

@@ -20,6 +20,8 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     private readonly ConcurrentDictionary<LayerId, LayerCheck> _checks = new();
     private int _lastUse;
     private Exception? _nextFailure;
+    private Exception? _nextMergeFailure;
+    private TaskCompletionSource? _mergeGate;
 
     public string Id { get; } = Guid.NewGuid().ToString("N");
 
@@ -125,6 +127,25 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         Digests[layer] = copy;
         return !(await Check(layer, copy, long.MaxValue, cancellationToken)).IsCorrupt;
     }
+
+    /// <summary>The next merge fails with this.</summary>
+    public void FailNextMerge(Exception exception) => _nextMergeFailure = exception;
+
+    /// <summary>Merges wait, before their layers are there, until they are released.</summary>
+    public void HoldMerges() => _mergeGate = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    public void ReleaseMerges() => _mergeGate?.TrySetResult();
+
+    public async Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken)
+    {
+        foreach (var layer in merge.Chain.Where(layer => !Contains(layer))) throw FileFaults.LayerMissing(layer);
+        if (_mergeGate is { } gate) await gate.Task.WaitAsync(cancellationToken);
+        if (Interlocked.Exchange(ref _nextMergeFailure, null) is { } failure) throw failure;
+        Layers[merge.Merged] = true;
+        return LayerBytes;
+    }
+
+    public long MergedBytes(LayerId layer) => Contains(layer) ? LayerBytes : 0;
 
     public Task WriteManifest(ImageManifest manifest)
     {

@@ -75,7 +75,15 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
             new { layer = $"%{layer}%" });
 
     public async Task<IReadOnlySet<LayerId>> ReferencedLayers() =>
-        (await ReadIds<LayerId>(database.ReferencedLayersSql)).ToHashSet();
+        (await ReadIds<LayerId>($"SELECT DISTINCT layer.value FROM {database.RowsWithLayersSql} WHERE catalogue.layers IS NOT NULL")).ToHashSet();
+
+    public async Task<IReadOnlyDictionary<LayerId, int>> LayerUses() =>
+        (await Read<UseRow>($"SELECT layer.value AS layer, count(*) AS uses FROM {database.RowsWithLayersSql} WHERE catalogue.layers IS NOT NULL GROUP BY layer.value", parameters: null))
+            .ToDictionary(row => LayerId.Parse(row.Layer, provider: null), row => (int)row.Uses);
+
+    public async Task<IReadOnlyList<ImageView>> ImagesOfDepth(int layers) =>
+        [.. (await Read<string>($"SELECT view FROM catalogue WHERE kind = 'image' AND status = 'ready' AND {database.CountOfLayersSql} >= @layers ORDER BY createdAt, id", new { layers }))
+            .Select(view => JsonSerializer.Deserialize<ImageView>(view, InstancesJson.Options)!)];
 
     public async Task<IReadOnlySet<ImageId>> KnownImages() =>
         (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();
@@ -129,6 +137,8 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
     private static string TextOf(ImageStatus status) => JsonSerializer.SerializeToElement(status, InstancesJson.Options).GetString()!;
 
     private sealed record Query(string Condition, string? Owner = null, string? Image = null);
+
+    private sealed record UseRow(string Layer, long Uses);
 
     private sealed record Row(long CreatedAt, string Id, string View);
 }

@@ -17,8 +17,11 @@ internal interface IDatabase : IDisposable
     /// <summary>The folder of its migration scripts.</summary>
     string Scripts { get; }
 
-    /// <summary>SQL that reads the ids of all layers that the catalogue's rows refer to, each once.</summary>
-    string ReferencedLayersSql { get; }
+    /// <summary>An SQL table expression: the catalogue's rows, once with each layer that they refer to, which is <c>layer.value</c>.</summary>
+    string RowsWithLayersSql { get; }
+
+    /// <summary>An SQL expression: to how many layers a catalogue row refers.</summary>
+    string CountOfLayersSql { get; }
 
     /// <summary>An SQL expression: the host in a catalogue row's view, NULL where there is none.</summary>
     string HostOfViewSql { get; }

@@ -72,5 +72,9 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer) => inner.ImagesOn(layer);
 
+    public Task<IReadOnlyDictionary<LayerId, int>> LayerUses() => inner.LayerUses();
+
+    public Task<IReadOnlyList<ImageView>> ImagesOfDepth(int layers) => inner.ImagesOfDepth(layers);
+
     public Task<IReadOnlySet<ImageId>> KnownImages() => inner.KnownImages();
 }

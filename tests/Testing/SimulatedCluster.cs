@@ -40,6 +40,11 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     /// <summary>What calls of grains fail with, by the name of their method. Each fails one call, in a way that no grain of the product does.</summary>
     public ConcurrentDictionary<string, Exception> FailNext { get; } = new();
 
+    private readonly ConcurrentDictionary<string, Func<Task>> _afterNext = new();
+
+    /// <summary>Something that happens after a grain's next call of a method is answered, and before that grain sees the answer.</summary>
+    public void AfterNext(string method, Func<Task> then) => _afterNext[method] = then;
+
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero, MaxUploads = ManyUploads };
 
     public SimulatedImports Imports { get; } = new();
@@ -72,6 +77,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         Probe.Reset();
         FailNext.Clear();
+        _afterNext.Clear();
+        Layers.ReleaseMerges();
         Host.Reset();
         HostOptions.RestartPause = new HostOptions().RestartPause;
         Doctor.StallBound = new DoctorOptions().StallBound;
@@ -163,6 +170,11 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<DatabaseCatalogue>();
             silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<DatabaseCatalogue>()));
             silo.AddIncomingGrainCallFilter(context => FailNext.TryRemove(context.MethodName, out var failure) ? Task.FromException(failure) : context.Invoke());
+            silo.AddOutgoingGrainCallFilter(async context =>
+            {
+                await context.Invoke();
+                if (_afterNext.TryRemove($"{context.InterfaceName}.{context.MethodName}", out var then)) await then();
+            });
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(Library));
             silo.Services.AddSingleton(Options.Create(Doctor));

@@ -17,6 +17,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
 
     public IDatacenterGrain Hosts => Find(client => client.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
 
+    public ICompactionGrain Compaction => Find(client => client.GetGrain<ICompactionGrain>(ICompactionGrain.Key));
+
     public IScrubGrain Scrub => Find(client => client.GetGrain<IScrubGrain>(IScrubGrain.Key));
 
     public IDoctorGrain Doctor => Find(client => client.GetGrain<IDoctorGrain>(IDoctorGrain.Key));

@@ -33,7 +33,9 @@ internal sealed class PostgreSqlDatabase : IDatabase
 
     public string Scripts => "PostgreSql";
 
-    public string ReferencedLayersSql => "SELECT DISTINCT layer.value FROM catalogue CROSS JOIN jsonb_array_elements_text(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL";
+    public string RowsWithLayersSql => "catalogue CROSS JOIN jsonb_array_elements_text(catalogue.layers) AS layer";
+
+    public string CountOfLayersSql => "jsonb_array_length(layers)";
 
     public string HostOfViewSql => "(view::json ->> 'host')";
 

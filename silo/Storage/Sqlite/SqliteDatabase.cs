@@ -20,7 +20,9 @@ internal sealed class SqliteDatabase(string file) : IDatabase
 
     public string Scripts => "Sqlite";
 
-    public string ReferencedLayersSql => "SELECT DISTINCT layer.value FROM catalogue JOIN json_each(catalogue.layers) AS layer WHERE catalogue.layers IS NOT NULL";
+    public string RowsWithLayersSql => "catalogue JOIN json_each(catalogue.layers) AS layer";
+
+    public string CountOfLayersSql => "json_array_length(layers)";
 
     public string HostOfViewSql => "(view ->> 'host')";
 

@@ -218,6 +218,12 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task RecordDigest(LayerId layer, string sha256) => throw new NotSupportedException();
 
+    public Task<bool> BeginMerge(LayerMerge merge) => throw new NotSupportedException();
+
+    public Task<bool> CompleteMerge(LayerMerge merge, long bytes) => throw new NotSupportedException();
+
+    public Task AbandonMerge(LayerId merged) => throw new NotSupportedException();
+
     public Task Nudge(OperationId operation) => throw new NotSupportedException();
 
     public Task Expire() => throw new NotSupportedException();
@@ -360,4 +366,16 @@ internal sealed class FakeScrubGrain : Grain, IScrubGrain
     private static LibraryHealth Health(int read) => new(
         DateTimeOffset.UnixEpoch, Layers: 2, Bytes: 20, read, read * 10, Reading: null, BytesPerSecond: 5, OldestRead: null,
         [new(LayerId.Parse("00000000-0000-8000-8000-000000000001"), "aa", "bb", DateTimeOffset.UnixEpoch, [])]);
+}
+
+/// <summary>Merges two layers once it is told to look.</summary>
+internal sealed class FakeCompactionGrain : Grain, ICompactionGrain
+{
+    public Task<LibraryCompaction> Get() => Task.FromResult(View(running: null));
+
+    public Task<LibraryCompaction> Compact() => Task.FromResult(View(new(
+        ImageId.Parse("00000000-0000-8000-8000-000000000001"), LayerId.Parse("00000000-0000-8000-8000-000000000002"), Layers: 2, BytesBefore: 20, BytesWritten: 5, DateTimeOffset.UnixEpoch)));
+
+    private static LibraryCompaction View(RunningMerge? running) => new(
+        MaxChainDepth: 8, BytesPerSecond: 5, TooDeep: 1, running, Since: DateTimeOffset.UnixEpoch, Merges: 3, LayersMerged: 12, BytesBefore: 100, BytesAfter: 40, LastFailure: null, LastLook: null);
 }

@@ -21,4 +21,16 @@ public sealed class LibraryEndpointTests(Gateway gateway)
 
     [Fact]
     public async Task Verify_BeginsARound() => Assert.Equal(0, (await Client.VerifyLibrary(Stop)).LayersRead);
+
+    [Fact]
+    public async Task GetCompaction_ShowsWhatWasDone()
+    {
+        var compaction = await Client.GetLibraryCompaction(Stop);
+
+        Assert.Equal((8, 3L, 12L, 100L, 40L), (compaction.MaxChainDepth, compaction.Merges, compaction.LayersMerged, compaction.BytesBefore, compaction.BytesAfter));
+        Assert.Null(compaction.Running);
+    }
+
+    [Fact]
+    public async Task Compact_LooksAtOnce() => Assert.Equal((2, 5L), (await Client.CompactLibrary(Stop)).Running is { } running ? (running.Layers, running.BytesWritten) : default);
 }

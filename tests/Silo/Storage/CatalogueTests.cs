@@ -76,6 +76,21 @@ public abstract class CatalogueTests : IDisposable
         Assert.Contains(image.Id, await _database.Catalogue.KnownImages());
     }
 
+    [Fact]
+    public async Task LayerUses_CountsWhatRefersToEachLayer()
+    {
+        var storage = await _database.OpenStorage();
+        var (first, second) = (Entry(Image("debian", ImageStatus.Ready)), Entry(Image("debian", ImageStatus.Retired)));
+        LayerId[] layers = [LayerId.New(), LayerId.New(), LayerId.New()];
+        await Write(storage, first with { Layers = layers });
+        await Write(storage, second with { Layers = layers[..1] });
+
+        Assert.Equal(layers.ToDictionary(layer => layer, layer => layer == layers[0] ? 2 : 1), await _database.Catalogue.LayerUses());
+        Assert.Equal([first.Id], (await _database.Catalogue.ImagesOfDepth(3)).Select(image => image.Id.Value));
+        Assert.Empty(await _database.Catalogue.ImagesOfDepth(4));
+        Assert.DoesNotContain(second.Id, (await _database.Catalogue.ImagesOfDepth(1)).Select(image => image.Id.Value));
+    }
+
     [Theory, InlineData(true), InlineData(false)]
     public async Task Catalogue_StateCleared_IsGone(bool deleteOnClear)
     {

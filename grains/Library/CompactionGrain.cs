@@ -1,0 +1,172 @@
+using Instances.Catalogue;
+using Instances.Faults;
+using Instances.Storage;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace Instances.Library;
+
+/// <remarks>
+/// A merge is recorded here first; then its image refers to the layer that is to be; then the layer is made, compared and durable; then the image is switched to it, in
+/// one write with the end of that reference. A crash between any two is gone on with from the record, or given up where the image is not what it was. Layers that were
+/// merged are collected as all others are, once nothing refers to them.
+/// </remarks>
+internal sealed partial class CompactionGrain(
+    [PersistentState("compaction", StorageNames.Grains)] IPersistentState<CompactionState> stored,
+    ICatalogue catalogue,
+    ILibraryStore layers,
+    IOptions<LibraryOptions> options,
+    TimeProvider time,
+    ILogger<CompactionGrain> logger) : StoredGrain<CompactionState>(stored), ICompactionGrain
+{
+    /// <summary>How long an image whose merge has failed is left alone.</summary>
+    private static readonly TimeSpan FailurePause = TimeSpan.FromMinutes(30);
+
+    private readonly Dictionary<ImageId, DateTimeOffset> _failed = [];
+    private readonly CancellationTokenSource _end = new();
+    private IGrainTimer? _timer;
+    private int _tooDeep;
+    private DateTimeOffset? _lastLook;
+
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        // Not at once: a silo that starts has other things to do.
+        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(Period, Period) { KeepAlive = true });
+        return Task.CompletedTask;
+    }
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        await _end.CancelAsync();
+        _end.Dispose();
+    }
+
+    public Task<LibraryCompaction> Get()
+    {
+        var running = State.Running is { } planned
+            ? new RunningMerge(planned.Image, planned.Merge.Merged, planned.Merge.Parts.Count(), planned.BytesBefore, layers.MergedBytes(planned.Merge.Merged), planned.StartedAt)
+            : null;
+        return Task.FromResult<LibraryCompaction>(new(
+            options.Value.MaxChainDepth, options.Value.CompactionBytesPerSecond, _tooDeep, running,
+            State.Since, State.Merges, State.LayersMerged, State.BytesBefore, State.BytesAfter, State.LastFailure, _lastLook));
+    }
+
+    public Task<LibraryCompaction> Compact()
+    {
+        _failed.Clear();
+        _timer!.Change(TimeSpan.Zero, Period);
+        return Get();
+    }
+
+    private TimeSpan Period => options.Value.CompactionPeriod;
+
+    private async Task Tick(CancellationToken cancellationToken)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
+        try
+        {
+            if (State.Running is { } interrupted) await Carry(interrupted, end.Token);
+            while (await FindNext() is { } next)
+            {
+                await Save(State with { Running = next, Since = State.Since ?? next.StartedAt });
+                await Carry(next, end.Token);
+            }
+
+            _lastLook = time.GetUtcNow();
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or StateWriteException)
+        {
+            LogNotLooked(exception.Message);
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            // The silo ends: another one goes on.
+        }
+    }
+
+    /// <summary>The deepest chain first.</summary>
+    private async Task<PlannedMerge?> FindNext()
+    {
+        var images = await catalogue.ImagesOfDepth(CompactionRule.MinDepth(options.Value.MaxChainDepth));
+        _tooDeep = images.Count(image => image.Disks.Any(disk => disk.Layers.Count > options.Value.MaxChainDepth));
+        var mayTry = images.Where(image => _failed.GetValueOrDefault(image.Id) + FailurePause <= time.GetUtcNow());
+        var disks = mayTry.SelectMany(image => image.Disks, (image, disk) => (Image: image.Id, Disk: disk)).OrderByDescending(found => found.Disk.Layers.Count).ToList();
+        if (disks.Count == 0) return null;
+
+        var uses = await catalogue.LayerUses();
+        foreach (var (image, disk) in disks)
+        {
+            LayerId[] chain = [.. disk.Layers.Select(layer => layer.Id)];
+            if (CompactionRule.FirstToMerge(chain, options.Value.MaxChainDepth, layer => uses.GetValueOrDefault(layer) == 1) is not { } from) continue;
+            return new(image, new(LayerId.New(), chain, from), disk.Layers.Skip(from).Sum(layer => layer.Bytes), time.GetUtcNow());
+        }
+
+        return null;
+    }
+
+    private async Task Carry(PlannedMerge planned, CancellationToken cancellationToken)
+    {
+        var (image, merge) = (GrainFactory.Image(planned.Image), planned.Merge);
+        try
+        {
+            if (await image.BeginMerge(merge))
+            {
+                await RequireSound(merge, cancellationToken);
+                var bytes = await layers.Merge(merge, options.Value.CompactionBytesPerSecond, cancellationToken);
+                if (await image.CompleteMerge(merge, bytes))
+                {
+                    LogMerged(planned.Image.Value, merge.Parts.Count(), planned.BytesBefore, bytes);
+                    await Save(State with
+                    {
+                        Running = null,
+                        Merges = State.Merges + 1,
+                        LayersMerged = State.LayersMerged + merge.Parts.Count(),
+                        BytesBefore = State.BytesBefore + planned.BytesBefore,
+                        BytesAfter = State.BytesAfter + bytes,
+                        LastFailure = null,
+                    });
+                    await GrainFactory.Library().SweepSoon();
+                    return;
+                }
+            }
+
+            // The image was retired, changed or deleted meanwhile.
+            await GiveUp(failure: null);
+        }
+        catch (FaultException exception) when (exception.Fault.Kind is not FaultKind.Unavailable)
+        {
+            LogNotMerged(planned.Image.Value, exception.Fault.Code, exception.Fault.Message);
+            await GiveUp(exception.Fault);
+        }
+
+        async Task GiveUp(Fault? failure)
+        {
+            var now = time.GetUtcNow();
+            await image.AbandonMerge(merge.Merged);
+            _failed[planned.Image] = now;
+            await Save(State with { Running = null, LastFailure = failure is null ? State.LastFailure : new(planned.Image, now, failure) });
+            await GrainFactory.Library().SweepSoon();
+        }
+    }
+
+    /// <summary>What is corrupt must not become a part of something that looks sound. The scrub tells the images.</summary>
+    private async Task RequireSound(LayerMerge merge, CancellationToken cancellationToken)
+    {
+        if (layers.Contains(merge.Merged)) return;
+        foreach (var part in merge.Parts)
+        {
+            var check = await layers.Check(part, expected: null, options.Value.CompactionBytesPerSecond, cancellationToken);
+            if (check.IsCorrupt) throw FaultException.Conflict("layer-corrupt", $"The layer {part} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Layers} layers of the image {Image} became one: {Before} bytes before, {After} after.")]
+    private partial void LogMerged(Guid image, int layers, long before, long after);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Layers of the image {Image} could not be merged ({Code}); it is as it was, and it is tried again: {Reason}")]
+    private partial void LogNotMerged(Guid image, string code, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Chains could not be looked at; it is tried again: {Reason}")]
+    private partial void LogNotLooked(string reason);
+}

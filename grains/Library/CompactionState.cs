@@ -1,0 +1,29 @@
+using Instances.Catalogue;
+using Instances.Storage;
+
+namespace Instances.Library;
+
+internal sealed record CompactionState : IStoredState
+{
+    public int Schema { get; init; } = 1;
+
+    public CatalogueEntry? Catalogue => null;
+
+    /// <summary>The merge that runs: it is gone on with, or given up, after a crash.</summary>
+    public PlannedMerge? Running { get; init; }
+
+    public DateTimeOffset? Since { get; init; }
+
+    public long Merges { get; init; }
+
+    public long LayersMerged { get; init; }
+
+    public long BytesBefore { get; init; }
+
+    public long BytesAfter { get; init; }
+
+    public FailedMerge? LastFailure { get; init; }
+}
+
+/// <param name="BytesBefore">Space that the layers take which become one.</param>
+internal sealed record PlannedMerge(ImageId Image, LayerMerge Merge, long BytesBefore, DateTimeOffset StartedAt);

@@ -1,0 +1,43 @@
+namespace Instances.Library;
+
+/// <summary>How an image comes to shorter chains. Its content, and its version, stay the same.</summary>
+internal sealed partial class ImageGrain
+{
+    public async Task<bool> BeginMerge(LayerMerge merge)
+    {
+        if (Status is not ImageStatus.Ready || DiskOf(merge) is null) return IsMerged(merge);
+        if (State.Merge?.Merged != merge.Merged) await SaveListed(State with { Merge = merge });
+        return true;
+    }
+
+    public async Task<bool> CompleteMerge(LayerMerge merge, long bytes)
+    {
+        if (IsMerged(merge)) return true;
+        if (Status is not ImageStatus.Ready || DiskOf(merge) is not { } disk || State.Merge?.Merged != merge.Merged)
+        {
+            await AbandonMerge(merge.Merged);
+            return false;
+        }
+
+        var merged = disk with { Layers = [.. disk.Layers.Take(merge.From), new(merge.Merged, merge.Below, bytes, Id)] };
+        var next = State.Manifest! with { Disks = [.. State.Manifest!.Disks.Select(known => known == disk ? merged : known)] };
+
+        // The manifest first: a crash in between leaves one that names layers which all are there, and the record's until the next try.
+        await GrainFactory.Library().Publish([next]);
+        await SaveListed(State with { Manifest = next, Merge = null });
+        return true;
+    }
+
+    public async Task AbandonMerge(LayerId merged)
+    {
+        if (!Exists || State.Merge?.Merged != merged) return;
+
+        // The manifest may be ahead of the record: see above.
+        await GrainFactory.Library().Publish([State.Manifest!]);
+        await SaveListed(State with { Merge = null });
+    }
+
+    private DiskManifest? DiskOf(LayerMerge merge) => State.Manifest!.Disks.SingleOrDefault(disk => disk.Layers.Select(layer => layer.Id).SequenceEqual(merge.Chain));
+
+    private bool IsMerged(LayerMerge merge) => Exists && (State.Manifest?.Disks ?? []).Any(disk => disk.Layers[^1].Id == merge.Merged);
+}

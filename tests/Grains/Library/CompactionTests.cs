@@ -1,0 +1,231 @@
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Testing;
+using Xunit;
+
+namespace Instances.Grains.Tests.Library;
+
+/// <summary>Chains of images are kept short while people go on with their work.</summary>
+public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixture)
+{
+    private ICompactionGrain Compaction => Cluster.Grains.Compaction();
+
+    [Fact]
+    public async Task Compact_OfAMachineThatWasCapturedAHundredTimes_StaysWithinTheBoundEachTime()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var deepest = 0;
+        for (var capture = 0; capture < 100; capture++)
+        {
+            var image = (await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: true)), 1))[0];
+            deepest = Math.Max(deepest, image.Disks[0].Layers.Count);
+            if (capture % 4 == 3) Assert.InRange((await Compacted(image.Id)).Disks[0].Layers.Count, 1, Cluster.Library.MaxChainDepth);
+            Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+        }
+
+        Assert.InRange(deepest, 5, Cluster.Library.MaxChainDepth + 4);
+        await scene.Undeploy();
+        await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
+    public async Task Compact_OfAMachineThatIsNeverUndeployed_ShortensItsImagesAndLeavesTheMachineAlone()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 2, disks: 2);
+        List<ImageId> images = [];
+        for (var capture = 0; capture < 20; capture++)
+            images.AddRange((await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), 2)).Select(image => image.Id));
+        var before = await scene.Machines();
+
+        await Compacted(images[^1]);
+
+        foreach (var image in images)
+        {
+            var disks = (await scene.Image(image)).Disks;
+            Assert.All(disks, disk => Assert.InRange(disk.Layers.Count, 2, Cluster.Library.MaxChainDepth));
+            Assert.All(disks.SelectMany(disk => disk.Layers), layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+            Assert.All(disks, disk => Assert.Equal(disk.Layers.Select(layer => layer.Id).SkipLast(1), disk.Layers.Skip(1).Select(layer => layer.Parent!.Value)));
+        }
+
+        Assert.All(before.SelectMany(machine => machine.Disks), disk => Assert.Equal(22, disk.Layers.Count));
+        Assert.Equal(before.SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers), (await scene.Machines()).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers));
+        await scene.AssertRestsDeployed();
+        await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: true)), 2);
+        Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+        await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Compact_SaysWhatItDoesAndWhatItHasDone()
+    {
+        var (_, image) = await DeepImage();
+        Cluster.Layers.HoldMerges();
+        var before = await Compaction.Get();
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image.Id, "the image is being compacted");
+
+        var running = (await Compaction.Get()).Running!;
+        Cluster.Layers.ReleaseMerges();
+        await Compacted(image.Id);
+
+        Assert.Equal((9, image.Disks[0].Layers.Skip(1).Sum(layer => layer.Bytes)), (running.Layers, running.BytesBefore));
+        var after = await Compaction.Get();
+        Assert.Equal((before.Merges + 1, before.LayersMerged + 9), (after.Merges, after.LayersMerged));
+        Assert.Equal((before.BytesBefore + running.BytesBefore, 0), (after.BytesBefore, after.TooDeep));
+        Assert.NotNull(after.Since);
+    }
+
+    [Fact]
+    public async Task Compact_WhileTheImageIsDeployed_LetsTheMachineHaveTheChainThatItTook()
+    {
+        var (scene, image) = await DeepImage();
+        Cluster.Layers.HoldMerges();
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image.Id, "the image is being compacted");
+
+        Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+        Cluster.Layers.ReleaseMerges();
+        await Compacted(image.Id);
+
+        Assert.Equal(image.Disks[0].Layers.Count + 1, (await scene.Machines())[0].Disks[0].Layers.Count);
+        await scene.AssertRestsDeployed();
+        var captured = await scene.AssertInstances(await scene.CreateInstance(new()), 1);
+        Assert.Equal(image.Disks[0].Layers.Count + 1, captured[0].Disks[0].Layers.Count);
+        await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
+    public async Task Deploy_WhoseImageIsCompactedBetweenItsLookAndItsRecord_TakesTheNewChain()
+    {
+        var (scene, image) = await DeepImage();
+        var chain = image.Disks[0].Layers.Select(layer => layer.Id).ToList();
+        var merge = new LayerMerge(LayerId.New(), chain, 1);
+        Cluster.Layers.Layers[merge.Merged] = true;
+        var grain = Cluster.Grains.Image(image.Id);
+        Assert.True(await grain.BeginMerge(merge));
+        Cluster.AfterNext("Instances.Library.IImageGrain.Get", () => grain.CompleteMerge(merge, 1));
+
+        Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+
+        var disk = (await scene.Machines())[0].Disks[0];
+        Assert.Equal([chain[0], merge.Merged], disk.Layers.SkipLast(1));
+        await scene.AssertRestsDeployed();
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Compact_OfAnImageThatIsDeletedMeanwhile_LeavesNothing(bool grace)
+    {
+        var (scene, image) = await DeepImage();
+        Cluster.Library.GracePeriod = grace ? TimeSpan.FromHours(1) : TimeSpan.Zero;
+        Cluster.Layers.HoldMerges();
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image.Id, "the image is being compacted");
+        await scene.Machine((await scene.Machines())[0].Id).Change((await scene.Machine((await scene.Machines())[0].Id).GetSpec()) with { Image = scene.Master.Id });
+
+        await Cluster.Grains.Image(image.Id).Delete();
+        Cluster.Layers.ReleaseMerges();
+        await CompactAll();
+
+        await scene.AssertNothingWithoutOwner();
+        if (!grace) return;
+        var restored = await Cluster.Grains.Image(image.Id).Restore();
+        Assert.Equal(image.Disks[0].Layers.Select(layer => layer.Id), restored.Disks[0].Layers.Select(layer => layer.Id));
+        Assert.InRange((await Compacted(image.Id)).Disks[0].Layers.Count, 2, 8);
+    }
+
+    [Fact]
+    public async Task Compact_ThatFails_LeavesTheImageAndIsTriedAgain()
+    {
+        var (scene, image) = await DeepImage();
+        Cluster.Layers.FailNextMerge(FaultException.Capacity("no-space", "The disk is full."));
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure?.Image == image.Id, "the failure is shown");
+
+        Assert.Equal("no-space", (await Compaction.Get()).LastFailure!.Fault.Code);
+        Assert.Equal(image.Disks[0].Layers.Count, (await scene.Image(image.Id)).Disks[0].Layers.Count);
+        await scene.AssertNothingWithoutOwner();
+        Assert.Equal(2, (await Compacted(image.Id)).Disks[0].Layers.Count);
+        Assert.Null((await Compaction.Get()).LastFailure);
+    }
+
+    [Fact]
+    public async Task Compact_OfALayerThatIsCorrupt_IsRefused()
+    {
+        var (scene, image) = await DeepImage();
+        var bad = image.Disks[0].Layers[3].Id;
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        Cluster.Layers.Digests[bad] = "0bad";
+
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure?.Image == image.Id, "the failure is shown");
+
+        Assert.Equal("layer-corrupt", (await Compaction.Get()).LastFailure!.Fault.Code);
+        Assert.Equal(10, (await scene.Image(image.Id)).Disks[0].Layers.Count);
+        Cluster.Layers.Digests.TryRemove(bad, out _);
+        await Compacted(image.Id);
+    }
+
+    [Fact]
+    public async Task Compact_ThatACrashInterrupts_IsGoneOnWith()
+    {
+        var (scene, image) = await DeepImage();
+        Cluster.Layers.HoldMerges();
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image.Id, "the image is being compacted");
+        var merged = (await Compaction.Get()).Running!.Merged;
+
+        await Cluster.Crash();
+        Cluster.Layers.ReleaseMerges();
+
+        Assert.Equal(merged, (await Compacted(image.Id)).Disks[0].Layers[^1].Id);
+        Assert.Null((await Compaction.Get()).Running);
+        await scene.AssertRestsUndeployed();
+        Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+    }
+
+    [Theory]
+    [InlineData("BeginMerge")]
+    [InlineData("CompleteMerge")]
+    [InlineData("AbandonMerge")]
+    public async Task Compact_WhoseAnswerIsLost_EndsAllTheSame(string call)
+    {
+        var (scene, image) = await DeepImage();
+        Cluster.FailNext[call] = new TimeoutException("A test says so.");
+        if (call == "AbandonMerge") Cluster.Layers.FailNextMerge(FaultException.Capacity("no-space", "The disk is full."));
+        await Compaction.Compact();
+        await Eventually.Holds(() => Task.FromResult(!Cluster.FailNext.ContainsKey(call)), "the call was lost");
+
+        Assert.Equal(2, (await Compacted(image.Id)).Disks[0].Layers.Count);
+        await scene.AssertRestsUndeployed();
+    }
+
+    /// <summary>An image of one disk of ten layers that nobody else uses, and the appliance that uses it.</summary>
+    private async Task<(Scene Scene, ImageView Image)> DeepImage()
+    {
+        await CompactAll();
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        for (var capture = 0; capture < 8; capture++) await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), 1);
+        var image = (await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: true)), 1))[0];
+        Assert.Equal(10, image.Disks[0].Layers.Count);
+        await Eventually.Holds(async () => (await Cluster.Catalogue.LayerUses()) is var uses && image.Disks[0].Layers.Skip(1).All(layer => uses[layer.Id] == 1), "the image has its layers for itself");
+        return (scene, image);
+    }
+
+    private async Task<ImageView> Compacted(ImageId image)
+    {
+        await CompactAll();
+        return await Cluster.Grains.Image(image).Get();
+    }
+
+    private async Task CompactAll()
+    {
+        var before = (await Compaction.Get()).LastLook;
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastLook is { } look && look != before, "there is nothing more to compact");
+        Assert.Equal(0, (await Compaction.Get()).TooDeep);
+    }
+}

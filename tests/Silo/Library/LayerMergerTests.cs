@@ -1,0 +1,158 @@
+using System.Globalization;
+using Instances.Faults;
+using Xunit;
+
+namespace Instances.Library;
+
+/// <summary>Layers of real files become one that has the same content.</summary>
+public sealed class LayerMergerTests : IDisposable
+{
+    private const long Size = 32L << 20;
+    private const long Unlimited = LibraryOptions.MaxBytesPerSecond;
+
+    private readonly TestLibrary _library = new();
+
+    private static CancellationToken Token => TestContext.Current.CancellationToken;
+
+    private FolderLibraryStore Store => _library.Store;
+
+    public void Dispose() => _library.Dispose();
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public async Task Merge_MakesOneLayerOfTheSameContentAndChangesNoOther(int from)
+    {
+        var chain = await Chain(6);
+        var merge = new LayerMerge(LayerId.New(), chain, from);
+        var before = chain.Select(Digest).ToList();
+
+        var bytes = await Store.Merge(merge, Unlimited, Token);
+
+        Assert.Equal(Store.BytesOf(merge.Merged), bytes);
+        Assert.True(bytes < merge.Parts.Sum(Store.BytesOf));
+        Assert.True(Store.IsSealed(merge.Merged));
+        Assert.Equal(before, chain.Select(Digest));
+        TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", Store.PathOf(merge.Top), Store.PathOf(merge.Merged));
+        TestLibrary.QemuImg("check", "-f", "qcow2", Store.PathOf(merge.Merged));
+        Assert.Contains($"\"backing-filename\": \"{merge.Below}.qcow2\"", TestLibrary.QemuImg("info", "--output=json", Store.PathOf(merge.Merged)), StringComparison.Ordinal);
+        Assert.Empty(Directory.GetFiles(Store.Incoming));
+        Assert.Equal(bytes, await Store.Merge(merge, Unlimited, Token));
+    }
+
+    [Fact]
+    public async Task Merge_OfLayersThatWipeWhatLiesBelow_KeepsTheZeros()
+    {
+        var chain = await Chain(3);
+        var wiped = await Layer(chain[^1], $"write -z 0 {Size}");
+        var merge = new LayerMerge(LayerId.New(), [.. chain, wiped], 1);
+
+        await Store.Merge(merge, Unlimited, Token);
+
+        var zeros = await Layer(below: null);
+        TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", Store.PathOf(zeros), Store.PathOf(merge.Merged));
+    }
+
+    [Fact]
+    public async Task Merge_OverWhatAMergeBeforeHasLeft_BeginsAnew()
+    {
+        var merge = new LayerMerge(LayerId.New(), await Chain(4), 1);
+        await File.WriteAllTextAsync(Store.ConvertedPathOf(merge.Merged), "half a layer", Token);
+        Assert.Contains(Store.List(), layer => layer.Id == merge.Merged && layer.IsPartial);
+
+        await Store.Merge(merge, Unlimited, Token);
+
+        TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", Store.PathOf(merge.Top), Store.PathOf(merge.Merged));
+    }
+
+    [Fact]
+    public async Task Merge_IsNotFasterThanItsRate()
+    {
+        var chain = await Chain(1);
+        foreach (var part in new[] { 0, 1 }) chain.Add(await Layer(chain[^1], string.Create(CultureInfo.InvariantCulture, $"write -P 7 {part * 8}M 8M")));
+        var merge = new LayerMerge(LayerId.New(), chain, 1);
+
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        await Store.Merge(merge, 8 << 20, Token);
+
+        // Twice: 16 MiB are written, and compared.
+        Assert.True(clock.Elapsed > TimeSpan.FromSeconds(2), $"{clock.Elapsed}");
+    }
+
+    [Fact]
+    public async Task Merge_OfALayerThatIsNotThere_IsRefused()
+    {
+        var merge = new LayerMerge(LayerId.New(), [.. await Chain(3), LayerId.New()], 1);
+
+        Assert.Equal("layer-missing", (await Assert.ThrowsAsync<FaultException>(() => Store.Merge(merge, Unlimited, Token))).Fault.Code);
+    }
+
+    [Fact]
+    public async Task Merge_OfALayerThatSomebodyWritesTo_IsRefused()
+    {
+        var chain = await Chain(3);
+        var top = LayerId.New();
+        await Store.CreateLayer(top, chain[^1], Size, Token);
+
+        Assert.Equal("layer-missing", (await Assert.ThrowsAsync<FaultException>(() => Store.Merge(new(LayerId.New(), [.. chain, top], 1), Unlimited, Token))).Fault.Code);
+    }
+
+    [Fact]
+    public async Task Merge_ThatIsStopped_LeavesNothing()
+    {
+        var chain = await Chain(1);
+        chain.Add(await Layer(chain[^1], "write -P 7 0 16M"));
+        chain.Add(await Layer(chain[^1], "write -P 8 8M 16M"));
+        using var stop = new CancellationTokenSource();
+        var work = Store.Merge(new(LayerId.New(), chain, 1), 1 << 20, stop.Token);
+        await Task.Delay(300, Token);
+
+        await stop.CancelAsync();
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => work);
+        Assert.Empty(Directory.GetFiles(Store.Incoming));
+        Assert.Equal(chain.ToHashSet(), Store.List().Select(layer => layer.Id).ToHashSet());
+    }
+
+    [Fact]
+    public async Task Merge_OnAFullDisk_FailsCleanly()
+    {
+        using var small = new TestLibrary(tmpfsBytes: 40 << 20);
+        var chain = await Chain(1, small.Store);
+        foreach (var part in new[] { 0, 8, 16 }) chain.Add(await Layer(chain[^1], string.Create(CultureInfo.InvariantCulture, $"write -P 7 {part}M 8M"), small.Store));
+
+        var fault = (await Assert.ThrowsAsync<FaultException>(() => small.Store.Merge(new(LayerId.New(), chain, 1), Unlimited, Token))).Fault;
+
+        Assert.Equal("no-space", fault.Code);
+        Assert.Empty(Directory.GetFiles(small.Store.Incoming));
+        Assert.Equal(chain.ToHashSet(), small.Store.List().Select(layer => layer.Id).ToHashSet());
+    }
+
+    /// <summary>A base, and layers over it that overwrite parts of each other, with zeros among them.</summary>
+    private async Task<List<LayerId>> Chain(int length, FolderLibraryStore? store = null)
+    {
+        List<LayerId> chain = [await Layer(below: null, "write -P 255 0 4M", store)];
+        var random = new Random(5);
+        while (chain.Count < length)
+        {
+            var at = random.Next(0, 24) * (1 << 20);
+            chain.Add(await Layer(chain[^1], string.Create(CultureInfo.InvariantCulture, $"write -P {chain.Count} {at} {random.Next(1, 2000) * 1024}"), store));
+            if (chain.Count < length) chain.Add(await Layer(chain[^1], string.Create(CultureInfo.InvariantCulture, $"write -z {at + 65536} 256k"), store));
+        }
+
+        return chain;
+    }
+
+    private async Task<LayerId> Layer(LayerId? below, string? write = null, FolderLibraryStore? store = null)
+    {
+        store ??= Store;
+        var layer = LayerId.New();
+        await store.CreateLayer(layer, below, Size, Token);
+        if (write is not null) TestLibrary.Run("qemu-io", "-f", "qcow2", "-c", write, store.PathOf(layer));
+        await store.Seal(layer);
+        return layer;
+    }
+
+    private string Digest(LayerId layer) => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(Store.PathOf(layer))));
+}
