@@ -3,6 +3,7 @@ using System.Net.Http.Headers;
 using System.Net.Http.Json;
 using Instances.Catalogue;
 using Instances.Library;
+using Instances.Operations;
 using Instances.VirtualMachines;
 
 namespace Instances.Client;
@@ -51,6 +52,11 @@ public sealed partial class InstancesClient
 
     /// <summary>Makes a Retired image Ready again.</summary>
     public Task<ImageView> RestoreImage(ImageId id, CancellationToken cancellationToken) => Post<ImageView>($"{Root}/images/{id}/restore", body: null, cancellationToken);
+
+    /// <summary>Makes a master of a slave, which stays.</summary>
+    /// <param name="name">Null for the slave's.</param>
+    public Task<OperationView> PromoteImage(ImageId id, string? name, CancellationToken cancellationToken) =>
+        Post<OperationView>($"{Root}/images/{id}/promote", new { name }, cancellationToken);
 
     /// <summary>Where an image comes from, and the first of what came from it.</summary>
     public Task<ImageLineage> GetLineage(ImageId id, CancellationToken cancellationToken) => Get<ImageLineage>($"{Root}/images/{id}/lineage?limit={PageRequest.MaxLimit}", cancellationToken);

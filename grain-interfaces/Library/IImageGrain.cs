@@ -27,6 +27,13 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("BeginImportFromPath")]
     Task BeginImportFromPath(OperationId operation, ImportCommand command, string path);
 
+    /// <summary>Begins to make a master of a slave: a copy of its own, of one layer for each disk. The slave stays, and may be deleted meanwhile. Idempotent by operation.</summary>
+    /// <param name="source">A slave that is Ready.</param>
+    /// <param name="name">Null for the slave's.</param>
+    /// <exception cref="FaultException">image-not-found; image-is-master; image-not-ready; image-corrupt; name-invalid; no-space; too-many-uploads; image-exists.</exception>
+    [Alias("BeginPromotion")]
+    Task BeginPromotion(OperationId operation, ImageId source, string? name);
+
     /// <summary>How far an upload in parts is. One whose image is Ready is whole.</summary>
     /// <exception cref="FaultException">upload-not-found: there is none, or it has failed.</exception>
     [Alias("GetUpload")]
@@ -174,12 +181,24 @@ public sealed record ImportCommand(
 public sealed record UploadTicket([property: Id(0)] Uri Address, [property: Id(1)] string Secret);
 
 /// <summary>What the data plane needs to know to take an upload.</summary>
-/// <param name="Layer">The base layer to make.</param>
+/// <param name="Layer">The base layer to make, of a promotion that of the boot disk.</param>
+/// <param name="Promotion">What takes the place of an upload; null where there is one.</param>
 [GenerateSerializer, Immutable, Alias("instances.UploadPlan")]
 public sealed record UploadPlan(
     [property: Id(0)] OperationId Operation,
     [property: Id(1)] LayerId Layer,
-    [property: Id(2)] ImportCommand Command);
+    [property: Id(2)] ImportCommand Command,
+    [property: Id(3)] Promotion? Promotion = null)
+{
+    /// <summary>The base layers to make.</summary>
+    public IReadOnlyList<LayerId> Layers => Promotion?.Layers ?? [Layer];
+}
+
+/// <summary>A slave that becomes a master.</summary>
+/// <param name="Disks">The slave's disks as they were when it began; their layers are kept until it ends.</param>
+/// <param name="Layers">For each of them the base layer to make.</param>
+[GenerateSerializer, Immutable, Alias("instances.Promotion")]
+public sealed record Promotion([property: Id(0)] ImageId Source, [property: Id(1)] IReadOnlyList<DiskManifest> Disks, [property: Id(2)] IReadOnlyList<LayerId> Layers);
 
 /// <summary>How far an upload in parts is.</summary>
 /// <param name="Operation">Its import, where progress is watched and the end is told.</param>

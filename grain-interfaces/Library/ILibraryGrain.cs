@@ -60,6 +60,11 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("TakeFile"), AlwaysInterleave]
     Task TakeFile(ImageId image, UploadPlan plan, string path);
 
+    /// <summary>Makes a master of a slave, in the background. Idempotent while that runs. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">too-many-uploads.</exception>
+    [Alias("TakePromotion"), AlwaysInterleave]
+    Task TakePromotion(ImageId image, UploadPlan plan);
+
     /// <summary>Where a host can have layers from. Always interleaves: see the remarks.</summary>
     /// <exception cref="FaultException">layer-missing.</exception>
     [Alias("Offer"), AlwaysInterleave]

@@ -6,7 +6,7 @@ namespace Instances.Library;
 
 public enum ImageKind
 {
-    /// <summary>Imported.</summary>
+    /// <summary>Imported, or promoted from a slave.</summary>
     Master,
 
     /// <summary>Captured from a machine: an instance. Belongs to one master.</summary>
@@ -92,6 +92,11 @@ public sealed record ImportFacts(
     [property: Id(4)] long Bytes,
     [property: Id(5)] ImageCompression? Compression = null);
 
+/// <summary>How a master came to be that was a slave.</summary>
+/// <param name="Source">The slave. It may be deleted since.</param>
+[GenerateSerializer, Immutable, Alias("instances.PromotionFacts")]
+public sealed record PromotionFacts([property: Id(0)] OperationId Operation, [property: Id(1)] DateTimeOffset At, [property: Id(2)] ImageId Source);
+
 /// <summary>The formats that can be imported.</summary>
 public enum ImageFormat
 {
@@ -150,6 +155,10 @@ public sealed record ImageManifest(
     [Id(12)]
     public RetentionRule? Retention { get; init; }
 
+    /// <summary>Null for all but promoted masters.</summary>
+    [Id(13)]
+    public PromotionFacts? Promotion { get; init; }
+
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
 }
 
@@ -199,6 +208,10 @@ public sealed record ImageView(
     /// <summary>The layers because of which it is Corrupt, or would be when it is restored.</summary>
     [Id(19)]
     public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
+
+    /// <summary>Null for all but promoted masters.</summary>
+    [Id(20)]
+    public PromotionFacts? Promotion { get; init; }
 
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
 }

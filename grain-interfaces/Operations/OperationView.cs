@@ -11,6 +11,9 @@ public enum OperationKind
     Undeploy,
     CreateInstance,
     Import,
+
+    /// <summary>A slave becomes a master of its own.</summary>
+    Promote,
 }
 
 public enum OperationStatus

@@ -138,7 +138,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         OperationKind.Deploy => new DeploySaga(this).Saga,
         OperationKind.Undeploy => new UndeploySaga(this).Saga,
         OperationKind.CreateInstance => new CreateInstanceSaga(this).Saga,
-        OperationKind.Import => throw new ArgumentOutOfRangeException(nameof(kind), kind, "An image runs its import."),
+        OperationKind.Import or OperationKind.Promote => throw new ArgumentOutOfRangeException(nameof(kind), kind, "An image runs its import, and its promotion."),
     };
 
     /// <summary>Runs the operation in the background, on this grain's scheduler, unless it runs already.</summary>

@@ -17,4 +17,8 @@ public interface IImports
     /// <summary>Copies a file and makes an image of it, in the background. Does nothing where that runs.</summary>
     /// <exception cref="FaultException">too-many-uploads. What the file is refused for, ends the import.</exception>
     void TakeFile(ImageId image, UploadPlan plan, string path);
+
+    /// <summary>Makes a master of a slave, in the background. Does nothing where that runs.</summary>
+    /// <exception cref="FaultException">too-many-uploads.</exception>
+    void TakePromotion(ImageId image, UploadPlan plan);
 }

@@ -14,7 +14,7 @@ internal sealed partial class ImageGrain
 
     private static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(30);
 
-    private static readonly string[] Steps = ["receive", "check", "convert", "publish"];
+    private static readonly string[] ImportSteps = ["receive", "check", "convert", "publish"];
 
     private OperationReporter? _reporter;
     private DateTimeOffset _lastSign;
@@ -50,11 +50,14 @@ internal sealed partial class ImageGrain
     {
         if (State.Import?.Operation != operation || State.Status is not ImageStatus.Importing || _cancelled) return Task.FromResult(false);
         _lastSign = time.GetUtcNow();
-        var reporter = _reporter ??= new(Record, Steps, [], time, logger);
-        for (var done = 0; done < (int)stage; done++) reporter.Step(Steps[done], StepStatus.Done);
-        reporter.Step(Steps[(int)stage], StepStatus.Running);
-        if (stage is ImportStage.Receiving) reporter.Bytes(Steps[0], bytes, State.Import.Command.Bytes);
-        else if (stage is ImportStage.Converting) reporter.Bytes(Steps[(int)stage], bytes, total: null);
+        var (reporter, step) = (_reporter ??= new(Record, Steps, [], time, logger), ImportSteps[(int)stage]);
+
+        // A promotion receives nothing, and waits for its turn meanwhile.
+        if (!Steps.Contains(step)) return Task.FromResult(true);
+        foreach (var done in Steps.TakeWhile(done => done != step)) reporter.Step(done, StepStatus.Done);
+        reporter.Step(step, StepStatus.Running);
+        if (stage is ImportStage.Receiving) reporter.Bytes(step, bytes, State.Import.Command.Bytes);
+        else if (stage is ImportStage.Converting) reporter.Bytes(step, bytes, total: null);
         return Task.FromResult(true);
     }
 
@@ -91,17 +94,25 @@ internal sealed partial class ImageGrain
         else if (time.GetUtcNow() - _lastSign >= options.Value.UploadIdleBound) await EndIdle(State.Import!);
     }
 
-    private Task EndIdle(RunningImport import) => import.Way is ImportWay.Parts
-        ? EndIdleUpload(import)
-        : EndImport(import.Operation, OperationStatus.Failed, Interrupted());
+    private Task EndIdle(RunningImport import) => import.Way switch
+    {
+        ImportWay.Parts => EndIdleUpload(import),
+        ImportWay.Promotion => TakePromotion(import),
+        ImportWay.OneRequest or ImportWay.Path => EndImport(import.Operation, OperationStatus.Failed, Interrupted()),
+    };
 
     private static Fault Interrupted() => new(
         FaultKind.Unavailable, "import-interrupted", "The upload stopped, or the server was restarted while it ran: import the image again.");
 
+    private bool IsPromotion => State.Import?.Way is ImportWay.Promotion;
+
+    private IReadOnlyList<string> Steps => IsPromotion ? ImportSteps[1..] : ImportSteps;
+
     private IOperationGrain Record => GrainFactory.Operation(State.Import!.Operation);
 
     /// <summary>Writes the intent, with the reminder that ends it before it and the record that shows it behind it.</summary>
-    private async Task Begin(RunningImport import)
+    /// <param name="look">Looks once more, behind the record; where it throws, nothing has begun.</param>
+    private async Task Begin(RunningImport import, Func<Task>? look = null)
     {
         await RequireImportable(import.Command);
         var library = GrainFactory.Library();
@@ -110,6 +121,13 @@ internal sealed partial class ImageGrain
         {
             await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
             await SaveListed(new() { Name = Names.Require(import.Command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
+            if (look is not null) await look();
+        }
+        catch when (look is not null)
+        {
+            if (Exists) await Forget();
+            await CloseReminder();
+            throw;
         }
         finally
         {
@@ -121,7 +139,7 @@ internal sealed partial class ImageGrain
 
     private async Task BeginRecord()
     {
-        await Record.Begin(new(OperationKind.Import, Appliance: null, Id, Steps, VirtualMachines: [], State.Import!.StartedAt));
+        await Record.Begin(new(IsPromotion ? OperationKind.Promote : OperationKind.Import, Appliance: null, Id, Steps, VirtualMachines: [], State.Import!.StartedAt));
         _reporter ??= new(Record, Steps, [], time, logger);
     }
 
@@ -166,6 +184,11 @@ internal sealed partial class ImageGrain
     {
         if (_reporter is { } reporter) await reporter.Drain();
         if (State.Ended is { } ended) await Record.Finish(ended);
+        await CloseReminder();
+    }
+
+    private async Task CloseReminder()
+    {
         if (await this.GetReminder(ImportReminder) is { } reminder) await this.UnregisterReminder(reminder);
     }
 

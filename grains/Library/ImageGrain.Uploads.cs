@@ -69,7 +69,7 @@ internal sealed partial class ImageGrain
         _tickets.RemoveAt(index);
         _lastSign = time.GetUtcNow();
         if (_lastSign - (import.LastPartAt ?? import.StartedAt) >= SignPeriod) await SaveListed(State with { Import = import with { LastPartAt = _lastSign } });
-        return PlanOf(import);
+        return import.ToPlan();
     }
 
     public async Task CompleteUpload(OperationId operation)
@@ -97,8 +97,6 @@ internal sealed partial class ImageGrain
         return new(Id, import.Operation, received, import.Command.Bytes!.Value, isWaiting ? _lastSign + options.Value.UploadResumeBound : null);
     }
 
-    private static UploadPlan PlanOf(RunningImport import) => new(import.Operation, import.Layer, import.Command);
-
     /// <summary>The sender has gone, or nobody works on what it has sent.</summary>
     private async Task EndIdleUpload(RunningImport import)
     {
@@ -119,7 +117,7 @@ internal sealed partial class ImageGrain
         await CompleteUpload(State.Import!.Operation);
         try
         {
-            return await GrainFactory.Library().TakeUpUpload(Id, PlanOf(State.Import!));
+            return await GrainFactory.Library().TakeUpUpload(Id, State.Import!.ToPlan());
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
         {
@@ -132,7 +130,7 @@ internal sealed partial class ImageGrain
     {
         try
         {
-            await GrainFactory.Library().TakeFile(Id, PlanOf(import), import.Path!);
+            await GrainFactory.Library().TakeFile(Id, import.ToPlan(), import.Path!);
         }
         catch (FaultException exception)
         {

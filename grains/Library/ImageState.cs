@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Operations;
@@ -59,6 +60,7 @@ internal sealed record ImageState : IStoredState
         RestoredAt = RestoredAt,
         Version = Version,
         CorruptLayers = CorruptLayers,
+        Promotion = Manifest?.Promotion,
     };
 
     public ImageState WithCatalogue(ImageId id) => this with
@@ -71,7 +73,7 @@ internal sealed record ImageState : IStoredState
 
     private IEnumerable<LayerId> Layers => Manifest is { } manifest
         ? [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id), .. Merge is { } merge ? [merge.Merged] : Array.Empty<LayerId>()]
-        : Status is ImageStatus.Importing ? [Import!.Layer] : [];
+        : Status is ImageStatus.Importing ? Import!.Layers : [];
 
     private static long OwnBytes(ImageId id, ImageManifest? manifest) =>
         manifest?.Disks.SelectMany(disk => disk.Layers).Where(layer => layer.Image == id).Sum(layer => layer.Bytes) ?? 0;
@@ -81,6 +83,7 @@ internal sealed record ImageState : IStoredState
 /// <param name="IsWhole">All bytes of an upload in parts have come.</param>
 /// <param name="LastPartAt">When bytes of an upload in parts came last, to within <see cref="ImageGrain.SignPeriod"/>.</param>
 /// <param name="Path">The file that an import from a path copies.</param>
+/// <param name="Promotion">What a promotion copies.</param>
 internal sealed record RunningImport(
     OperationId Operation,
     LayerId Layer,
@@ -90,7 +93,15 @@ internal sealed record RunningImport(
     ImportWay Way = ImportWay.OneRequest,
     bool IsWhole = false,
     DateTimeOffset? LastPartAt = null,
-    string? Path = null);
+    string? Path = null,
+    Promotion? Promotion = null)
+{
+    public UploadPlan ToPlan() => new(Operation, Layer, Command, Promotion);
+
+    /// <summary>What is to be made, and what it is made of.</summary>
+    [JsonIgnore]
+    public IEnumerable<LayerId> Layers => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Concat(promotion.Layers) : [Layer];
+}
 
 /// <summary>How the bytes of an import come.</summary>
 internal enum ImportWay
@@ -98,4 +109,5 @@ internal enum ImportWay
     OneRequest,
     Parts,
     Path,
+    Promotion,
 }

@@ -94,6 +94,12 @@ internal sealed partial class LibraryGrain(
         return Task.CompletedTask;
     }
 
+    public Task TakePromotion(ImageId image, UploadPlan plan)
+    {
+        imports.TakePromotion(image, plan);
+        return Task.CompletedTask;
+    }
+
     public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> wanted) => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(layers.Offer)]);
 
     public Task<TransferProgress> Receive(HostId host, IReadOnlyList<LayerId> wanted) => layers.Pull(wanted, GrainFactory.Host(host).Offer);

@@ -86,7 +86,7 @@ internal sealed class OperationGrain(
     {
         var view = RequireView();
         if (view.IsFinished) throw FaultException.Conflict("operation-finished", $"The operation is {view.Status}: there is nothing to force.");
-        if (view.Appliance is not { } appliance) throw FaultException.Conflict("operation-without-hosts", "An import waits for no host: cancel it.");
+        if (view.Appliance is not { } appliance) throw FaultException.Conflict("operation-without-hosts", "An import or a promotion waits for no host: cancel it.");
         await GrainFactory.Appliance(appliance).Force(Id);
         return _view!;
     }

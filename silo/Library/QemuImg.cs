@@ -38,12 +38,9 @@ internal sealed class QemuImg(ProcessConfinement confinement)
             ["rebase", "-q", .. Throttle(bytesPerSecond), "--image-opts", "-b", below, "-F", "qcow2", $"driver=qcow2,file.driver=throttle,file.throttle-group=limit,file.file.driver=file,file.file.filename={Escaped(target)}"],
         ];
         foreach (var command in commands) (await BoundedProcess.Run([Program, .. command], bounds, cancellationToken)).RequireSuccess();
-        var compared = await BoundedProcess.Run(
+        RequireSame(await BoundedProcess.Run(
             [Program, "compare", "-q", .. Throttle(bytesPerSecond), "--image-opts", $"driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename={Escaped(target)}", $"driver=qcow2,file.driver=file,file.filename={Escaped(top)}"],
-            bounds, cancellationToken);
-        if (compared.ExitCode == 1)
-            throw new FaultException(new(FaultKind.Internal, "merge-differs", "The merged layer does not have the content of the layers that it was made of. It was thrown away, and they are as they were."));
-        compared.RequireSuccess();
+            bounds, cancellationToken));
         (await BoundedProcess.Run([Program, "rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "qcow2", target], ProcessBounds.Short, cancellationToken)).RequireSuccess();
     }
 
@@ -69,6 +66,22 @@ internal sealed class QemuImg(ProcessConfinement confinement)
 
     /// <summary>A value within options: commas are doubled.</summary>
     internal static string Escaped(string value) => value.Replace(",", ",,", StringComparison.Ordinal);
+
+    /// <summary>Writes the content of a chain of ours to a base layer, and compares the two. The target is not durable when this returns.</summary>
+    /// <param name="top">An absolute path.</param>
+    /// <exception cref="FaultException">no-space; qemu-img-failed; merge-differs.</exception>
+    public async Task Flatten(string top, string target, ProcessBounds bounds, CancellationToken cancellationToken)
+    {
+        (await BoundedProcess.Run([Program, "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", top, target], bounds, cancellationToken)).RequireSuccess();
+        RequireSame(await BoundedProcess.Run([Program, "compare", "-q", "-f", "qcow2", "-F", "qcow2", target, top], bounds, cancellationToken));
+    }
+
+    private static void RequireSame(ProcessOutcome compared)
+    {
+        if (compared.ExitCode == 1)
+            throw new FaultException(new(FaultKind.Internal, "merge-differs", "What was made of layers does not have their content. It was thrown away, and they are as they were."));
+        compared.RequireSuccess();
+    }
 
     private Task<ProcessOutcome> RunConfined(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
         BoundedProcess.Run([.. confinement.Prefix(bounds), .. command], bounds, cancellationToken);

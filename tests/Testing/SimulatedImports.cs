@@ -14,11 +14,15 @@ internal sealed class SimulatedImports : IImports
 
     public ConcurrentQueue<(UploadPlan Plan, string Path)> TakenFiles { get; } = new();
 
+    public ConcurrentQueue<UploadPlan> TakenPromotions { get; } = new();
+
     /// <summary>Whether the bytes of an upload that is taken up are there.</summary>
     public bool HasBytes { get; set; } = true;
 
     /// <summary>The next taking of a file is answered with this.</summary>
     public FaultException? NextRefusal { get; set; }
+
+    public void TakePromotion(ImageId image, UploadPlan plan) => TakenPromotions.Enqueue(plan);
 
     public bool TakeUp(ImageId image, UploadPlan plan)
     {

@@ -54,6 +54,9 @@ internal static partial class ImageEndpoints
         group.MapPost("/{id}/restore", Restore)
             .WithSummary("Restore a retired image")
             .WithDescription("Makes it Ready again, within the grace period. Retention rules leave it alone from then on. A slave's master has to be Ready.");
+        group.MapPost("/{id}/promote", Promote)
+            .WithSummary("Make a master of a slave")
+            .WithDescription("A copy of its own, of one layer for each disk, with the slave's details. The slave stays, and may be deleted while the operation runs. The operation's image is the new master.");
         group.MapGet("/{id}/lineage", GetLineage)
             .WithSummary("Get where an image comes from, and what came from it")
             .WithDescription("Its master, its parent, and page by page its descendants: for a master the whole tree of its slaves. Each says how many virtual machines use it.");
@@ -115,6 +118,13 @@ internal static partial class ImageEndpoints
 
     private static async Task<Ok<ImageView>> Restore(Datacenter datacenter, RequestKey key, ImageId id, HttpResponse response) =>
         Tagged(await datacenter.Image(id).Restore(), response);
+
+    private static async Task<Accepted<OperationView>> Promote(Datacenter datacenter, RequestKey key, ImageId id, PromoteRequest request)
+    {
+        var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
+        await datacenter.Image(image).BeginPromotion(operation, id, request.Name);
+        return datacenter.Accepted(await datacenter.GetOperation(operation));
+    }
 
     private static async Task<Ok<ImageLineage>> GetLineage(Datacenter datacenter, ImageId id, [AsParameters] PageQuery page) =>
         TypedResults.Ok(await datacenter.Catalogue.Lineage(id, page.ToRequest()));

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Options;
 namespace Instances.Library.Import;
 
 /// <summary>Makes a base layer of an upload: checks it, writes its content to a file of ours, publishes that. The uploaded bytes are never booted.</summary>
-internal sealed class ImageConverter
+internal sealed partial class ImageConverter
 {
     private const int SecondsForAnything = 300;
     private const int SecondsForEachGibibyte = 120;
@@ -49,16 +49,16 @@ internal sealed class ImageConverter
         }
         catch
         {
-            await Discard(image, plan.Layer);
+            await Discard(image, plan);
             throw;
         }
     }
 
     /// <summary>Removes what was made. The manifest goes first: without it there is no image.</summary>
-    public async Task Discard(ImageId image, LayerId layer)
+    public async Task Discard(ImageId image, UploadPlan plan)
     {
         await _store.DeleteManifest(image);
-        await _store.Delete(layer);
+        foreach (var layer in plan.Layers) await _store.Delete(layer);
     }
 
     private async Task<Source> Expand(UploadPlan plan, ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
@@ -174,9 +174,11 @@ internal sealed class ImageConverter
     }
 
     // The work is bounded by what was uploaded, not by what its header promises.
-    private static ProcessBounds BoundsFor(Source source, long fileBytes)
+    private static ProcessBounds BoundsFor(Source source, long fileBytes) => BoundsFor(source.Bytes, fileBytes);
+
+    private static ProcessBounds BoundsFor(long bytes, long fileBytes)
     {
-        var seconds = SecondsForAnything + (int)Math.Min(source.Bytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
+        var seconds = SecondsForAnything + (int)Math.Min(bytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
         return new(TimeSpan.FromSeconds(seconds * 2.0), seconds, MemoryBytes, fileBytes);
     }
 

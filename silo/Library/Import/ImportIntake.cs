@@ -60,6 +60,13 @@ internal sealed partial class ImportIntake(
         else place.Dispose();
     }
 
+    public void TakePromotion(ImageId image, UploadPlan plan)
+    {
+        var place = queue.TakePlace();
+        if (queue.TryClaim(plan.Layer, place) is { } claim) queue.Add(image, plan, upload: null, claim);
+        else place.Dispose();
+    }
+
     private async Task<ReceivedUpload> Copy(ImageId image, UploadPlan plan, string path, CancellationToken cancellationToken)
     {
         var (file, before) = folders.Open(path);

@@ -31,7 +31,8 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     public IDisposable? TryClaim(LayerId layer, IDisposable place) => _claims.TryAdd(layer, true) ? new Claim(_claims, layer, place) : null;
 
     /// <summary>Takes over an upload and its place.</summary>
-    public void Add(ImageId image, UploadPlan plan, ReceivedUpload upload, IDisposable place)
+    /// <param name="upload">Null for a promotion.</param>
+    public void Add(ImageId image, UploadPlan plan, ReceivedUpload? upload, IDisposable place)
     {
         var job = new Job(image, plan, upload, place);
         _waiting[plan.Layer] = job;
@@ -99,11 +100,11 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     {
         try
         {
-            if (await ReportTo(job.Image, job.Plan)(ImportStage.Receiving, job.Upload.Bytes)
+            if (await ReportTo(job.Image, job.Plan)(ImportStage.Receiving, job.Upload?.Bytes ?? 0)
                 || !_waiting.TryRemove(KeyValuePair.Create(job.Plan.Layer, job)))
                 return;
             using (job.Place)
-                await converter.Discard(job.Image, job.Plan.Layer);
+                await converter.Discard(job.Image, job.Plan);
             LogCancelled(job.Image);
         }
         catch (Exception exception)
@@ -117,13 +118,16 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     {
         try
         {
-            var manifest = await converter.Convert(job.Image, job.Plan, job.Upload, ReportTo(job.Image, job.Plan), stoppingToken);
+            var report = ReportTo(job.Image, job.Plan);
+            var manifest = job.Upload is { } upload
+                ? await converter.Convert(job.Image, job.Plan, upload, report, stoppingToken)
+                : await converter.Flatten(job.Image, job.Plan, report, stoppingToken);
             bool? isReady = null;
             await Tell(job.Image, async grain => isReady = (await grain.CompleteImport(job.Plan.Operation, manifest)).Status is ImageStatus.Ready);
             // Where that is not known, it may have become Ready before its answer was lost. Its reminder or the sweep ends it otherwise.
             if (isReady is false)
-                await converter.Discard(job.Image, job.Plan.Layer);
-            LogImported(job.Image, job.Upload.Bytes, isReady);
+                await converter.Discard(job.Image, job.Plan);
+            LogImported(job.Image, manifest.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes), isReady);
         }
         catch (OperationCanceledException)
         {
@@ -159,7 +163,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         }
     }
 
-    private sealed record Job(ImageId Image, UploadPlan Plan, ReceivedUpload Upload, IDisposable Place);
+    private sealed record Job(ImageId Image, UploadPlan Plan, ReceivedUpload? Upload, IDisposable Place);
 
     private sealed class Claim(ConcurrentDictionary<LayerId, bool> claims, LayerId layer, IDisposable place) : IDisposable
     {

@@ -39,6 +39,8 @@ internal sealed class FakeDatacenter
     /// <summary>The files that imports were begun from.</summary>
     public ConcurrentDictionary<ImageId, string> Paths { get; } = [];
 
+    public ConcurrentDictionary<ImageId, (ImageId Source, string? Name)> Promotions { get; } = [];
+
     /// <summary>Whether the host that is there is in maintenance.</summary>
     public bool Maintenance { get; set; }
 

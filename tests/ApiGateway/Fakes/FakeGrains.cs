@@ -218,6 +218,13 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task RecordDigest(LayerId layer, string sha256) => throw new NotSupportedException();
 
+    public Task BeginPromotion(OperationId operation, ImageId source, string? name)
+    {
+        datacenter.Promotions[Id] = (source, name);
+        datacenter.Begin(operation, OperationKind.Promote, image: Id);
+        return Task.CompletedTask;
+    }
+
     public Task<bool> BeginMerge(LayerMerge merge) => throw new NotSupportedException();
 
     public Task<bool> CompleteMerge(LayerMerge merge, long bytes) => throw new NotSupportedException();

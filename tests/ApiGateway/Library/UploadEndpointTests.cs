@@ -69,6 +69,21 @@ public sealed class UploadEndpointTests(Gateway gateway)
         Assert.Equal("/srv/images/x.raw", gateway.Datacenter.Paths[(await response.Read<OperationView>()).Image!.Value]);
     }
 
+    [Theory]
+    [InlineData("{}", null)]
+    [InlineData("""{"name":"gold"}""", "gold")]
+    public async Task Promote_MakesANewImage(string body, string? name)
+    {
+        var source = ImageId.New();
+        using var response = await gateway.Http.Post($"/images/{source}/promote", body);
+
+        Assert.Equal(HttpStatusCode.Accepted, response.StatusCode);
+        var operation = await response.Read<OperationView>();
+        Assert.Equal(OperationKind.Promote, operation.Kind);
+        Assert.NotEqual(source, operation.Image);
+        Assert.Equal((source, name), gateway.Datacenter.Promotions[operation.Image!.Value]);
+    }
+
     /// <summary>The stream fails in the middle of a part, as a connection does.</summary>
     [Fact]
     public async Task Client_WhosePartBreaksOff_GoesOnWhereItWas()

@@ -1,0 +1,69 @@
+using Instances.Faults;
+
+namespace Instances.Library.Import;
+
+/// <summary>Makes base layers of the chains of a slave.</summary>
+internal sealed partial class ImageConverter
+{
+    /// <summary>Makes the layers and the manifest, durably. Leaves nothing behind when it fails.</summary>
+    /// <exception cref="FaultException">layer-missing; layer-corrupt; no-space; qemu-img-failed; merge-differs.</exception>
+    /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
+    public async Task<ImageManifest> Flatten(ImageId image, UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
+    {
+        var promotion = plan.Promotion!;
+        var targets = promotion.Disks.Zip(promotion.Layers).ToList();
+        try
+        {
+            var layers = promotion.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id);
+            await Watch(ImportStage.Checking, () => 0, report, token => RequireSound(layers, token), cancellationToken);
+            await Watch(ImportStage.Converting, () => plan.Layers.Sum(layer => _store.MergedBytes(layer)), report, async token =>
+            {
+                foreach (var (disk, layer) in targets) await Flatten(disk, layer, token);
+            }, cancellationToken);
+            await Watch(ImportStage.Publishing, () => 0, report, token => Task.Run(
+                () => plan.Layers.Select(_store.ConvertedPathOf).Where(File.Exists).ToList().ForEach(UnixFiles.SyncFile), token), cancellationToken);
+
+            var now = _time.GetUtcNow();
+            var manifest = new ImageManifest(
+                image, plan.Command.Name, ImageKind.Master, Master: null, Parent: null,
+                [.. targets.Select(target => new DiskManifest([new(target.Second, Parent: null, Install(target.Second), image)], target.First.VirtualSizeBytes))], now)
+            {
+                Details = plan.Command.Details ?? ImageDetails.None,
+                Promotion = new(plan.Operation, now, promotion.Source),
+            };
+            await _store.WriteManifest(manifest);
+            return manifest;
+        }
+        catch
+        {
+            await Discard(image, plan);
+            throw;
+        }
+    }
+
+    /// <summary>What is corrupt must not become something that looks sound. The scrub tells the images.</summary>
+    private async Task RequireSound(IEnumerable<LayerManifest> layers, CancellationToken cancellationToken)
+    {
+        foreach (var layer in layers)
+        {
+            var check = await _store.Check(layer.Id, layer.Sha256, long.MaxValue, cancellationToken);
+            if (check.IsCorrupt)
+                throw FaultException.Conflict("layer-corrupt", $"The layer {layer.Id} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. Choose another image.");
+        }
+    }
+
+    private async Task Flatten(DiskManifest disk, LayerId layer, CancellationToken cancellationToken)
+    {
+        if (_store.IsSealed(layer)) return; // Before a crash.
+        var target = _store.ConvertedPathOf(layer);
+
+        // What a crash has left: somebody may still be writing to it.
+        File.Delete(target);
+        var bytes = disk.Layers.Sum(part => _store.BytesOf(part.Id));
+        if (_store.FreeBytes - bytes < _store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(_store.Folder);
+        await _qemuImg.Flatten(_store.PathOf(disk.Layers[^1].Id), target, BoundsFor(bytes, disk.VirtualSizeBytes + (disk.VirtualSizeBytes / 1024) + MetadataBytes), cancellationToken);
+    }
+
+    /// <summary>A crash after an installation leaves a layer that is there already.</summary>
+    private long Install(LayerId layer) => File.Exists(_store.ConvertedPathOf(layer)) ? _store.Install(layer, _store.ConvertedPathOf(layer)) : _store.BytesOf(layer);
+}
