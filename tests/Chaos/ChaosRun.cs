@@ -29,7 +29,7 @@ internal static class ChaosRun
         await using var cluster = await ProcessCluster.Start(
             controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1")] : [], everywhere:
             [
-            "--Placement:Policy=packed", "--LayerStore:MinimumFreeBytes=1048576", "--Library:SweepPeriod=00:00:05", "--Host:HoldBound=00:00:20"]);
+            "--Placement:Policy=packed", "--LayerStore:MinimumFreeBytes=1048576", "--Library:SweepPeriod=00:00:05", "--Library:MaxChainDepth=3", "--Library:CompactionPeriod=00:00:02", "--Host:HoldBound=00:00:20"]);
         cluster.KeepFolder = options.Keep;
         report.Say($"The cluster is ready in {cluster.Folder}.");
 

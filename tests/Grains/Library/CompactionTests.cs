@@ -78,7 +78,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
     }
 
     [Fact]
-    public async Task Compact_WhileTheImageIsDeployed_LetsTheMachineHaveTheChainThatItTook()
+    public async Task Compact_WhileTheImageIsDeployedAndCaptured_LetsTheMachineHaveTheChainThatItTook()
     {
         var (scene, image) = await DeepImage();
         Cluster.Layers.HoldMerges();
@@ -86,13 +86,14 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image.Id, "the image is being compacted");
 
         Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+        await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), 1);
         Cluster.Layers.ReleaseMerges();
         await Compacted(image.Id);
 
-        Assert.Equal(image.Disks[0].Layers.Count + 1, (await scene.Machines())[0].Disks[0].Layers.Count);
+        Assert.Equal(image.Disks[0].Layers.Count + 2, (await scene.Machines())[0].Disks[0].Layers.Count);
         await scene.AssertRestsDeployed();
         var captured = await scene.AssertInstances(await scene.CreateInstance(new()), 1);
-        Assert.Equal(image.Disks[0].Layers.Count + 1, captured[0].Disks[0].Layers.Count);
+        Assert.Equal(image.Disks[0].Layers.Count + 2, captured[0].Disks[0].Layers.Count);
         await scene.AssertRestsUndeployed();
     }
 

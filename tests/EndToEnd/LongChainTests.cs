@@ -1,0 +1,63 @@
+using System.Globalization;
+using Instances.Appliances;
+using Instances.Client;
+using Instances.Library;
+using Instances.Testing;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.EndToEnd.Tests;
+
+/// <summary>A machine is captured over and over while it runs; what comes of it has a short chain, boots, and can become a master.</summary>
+public sealed class LongChainTests
+{
+    private const int Boots = 4;
+
+    /// <summary>Tens of them take a minute; a hundred, as <c>INSTANCES_TEST_CAPTURES=100</c>, three times as long.</summary>
+    private static readonly int Captures = int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_CAPTURES"), CultureInfo.InvariantCulture, out var captures) ? captures : 32;
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task CreateInstance_ManyTimesInARow_StaysWithinTheBoundAndBoots()
+    {
+        var data = ServerProcess.MakeDataFolder();
+        await using var server = await ServerProcess.Start(data, "--Library:CompactionPeriod=00:00:01");
+        var client = server.Client;
+        var master = await client.ImportGuest();
+        var appliance = await client.CreateAppliance(new("chain"), Stop);
+        var machine = await client.AddVirtualMachine(appliance.Id, Guest.Spec("vm", master.Id), Stop);
+        await client.Succeeds(await client.Deploy(appliance.Id, Stop));
+        for (var capture = 0; capture < Captures - 1; capture++)
+        {
+            if (capture % (Captures / Boots) == 0) await Boot(capture / (Captures / Boots));
+            await client.Succeeds(await client.CreateInstance(appliance.Id, new(Undeploy: false, UpdateImages: true, Quiesce: Quiesce.None), Stop));
+        }
+
+        var operation = await client.Succeeds(await client.CreateInstance(appliance.Id, new(UpdateImages: true), Stop));
+        var image = Assert.Single(operation.Result!.Instances!).Image;
+        await Eventually.Holds(async () => (await client.GetLibraryCompaction(Stop)) is { Running: null, TooDeep: 0 } && await Depth(image) <= 8, "the chain is short");
+
+        await client.Succeeds(await client.Deploy(appliance.Id, Stop));
+        Assert.Equal(Boots + 1, await client.WaitForBoot(machine.Id, Boots + 1));
+        var compaction = await client.GetLibraryCompaction(Stop);
+        Assert.True(compaction.Merges > 0 && compaction.LastFailure is null, $"{compaction}");
+
+        var promoted = await client.Succeeds(await client.PromoteImage(image, "gold", Stop));
+        var gold = await client.AddVirtualMachine((await client.CreateAppliance(new("gold"), Stop)).Id, Guest.Spec("gold", promoted.Image!.Value), Stop);
+        await client.Succeeds(await client.Deploy(gold.Appliance, Stop));
+        Assert.Equal(Boots + 1, await client.WaitForBoot(gold.Id, Boots + 1));
+        Assert.Equal((1, ImageKind.Master), (await Depth(promoted.Image.Value), (await client.FindImage(promoted.Image.Value, Stop))!.Kind));
+
+        foreach (var id in new[] { appliance.Id, gold.Appliance }) await client.Succeeds(await client.Undeploy(id, Stop));
+        Directory.Delete(data, recursive: true);
+
+        async Task<int> Depth(ImageId id) => (await client.FindImage(id, Stop))!.Disks.Max(disk => disk.Layers.Count);
+
+        async Task Boot(int before)
+        {
+            if (before > 0) await client.Power(machine.Id, PowerAction.Reset, Stop);
+            await client.WaitForBoot(machine.Id, before + 1);
+        }
+    }
+}
