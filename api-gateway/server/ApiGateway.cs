@@ -36,6 +36,8 @@ internal static class ApiGateway
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<DatacenterDirectory>();
         services.AddSingleton<UploadClient>();
+        services.AddSingleton<ExportClient>();
+        services.AddSingleton<ImageDownload>();
         services.AddInstancesOpenApi();
         return services;
     }
@@ -53,6 +55,7 @@ internal static class ApiGateway
         var datacenter = api.MapGroup("/{datacenter}");
         datacenter.MapUploads();
         datacenter.MapImages();
+        datacenter.MapExports();
         datacenter.MapAppliances();
         datacenter.MapVirtualMachines();
         datacenter.MapOperations();

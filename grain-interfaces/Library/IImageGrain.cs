@@ -97,6 +97,16 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("RecordDigest")]
     Task RecordDigest(LayerId layer, string sha256);
 
+    /// <summary>A ticket to export the image. Allowed when Ready.</summary>
+    /// <exception cref="FaultException">image-not-found; image-not-ready; image-corrupt.</exception>
+    [Alias("Export")]
+    Task<ExportTicket> Export();
+
+    /// <summary>Called by the data plane when an export begins, and again when it has all layers open: a deletion that has begun by then is seen.</summary>
+    /// <exception cref="FaultException">As of <see cref="Export"/>.</exception>
+    [Alias("AcceptExport")]
+    Task<ImageView> AcceptExport();
+
     /// <exception cref="FaultException">image-not-found.</exception>
     [Alias("Get")]
     Task<ImageView> Get();

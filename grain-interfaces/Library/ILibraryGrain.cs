@@ -30,6 +30,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("UploadAddress"), AlwaysInterleave]
     Task<Uri> UploadAddress(ImageId image);
 
+    /// <summary>A ticket to export an image. Always interleaves: see the remarks.</summary>
+    [Alias("OfferExport"), AlwaysInterleave]
+    Task<ExportTicket> OfferExport(ImageId image);
+
     /// <summary>Takes a place for an import that is about to begin. Idempotent. Given back by <see cref="Admitted"/>, and by itself after a minute.
     /// Always interleaves: it has a queue of its own.</summary>
     /// <exception cref="FaultException">too-many-uploads.</exception>

@@ -52,6 +52,18 @@ internal sealed partial class ImageGrain(
         return State.ToView(Id);
     }
 
+    public async Task<ExportTicket> Export()
+    {
+        Decide(ImageCommand.Export);
+        return await GrainFactory.Library().OfferExport(Id);
+    }
+
+    public Task<ImageView> AcceptExport()
+    {
+        Decide(ImageCommand.Export);
+        return Task.FromResult(State.ToView(Id));
+    }
+
     public Task WriteManifest() => Exists && State.Manifest is { } manifest ? GrainFactory.Library().Publish([manifest]) : Task.CompletedTask;
 
     private ImageStatus? Decide(ImageCommand command) => ImageLifecycle.Decide(Status, command).OrThrow();

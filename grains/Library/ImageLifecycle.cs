@@ -15,6 +15,9 @@ internal enum ImageCommand
 
     /// <summary>A machine is created with it or deployed from it.</summary>
     Use,
+
+    /// <summary>A person wants a copy of its disks.</summary>
+    Export,
     Delete,
 
     /// <summary>Its grace period has passed.</summary>
@@ -61,7 +64,7 @@ internal static class ImageLifecycle
         BeginImport => Accept(Importing),
         Publish => Accept(Ready),
         CompleteImport or FailImport or Expire or FindCorrupt or FindSound => Ignore,
-        Use or ImageCommand.Delete or Change or Restore => NotFound(),
+        Use or Export or ImageCommand.Delete or Change or Restore => NotFound(),
     };
 
     private static Decision<ImageStatus> DecideKnown(ImageStatus status, ImageCommand command) => (status, command) switch
@@ -70,7 +73,8 @@ internal static class ImageLifecycle
         (Importing, CompleteImport) => Accept(Ready),
         (Importing, FailImport) => Accept(Failed),
         (Importing, Publish) => Defect(Importing, command),
-        (Importing, Use) => NotReady(Importing, "wait for its import to end"),
+        (Importing, Use) => NotReady(Importing, "deployed: wait for its import to end"),
+        (Importing, Export) => NotReady(Importing, "exported: wait for its import to end"),
         (Importing, ImageCommand.Delete) => Refuse("image-importing", "The image is Importing: cancel its import, or wait for it to end."),
         (Importing, Expire or FindCorrupt or FindSound) => Ignore,
         (Importing, Change or Restore) => Refuse("image-importing", "The image is Importing: wait for its import to end."),
@@ -78,12 +82,13 @@ internal static class ImageLifecycle
         (Ready, BeginImport) => Refuse("image-exists", "The image is Ready: an import makes a new image."),
         (Ready, CompleteImport or FailImport or Publish or Expire or Restore or FindSound) => Ignore,
         (Ready, FindCorrupt) => Accept(Corrupt),
-        (Ready, Use or Change) => Accept(Ready),
+        (Ready, Use or Export or Change) => Accept(Ready),
         (Ready, ImageCommand.Delete) => Accept(Retired),
 
         (Retired, BeginImport) => Refuse("image-exists", "The image is Retired: an import makes a new image."),
         (Retired, CompleteImport or FailImport or Publish or ImageCommand.Delete) => Ignore,
-        (Retired, Use) => NotReady(Retired, "choose another image"),
+        (Retired, Use) => NotReady(Retired, "deployed: choose another image"),
+        (Retired, Export) => NotReady(Retired, "exported: restore it first"),
         (Retired, Expire) => Accept(Retired),
         (Retired, Change) => Refuse("image-retired", "The image is Retired: restore it before you change it."),
         (Retired, Restore) => Accept(Ready),
@@ -92,13 +97,15 @@ internal static class ImageLifecycle
         (Corrupt, BeginImport) => Refuse("image-exists", "The image is Corrupt: an import makes a new image."),
         (Corrupt, CompleteImport or FailImport or Publish or Expire or Restore) => Ignore,
         (Corrupt, Use) => Refuse("image-corrupt", "The image is Corrupt and cannot be deployed: choose another image, or let a host that has a good copy of its layers come back."),
+        (Corrupt, Export) => Refuse("image-corrupt", "The image is Corrupt and cannot be exported: what came out would not be what it was. Let a host that has a good copy of its layers come back."),
         (Corrupt, Change or FindCorrupt) => Accept(Corrupt),
         (Corrupt, FindSound) => Accept(Ready),
         (Corrupt, ImageCommand.Delete) => Accept(Retired),
 
         (Failed, BeginImport) => Refuse("image-exists", "The import of this image has failed: import it again as a new one."),
         (Failed, CompleteImport or FailImport or Publish or Expire or FindCorrupt or FindSound) => Ignore,
-        (Failed, Use) => NotReady(Failed, "choose another image"),
+        (Failed, Use) => NotReady(Failed, "deployed: choose another image"),
+        (Failed, Export) => NotReady(Failed, "exported: it holds nothing"),
         (Failed, ImageCommand.Delete) => Accept(Retired),
         (Failed, Change or Restore) => Refuse("image-failed", "The image is Failed and holds nothing: delete it, and import it again as a new one."),
     };
@@ -114,6 +121,6 @@ internal static class ImageLifecycle
     private static Decision<ImageStatus> NotFound() =>
         new Decision<ImageStatus>.Refuse(new(FaultKind.NotFound, "image-not-found", "There is no such image in the library."));
 
-    private static Decision<ImageStatus> NotReady(ImageStatus status, string advice) =>
-        Refuse("image-not-ready", $"The image is {status} and cannot be deployed: {advice}.");
+    private static Decision<ImageStatus> NotReady(ImageStatus status, string whatAndAdvice) =>
+        Refuse("image-not-ready", $"The image is {status} and cannot be {whatAndAdvice}.");
 }

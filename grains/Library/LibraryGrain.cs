@@ -74,6 +74,8 @@ internal sealed partial class LibraryGrain(
 
     public Task<Uri> UploadAddress(ImageId image) => Task.FromResult(dataPlane.UploadAddress(image));
 
+    public Task<ExportTicket> OfferExport(ImageId image) => Task.FromResult(dataPlane.OfferExport(image));
+
     public Task Admit(ImageId image) => _admission.Admit(image);
 
     public Task Admitted(ImageId image)

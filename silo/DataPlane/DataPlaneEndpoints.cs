@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Instances.DataPlane;
 
-/// <summary>Where bytes come in; where layers go out stands in <see cref="LayerEndpoints"/>. Every request carries a secret that its image's grain gave out for this one transfer.</summary>
+/// <summary>Where bytes come in; where they go out stands in <see cref="LayerEndpoints"/> and <see cref="ExportEndpoint"/>. Every request carries a secret that its image's grain gave out for this one transfer.</summary>
 internal static class DataPlaneEndpoints
 {
     public const string Path = "/data-plane/images";
@@ -17,6 +17,7 @@ internal static class DataPlaneEndpoints
         // The secret is the permission: whoever uploads may have no account here.
         endpoints.MapPut($"{Path}/{{imageId}}", PutImage).AllowAnonymous().ExcludeFromDescription();
         endpoints.MapUploadParts();
+        ExportEndpoint.Map(endpoints);
         endpoints.MapLayers();
         return endpoints;
     }

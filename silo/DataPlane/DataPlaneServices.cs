@@ -1,8 +1,10 @@
 using Instances.Faults;
 using Instances.Library;
+using Instances.Library.Export;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
 namespace Instances.DataPlane;
@@ -13,17 +15,22 @@ internal static class DataPlaneServices
     public static IServiceCollection AddDataPlane(this IServiceCollection services)
     {
         services.AddOptions<DataPlaneOptions>().BindConfiguration("DataPlane").ValidateDataAnnotations().ValidateOnStart();
+        services.TryAddSingleton(TimeProvider.System);
+        services.AddSingleton<ExportTickets>();
         return services.AddSingleton<IDataPlane, ServerDataPlane>();
     }
 
     /// <summary>The address that was configured, or the one that this process's own web server listens at.</summary>
-    private sealed class ServerDataPlane(IServer server, IOptions<DataPlaneOptions> options) : IDataPlane
+    private sealed class ServerDataPlane(IServer server, ExportTickets exports, IOptions<DataPlaneOptions> options) : IDataPlane
     {
-        public Uri UploadAddress(ImageId image) => new(
-            Base ?? throw FaultException.Unavailable("data-plane-unknown", "This silo listens on all its addresses and does not know which one others use: set DataPlane:Address."),
-            $"{DataPlaneEndpoints.Path}/{image}");
+        public Uri UploadAddress(ImageId image) => new(RequireBase(), $"{DataPlaneEndpoints.Path}/{image}");
+
+        public ExportTicket OfferExport(ImageId image) => new(new(RequireBase(), $"{DataPlaneEndpoints.Path}/{image}/export"), exports.Issue(image));
 
         public Uri? LayerAddress(LayerId layer) => Base is { } address ? new(address, $"{LayerEndpoints.Path}/{layer}") : null;
+
+        private Uri RequireBase() =>
+            Base ?? throw FaultException.Unavailable("data-plane-unknown", "This silo listens on all its addresses and does not know which one others use: set DataPlane:Address.");
 
         private Uri? Base => options.Value.Address is { Length: > 0 } configured ? new(configured)
             : BindingAddress.Parse(Listening) is var listening && IsWildcard(listening.Host) ? null

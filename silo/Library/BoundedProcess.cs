@@ -10,12 +10,13 @@ internal static class BoundedProcess
 {
     /// <exception cref="FaultException">qemu-img-failed.</exception>
     public static Task<ProcessOutcome> Run(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
-        Run(command, bounds, standardOutput: null, cancellationToken);
+        Run(command, bounds, standardInput: null, standardOutput: null, cancellationToken);
 
+    /// <param name="standardInput">What it reads; null for nothing.</param>
     /// <param name="standardOutput">Takes what it writes instead of the outcome, without a bound; null for the outcome.</param>
     /// <exception cref="FaultException">qemu-img-failed.</exception>
     public static async Task<ProcessOutcome> Run(
-        IReadOnlyList<string> command, ProcessBounds bounds, PipeTarget? standardOutput, CancellationToken cancellationToken)
+        IReadOnlyList<string> command, ProcessBounds bounds, PipeSource? standardInput, PipeTarget? standardOutput, CancellationToken cancellationToken)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         end.CancelAfter(bounds.Time);
@@ -27,6 +28,7 @@ internal static class BoundedProcess
             var result = await Cli.Wrap(command[0])
                 .WithArguments(command.Skip(1), escape: true)
                 .WithValidation(CommandResultValidation.None)
+                .WithStandardInputPipe(standardInput ?? PipeSource.Null)
                 .WithStandardOutputPipe(standardOutput ?? output.Target)
                 .WithStandardErrorPipe(errors.Target)
                 .ExecuteAsync(end.Token);

@@ -1,3 +1,4 @@
+using Instances.Library.Export;
 using Instances.Library.Import;
 using Instances.Library.Transfer;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -7,7 +8,7 @@ namespace Instances.Library;
 
 internal static class LibraryServices
 {
-    /// <summary>The library in a folder, and the imports into it. Sections <c>Library</c>, <c>LayerStore</c> and <c>Import</c>.</summary>
+    /// <summary>The library in a folder, the imports into it and the exports from it. Sections <c>Library</c>, <c>LayerStore</c>, <c>Import</c> and <c>Export</c>.</summary>
     public static IServiceCollection AddLibrary(this IServiceCollection services)
     {
         services.AddLayers();
@@ -26,6 +27,9 @@ internal static class LibraryServices
         services.AddSingleton<ImportQueue>();
         services.AddHostedService(provider => provider.GetRequiredService<ImportQueue>());
         services.AddHostedService(provider => provider.GetRequiredService<ImportIntake>());
+        services.AddOptions<ExportOptions>().BindConfiguration("Export").ValidateDataAnnotations().ValidateOnStart();
+        services.AddSingleton<ExportCompressor>();
+        services.AddSingleton<ImageExporter>();
         return services;
     }
 

@@ -1,7 +1,7 @@
 namespace Instances.Library;
 
 /// <summary>What a process may use. Past any of them it is ended.</summary>
-/// <param name="Time">By the clock.</param>
+/// <param name="Time">By the clock; infinite for one that waits for others.</param>
 /// <param name="CpuSeconds">Of processor time.</param>
 /// <param name="MemoryBytes">Of address space.</param>
 /// <param name="FileBytes">The largest file that it may write.</param>

@@ -108,6 +108,8 @@ internal static class ImportAgainstConvert
     {
         public Uri UploadAddress(ImageId image) => throw new NotSupportedException();
 
+        public ExportTicket OfferExport(ImageId image) => throw new NotSupportedException();
+
         public Uri? LayerAddress(LayerId layer) => null;
     }
 }

@@ -190,6 +190,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     {
         public Uri UploadAddress(ImageId image) => new($"http://127.0.0.1/data-plane/images/{image}");
 
+        public ExportTicket OfferExport(ImageId image) => new(new($"http://127.0.0.1/data-plane/images/{image}/export"), "secret");
+
         public Uri? LayerAddress(LayerId layer) => null;
     }
 }

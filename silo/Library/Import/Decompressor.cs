@@ -41,7 +41,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         ProcessOutcome? outcome = null;
         try
         {
-            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds), .. CommandOf(compression), upload.Path], bounds, output, stop.Token);
+            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds), .. CommandOf(compression), upload.Path], bounds, standardInput: null, output, stop.Token);
         }
         catch (OperationCanceledException) when (refusal is not null)
         {

@@ -11,25 +11,25 @@ internal sealed record VhdxMetadata(uint BlockBytes, ulong VirtualSizeBytes, uin
     private const uint MaxItemBytes = 1 << 20;
     private const uint HasParentFlag = 2;
 
-    private static readonly Guid s_parameters = new("CAA16737-FA36-4D43-B3B6-33F0AA44E76B");
-    private static readonly Guid s_virtualSize = new("2FA54224-CD1B-4876-B211-5DBED83BF4B8");
-    private static readonly Guid s_logicalSector = new("8141BF1D-A96F-4709-BA47-F233A8FAAB5F");
+    public static readonly Guid ParametersId = new("CAA16737-FA36-4D43-B3B6-33F0AA44E76B");
+    public static readonly Guid VirtualSizeId = new("2FA54224-CD1B-4876-B211-5DBED83BF4B8");
+    public static readonly Guid LogicalSectorId = new("8141BF1D-A96F-4709-BA47-F233A8FAAB5F");
     private static readonly Guid s_parentLocator = new("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C");
-    private static readonly Guid s_page83 = new("BECA12AB-B2E6-4523-93EF-C309E000C746");
-    private static readonly Guid s_physicalSector = new("CDA348C7-445D-4471-9CC9-E9885251C556");
+    public static readonly Guid Page83Id = new("BECA12AB-B2E6-4523-93EF-C309E000C746");
+    public static readonly Guid PhysicalSectorId = new("CDA348C7-445D-4471-9CC9-E9885251C556");
 
-    private static readonly Guid[] s_known = [s_parameters, s_virtualSize, s_logicalSector, s_parentLocator, s_page83, s_physicalSector];
+    private static readonly Guid[] s_known = [ParametersId, VirtualSizeId, LogicalSectorId, s_parentLocator, Page83Id, PhysicalSectorId];
 
     public static VhdxMetadata Read(FileReader file, VhdxRegions.Region region)
     {
         if (region.Bytes < TableBytes)
             throw ImportFaults.Malformed("its metadata is cut");
         var items = ReadItems(file.Read(region.Offset, TableBytes, "metadata"), region);
-        var parameters = Item(s_parameters, 8);
+        var parameters = Item(ParametersId, 8);
         return new(
             Number32(parameters, 0),
-            Number64(Item(s_virtualSize, 8), 0),
-            Number32(Item(s_logicalSector, 4), 0),
+            Number64(Item(VirtualSizeId, 8), 0),
+            Number32(Item(LogicalSectorId, 4), 0),
             (Number32(parameters, 4) & HasParentFlag) != 0 || items.ContainsKey(s_parentLocator));
 
         byte[] Item(Guid id, int bytes) => items.TryGetValue(id, out var place) && place.Bytes >= bytes

@@ -12,8 +12,8 @@ internal sealed record VhdxRegions(VhdxRegions.Region Blocks, VhdxRegions.Region
     private const uint MaxEntries = 2047;
     private const uint Mebibyte = 1 << 20;
 
-    private static readonly Guid s_blocks = new("2DC27766-F623-4200-9D64-115E9BFD4A08");
-    private static readonly Guid s_metadata = new("8B7CA206-4790-4B9A-B8FE-575F050F886E");
+    public static readonly Guid BlocksId = new("2DC27766-F623-4200-9D64-115E9BFD4A08");
+    public static readonly Guid MetadataId = new("8B7CA206-4790-4B9A-B8FE-575F050F886E");
 
     /// <summary>Reads the first of the two tables, as qemu-img does: where that is damaged the file is.</summary>
     public static VhdxRegions Read(FileReader file)
@@ -33,11 +33,11 @@ internal sealed record VhdxRegions(VhdxRegions.Region Blocks, VhdxRegions.Region
                 throw ImportFaults.Malformed("its regions lie outside the file, or over one another");
             }
 
-            if (isRequired && id != s_blocks && id != s_metadata)
+            if (isRequired && id != BlocksId && id != MetadataId)
                 throw ImportFaults.UnsupportedFeature("a region of a later version of VHDX");
         }
 
-        return found.TryGetValue(s_blocks, out var blocks) && found.TryGetValue(s_metadata, out var metadata)
+        return found.TryGetValue(BlocksId, out var blocks) && found.TryGetValue(MetadataId, out var metadata)
             ? new(blocks, metadata)
             : throw ImportFaults.Malformed("it has no table of blocks or no metadata");
     }

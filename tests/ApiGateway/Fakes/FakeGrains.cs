@@ -155,6 +155,10 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public async Task<ImageView> Restore() => await Get() with { RestoredAt = Views.At };
 
+    public async Task<ExportTicket> Export() => new(new Uri(datacenter.DataPlane!, $"exports/{Uri.EscapeDataString((await Get()).Name)}"), FakeDatacenter.Secret);
+
+    public Task<ImageView> AcceptExport() => throw new NotSupportedException();
+
     public Task Retire(RetirementReason reason) => throw new NotSupportedException();
 
     public Task RetireWith(ImageId master) => throw new NotSupportedException();

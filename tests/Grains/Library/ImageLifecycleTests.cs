@@ -9,13 +9,13 @@ public sealed class ImageLifecycleTests
     private const string None = "None";
 
     private const string Table = """
-                      BeginImport  | CompleteImport | FailImport | Publish | Use             | Delete          | Expire  | Change          | Restore         | FindCorrupt | FindSound
-          None      | Importing    | ignore         | ignore     | Ready   | image-not-found | image-not-found | ignore  | image-not-found | image-not-found | ignore      | ignore
-          Importing | Importing    | Ready          | Failed     | defect  | image-not-ready | image-importing | ignore  | image-importing | image-importing | ignore      | ignore
-          Ready     | image-exists | ignore         | ignore     | ignore  | Ready           | Retired         | ignore  | Ready           | ignore          | Corrupt     | ignore
-          Retired   | image-exists | ignore         | ignore     | ignore  | image-not-ready | ignore          | Retired | image-retired   | Ready           | Retired     | Retired
-          Failed    | image-exists | ignore         | ignore     | ignore  | image-not-ready | Retired         | ignore  | image-failed    | image-failed    | ignore      | ignore
-          Corrupt   | image-exists | ignore         | ignore     | ignore  | image-corrupt   | Retired         | ignore  | Corrupt         | ignore          | Corrupt     | Ready
+                      BeginImport  | CompleteImport | FailImport | Publish | Use             | Export          | Delete          | Expire  | Change          | Restore         | FindCorrupt | FindSound
+          None      | Importing    | ignore         | ignore     | Ready   | image-not-found | image-not-found | image-not-found | ignore  | image-not-found | image-not-found | ignore      | ignore
+          Importing | Importing    | Ready          | Failed     | defect  | image-not-ready | image-not-ready | image-importing | ignore  | image-importing | image-importing | ignore      | ignore
+          Ready     | image-exists | ignore         | ignore     | ignore  | Ready           | Ready           | Retired         | ignore  | Ready           | ignore          | Corrupt     | ignore
+          Retired   | image-exists | ignore         | ignore     | ignore  | image-not-ready | image-not-ready | ignore          | Retired | image-retired   | Ready           | Retired     | Retired
+          Failed    | image-exists | ignore         | ignore     | ignore  | image-not-ready | image-not-ready | Retired         | ignore  | image-failed    | image-failed    | ignore      | ignore
+          Corrupt   | image-exists | ignore         | ignore     | ignore  | image-corrupt   | image-corrupt   | Retired         | ignore  | Corrupt         | ignore          | Corrupt     | Ready
         """;
 
     public static TheoryData<string, string, string> Pairs => LifecycleTable.Parse<ImageStatus, ImageCommand>([Table], None);

@@ -13,6 +13,8 @@ internal static class TestTransfers
     {
         public Uri UploadAddress(ImageId image) => throw new NotSupportedException();
 
+        public ExportTicket OfferExport(ImageId image) => throw new NotSupportedException();
+
         public Uri? LayerAddress(LayerId layer) => null;
     }
 }

@@ -1,0 +1,89 @@
+using System.Buffers;
+using Instances.Faults;
+using Microsoft.Net.Http.Headers;
+
+namespace Instances.Library;
+
+/// <summary>Leads an export from the data plane to the caller, piece by piece. One that does not come to its end ends the connection: it never looks whole.</summary>
+internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDownload> logger)
+{
+    public const string LengthHeader = "Export-Length";
+    public const string DigestTrailer = "Repr-Digest";
+
+    private const int BufferBytes = 256 << 10;
+
+    private static readonly string[] Described = [HeaderNames.ContentDisposition, HeaderNames.ContentType, LengthHeader];
+
+    /// <returns>The refusal of the data plane as it stands, or nothing more to answer.</returns>
+    /// <exception cref="FaultException">data-plane-unavailable.</exception>
+    public async Task<IResult> Send(ExportTicket ticket, ExportFormat format, ExportCompression? compression, HttpContext context)
+    {
+        var response = context.Response;
+        using var silence = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        silence.CancelAfter(client.SilenceBound);
+        try
+        {
+            using var export = await client.Get(new(context.Request.Method), ticket, format, compression, silence.Token);
+            if (!export.IsSuccessStatusCode)
+            {
+                if (export.Headers.RetryAfter is { } retry) response.Headers.RetryAfter = retry.ToString();
+                return HttpMethods.IsHead(context.Request.Method) ? TypedResults.StatusCode((int)export.StatusCode) : await ImageUpload.Refusal(export, silence.Token);
+            }
+
+            Describe(export, response);
+            if (HttpMethods.IsHead(context.Request.Method)) return TypedResults.Empty;
+            if (response.SupportsTrailers()) response.DeclareTrailer(DigestTrailer);
+            await Copy(await export.Content.ReadAsStreamAsync(silence.Token), response.Body, silence, context.RequestAborted);
+            var digest = export.TrailingHeaders.TryGetValues(DigestTrailer, out var values) ? values.Single() : throw new HttpRequestException("The export has no digest.");
+            if (response.SupportsTrailers()) response.AppendTrailer(DigestTrailer, digest);
+            return TypedResults.Empty;
+        }
+        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        {
+            context.RequestAborted.ThrowIfCancellationRequested();
+            if (!response.HasStarted)
+            {
+                response.Clear();
+                throw FaultException.Unavailable("data-plane-unavailable", "The library's data plane does not give the image at the moment. Repeat the export later.", exception);
+            }
+
+            LogBroken(logger, exception.Message);
+            context.Abort();
+            return TypedResults.Empty;
+        }
+    }
+
+    private static void Describe(HttpResponseMessage export, HttpResponse response)
+    {
+        foreach (var header in Described)
+        {
+            if (export.Headers.TryGetValues(header, out var values) || export.Content.Headers.TryGetValues(header, out values)) response.Headers[header] = values.ToArray();
+        }
+
+        response.Headers.CacheControl = "no-store";
+    }
+
+    private async Task Copy(Stream from, Stream to, CancellationTokenSource silence, CancellationToken cancellationToken)
+    {
+        var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
+        try
+        {
+            while (true)
+            {
+                silence.CancelAfter(client.SilenceBound);
+                var read = await from.ReadAsync(buffer, silence.Token);
+                // The caller may take as long as the server's own bounds allow.
+                silence.CancelAfter(Timeout.InfiniteTimeSpan);
+                if (read == 0) return;
+                await to.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    [LoggerMessage(LogLevel.Warning, "An export broke off, and the connection to its receiver was ended: {Reason}")]
+    private static partial void LogBroken(ILogger logger, string reason);
+}

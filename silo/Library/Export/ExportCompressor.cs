@@ -1,0 +1,71 @@
+using CliWrap;
+using Instances.Faults;
+
+namespace Instances.Library.Export;
+
+/// <summary>Compresses an export by the program zstd, while it is made. The program sees pipes only: it ends with them when this process goes.</summary>
+internal sealed class ExportCompressor(ProcessConfinement confinement)
+{
+    private const int BufferBytes = 256 << 10;
+    private const int SecondsForAnything = 300;
+    private const int SecondsForEachGibibyte = 600;
+    private const long MemoryBytes = 256L << 20;
+
+    /// <summary>How the shell and its like tell that a program is not there.</summary>
+    private const int NotFound = 127;
+
+    /// <param name="write">Writes what is to be compressed.</param>
+    /// <param name="virtualBytes">As many at most, about.</param>
+    /// <exception cref="FaultException">zstd-missing; export-failed; and what <paramref name="write"/> throws.</exception>
+    public async Task Compress(Func<Stream, CancellationToken, Task> write, Stream target, long virtualBytes, CancellationToken cancellationToken)
+    {
+        // It takes as long as the receiver takes to receive: only its own work is bounded.
+        var seconds = SecondsForAnything + (int)Math.Min(virtualBytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
+        var bounds = new ProcessBounds(Timeout.InfiniteTimeSpan, seconds, MemoryBytes, FileBytes: 0);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Exception? failure = null;
+        var isWhole = false;
+        var input = PipeSource.Create((stream, token) => Guard(() => Feed(stream, token)));
+        var output = PipeTarget.Create((stream, token) => Guard(() => stream.CopyToAsync(target, BufferBytes, token)));
+        ProcessOutcome outcome;
+        try
+        {
+            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds), "zstd", "--compress", "--stdout", "--quiet"], bounds, input, output, stop.Token);
+        }
+        catch (OperationCanceledException) when (failure is not null)
+        {
+            throw failure; // Ended from here.
+        }
+
+        if (failure is not null) throw failure;
+        if (outcome.ExitCode == NotFound) throw ExportFaults.ProgramMissing();
+        if (!outcome.Succeeded || !isWhole) throw ExportFaults.CompressionFailed(outcome);
+
+        async Task Feed(Stream stream, CancellationToken token)
+        {
+            try
+            {
+                await write(stream, token);
+                isWhole = true;
+            }
+            catch (IOException)
+            {
+                // The program has ended and takes no more; its outcome tells why. What goes wrong with a layer is a fault.
+            }
+        }
+
+        // Ends the program: what it would take for the end of its input must not pass for the end of the export.
+        async Task Guard(Func<Task> copy)
+        {
+            try
+            {
+                await copy();
+            }
+            catch (Exception exception)
+            {
+                Interlocked.CompareExchange(ref failure, exception, null);
+                await stop.CancelAsync();
+            }
+        }
+    }
+}

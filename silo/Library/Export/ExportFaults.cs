@@ -1,0 +1,21 @@
+using Instances.Faults;
+
+namespace Instances.Library.Export;
+
+/// <summary>Why an image is not exported, or not to its end.</summary>
+internal static class ExportFaults
+{
+    public static FaultException LayerUnreadable(LayerId layer, string what, Exception? cause = null) => new(
+        new(FaultKind.Conflict, "layer-unreadable", $"The layer {layer} of the image cannot be read: {what}. Have the library verified: a good copy takes its place where a host has one."), cause);
+
+    public static FaultException FormatUnsupported(string what) => FaultException.Invalid("export-format-unsupported", $"{what} Export the image as qcow2, raw or vhdx.");
+
+    public static FaultException TooMany(int bound) =>
+        FaultException.Unavailable("too-many-exports", $"{bound} exports are under way. Repeat this one when one of them has ended.");
+
+    public static FaultException ProgramMissing() =>
+        FaultException.Unavailable("zstd-missing", "The program zstd could not be started on the library's machine. Install it there, or export without compression.");
+
+    public static FaultException CompressionFailed(ProcessOutcome outcome) =>
+        new(new(FaultKind.Internal, "export-failed", $"zstd failed ({outcome.ExitCode}): {outcome.Errors.ReplaceLineEndings(" ").Trim()}"));
+}
