@@ -10,15 +10,8 @@ using Microsoft.Net.Http.Headers;
 namespace Instances.DataPlane;
 
 /// <summary>Where images go out, each made while it is sent.</summary>
-/// <remarks>
-/// Its digest is known when the last byte is sent, and goes behind it as a trailer (RFC 9530). Trailers and Content-Length do not go together in HTTP/1.1: the length, where it is known, stands in
-/// a header of our own. An answer that breaks off has no end of its last chunk, and never looks whole.
-/// </remarks>
 internal sealed partial class ExportEndpoint
 {
-    public const string LengthHeader = "Export-Length";
-    public const string DigestTrailer = "Repr-Digest";
-
     public static void Map(IEndpointRouteBuilder endpoints) =>
         // The secret is the permission, as for uploads.
         endpoints.MapMethods($"{DataPlaneEndpoints.Path}/{{imageId}}/export", [HttpMethods.Get, HttpMethods.Head], Get).AllowAnonymous().ExcludeFromDescription();
@@ -34,7 +27,8 @@ internal sealed partial class ExportEndpoint
             using var place = exporter.TakePlace();
             using var export = await exporter.Open(imageId, format.Value, compression?.Value, context.RequestAborted);
             Describe(export, context.Response);
-            if (!HttpMethods.IsHead(context.Request.Method)) await Send(imageId, export, context);
+            if (HttpMethods.IsHead(context.Request.Method)) return;
+            await Send(imageId, export, DigestedBody.Of(context.Response) ?? throw new BadHttpRequestException("An export needs HTTP/1.1.", StatusCodes.Status505HttpVersionNotsupported), context);
         }
         catch (FaultException exception) when (!context.Response.HasStarted)
         {
@@ -50,30 +44,28 @@ internal sealed partial class ExportEndpoint
         response.Headers.ContentDisposition = disposition.ToString();
         response.Headers.CacheControl = "no-store";
         response.ContentType = export.ContentType;
-        if (export.Bytes is { } bytes) response.Headers[LengthHeader] = bytes.ToString(CultureInfo.InvariantCulture);
+        if (export.Bytes is { } bytes) response.Headers[DigestedBody.LengthHeader] = bytes.ToString(CultureInfo.InvariantCulture);
     }
 
-    private static async Task Send(ImageId image, ImageExport export, HttpContext context)
+    private static async Task Send(ImageId image, ImageExport export, DigestedBody body, HttpContext context)
     {
         var logger = context.RequestServices.GetRequiredService<ILogger<ExportEndpoint>>();
         var time = context.RequestServices.GetRequiredService<TimeProvider>();
         var begun = time.GetTimestamp();
-        await using var body = new DigestStream(context.Response.Body);
-        context.Response.DeclareTrailer(DigestTrailer);
+        await using var stream = new DigestStream(body);
         try
         {
-            await export.Write(body, context.RequestAborted);
-            context.Response.AppendTrailer(DigestTrailer, $"sha-256=:{Convert.ToBase64String(body.Digest())}:");
-            await context.Response.CompleteAsync();
-            LogExported(logger, image, export.FileName, body.Bytes, time.GetElapsedTime(begun).TotalSeconds);
+            await export.Write(stream, context.RequestAborted);
+            await body.Complete(DigestedBody.Format(stream.Digest()), context.RequestAborted);
+            LogExported(logger, image, export.FileName, stream.Bytes, time.GetElapsedTime(begun).TotalSeconds);
         }
         catch (Exception) when (context.RequestAborted.IsCancellationRequested)
         {
-            LogLeft(logger, image, body.Bytes);
+            LogLeft(logger, image, stream.Bytes);
         }
         catch (Exception exception) when (context.Response.HasStarted)
         {
-            LogBroken(logger, exception, image, body.Bytes);
+            LogBroken(logger, exception, image, stream.Bytes);
             context.Abort();
         }
     }

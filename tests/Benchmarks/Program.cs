@@ -6,7 +6,8 @@ var machines = new Option<int>("--machines") { Description = "Machines that are 
 var rounds = new Option<int>("--rounds") { Description = "Captures of them.", DefaultValueFactory = _ => 10 };
 var changes = new Option<int>("--changes") { Description = "MiB of changes on the 20 GiB disk of the capture that is compared with a copy.", DefaultValueFactory = _ => 256 };
 var disk = new Option<int>("--import") { Description = "MiB of data in the qcow2 file whose import is compared with qemu-img convert.", DefaultValueFactory = _ => 2048 };
-var command = new RootCommand("Measures captures of real machines, imports, and reads through chains, each against its yardstick in the same run.") { machines, rounds, changes, disk };
+var export = new Option<int>("--export") { Description = "MiB of data on the disk whose export is compared with qemu-img convert.", DefaultValueFactory = _ => 1024 };
+var command = new RootCommand("Measures captures of real machines, imports, exports, and reads through chains, each against its yardstick in the same run.") { machines, rounds, changes, disk, export };
 command.SetAction(async (result, _) =>
 {
     var table = new Table().AddColumns("what", "measured", "against", "ratio, goal");
@@ -14,6 +15,7 @@ command.SetAction(async (result, _) =>
     await CaptureAgainstCopy.Measure(table, result.GetValue(changes));
     await ImportAgainstConvert.Measure(table, result.GetValue(disk));
     await ReadByDepth.Measure(table);
+    await ExportAgainstConvert.Measure(table, result.GetValue(export));
     AnsiConsole.Write(table);
 });
 return await command.Parse(args).InvokeAsync();

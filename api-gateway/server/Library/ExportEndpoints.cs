@@ -13,7 +13,7 @@ internal static class ExportEndpoints
     {
         routes.MapGet(Path, Export)
             .WithTags("Images")
-            .Produces<Stream>(StatusCodes.Status200OK, MediaTypeNames.Application.Octet)
+            .Produces(StatusCodes.Status200OK, contentType: MediaTypeNames.Application.Octet)
             .WithSummary("Export an image")
             .WithDescription(
                 "One file that needs no other, made while it is sent: nothing is kept of it. Of an image with several disks a tar of one file for each, in their order (not as vmdk). Allowed when Ready; "

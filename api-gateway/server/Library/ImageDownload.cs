@@ -1,5 +1,6 @@
 using System.Buffers;
 using Instances.Faults;
+using Instances.Problems;
 using Microsoft.Net.Http.Headers;
 
 namespace Instances.Library;
@@ -7,12 +8,9 @@ namespace Instances.Library;
 /// <summary>Leads an export from the data plane to the caller, piece by piece. One that does not come to its end ends the connection: it never looks whole.</summary>
 internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDownload> logger)
 {
-    public const string LengthHeader = "Export-Length";
-    public const string DigestTrailer = "Repr-Digest";
-
     private const int BufferBytes = 256 << 10;
 
-    private static readonly string[] Described = [HeaderNames.ContentDisposition, HeaderNames.ContentType, LengthHeader];
+    private static readonly string[] Described = [HeaderNames.ContentDisposition, HeaderNames.ContentType, DigestedBody.LengthHeader];
 
     /// <returns>The refusal of the data plane as it stands, or nothing more to answer.</returns>
     /// <exception cref="FaultException">data-plane-unavailable.</exception>
@@ -32,10 +30,11 @@ internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDo
 
             Describe(export, response);
             if (HttpMethods.IsHead(context.Request.Method)) return TypedResults.Empty;
-            if (response.SupportsTrailers()) response.DeclareTrailer(DigestTrailer);
-            await Copy(await export.Content.ReadAsStreamAsync(silence.Token), response.Body, silence, context.RequestAborted);
-            var digest = export.TrailingHeaders.TryGetValues(DigestTrailer, out var values) ? values.Single() : throw new HttpRequestException("The export has no digest.");
-            if (response.SupportsTrailers()) response.AppendTrailer(DigestTrailer, digest);
+            await using var body = DigestedBody.Of(response);
+            if (body is null) return new ProblemResult(DigestedBody.VersionProblem(context));
+            await Copy(await export.Content.ReadAsStreamAsync(silence.Token), body, silence, context.RequestAborted);
+            var digest = export.TrailingHeaders.TryGetValues(DigestedBody.Trailer, out var values) ? values.Single() : throw new HttpRequestException("The export has no digest.");
+            await body.Complete(digest, context.RequestAborted);
             return TypedResults.Empty;
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)

@@ -17,11 +17,6 @@ internal static class Tus
 
     public static IResult WrongVersion(HttpContext context) => new ProblemResult(Problem.For(
         context, StatusCodes.Status412PreconditionFailed, "tus-version-unsupported", $"Uploads follow tus {Version}: send the header {Resumable}: {Version}."));
-
-    private sealed class ProblemResult(Problem problem) : IResult
-    {
-        public Task ExecuteAsync(HttpContext httpContext) => problem.Write(httpContext);
-    }
 }
 
 /// <summary>Names the version in every answer, refusals too, and refuses others.</summary>

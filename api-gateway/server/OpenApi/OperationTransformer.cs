@@ -20,6 +20,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         if (description.HttpMethod == HttpMethods.Post) operation.Parameters.Add(IdempotencyKey());
         if (IsConditional(description.HttpMethod!, description.RelativePath)) operation.Parameters.Add(IfMatch());
         if (IsUpload(description.HttpMethod!, description.RelativePath)) operation.RequestBody = Upload("The bytes of the disk image.", "application/octet-stream");
+        if (IsExport(description.RelativePath)) ((OpenApiResponse)operation.Responses!["200"]).Content = Binary("application/octet-stream");
         if (IsTus(description)) DescribeTus(operation, description);
         if (description.RelativePath.StartsWith("api/", StringComparison.Ordinal))
         {
@@ -45,6 +46,8 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
 
     private static bool IsUpload(string method, string path) =>
         method == HttpMethods.Post && path.TrimEnd('/').EndsWith("/images", StringComparison.Ordinal);
+
+    private static bool IsExport(string path) => path.EndsWith("/images/{id}/export", StringComparison.Ordinal);
 
     private static bool IsConditional(string method, string path) =>
         method == HttpMethods.Patch && path.EndsWith("/images/{id}", StringComparison.Ordinal);
@@ -77,11 +80,11 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     {
         Required = true,
         Description = what,
-        Content = new Dictionary<string, OpenApiMediaType>
-        {
-            [type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } },
-        },
+        Content = Binary(type),
     };
+
+    private static Dictionary<string, OpenApiMediaType> Binary(string type) =>
+        new() { [type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } } };
 
     private static OpenApiParameter Datacenter() => new()
     {

@@ -14,6 +14,8 @@ internal sealed class ExportCompressor(ProcessConfinement confinement)
     /// <summary>How the shell and its like tell that a program is not there.</summary>
     private const int NotFound = 127;
 
+    internal string Program { get; init; } = "zstd";
+
     /// <param name="write">Writes what is to be compressed.</param>
     /// <param name="virtualBytes">As many at most, about.</param>
     /// <exception cref="FaultException">zstd-missing; export-failed; and what <paramref name="write"/> throws.</exception>
@@ -30,7 +32,7 @@ internal sealed class ExportCompressor(ProcessConfinement confinement)
         ProcessOutcome outcome;
         try
         {
-            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds), "zstd", "--compress", "--stdout", "--quiet"], bounds, input, output, stop.Token);
+            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds), Program, "--compress", "--stdout", "--quiet"], bounds, input, output, stop.Token);
         }
         catch (OperationCanceledException) when (failure is not null)
         {

@@ -25,7 +25,7 @@ internal abstract class Tickets<TId>(TimeProvider time)
     public bool Accepts(TId id, string ticket)
     {
         Span<byte> bytes = stackalloc byte[ExpiryBytes + HMACSHA256.HashSizeInBytes];
-        if (!Base64Url.TryDecodeFromChars(ticket, bytes, out var written) || written != bytes.Length) return false;
+        if (!Base64Url.IsValid(ticket) || !Base64Url.TryDecodeFromChars(ticket, bytes, out var written) || written != bytes.Length) return false;
         var expiry = BitConverter.ToInt64(bytes);
         return CryptographicOperations.FixedTimeEquals(bytes[ExpiryBytes..], Sign(id, expiry)) && expiry > time.GetUtcNow().ToUnixTimeMilliseconds();
     }

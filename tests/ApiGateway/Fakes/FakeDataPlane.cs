@@ -24,6 +24,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         _app = builder.Build();
         _app.MapPut("/uploads/{name}", Take);
         _app.MapPatch("/uploads/{name}", TakePart);
+        _app.MapMethods("/exports/{name}", [HttpMethods.Get, HttpMethods.Head], Give);
     }
 
     /// <summary>Where it is kept how far uploads in parts are.</summary>
@@ -31,6 +32,9 @@ internal sealed class FakeDataPlane : IAsyncDisposable
 
     /// <summary>Bytes that have come, by name.</summary>
     public ConcurrentDictionary<string, long> Received { get; } = [];
+
+    /// <summary>What is done with an export, by the name of its image.</summary>
+    public ConcurrentDictionary<string, Func<HttpContext, Task>> Exports { get; } = [];
 
     /// <summary>Raised after each piece.</summary>
     public event Action<string, long>? Arrived;
@@ -40,6 +44,12 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     public Task Start() => _app.StartAsync();
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    private async Task Give(string name, HttpContext context)
+    {
+        if (context.Request.Headers.Authorization == $"Bearer {FakeDatacenter.Secret}") await Exports[name](context);
+        else await Refusal(403, "ticket-invalid").ExecuteAsync(context);
+    }
 
     /// <summary>Refuses what does not fit, as the real one does; whatever a part that breaks off brought counts.</summary>
     private async Task<IResult> TakePart(string name, HttpContext context)
@@ -74,7 +84,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
             : TypedResults.Accepted((string?)null);
     }
 
-    private static IResult Refusal(int status, string code) => TypedResults.Text(
+    public static IResult Refusal(int status, string code) => TypedResults.Text(
         $$"""{"type":"/problems/{{code}}","title":"Refused","status":{{status}},"detail":"The data plane says no.","code":"{{code}}","traceId":"x"}""",
         "application/problem+json", statusCode: status);
 }

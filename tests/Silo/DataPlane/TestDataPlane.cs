@@ -50,7 +50,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     public FolderLibraryStore Store => _app.Services.GetRequiredService<FolderLibraryStore>();
 
-    private IGrainFactory Grains => _app.Services.GetRequiredService<IGrainFactory>();
+    public IGrainFactory Grains => _app.Services.GetRequiredService<IGrainFactory>();
 
     public static async Task<TestDataPlane> Start(params (string Key, string Value)[] settings)
     {
@@ -58,6 +58,9 @@ internal sealed class TestDataPlane : IAsyncDisposable
         await plane._app.StartAsync();
         return plane;
     }
+
+    public T Service<T>()
+        where T : notnull => _app.Services.GetRequiredService<T>();
 
     public async Task<Import> Begin(ImageFormat format, long? bytes = null, string? sha256 = null)
     {

@@ -26,7 +26,7 @@ public sealed class DiskFileTests : IDisposable
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_ChainWithDataZerosAndDiscards_IsWhatQemuReads(ExportFormat format)
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(200 * MiB, "write -P 1 0 3M", "write -P 2 63M 2M", "write -P 3 199M 1M");
         await chain.Add(200 * MiB, "write -P 4 1M 5000", "write -z 2M 64k", "discard 63M 512k", "write -P 5 100M 64k");
         await chain.Add(200 * MiB, "write -P 6 1050k 2k", "write -z -u 199M 512k", "write -P 7 150M 6k");
@@ -38,7 +38,7 @@ public sealed class DiskFileTests : IDisposable
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_EmptyDisk_IsWhatQemuReads(ExportFormat format)
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(3 * MiB + 512);
 
         await WriteAndCompare(chain, format);
@@ -47,7 +47,7 @@ public sealed class DiskFileTests : IDisposable
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_DiskOfOneSector_IsWhatQemuReads(ExportFormat format)
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(512, "write -P 9 0 512");
 
         await WriteAndCompare(chain, format);
@@ -57,7 +57,7 @@ public sealed class DiskFileTests : IDisposable
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_ChainOfDifferentSizes_IsWhatQemuReads(ExportFormat format)
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(8 * MiB, "write -P 1 0 8M");
         await chain.Add(3 * MiB + 1024, "write -P 2 1M 64k");
         await chain.Add(10 * MiB, "write -P 3 9M 100k");
@@ -69,7 +69,7 @@ public sealed class DiskFileTests : IDisposable
     [Theory, InlineData(ExportFormat.Qcow2), InlineData(ExportFormat.Vhdx), InlineData(ExportFormat.Vmdk)]
     public async Task Write_LargeSparseDisk_IsWhatQemuReads(ExportFormat format)
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(2L << 40, "write -P 1 0 64k", "write -P 2 511M 2M", "write -P 3 1500G 70k", "write -P 4 2047G 64k");
 
         var file = await WriteAndCheck(chain, format);
@@ -81,7 +81,7 @@ public sealed class DiskFileTests : IDisposable
     [Fact]
     public async Task Write_Zeros_AreNotInTheFile()
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(100 * MiB, "write -P 1 0 64k", "write -z 10M 20M");
 
         Assert.Equal(6 * 65536, new FileInfo(await WriteAndCheck(chain, ExportFormat.Qcow2)).Length);
@@ -102,7 +102,7 @@ public sealed class DiskFileTests : IDisposable
 
         await operation.Array[0, 8].Array[1, 4].SampleAsync(async layers =>
         {
-            var chain = new TestChain(_library);
+            var chain = new TestChain(_library.Store);
             foreach (var commands in layers) await chain.Add(Size, commands);
             foreach (var format in Enum.GetValues<ExportFormat>()) await WriteAndCompare(chain, format);
         }, iter: 12, threads: 1);
@@ -111,7 +111,7 @@ public sealed class DiskFileTests : IDisposable
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_Twice_GivesTheSameBytes(ExportFormat format)
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(10 * MiB, "write -P 1 0 3M");
 
         Assert.Equal(await File.ReadAllBytesAsync(await Write(chain, format), Token), await File.ReadAllBytesAsync(await Write(chain, format), Token));
@@ -121,7 +121,7 @@ public sealed class DiskFileTests : IDisposable
     [Fact]
     public async Task Write_LayersThatAreDeletedMeanwhile_GoesOn()
     {
-        var chain = new TestChain(_library);
+        var chain = new TestChain(_library.Store);
         await chain.Add(10 * MiB, "write -P 1 0 3M");
         await chain.Add(10 * MiB, "write -P 2 1M 3M");
         var before = await File.ReadAllBytesAsync(await Write(chain, ExportFormat.Raw), Token);

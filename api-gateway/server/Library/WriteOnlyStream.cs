@@ -1,4 +1,4 @@
-namespace Instances.Library.Export;
+namespace Instances.Library;
 
 /// <summary>A stream that is written to, asynchronously and from its beginning to its end.</summary>
 internal abstract class WriteOnlyStream : Stream

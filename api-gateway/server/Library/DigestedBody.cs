@@ -1,0 +1,60 @@
+using System.Buffers;
+using System.Globalization;
+using System.Text;
+using Instances.Problems;
+using Microsoft.Net.Http.Headers;
+
+namespace Instances.Library;
+
+/// <summary>The body of an answer whose digest follows it as a trailer (RFC 9530): it is known when the last byte is sent.</summary>
+/// <remarks>
+/// The server knows trailers in HTTP/2 and later only. In HTTP/1.1 the chunks are made here, with the trailer behind the last. They do not go together with Content-Length: the length, where it is known,
+/// stands in a header of our own. A body that was not completed lacks its last chunk, so that it never looks whole; whoever leaves it so has to abort the connection.
+/// </remarks>
+internal sealed class DigestedBody : WriteOnlyStream
+{
+    public const string LengthHeader = "Export-Length";
+    public const string Trailer = "Repr-Digest";
+
+    private readonly HttpResponse _response;
+    private readonly bool _isChunkedHere;
+
+    /// <summary>Changes the head of an answer that has not begun.</summary>
+    private DigestedBody(HttpResponse response)
+    {
+        _response = response;
+        _isChunkedHere = !response.SupportsTrailers();
+        response.Headers[HeaderNames.Trailer] = Trailer;
+        if (_isChunkedHere) response.Headers.TransferEncoding = "chunked";
+    }
+
+    /// <returns>Null where the answer cannot have a trailer: its end could not be told from a break.</returns>
+    public static DigestedBody? Of(HttpResponse response) => HttpProtocol.IsHttp10(response.HttpContext.Request.Protocol) ? null : new(response);
+
+    public static Problem VersionProblem(HttpContext context) => Problem.For(
+        context, StatusCodes.Status505HttpVersionNotsupported, "http-version-unsupported", "An export needs HTTP/1.1 or later: before, its end cannot be told from a break. Proxies on the way have to use it, too.");
+
+    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        if (buffer.Length == 0) return;
+        var writer = _response.BodyWriter;
+        if (_isChunkedHere) Write(string.Create(CultureInfo.InvariantCulture, $"{buffer.Length:x}\r\n"));
+        writer.Write(buffer.Span);
+        if (_isChunkedHere) Write("\r\n");
+        await writer.FlushAsync(cancellationToken);
+        cancellationToken.ThrowIfCancellationRequested();
+    }
+
+    /// <param name="digest">In the form of the trailer.</param>
+    public async Task Complete(string digest, CancellationToken cancellationToken)
+    {
+        if (_isChunkedHere) Write($"0\r\n{Trailer}: {digest}\r\n\r\n");
+        else _response.AppendTrailer(Trailer, digest);
+        await _response.BodyWriter.FlushAsync(cancellationToken);
+        await _response.CompleteAsync();
+    }
+
+    public static string Format(ReadOnlySpan<byte> sha256) => $"sha-256=:{Convert.ToBase64String(sha256)}:";
+
+    private void Write(string text) => Encoding.ASCII.GetBytes(text, _response.BodyWriter);
+}
