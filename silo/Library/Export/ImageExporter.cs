@@ -67,11 +67,4 @@ internal sealed class ImageExporter(FolderLibraryStore store, IGrainFactory grai
     }
 
     private static IEnumerable<LayerId> LayersOf(ImageView image) => image.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id);
-
-    private sealed class Place(SemaphoreSlim places) : IDisposable
-    {
-        private SemaphoreSlim? _places = places;
-
-        public void Dispose() => Interlocked.Exchange(ref _places, null)?.Release();
-    }
 }

@@ -130,7 +130,8 @@ internal sealed class Qcow2Layer : IDisposable
     {
         if (VirtualSizeBytes <= 0) throw Unreadable("its size is impossible");
         var needed = ((VirtualSizeBytes - 1) >> ReachBits) + 1;
-        if (needed > MaxL1Bytes / sizeof(ulong) || entries < needed || offset > (ulong)_fileBytes) throw Unreadable("its first table does not fit its size");
+        if (needed > MaxL1Bytes / sizeof(ulong) || entries < needed) throw Unreadable("its first table does not fit its size");
+        RequireCluster(offset);
         var tables = new ulong[needed];
         var raw = MemoryMarshal.AsBytes(tables.AsSpan());
         Load(raw, (long)offset);
@@ -175,7 +176,7 @@ internal sealed class Qcow2Layer : IDisposable
 
     private void RequireCluster(ulong offset)
     {
-        if ((offset & ((1UL << _clusterBits) - 1)) != 0 || offset >= (ulong)_fileBytes) throw Unreadable("it is cut, or its tables name places outside of it");
+        if (offset == 0 || (offset & ((1UL << _clusterBits) - 1)) != 0 || offset >= (ulong)_fileBytes) throw Unreadable("it is cut, or its tables name places outside of it");
     }
 
     private void Load(Span<byte> buffer, long offset)

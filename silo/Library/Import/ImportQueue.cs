@@ -177,11 +177,4 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
             held.Dispose();
         }
     }
-
-    private sealed class Place(SemaphoreSlim places) : IDisposable
-    {
-        private SemaphoreSlim? _places = places;
-
-        public void Dispose() => Interlocked.Exchange(ref _places, null)?.Release();
-    }
 }

@@ -34,6 +34,20 @@ public sealed class RetirementTests : ClusterTest
     }
 
     [Fact]
+    public async Task Export_OfARetiredImage_IsRefusedUntilItIsRestored()
+    {
+        var master = await Cluster.AddMaster();
+        Assert.Contains($"{master.Id}", (await Image(master.Id).Export()).Address.AbsolutePath, StringComparison.Ordinal);
+        await Image(master.Id).Delete();
+
+        await AssertRefused(() => Image(master.Id).Export(), FaultKind.Conflict, "image-not-ready");
+        await AssertRefused(() => Image(master.Id).AcceptExport(), FaultKind.Conflict, "image-not-ready");
+
+        await Image(master.Id).Restore();
+        Assert.Equal(master.Disks[0].ToChain().Layers, (await Image(master.Id).AcceptExport()).Disks[0].ToChain().Layers);
+    }
+
+    [Fact]
     public async Task Restore_BehindTheGracePeriod_IsGone()
     {
         var master = await Cluster.AddMaster();

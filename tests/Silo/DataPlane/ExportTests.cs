@@ -140,7 +140,7 @@ public sealed class ExportTests : IAsyncLifetime
         }
 
         await Eventually.Holds(() => Task.FromResult(OpenLayers(chains[0]) == 0 && Compressors().Count == 0), "its files are closed, and its program has ended");
-        await PlaceIsFree(image);
+        await PlaceIsFree();
     }
 
     [Fact]
@@ -157,6 +157,49 @@ public sealed class ExportTests : IAsyncLifetime
         await AssertProblem(await Get(image, ExportFormat.Raw), HttpStatusCode.NotFound, "image-not-found");
     }
 
+    /// <summary>Either it opens all layers before they go, or it sees that the image is gone: never half of it, and never a layer that is missing.</summary>
+    [Fact]
+    public async Task Export_AgainstADeletion_IsWholeOrRefused()
+    {
+        // All of them before the first deletion: its sweep takes files that have no image by then.
+        var images = new List<ImageId>();
+        var before = "";
+        while (images.Count < 24)
+        {
+            var chain = new TestChain(_plane.Store);
+            await chain.Add(MiB, "write -P 1 0 300k");
+            await chain.Add(MiB);
+            images.Add(await Publish("one", [chain]));
+            if (images.Count == 1) before = await HashOf(chain);
+        }
+
+        var (whole, refused) = (0, 0);
+        foreach (var (round, image) in images.Index())
+        {
+            // From side by side to one well behind the other, in both orders.
+            var deletion = Later(round % 2 == 0 ? 0 : round / 3, () => Grain(image).Delete());
+            await Task.Delay(round % 2 == 0 ? round / 3 : 0, Token);
+            using var response = await Get(image, ExportFormat.Raw);
+
+            if (response.StatusCode is HttpStatusCode.OK)
+            {
+                Assert.Equal(before, await Receive(response, Stream.Null));
+                whole++;
+            }
+            else
+            {
+                using var json = JsonDocument.Parse(await response.Content.ReadAsStringAsync(Token));
+                Assert.Contains(json.RootElement.GetProperty("code").GetString(), (string?[])["image-not-found", "image-not-ready"]);
+                refused++;
+            }
+
+            await deletion;
+            await PlaceIsFree();
+        }
+
+        Assert.True(whole > 0 && refused > 0, $"{whole} {refused}");
+    }
+
     /// <summary>A table of the layer is damaged, far behind its beginning.</summary>
     [Fact]
     public async Task Export_ThatFailsInTheMiddle_BreaksOffAndNeverLooksWhole()
@@ -171,7 +214,7 @@ public sealed class ExportTests : IAsyncLifetime
 
         Assert.Equal(HttpStatusCode.OK, begun.StatusCode);
         await Assert.ThrowsAnyAsync<IOException>(() => Receive(begun, Stream.Null));
-        await PlaceIsFree(image);
+        await PlaceIsFree();
         using var compressed = await Get(image, ExportFormat.Raw, ExportCompression.Zstd);
         Assert.Equal(HttpStatusCode.OK, compressed.StatusCode);
         await Assert.ThrowsAnyAsync<IOException>(() => Receive(compressed, Stream.Null));
@@ -224,10 +267,10 @@ public sealed class ExportTests : IAsyncLifetime
         return (await Publish("long", [chain]), [chain]);
     }
 
-    private Task PlaceIsFree(ImageId image) => Eventually.Holds(async () =>
+    private Task PlaceIsFree() => Eventually.Holds(async () =>
     {
-        using var head = await Get(image, ExportFormat.Raw, method: HttpMethod.Head);
-        return head.StatusCode is HttpStatusCode.OK;
+        using var head = await Get(ImageId.New(), ExportFormat.Raw, method: HttpMethod.Head);
+        return head.StatusCode is not HttpStatusCode.ServiceUnavailable;
     }, "the place is free");
 
     /// <summary>A file that cannot be compressed.</summary>
@@ -236,6 +279,12 @@ public sealed class ExportTests : IAsyncLifetime
         var path = Path.Combine(_folder, "noise");
         File.WriteAllBytes(path, RandomNumberGenerator.GetBytes(bytes));
         return path;
+    }
+
+    private static async Task Later(int milliseconds, Func<Task> act)
+    {
+        await Task.Delay(milliseconds, Token);
+        await act();
     }
 
     private async Task<ImageId> Publish(string name, IReadOnlyList<TestChain> chains)

@@ -65,6 +65,18 @@ public sealed class DiskFileTests : IDisposable
         await WriteAndCompare(chain, format);
     }
 
+    /// <summary>A guest may write to its first sector what it likes: nobody looks there for a format, or for a file to open.</summary>
+    [Theory, MemberData(nameof(Formats))]
+    public async Task Write_DiskThatLooksLikeAnotherImage_IsWhatQemuReads(ExportFormat format)
+    {
+        var hostile = Path.Combine(_folder, "hostile");
+        TestLibrary.QemuImg("create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd", "-F", "raw", hostile, "1M");
+        var chain = new TestChain(_library.Store);
+        await chain.Add(8 * MiB, $"write -s {hostile} 0 192k");
+
+        await WriteAndCompare(chain, format);
+    }
+
     /// <summary>More than one table of each kind, and a block of reference counts that has to count itself.</summary>
     [Theory, InlineData(ExportFormat.Qcow2), InlineData(ExportFormat.Vhdx), InlineData(ExportFormat.Vmdk)]
     public async Task Write_LargeSparseDisk_IsWhatQemuReads(ExportFormat format)

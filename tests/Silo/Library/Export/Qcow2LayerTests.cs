@@ -19,15 +19,25 @@ public sealed class Qcow2LayerTests : IDisposable
     public void Dispose() => _library.Dispose();
 
     [Theory]
-    [InlineData("encrypt.format=luks,encrypt.key-secret=s")]
-    [InlineData("data_file=$path.data,data_file_raw=on")]
-    public void Open_FileOfAKindThatNoLayerIs_IsRefused(string options)
+    [InlineData(0, 0)] // no magic
+    [InlineData(7, 4)] // a later version
+    [InlineData(79, 2)] // marked as corrupt
+    [InlineData(79, 4)] // with its data in another file
+    [InlineData(72, 128)] // with a feature that nobody knows
+    [InlineData(35, 2)] // encrypted
+    [InlineData(23, 8), InlineData(23, 22), InlineData(23, 255)] // clusters of an impossible size
+    [InlineData(24, 255), InlineData(28, 255)] // a size that is negative, or larger than its table reaches
+    [InlineData(39, 0)] // no table
+    [InlineData(40, 1), InlineData(47, 255)] // a table outside the file, or in its middle
+    public async Task Open_FileThatIsNoLayer_IsRefused(int place, byte value)
     {
-        var layer = LayerId.New();
-        var path = _library.Store.PathOf(layer);
-        TestLibrary.QemuImg("create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options.Replace("$path", path, StringComparison.Ordinal), path, "1M");
+        await _chain.Add(Size, "write -P 1 0 4M");
+        var mutant = Path.Combine(_library.Store.Folder, "mutant");
+        await File.WriteAllBytesAsync(mutant, Import.TestImages.Patched(await File.ReadAllBytesAsync(_chain.TopPath, Token), place, value), Token);
 
-        Assert.Equal("layer-unreadable", Assert.Throws<FaultException>(() => Qcow2Layer.Open(layer, path)).Fault.Code);
+        var exception = Assert.Throws<FaultException>(() => Qcow2Layer.Open(_chain.Disk.Layers[0], mutant));
+
+        Assert.Equal("layer-unreadable", exception.Fault.Code);
     }
 
     [Fact]
