@@ -1,4 +1,5 @@
 using Instances.Datacenters;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -10,6 +11,8 @@ namespace Instances.Appliances;
 /// <summary>Deploy: every machine of the operation runs on a host, or none does and nothing of them is left.</summary>
 internal sealed class DeploySaga(ISagaContext appliance)
 {
+    private const string LayerMissing = "layer-missing";
+
     private IReadOnlyList<Placement> _placements = [];
     private IReadOnlyDictionary<VirtualMachineId, IReadOnlyList<LayerManifest>> _layers = new Dictionary<VirtualMachineId, IReadOnlyList<LayerManifest>>();
 
@@ -25,10 +28,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
 
     private async Task Place(CancellationToken cancellationToken)
     {
-        var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
-        var images = await Task.WhenAll(views.Select(view => view.Image).Distinct().Select(image => appliance.Grains.Image(image).Get()));
-        var layers = images.ToDictionary(image => image.Id, image => (IReadOnlyList<LayerManifest>)[.. image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id)]);
-        _layers = views.ToDictionary(view => view.Id, view => layers[view.Image]);
+        var views = await Look();
 
         // A run that was taken up again finds machines that have their host.
         var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
@@ -37,23 +37,54 @@ internal sealed class DeploySaga(ISagaContext appliance)
         _placements = [.. placed, .. await appliance.Grains.Datacenter().Place(Operation.Id, appliance.Id, requests)];
     }
 
+    /// <summary>Finds out which layers each machine needs: those that it has taken, or those that its image has by now.</summary>
+    private async Task<IReadOnlyList<VirtualMachineView>> Look()
+    {
+        var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
+        var images = (await Task.WhenAll(views.Select(view => view.Image).Distinct().Select(image => appliance.Grains.Image(image).Get()))).ToDictionary(image => image.Id);
+        _layers = views.ToDictionary(view => view.Id, view => LayersOf(view, images[view.Image]));
+        return views;
+
+        static IReadOnlyList<LayerManifest> LayersOf(VirtualMachineView view, ImageView image)
+        {
+            var layers = image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
+            return view.Disks.Count == 0
+                ? [.. layers.Values]
+                : [.. view.Disks.SelectMany(disk => disk.Layers.SkipLast(1)).Distinct().Select(layer => layers.GetValueOrDefault(layer) ?? new(layer, Parent: null, Bytes: 0, image.Id))];
+        }
+    }
+
     private Task Release() => appliance.Grains.Datacenter().Release(Operation.Id);
 
-    /// <summary>Brings to each host the layers that it lacks. The machines use their images, which cannot be deleted and whose layers are not swept.</summary>
-    private Task Fetch(CancellationToken cancellationToken)
+    /// <summary>Brings to each host the layers that it lacks. The machines use their images, which cannot be deleted. Where layers of them have been merged since they were
+    /// looked at, those that took their place are fetched.</summary>
+    private async Task Fetch(CancellationToken cancellationToken)
     {
-        return Task.WhenAll(_placements.ToLookup(placement => placement.Host, placement => placement.Machine).Select(FetchTo).ToList());
-
-        Task FetchTo(IGrouping<HostId, VirtualMachineId> host)
+        while (true)
         {
-            IReadOnlyList<LayerManifest> layers = [.. host.SelectMany(machine => _layers[machine]).DistinctBy(layer => layer.Id)];
-            return Transfers.Watch(() => appliance.Grains.Host(host.Key).Fetch(layers), Show, appliance.Moved, appliance.Time, cancellationToken);
-
-            void Show(TransferProgress progress)
+            try
             {
-                var moved = progress.Layers.ToDictionary(layer => layer.Id, layer => layer.BytesMoved);
-                foreach (var machine in host) appliance.Activity(machine, Transfers.Describe("fetching", progress), _layers[machine].Sum(layer => moved[layer.Id]));
+                await Task.WhenAll(_placements.ToLookup(placement => placement.Host, placement => placement.Machine).Select(host => FetchTo(host.Key, [.. host], cancellationToken)).ToList());
+                return;
             }
+            catch (FaultException exception) when (exception.Fault.Code == LayerMissing)
+            {
+                var before = _layers;
+                await Look();
+                if (before.All(machine => machine.Value.Select(layer => layer.Id).SequenceEqual(_layers[machine.Key].Select(layer => layer.Id)))) throw;
+            }
+        }
+    }
+
+    private Task FetchTo(HostId host, IReadOnlyList<VirtualMachineId> machines, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<LayerManifest> layers = [.. machines.SelectMany(machine => _layers[machine]).DistinctBy(layer => layer.Id)];
+        return Transfers.Watch(() => appliance.Grains.Host(host).Fetch(layers), Show, appliance.Moved, appliance.Time, cancellationToken);
+
+        void Show(TransferProgress progress)
+        {
+            var moved = progress.Layers.ToDictionary(layer => layer.Id, layer => layer.BytesMoved);
+            foreach (var machine in machines) appliance.Activity(machine, Transfers.Describe("fetching", progress), _layers[machine].Sum(layer => moved[layer.Id]));
         }
     }
 
@@ -68,9 +99,25 @@ internal sealed class DeploySaga(ISagaContext appliance)
         Task StartOne(Placement placement) => appliance.ForMachine("start", names[placement.Machine], async () =>
         {
             appliance.Activity(placement.Machine, "starting");
-            var view = await appliance.Grains.VirtualMachine(placement.Machine).Deploy(Operation.Id, placement.Host, cancellationToken);
+            var view = await DeployOne(placement, cancellationToken);
             appliance.Activity(placement.Machine, view.Status is VirtualMachineStatus.Running ? "running" : "stopped");
         });
+    }
+
+    private async Task<VirtualMachineView> DeployOne(Placement placement, CancellationToken cancellationToken)
+    {
+        var machine = appliance.Grains.VirtualMachine(placement.Machine);
+        try
+        {
+            return await machine.Deploy(Operation.Id, placement.Host, cancellationToken);
+        }
+        catch (FaultException exception) when (exception.Fault.Code == LayerMissing)
+        {
+            // Layers of its image were merged behind the fetch. It refers to what it has taken: that stays.
+            await Look();
+            await FetchTo(placement.Host, [placement.Machine], cancellationToken);
+            return await machine.Deploy(Operation.Id, placement.Host, cancellationToken);
+        }
     }
 
     private Task Remove() => FanOut.Each(Operation.Targets, async target =>

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Hosts;
@@ -25,6 +26,7 @@ internal sealed class SeveralStores : IAsyncDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-stores-").FullName;
     private readonly InProcessTestCluster _cluster;
     private readonly HostOptions[] _options;
+    private readonly ConcurrentDictionary<string, Func<Task>> _afterNext = new();
 
     private SeveralStores()
     {
@@ -40,6 +42,11 @@ internal sealed class SeveralStores : IAsyncDisposable
             silo.Services.AddSingleton<ILibraryStore>(Library);
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
             silo.Services.AddSingleton<IImports, SimulatedImports>();
+            silo.AddOutgoingGrainCallFilter(async context =>
+            {
+                await context.Invoke();
+                if (_afterNext.TryRemove($"{context.InterfaceName}.{context.MethodName}", out var then)) await then();
+            });
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(new LibraryOptions { GracePeriod = TimeSpan.Zero }));
@@ -65,6 +72,9 @@ internal sealed class SeveralStores : IAsyncDisposable
         for (var index = 0; index < stores._options.Length; index++) await stores.Host(index).Start();
         return stores;
     }
+
+    /// <summary>Something that happens after a grain's next call of a method is answered, and before that grain sees the answer.</summary>
+    public void AfterNext(string method, Func<Task> then) => _afterNext[method] = then;
 
     public async ValueTask DisposeAsync()
     {

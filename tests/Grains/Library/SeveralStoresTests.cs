@@ -64,6 +64,37 @@ public sealed class SeveralStoresTests : IAsyncLifetime
         Assert.Equal(SimulatedLayerStore.LayerBytes, Assert.Single(deployed.VirtualMachines).Bytes);
     }
 
+    /// <summary>The image's layers become one when the deployment has looked at them, and when it has fetched them; the old ones are collected at once.</summary>
+    [Theory]
+    [InlineData("Instances.Library.IImageGrain.Get")]
+    [InlineData("Instances.Hosts.IHostGrain.Fetch")]
+    public async Task Deploy_OfAnImageThatIsCompactedMeanwhile_FetchesWhatTookTheirPlace(string call)
+    {
+        var master = await _stores.AddMaster();
+        var appliance = await _stores.AddAppliance(1, master.Id);
+        _stores.DeployOn(0);
+        await _stores.Deploy(appliance);
+        for (var capture = 0; capture < 3; capture++) await _stores.CreateInstance(appliance, new(Undeploy: false));
+        var slave = (await Images(await _stores.CreateInstance(appliance, new(UpdateImages: true))))[0];
+        var merge = new LayerMerge(LayerId.New(), [.. Layers(slave)], 1);
+        _stores.DeployOn(1);
+        _stores.AfterNext(call, async () =>
+        {
+            Assert.True(await _stores.Grains.Image(slave.Id).BeginMerge(merge));
+            await _stores.Library.Merge(merge, LibraryOptions.MaxBytesPerSecond, TestContext.Current.CancellationToken);
+            Assert.True(await _stores.Grains.Image(slave.Id).CompleteMerge(merge, SimulatedLayerStore.LayerBytes));
+            await _stores.Grains.Library().Sweep();
+        });
+
+        await _stores.Deploy(appliance);
+
+        var machine = await _stores.Grains.VirtualMachine((await appliance.Get()).VirtualMachines[0]).Get();
+        Assert.Equal([merge.Chain[0], merge.Merged], machine.Disks[0].Layers.SkipLast(1));
+        Assert.Contains(merge.Merged, _stores.Stores[1].Pulled);
+        Assert.DoesNotContain(merge.Top, _stores.Library.Layers.Keys);
+        await _stores.CreateInstance(appliance, new());
+    }
+
     [Fact]
     public async Task Deploy_OnAHostThatHasLostALayer_BringsItAgain()
     {
