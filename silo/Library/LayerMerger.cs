@@ -3,7 +3,7 @@ using Instances.Faults;
 namespace Instances.Library;
 
 /// <summary>Makes one layer of several.</summary>
-internal sealed class LayerMerger(FolderLayerStore store, QemuImg qemuImg)
+internal sealed class LayerMerger(FolderLayerStore store, QemuImg qemuImg, TimeProvider time)
 {
     private const long SecondsForAnything = 600;
     private const long MemoryBytes = 2L << 30;
@@ -22,7 +22,8 @@ internal sealed class LayerMerger(FolderLayerStore store, QemuImg qemuImg)
             File.Delete(target);
             await qemuImg.Merge(
                 store.PathOf(merge.Top), store.PathOf(merge.Below), target, $"{merge.Below}.qcow2", bytesPerSecond,
-                BoundsFor(merge.Chain.Sum(store.BytesOf), bytesPerSecond), cancellationToken);
+                BoundsFor(bytes, bytesPerSecond), cancellationToken);
+            if (!await LayerComparison.AreSame(merge, layer => layer == merge.Merged ? target : store.PathOf(layer), bytesPerSecond, time, cancellationToken)) throw Differs();
             return store.Install(merge.Merged, target);
         }
         catch
@@ -32,7 +33,10 @@ internal sealed class LayerMerger(FolderLayerStore store, QemuImg qemuImg)
         }
     }
 
-    /// <summary>By what is read: at the comparison the whole chain, at the set rate.</summary>
+    public static FaultException Differs() =>
+        new(new(FaultKind.Internal, "merge-differs", "What was made of layers does not have their content. It was thrown away, and they are as they were."));
+
+    /// <summary>By what is written, at the set rate.</summary>
     private static ProcessBounds BoundsFor(long bytes, long bytesPerSecond)
     {
         var seconds = SecondsForAnything + (8 * bytes / bytesPerSecond);

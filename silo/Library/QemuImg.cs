@@ -28,7 +28,7 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     /// <summary>Makes a layer of several that lie over each other: the content of <paramref name="top"/>, over <paramref name="below"/>, which is a layer of its chain.</summary>
     /// <param name="top">An absolute path, as the others.</param>
     /// <param name="backing">The relative name of the layer below, for the file's header.</param>
-    /// <remarks>The names are spelled the same way wherever they stand: rebase reads the whole chain else. It writes nothing but what differs from the layer below, and skips what no layer above that has.</remarks>
+    /// <remarks>To be compared with what it was made of. The names are spelled the same way wherever they stand: rebase reads the whole chain else. It writes nothing but what differs from the layer below, and skips what no layer above that has.</remarks>
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
     public async Task Merge(string top, string below, string target, string backing, long bytesPerSecond, ProcessBounds bounds, CancellationToken cancellationToken)
     {
@@ -36,12 +36,9 @@ internal sealed class QemuImg(ProcessConfinement confinement)
         [
             ["create", "-q", "-f", "qcow2", "-b", top, "-F", "qcow2", "-o", LayerOptions, target],
             ["rebase", "-q", .. Throttle(bytesPerSecond), "--image-opts", "-b", below, "-F", "qcow2", $"driver=qcow2,file.driver=throttle,file.throttle-group=limit,file.file.driver=file,file.file.filename={Escaped(target)}"],
+            ["rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "qcow2", target],
         ];
         foreach (var command in commands) (await BoundedProcess.Run([Program, .. command], bounds, cancellationToken)).RequireSuccess();
-        RequireSame(await BoundedProcess.Run(
-            [Program, "compare", "-q", .. Throttle(bytesPerSecond), "--image-opts", $"driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename={Escaped(target)}", $"driver=qcow2,file.driver=file,file.filename={Escaped(top)}"],
-            bounds, cancellationToken));
-        (await BoundedProcess.Run([Program, "rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "qcow2", target], ProcessBounds.Short, cancellationToken)).RequireSuccess();
     }
 
     /// <summary>Reads the header of a file of unknown origin.</summary>
@@ -73,13 +70,8 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     public async Task Flatten(string top, string target, ProcessBounds bounds, CancellationToken cancellationToken)
     {
         (await BoundedProcess.Run([Program, "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", top, target], bounds, cancellationToken)).RequireSuccess();
-        RequireSame(await BoundedProcess.Run([Program, "compare", "-q", "-f", "qcow2", "-F", "qcow2", target, top], bounds, cancellationToken));
-    }
-
-    private static void RequireSame(ProcessOutcome compared)
-    {
-        if (compared.ExitCode == 1)
-            throw new FaultException(new(FaultKind.Internal, "merge-differs", "What was made of layers does not have their content. It was thrown away, and they are as they were."));
+        var compared = await BoundedProcess.Run([Program, "compare", "-q", "-f", "qcow2", "-F", "qcow2", target, top], bounds, cancellationToken);
+        if (compared.ExitCode == 1) throw LayerMerger.Differs();
         compared.RequireSuccess();
     }
 

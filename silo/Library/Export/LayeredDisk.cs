@@ -8,19 +8,31 @@ internal sealed class LayeredDisk : IDisposable
 {
     private readonly List<Qcow2Layer> _layers = [];
 
-    private LayeredDisk(long virtualSizeBytes) => VirtualSizeBytes = virtualSizeBytes;
+    private LayeredDisk()
+    {
+    }
 
-    public long VirtualSizeBytes { get; }
+    public long VirtualSizeBytes => _layers[0].VirtualSizeBytes;
 
-    /// <exception cref="FaultException">layer-missing; layer-unreadable.</exception>
+    /// <exception cref="FaultException">layer-missing; layer-unreadable, also where the top has another size than the chain.</exception>
     public static LayeredDisk Open(DiskChain chain, Func<LayerId, string> pathOf)
     {
-        var disk = new LayeredDisk(chain.VirtualSizeBytes);
+        var disk = OpenLayers(chain.Layers, pathOf);
+        if (disk.VirtualSizeBytes == chain.VirtualSizeBytes) return disk;
+        disk.Dispose();
+        throw ExportFaults.LayerUnreadable(chain.Layers[^1], "it has another size than its image says");
+    }
+
+    /// <param name="chain">From the base to the top, which says how large the disk is.</param>
+    /// <exception cref="FaultException">layer-missing; layer-unreadable.</exception>
+    public static LayeredDisk OpenLayers(IReadOnlyList<LayerId> chain, Func<LayerId, string> pathOf)
+    {
+        var disk = new LayeredDisk();
         try
         {
             // The top first: it is the first to be asked.
-            foreach (var layer in chain.Layers.Reverse()) disk._layers.Add(Qcow2Layer.Open(layer, pathOf(layer)));
-            return disk._layers[0].VirtualSizeBytes == chain.VirtualSizeBytes ? disk : throw ExportFaults.LayerUnreadable(chain.Layers[^1], "it has another size than its image says");
+            foreach (var layer in chain.Reverse()) disk._layers.Add(Qcow2Layer.Open(layer, pathOf(layer)));
+            return disk;
         }
         catch
         {
@@ -33,8 +45,17 @@ internal sealed class LayeredDisk : IDisposable
     /// <param name="bytes">As far as it is looked.</param>
     public (bool IsData, long Bytes) Find(long offset, long bytes)
     {
-        var run = Locate(offset, bytes, out var layer);
-        return (layer is not null, run.Bytes);
+        var run = Locate(offset, bytes, out _);
+        return (run.Kind is LayerRunKind.Data, run.Bytes);
+    }
+
+    /// <summary>Which layer says what the disk is from an offset on.</summary>
+    /// <param name="bytes">As far as it is looked.</param>
+    /// <returns>How many layers lie above it; all of them where none says anything.</returns>
+    public (int Above, long Bytes) Trace(long offset, long bytes)
+    {
+        var run = Locate(offset, bytes, out var above);
+        return (above, run.Bytes);
     }
 
     /// <summary>Reads a part of the disk. Behind its end are zeros.</summary>
@@ -43,29 +64,26 @@ internal sealed class LayeredDisk : IDisposable
     {
         while (buffer.Length > 0)
         {
-            var run = Locate(offset, buffer.Length, out var layer);
+            var run = Locate(offset, buffer.Length, out var above);
             var part = buffer[..(int)run.Bytes];
-            if (layer is null) part.Span.Clear();
-            else await layer.Read(run.Place, part, cancellationToken);
+            if (run.Kind is LayerRunKind.Data) await _layers[above].Read(run.Place, part, cancellationToken);
+            else part.Span.Clear();
             (offset, buffer) = (offset + run.Bytes, buffer[(int)run.Bytes..]);
         }
     }
 
     public void Dispose() => _layers.ForEach(layer => layer.Dispose());
 
-    /// <param name="layer">The one that has the data; null for zeros.</param>
-    private LayerRun Locate(long offset, long bytes, out Qcow2Layer? layer)
+    /// <param name="above">How many layers lie above the one that says it; all of them where none does, and it is zeros.</param>
+    private LayerRun Locate(long offset, long bytes, out int above)
     {
-        foreach (var candidate in _layers)
+        for (above = 0; above < _layers.Count; above++)
         {
-            var run = candidate.Find(offset, bytes);
+            var run = _layers[above].Find(offset, bytes);
+            if (run.Kind is not LayerRunKind.Absent) return run;
             bytes = run.Bytes;
-            if (run.Kind is LayerRunKind.Absent) continue;
-            layer = run.Kind is LayerRunKind.Data ? candidate : null;
-            return run;
         }
 
-        layer = null;
         return new(LayerRunKind.Zeros, 0, bytes);
     }
 }

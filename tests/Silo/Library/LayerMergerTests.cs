@@ -54,6 +54,39 @@ public sealed class LayerMergerTests : IDisposable
         TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", Store.PathOf(zeros), Store.PathOf(merge.Merged));
     }
 
+    /// <summary>Each byte of what was merged counts: in data, in zeros, and where the merged layer says nothing.</summary>
+    [Theory]
+    [InlineData("write -P 9 8M 4k", false)]
+    [InlineData("write -z 8M 4k", false)]
+    [InlineData("write -P 9 40k 512", false)]
+    [InlineData("write -P 255 2M 1M", true)] // As it is below already.
+    [InlineData("write -P 9 20M 64k", false)] // Where no other layer has anything.
+    public async Task Comparison_OfALayerThatIsAnother_SeesIt(string write, bool isSame)
+    {
+        List<LayerId> chain = [await Layer(below: null, "write -P 255 0 4M")];
+        chain.Add(await Layer(chain[^1], "write -P 1 8M 1M"));
+        chain.Add(await Layer(chain[^1], "write -z 0 1M"));
+        var merge = new LayerMerge(LayerId.New(), chain, 1);
+        await Store.Merge(merge, Unlimited, Token);
+        Assert.True(await LayerComparison.AreSame(merge, Store.PathOf, Unlimited, TimeProvider.System, Token));
+
+        UnixFiles.ChangeMode(Store.PathOf(merge.Merged), UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        TestLibrary.Run("qemu-io", "-f", "qcow2", "-c", write, Store.PathOf(merge.Merged));
+
+        Assert.Equal(isSame, await LayerComparison.AreSame(merge, Store.PathOf, Unlimited, TimeProvider.System, Token));
+    }
+
+    [Fact]
+    public async Task Comparison_OfALayerThatLacksAPart_SeesIt()
+    {
+        List<LayerId> chain = [await Layer(below: null, "write -P 255 0 4M")];
+        chain.Add(await Layer(chain[^1], "write -P 1 8M 1M"));
+        chain.Add(await Layer(chain[^1], "write -P 2 16M 1M"));
+        var merge = new LayerMerge(await Layer(chain[0], "write -P 1 8M 1M"), chain, 1);
+
+        Assert.False(await LayerComparison.AreSame(merge, Store.PathOf, Unlimited, TimeProvider.System, Token));
+    }
+
     [Fact]
     public async Task Merge_OverWhatAMergeBeforeHasLeft_BeginsAnew()
     {
