@@ -3,6 +3,7 @@ using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -22,6 +23,8 @@ internal static class GrainFactoryExtensions
     public static IImageGrain Image(this IGrainFactory grains, ImageId id) => Find(() => grains.GetGrain<IImageGrain>(id.Value));
 
     public static IOperationGrain Operation(this IGrainFactory grains, OperationId id) => Find(() => grains.GetGrain<IOperationGrain>(id.Value));
+
+    public static IEnterpriseGrain Enterprise(this IGrainFactory grains, EnterpriseId id) => Find(() => grains.GetGrain<IEnterpriseGrain>(id.Value));
 
     public static IHostGrain Host(this IGrainFactory grains, HostId id) => Find(() => grains.GetGrain<IHostGrain>(id.Name));
 

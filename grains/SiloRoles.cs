@@ -2,6 +2,7 @@ using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -15,7 +16,7 @@ public enum SiloRoles
 {
     None = 0,
 
-    /// <summary>Appliances, virtual machines, images, operations, the datacenter itself and its lists. Needs the database, and no disk.</summary>
+    /// <summary>Appliances, virtual machines, images, enterprises, operations, the datacenter itself and its lists. Needs the database, and no disk.</summary>
     Control = 1,
 
     /// <summary>The machines of the host that it runs on.</summary>
@@ -38,6 +39,7 @@ internal static class SiloRolesExtensions
             (SiloRoles.Control,
             [
                 typeof(ApplianceGrain), typeof(VirtualMachineGrain), typeof(ImageGrain), typeof(OperationGrain), typeof(DatacenterGrain), typeof(CatalogueGrain), typeof(DoctorGrain),
+                typeof(EnterpriseGrain),
             ]),
             (SiloRoles.Host, [typeof(HostGrain)]),
             (SiloRoles.Library, [typeof(LibraryGrain), typeof(ScrubGrain), typeof(CompactionGrain)]),

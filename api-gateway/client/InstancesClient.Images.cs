@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.Net.Http.Headers;
-using System.Net.Http.Json;
 using Instances.Catalogue;
 using Instances.Library;
 using Instances.Operations;
@@ -17,7 +15,7 @@ public sealed partial class InstancesClient
             ("kind", filter.Kind?.ToString()), ("status", filter.Status?.ToString()), ("master", filter.Master?.ToString()), ("name", filter.Name), ("search", filter.Search),
             ("parent", filter.Parent?.ToString()), ("virtualMachine", filter.VirtualMachine?.ToString()), ("createdAfter", Text(filter.CreatedAfter)),
             ("createdBefore", Text(filter.CreatedBefore)), ("includeRetired", filter.IncludeRetired ? "true" : null), ("sort", filter.Order.ToString()),
-            ("descending", filter.Descending ? "true" : null), .. (filter.Labels ?? []).Select(label => ("label", (string?)label)),
+            ("descending", filter.Descending ? "true" : null), ("enterprise", filter.Enterprise?.ToString()), .. (filter.Labels ?? []).Select(label => ("label", (string?)label)),
         ];
         var query = string.Join('&', parts.Where(part => part.Value is not null).Select(part => $"{part.Name}={Uri.EscapeDataString(part.Value!)}"));
         return List<ImageView>($"{Root}/images?{query}", cancellationToken);
@@ -27,18 +25,8 @@ public sealed partial class InstancesClient
 
     /// <summary>Changes what the patch names: a JSON merge patch of an <see cref="ImageSpec"/>, such as <c>new { Pinned = true }</c>.</summary>
     /// <param name="ifVersion">Only where the image has this version; null for any.</param>
-    public async Task<ImageView> ChangeImage(ImageId id, object patch, long? ifVersion, CancellationToken cancellationToken)
-    {
-        using var response = await Send(Request, cancellationToken);
-        return await Read<ImageView>(response, cancellationToken);
-
-        HttpRequestMessage Request()
-        {
-            var request = new HttpRequestMessage(HttpMethod.Patch, $"{Root}/images/{id}") { Content = JsonContent.Create(patch, patch.GetType(), options: InstancesJson.Options) };
-            if (ifVersion is { } version) request.Headers.IfMatch.Add(new EntityTagHeaderValue(string.Create(CultureInfo.InvariantCulture, $"\"{version}\"")));
-            return request;
-        }
-    }
+    public Task<ImageView> ChangeImage(ImageId id, object patch, long? ifVersion, CancellationToken cancellationToken) =>
+        Patch<ImageView>($"{Root}/images/{id}", patch, ifVersion, cancellationToken);
 
     public Task DeleteImage(ImageId id, CancellationToken cancellationToken) => Delete($"{Root}/images/{id}", cancellationToken);
 

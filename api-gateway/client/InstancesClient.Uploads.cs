@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net;
 using System.Text;
+using Instances.Enterprises;
 using Instances.Library;
 using Instances.Operations;
 
@@ -22,9 +23,14 @@ public sealed partial class InstancesClient
     /// <param name="bytes">One that can seek: what got lost on the way is sent again. Sent from its beginning to its end.</param>
     /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
     /// <returns>The import, which goes on with checking and converting.</returns>
-    public async Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken)
+    public Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken) =>
+        UploadImage(name, format, bytes, sha256, EnterpriseId.Default, cancellationToken);
+
+    /// <inheritdoc cref="UploadImage(string, ImageFormat?, Stream, string?, CancellationToken)"/>
+    /// <param name="enterprise">Whose the image is.</param>
+    public async Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken)
     {
-        var (url, operation) = await BeginUpload(name, format, bytes.Length, sha256, cancellationToken);
+        var (url, operation) = await BeginUpload(name, format, bytes.Length, sha256, enterprise, cancellationToken);
         var (offset, advanced) = (0L, Stopwatch.StartNew());
         while (offset < bytes.Length)
         {
@@ -46,9 +52,9 @@ public sealed partial class InstancesClient
         return await GetOperation(operation.Id, cancellationToken);
     }
 
-    private async Task<(string Url, OperationView Operation)> BeginUpload(string name, ImageFormat? format, long length, string? sha256, CancellationToken cancellationToken)
+    private async Task<(string Url, OperationView Operation)> BeginUpload(string name, ImageFormat? format, long length, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken)
     {
-        (string Key, string? Value)[] values = [("name", name), ("format", format?.ToString()), ("sha256", sha256)];
+        (string Key, string? Value)[] values = [("name", name), ("format", format?.ToString()), ("sha256", sha256), ("enterprise", enterprise.ToString())];
         var metadata = string.Join(',', values.Where(pair => pair.Value is not null).Select(pair => $"{pair.Key} {Convert.ToBase64String(Encoding.UTF8.GetBytes(pair.Value!))}"));
         var key = Guid.CreateVersion7().ToString();
         using var response = await Send(

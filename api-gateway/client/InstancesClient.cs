@@ -4,6 +4,7 @@ using System.Text.Json;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -150,10 +151,15 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Uploads a disk image. Sent once: the bytes of a stream are not there a second time.</summary>
     /// <param name="format">What they are, or null to have that found out by their content, which cannot be done for raw.</param>
     /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
-    public async Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken)
+    public Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken) =>
+        ImportImage(name, format, bytes, sha256, EnterpriseId.Default, cancellationToken);
+
+    /// <inheritdoc cref="ImportImage(string, ImageFormat?, Stream, string?, CancellationToken)"/>
+    /// <param name="enterprise">Whose the image is.</param>
+    public async Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken)
     {
         var check = (format is null ? "" : $"&format={format}") + (sha256 is null ? "" : $"&sha256={sha256}");
-        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/images?name={Uri.EscapeDataString(name)}{check}")
+        using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/images?name={Uri.EscapeDataString(name)}&enterprise={enterprise}{check}")
         {
             Content = new StreamContent(bytes) { Headers = { ContentType = new("application/octet-stream") } },
         };

@@ -4,6 +4,7 @@ using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Datacenters;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Health;
 using Instances.Hosts;
 using Instances.Library;
@@ -53,6 +54,7 @@ internal static class ApiGateway
         var api = app.MapGroup("/api/v1/datacenters").WithMetadata(new RequestSizeLimitAttribute(MaxJsonBytes));
         api.MapDatacenters();
         var datacenter = api.MapGroup("/{datacenter}");
+        datacenter.MapEnterprises();
         datacenter.MapUploads();
         datacenter.MapImages();
         datacenter.MapExports();

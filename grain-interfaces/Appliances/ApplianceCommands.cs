@@ -1,3 +1,4 @@
+using Instances.Enterprises;
 using Instances.Library;
 using Instances.VirtualMachines;
 
@@ -10,7 +11,12 @@ namespace Instances.Appliances;
 public sealed record ApplianceSpec(
     [property: Id(0)] string Name,
     [property: Id(1)] string? Description = null,
-    [property: Id(2)] RetentionRule? Retention = null);
+    [property: Id(2)] RetentionRule? Retention = null)
+{
+    /// <summary>Whose it is and stays, with the images that are captured from it.</summary>
+    [Id(3)]
+    public EnterpriseId Enterprise { get; init; }
+}
 
 /// <summary>How the file systems of the guests are brought to rest before a capture.</summary>
 public enum Quiesce

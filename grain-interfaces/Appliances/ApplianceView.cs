@@ -1,3 +1,4 @@
+using Instances.Enterprises;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -26,4 +27,11 @@ public sealed record ApplianceView(
     [property: Id(4)] OperationId? Operation,
     [property: Id(5)] IReadOnlyList<VirtualMachineId> VirtualMachines,
     [property: Id(6)] DateTimeOffset CreatedAt,
-    [property: Id(7)] RetentionRule? Retention = null);
+    [property: Id(7)] RetentionRule? Retention = null)
+{
+    /// <summary>Whose it is, with the images that are captured from it.</summary>
+    [Id(8)]
+    public EnterpriseId Enterprise { get; init; }
+
+    public ApplianceSpec ToSpec() => new(Name, Description, Retention) { Enterprise = Enterprise };
+}

@@ -10,7 +10,7 @@ namespace Instances.Appliances;
 public interface IApplianceGrain : IGrainWithGuidKey
 {
     /// <summary>Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">name-invalid; retention-invalid; appliance-exists where another specification was given before.</exception>
+    /// <exception cref="FaultException">name-invalid; retention-invalid; enterprise-not-found; appliance-exists where another specification was given before.</exception>
     [Alias("Create")]
     Task<ApplianceView> Create(ApplianceSpec spec);
 
@@ -20,7 +20,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task<ApplianceView> Get();
 
     /// <summary>Renames or describes it, or gives it a retention rule. Allowed at rest.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid; retention-invalid.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid; retention-invalid; enterprise-fixed where another enterprise is named.</exception>
     [Alias("Change")]
     Task<ApplianceView> Change(ApplianceSpec spec);
 
@@ -30,7 +30,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task Delete();
 
     /// <summary>Adds a machine, undeployed. Allowed at rest: in a deployed appliance it waits for the next deploy. Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-found, also where another enterprise does not share it; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
     [Alias("AddVirtualMachine")]
     Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
@@ -46,7 +46,8 @@ public interface IApplianceGrain : IGrainWithGuidKey
 
     /// <summary>Deploys every machine that is not deployed. Allowed when Undeployed, and when Deployed with machines that are not.
     /// Idempotent by operation.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed; appliance-empty; image-not-ready; virtual-machine-too-small; no-capacity.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed; appliance-empty; image-not-ready; virtual-machine-too-small; quota-virtual-machines; quota-cpus;
+    /// quota-memory-bytes; no-capacity.</exception>
     [Alias("Deploy")]
     Task<OperationView> Deploy(OperationId operation);
 
@@ -58,7 +59,8 @@ public interface IApplianceGrain : IGrainWithGuidKey
 
     /// <summary>Captures machines as slave images. Allowed when Deployed. Idempotent by operation.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed; choice-empty; choice-repeated;
-    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; no-space.</exception>
+    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; quota-images; quota-library-bytes where the enterprise is at its quota already: what a capture
+    /// takes is known only when it has sealed the disks; no-space.</exception>
     [Alias("CreateInstance")]
     Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command);
 

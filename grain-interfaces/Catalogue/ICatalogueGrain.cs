@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -11,8 +12,13 @@ namespace Instances.Catalogue;
 [Alias("instances.ICatalogueGrain")]
 public interface ICatalogueGrain : IGrainWithIntegerKey
 {
+    /// <param name="enterprise">Null for the appliances of all enterprises.</param>
     [Alias("Appliances")]
-    Task<Page<ApplianceView>> Appliances(PageRequest page);
+    Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page);
+
+    /// <summary>The default one first, the others in the order in which they were made. Without what they have.</summary>
+    [Alias("Enterprises")]
+    Task<Page<EnterpriseView>> Enterprises(PageRequest page);
 
     [Alias("VirtualMachines")]
     Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page);
@@ -49,6 +55,7 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
 /// <param name="CreatedAfter">Created at this moment or later.</param>
 /// <param name="CreatedBefore">Created earlier.</param>
 /// <param name="IncludeRetired">Also Retired ones, where no status is asked for.</param>
+/// <param name="Enterprise">Those that its machines can use: its own, and what is shared.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImageFilter")]
 public sealed record ImageFilter(
     [property: Id(0)] ImageKind? Kind = null,
@@ -63,7 +70,8 @@ public sealed record ImageFilter(
     [property: Id(9)] DateTimeOffset? CreatedBefore = null,
     [property: Id(10)] bool IncludeRetired = false,
     [property: Id(11)] ImageOrder Order = ImageOrder.Created,
-    [property: Id(12)] bool Descending = false);
+    [property: Id(12)] bool Descending = false,
+    [property: Id(13)] EnterpriseId? Enterprise = null);
 
 /// <summary>What a list of images is sorted by; equal ones stand in the order of their ids.</summary>
 public enum ImageOrder

@@ -1,3 +1,4 @@
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Operations;
 using Orleans.Concurrency;
@@ -9,28 +10,32 @@ namespace Instances.Library;
 public interface IImageGrain : IGrainWithGuidKey
 {
     /// <summary>Begins an import: the image is Importing and waits for its bytes at the ticket's address. Idempotent by operation while no bytes have come.</summary>
-    /// <exception cref="FaultException">name-invalid; description-invalid; image-invalid; image-too-large; no-space; too-many-uploads; image-exists.</exception>
+    /// <exception cref="FaultException">name-invalid; description-invalid; image-invalid; image-too-large; no-space; too-many-uploads; enterprise-not-found; quota-uploads;
+    /// quota-images; quota-library-bytes; image-exists.</exception>
     [Alias("BeginImport")]
     Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command);
 
     /// <summary>Begins an import whose bytes come in parts: the image is Importing until all of them have come, however often the sender breaks off in between.
     /// Idempotent by operation.</summary>
     /// <param name="command">With the number of bytes.</param>
-    /// <exception cref="FaultException">name-invalid; upload-length-missing; image-empty; image-too-large; no-space; too-many-uploads; digest-invalid; image-exists.</exception>
+    /// <exception cref="FaultException">name-invalid; upload-length-missing; image-empty; image-too-large; no-space; too-many-uploads; enterprise-not-found; quota-uploads;
+    /// quota-images; quota-library-bytes; digest-invalid; image-exists.</exception>
     [Alias("BeginUpload")]
     Task BeginUpload(OperationId operation, ImportCommand command);
 
     /// <summary>Begins an import of a file on the machine that has the library. Idempotent by operation.</summary>
     /// <param name="command">Without a number of bytes: the file tells.</param>
     /// <param name="path">An absolute path in one of the folders that the library's silo allows.</param>
-    /// <exception cref="FaultException">path-not-allowed; name-invalid; image-empty; image-too-large; no-space; too-many-uploads; digest-invalid; image-exists.</exception>
+    /// <exception cref="FaultException">path-not-allowed; name-invalid; image-empty; image-too-large; no-space; too-many-uploads; enterprise-not-found; quota-uploads;
+    /// quota-images; quota-library-bytes; digest-invalid; image-exists.</exception>
     [Alias("BeginImportFromPath")]
     Task BeginImportFromPath(OperationId operation, ImportCommand command, string path);
 
     /// <summary>Begins to make a master of a slave: a copy of its own, of one layer for each disk. The slave stays, and may be deleted meanwhile. Idempotent by operation.</summary>
     /// <param name="source">A slave that is Ready.</param>
     /// <param name="name">Null for the slave's.</param>
-    /// <exception cref="FaultException">image-not-found; image-is-master; image-not-ready; image-corrupt; name-invalid; no-space; too-many-uploads; image-exists.</exception>
+    /// <exception cref="FaultException">image-not-found; image-is-master; image-not-ready; image-corrupt; name-invalid; no-space; too-many-uploads; quota-uploads; quota-images;
+    /// quota-library-bytes of the slave's enterprise, whose the master is; image-exists.</exception>
     [Alias("BeginPromotion")]
     Task BeginPromotion(OperationId operation, ImageId source, string? name);
 
@@ -69,7 +74,8 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("ReportImport")]
     Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes);
 
-    /// <summary>Called by the data plane: the layer and the manifest are durable. The image becomes Ready. Idempotent.</summary>
+    /// <summary>Called by the data plane: the layer and the manifest are durable. The image becomes Ready; or Failed, by quota-library-bytes, where it has become larger
+    /// than was announced and its enterprise has no room for it. Idempotent.</summary>
     [Alias("CompleteImport")]
     Task<ImageView> CompleteImport(OperationId operation, ImageManifest manifest);
 
@@ -127,7 +133,7 @@ public interface IImageGrain : IGrainWithGuidKey
     Task<ImageDeletion> DeleteWith(bool cascade, bool dryRun);
 
     /// <summary>As <see cref="Delete"/>, by an update or a retention rule. Idempotent.</summary>
-    /// <exception cref="FaultException">As of <see cref="Delete"/>.</exception>
+    /// <exception cref="FaultException">As of <see cref="Delete"/>; image-shared where nobody has asked for its deletion.</exception>
     [Alias("Retire")]
     Task Retire(RetirementReason reason);
 
@@ -145,10 +151,10 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("Restore")]
     Task<ImageView> Restore();
 
-    /// <summary>Renames the image, describes it, pins it, or gives it a retention rule. Allowed when Ready. Does nothing where it is so already.</summary>
+    /// <summary>Renames the image, describes it, pins it, shares it, or gives it a retention rule. Allowed when Ready. Does nothing where it is so already.</summary>
     /// <param name="ifVersion">The version that the change was made for, or null to change any.</param>
     /// <exception cref="FaultException">image-not-found; image-changed: the image has another version by now; name-invalid; description-invalid; image-invalid;
-    /// retention-invalid; image-importing; image-retired; image-failed.</exception>
+    /// retention-invalid; image-in-use where machines of other enterprises, which are named, use what is to be private again; image-importing; image-retired; image-failed.</exception>
     [Alias("Change")]
     Task<ImageView> Change(ImageSpec spec, long? ifVersion);
 
@@ -177,13 +183,15 @@ public interface IImageGrain : IGrainWithGuidKey
 /// <param name="Bytes">How many bytes will come, or null where that is not known.</param>
 /// <param name="Sha256">What they hash to, in hex, or null: checked where it is given.</param>
 /// <param name="Details">Null for none.</param>
+/// <param name="Enterprise">Whose the image is and stays.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportCommand")]
 public sealed record ImportCommand(
     [property: Id(0)] string Name,
     [property: Id(1)] ImageFormat? Format,
     [property: Id(2)] long? Bytes = null,
     [property: Id(3)] string? Sha256 = null,
-    [property: Id(4)] ImageDetails? Details = null);
+    [property: Id(4)] ImageDetails? Details = null,
+    [property: Id(5)] EnterpriseId Enterprise = default);
 
 /// <summary>Where the bytes of an import go, with a secret that is good for them alone. Never logged.</summary>
 /// <param name="Address">The data plane's URL for this image.</param>

@@ -42,9 +42,11 @@ public sealed record ImageDetails(
 /// <param name="Details">Null for none.</param>
 /// <param name="Pinned">Neither deleted, nor retired by an update or by a retention rule.</param>
 /// <param name="Retention">For a master: which of its slaves are kept. A slave has none.</param>
+/// <param name="Sharing">Which enterprises' machines may use it.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImageSpec")]
 public sealed record ImageSpec(
     [property: Id(0)] string Name,
     [property: Id(1)] ImageDetails? Details = null,
     [property: Id(2)] bool Pinned = false,
-    [property: Id(3)] RetentionRule? Retention = null);
+    [property: Id(3)] RetentionRule? Retention = null,
+    [property: Id(4)] ImageSharing Sharing = ImageSharing.Private);

@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Operations;
 using Instances.VirtualMachines;
 
@@ -159,7 +160,14 @@ public sealed record ImageManifest(
     [Id(13)]
     public PromotionFacts? Promotion { get; init; }
 
-    public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
+    /// <summary>Whose it is: of a slave that of its appliance, which may be another one than its master's.</summary>
+    [Id(14)]
+    public EnterpriseId Enterprise { get; init; }
+
+    [Id(15)]
+    public ImageSharing Sharing { get; init; }
+
+    public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
 }
 
 /// <param name="Bytes">Space that the image's own layer files take, for a slave without those that it shares with its parent.</param>
@@ -213,5 +221,13 @@ public sealed record ImageView(
     [Id(20)]
     public PromotionFacts? Promotion { get; init; }
 
-    public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention);
+    /// <summary>Whose it is: of a slave that of its appliance, which may be another one than its master's.</summary>
+    [Id(21)]
+    public EnterpriseId Enterprise { get; init; }
+
+    /// <summary>Which enterprises' machines may use it.</summary>
+    [Id(22)]
+    public ImageSharing Sharing { get; init; }
+
+    public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
 }

@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -12,9 +13,10 @@ namespace Instances.VirtualMachines;
 public interface IVirtualMachineGrain : IGrainWithGuidKey
 {
     /// <summary>Called by the appliance. Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">virtual-machine-invalid; image-not-ready; virtual-machine-too-small; virtual-machine-exists.</exception>
+    /// <param name="enterprise">The appliance's: the machine uses its images, and those that others share.</param>
+    /// <exception cref="FaultException">virtual-machine-invalid; image-not-found; image-not-ready; virtual-machine-too-small; virtual-machine-exists.</exception>
     [Alias("Create")]
-    Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec);
+    Task<VirtualMachineView> Create(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec);
 
     /// <exception cref="FaultException">virtual-machine-not-found.</exception>
     /// <remarks>Interleaves with longer calls: the state is immutable and replaced as a whole, so that a reader sees one version of it.</remarks>

@@ -1,4 +1,5 @@
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -31,9 +32,18 @@ internal sealed partial class ApplianceGrain(
     public async Task<ApplianceView> Create(ApplianceSpec spec)
     {
         var wanted = Require(spec);
-        if (!Exists) await SaveListed(new() { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, CreatedAt = time.GetUtcNow() });
-        else if (wanted != new ApplianceSpec(State.Name, State.Description, State.Retention))
-            throw FaultException.Conflict("appliance-exists", "An appliance with this id and another name, description or retention rule exists.");
+        if (!Exists)
+        {
+            await GrainFactory.Claim(wanted.Enterprise, Id.Value, EnterpriseUsage.None, () => SaveListed(new()
+            {
+                Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Enterprise = wanted.Enterprise, CreatedAt = time.GetUtcNow(),
+            }));
+        }
+        else if (wanted != State.ToView(Id).ToSpec())
+        {
+            throw FaultException.Conflict("appliance-exists", "An appliance with this id and another name, description, retention rule or enterprise exists.");
+        }
+
         return State.ToView(Id);
     }
 
@@ -47,6 +57,8 @@ internal sealed partial class ApplianceGrain(
     {
         Allow(ApplianceCommand.Edit);
         var wanted = Require(spec);
+        if (wanted.Enterprise != State.Enterprise)
+            throw FaultException.Invalid("enterprise-fixed", $"The appliance is of the enterprise {State.Enterprise} and stays there: create another one in the other enterprise.");
         await SaveListed(State with { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention });
         return State.ToView(Id);
     }
@@ -71,7 +83,7 @@ internal sealed partial class ApplianceGrain(
             throw FaultException.Capacity("too-many-virtual-machines", $"An appliance has at most {MaxVirtualMachines} virtual machines: use a second appliance.");
 
         // The machine first: a member that does not exist would be worse than a machine that its appliance does not know.
-        var view = await GrainFactory.VirtualMachine(id).Create(Id, spec);
+        var view = await GrainFactory.VirtualMachine(id).Create(Id, State.Enterprise, spec);
         if (!IsMember(id)) await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines, new(id, view.Name)] });
         return view;
     }
@@ -107,7 +119,9 @@ internal sealed partial class ApplianceGrain(
         if (missing.Count == 0)
             throw FaultException.Conflict("appliance-deployed", "The appliance is Deployed with all its virtual machines: there is nothing to deploy.");
         await RequireReady(missing);
-        return await Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next);
+        var demand = new EnterpriseUsage(VirtualMachines: missing.Count, Cpus: missing.Sum(view => view.Cpus), MemoryBytes: missing.Sum(view => view.MemoryBytes));
+        return await GrainFactory.Claim(State.Enterprise, Id.Value, demand, () =>
+            Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next));
     }
 
     public async Task<OperationView> Undeploy(OperationId operation, bool force)
@@ -124,8 +138,8 @@ internal sealed partial class ApplianceGrain(
         var next = Allow(ApplianceCommand.CreateInstance);
         var chosen = Choose(await Members(), command.VirtualMachines);
         var plan = new CapturePlan(command, await Task.WhenAll(chosen.Select(Plan)));
-        return await Accept(
-            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next);
+        return await GrainFactory.Claim(State.Enterprise, Id.Value, new EnterpriseUsage(Images: chosen.Count), () => Accept(
+            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next));
     }
 
     /// <summary>The machines to capture.</summary>
@@ -166,13 +180,13 @@ internal sealed partial class ApplianceGrain(
         foreach (var users in machines.GroupBy(view => view.Image))
         {
             var image = await GrainFactory.Image(users.Key).Get();
-            ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+            ImageRules.RequireUsable(image, State.Enterprise);
             foreach (var machine in users) VirtualMachineSpecRules.RequireEnough(machine.Name, machine.Cpus, machine.MemoryBytes, image);
         }
     }
 
     private static ApplianceSpec Require(ApplianceSpec spec) =>
-        new(Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description), ImageRules.Require(spec.Retention));
+        new(Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description), ImageRules.Require(spec.Retention)) { Enterprise = spec.Enterprise };
 
     private async Task<IReadOnlyList<VirtualMachineView>> Members() =>
         await Task.WhenAll(State.VirtualMachines.Select(member => GrainFactory.VirtualMachine(member.Id).Get()));

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -20,6 +21,8 @@ internal sealed record ApplianceState : IStoredState
     /// <summary>Which of the instances that were captured from it are kept.</summary>
     public RetentionRule? Retention { get; init; }
 
+    public EnterpriseId Enterprise { get; init; }
+
     public ApplianceStatus Status { get; init; }
 
     public IReadOnlyList<ApplianceMember> VirtualMachines { get; init; } = [];
@@ -35,13 +38,14 @@ internal sealed record ApplianceState : IStoredState
     public CatalogueEntry? Catalogue { get; init; }
 
     public ApplianceView ToView(ApplianceId id) =>
-        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt, Retention);
+        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt, Retention) { Enterprise = Enterprise };
 
     public ApplianceState WithCatalogue(ApplianceId id) => this with
     {
         Catalogue = new(
             CatalogueEntry.Appliance, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Owner: null, Image: null, Machine: null,
-            CreatedAt, Layers: [], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options)),
+            CreatedAt, Layers: [], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options), Enterprise: Enterprise.Value,
+            Planned: Operation?.Capture is { } capture ? [.. capture.Instances.Select(instance => instance.Image)] : null),
     };
 }
 

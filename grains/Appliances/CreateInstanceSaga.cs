@@ -116,7 +116,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         foreach (var (id, layer) in LayersOf(await ViewsOf(earlier.SelectMany(images => images)))) known[id] = layer;
 
         var drafts = Plan.Instances.Select(instance =>
-            Draft(instance, _targets.Single(target => target.Id == instance.Machine), known) with { Details = parents[instance.Parent].Details }).ToList();
+            Draft(instance, _targets.Single(target => target.Id == instance.Machine), known) with { Details = parents[instance.Parent].Details, Enterprise = appliance.State.Enterprise }).ToList();
         var moved = (await Task.WhenAll((await Hosts()).Select(host => Receive(host, drafts, cancellationToken)).ToList())).SelectMany(layers => layers).ToDictionary(layer => layer.Id);
         _bytesMoved = moved.Values.Sum(layer => layer.BytesMoved);
         _manifests = [.. drafts.Select(draft => draft with { Disks = [.. draft.Disks.Select(disk => disk with { Layers = [.. disk.Layers.Select(Filled)] })] })];

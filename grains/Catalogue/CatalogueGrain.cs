@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -11,7 +12,17 @@ namespace Instances.Catalogue;
 [StatelessWorker]
 internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGrain
 {
-    public Task<Page<ApplianceView>> Appliances(PageRequest page) => catalogue.Appliances(page);
+    private bool _hasDefaultEnterprise;
+
+    public Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page) => catalogue.Appliances(enterprise, page);
+
+    public async Task<Page<EnterpriseView>> Enterprises(PageRequest page)
+    {
+        // It gets its record when somebody first looks at it.
+        if (!_hasDefaultEnterprise) await GrainFactory.Enterprise(EnterpriseId.Default).Get();
+        _hasDefaultEnterprise = true;
+        return await catalogue.Enterprises(page);
+    }
 
     public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => catalogue.VirtualMachines(appliance, page);
 

@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -10,7 +11,25 @@ namespace Instances.Catalogue;
 /// <summary>Reads what the database projects from grain states in the statement that writes them: it shows every write that has returned.</summary>
 public interface ICatalogue
 {
-    Task<Page<ApplianceView>> Appliances(PageRequest page);
+    /// <param name="enterprise">Null for the appliances of all enterprises.</param>
+    Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page);
+
+    /// <summary>The enterprises that have a record.</summary>
+    Task<Page<EnterpriseView>> Enterprises(PageRequest page);
+
+    /// <summary>What an enterprise has of images, library bytes and uploads: a sum over the rows of its images.</summary>
+    /// <param name="except">Images, and appliances with the images that their captures make, that the caller counts.</param>
+    Task<EnterpriseUsage> LibraryUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except);
+
+    /// <summary>What an enterprise has of virtual machines, CPUs and memory: a sum over the rows of its appliances that are not Undeployed and of their machines.</summary>
+    /// <param name="except">Appliances whose machines that are about to be deployed the caller counts. Those that are deployed are in all the same.</param>
+    Task<EnterpriseUsage> MachineUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except);
+
+    /// <summary>The appliances and the images of an enterprise, whatever their status, at most <paramref name="limit"/> of each.</summary>
+    Task<EnterpriseBelongings> BelongingsOf(EnterpriseId enterprise, int limit);
+
+    /// <summary>The machines of other enterprises that use an image, at most <paramref name="limit"/> of them.</summary>
+    Task<IReadOnlyList<VirtualMachineId>> UsersOfOthers(ImageId image, EnterpriseId enterprise, int limit);
 
     Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page);
 
@@ -73,3 +92,5 @@ public interface ICatalogue
     /// <summary>Every image that has a record.</summary>
     Task<IReadOnlySet<ImageId>> KnownImages();
 }
+
+public sealed record EnterpriseBelongings(IReadOnlyList<ApplianceId> Appliances, IReadOnlyList<ImageId> Images);

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Operations;
 using Microsoft.Extensions.Logging;
@@ -63,14 +64,27 @@ internal sealed partial class ImageGrain
 
     public async Task<ImageView> CompleteImport(OperationId operation, ImageManifest manifest)
     {
-        if (State.Import?.Operation == operation && Decide(ImageCommand.CompleteImport) is { } next)
+        if (State.Import?.Operation != operation || Decide(ImageCommand.CompleteImport) is not { } next) return State.ToView(Id);
+        try
         {
-            foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
-            await SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
+            // What was compressed, or came without a length, may have become larger than what was admitted, and what its record counts until it is Ready.
+            var excess = manifest.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) - (State.Import.ExpectedBytes ?? 0);
+            if (excess <= 0) await MakeReady();
+            else await GrainFactory.Claim(manifest.Enterprise, operation.Value, new EnterpriseUsage(LibraryBytes: excess), MakeReady);
             await CloseImport();
+        }
+        catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Capacity)
+        {
+            await EndImport(operation, OperationStatus.Failed, exception.Fault);
         }
 
         return State.ToView(Id);
+
+        Task MakeReady()
+        {
+            foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
+            return SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
+        }
     }
 
     public Task FailImport(OperationId operation, Fault fault) => EndImport(operation, OperationStatus.Failed, fault);
@@ -114,26 +128,29 @@ internal sealed partial class ImageGrain
     /// <param name="look">Looks once more, behind the record; where it throws, nothing has begun.</param>
     private async Task Begin(RunningImport import, Func<Task>? look = null)
     {
-        await RequireImportable(import.Command);
-        var library = GrainFactory.Library();
-        await library.Admit(Id);
-        try
+        var command = import.Command;
+        await RequireImportable(command);
+        await GrainFactory.Claim(command.Enterprise, Id.Value, new EnterpriseUsage(LibraryBytes: import.ExpectedBytes ?? 0, Images: 1, Uploads: 1), async () =>
         {
-            await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
-            await SaveListed(new() { Name = Names.Require(import.Command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
-            if (look is not null) await look();
-        }
-        catch when (look is not null)
-        {
-            if (Exists) await Forget();
-            await CloseReminder();
-            throw;
-        }
-        finally
-        {
-            await library.Admitted(Id);
-        }
-
+            var library = GrainFactory.Library();
+            await library.Admit(Id);
+            try
+            {
+                await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
+                await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
+                if (look is not null) await look();
+            }
+            catch when (look is not null)
+            {
+                if (Exists) await Forget();
+                await CloseReminder();
+                throw;
+            }
+            finally
+            {
+                await library.Admitted(Id);
+            }
+        });
         await BeginRecord();
     }
 

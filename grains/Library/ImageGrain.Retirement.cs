@@ -102,6 +102,8 @@ internal sealed partial class ImageGrain
         var next = Decide(ImageCommand.Delete);
         await RequireCaptureEnded();
         if (FindPin() is { } pinned) throw pinned;
+        if (next is not null && reason is not RetirementReason.Deleted && State.Manifest is { Sharing: ImageSharing.AllEnterprises })
+            throw FaultException.Conflict("image-shared", $"The image is {State.Status} and shared with all enterprises: it stays until somebody deletes it.");
         if (next is { } retired) await SaveListed(State with { Status = retired, RetiredAt = time.GetUtcNow(), RetiredReason = reason, RetiredWith = with });
         if (State.Manifest is not null) await RequireUnused();
         if (next is not null) LogRetired(Id.Value, reason);
@@ -143,6 +145,12 @@ internal sealed partial class ImageGrain
         if (FindPin() is { } pinned) throw pinned;
         if (slaves.FirstOrDefault(slave => slave.Pinned) is { } slave)
             throw FaultException.Conflict("image-pinned", $"The image is {State.Status} and its slave '{slave.Name}' ({slave.Id}) is pinned: unpin it first.");
+        if (slaves.Where(slave => slave.Enterprise != State.Manifest?.Enterprise).Select(slave => slave.Id).Take(NamedUsers).ToList() is { Count: > 0 } foreign)
+        {
+            throw FaultException.Conflict(
+                "master-has-slaves", $"The image is {State.Status} and the master of slaves of other enterprises, {string.Join(", ", foreign)}: those are not deleted with it, but by their own enterprises.");
+        }
+
         if (State.Manifest is null) return;
         if (cascade)
         {

@@ -7,7 +7,7 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>An image: how it comes to be known, and how it is described. How it is imported, and how it is retired, stand in the other parts.</summary>
+/// <summary>An image: how it comes to be known, and how it is described. How it is imported, shared and retired stands in the other parts.</summary>
 internal sealed partial class ImageGrain(
     [PersistentState("image", StorageNames.Grains)] IPersistentState<ImageState> stored,
     ICatalogue catalogue,
@@ -45,10 +45,15 @@ internal sealed partial class ImageGrain(
                 FaultKind.Changed, "image-changed", $"The image is Ready and has been changed since: it has version {State.Version}, not {version}. Read it again, and decide anew."));
         }
 
+        var isTakenBack = present.Sharing is ImageSharing.AllEnterprises && wanted.Sharing is ImageSharing.Private;
+        if (isTakenBack) await RequireNoForeignUsers();
+        var before = State;
+
         // The manifest first: a crash in between leaves one that is ahead of the record, which the next change or the doctor puts right. The record counts.
-        var next = present with { Name = wanted.Name, Details = wanted.Details!, Pinned = wanted.Pinned, Retention = wanted.Retention };
+        var next = present with { Name = wanted.Name, Details = wanted.Details!, Pinned = wanted.Pinned, Retention = wanted.Retention, Sharing = wanted.Sharing };
         await GrainFactory.Library().Publish([next]);
         await SaveListed(State with { Name = next.Name, Manifest = next, Version = State.Version + 1 });
+        if (isTakenBack) await RequireNoForeignUsersOr(before);
         return State.ToView(Id);
     }
 

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.VirtualMachines;
 
@@ -46,7 +47,15 @@ internal static partial class ImageRules
     public static ImageSpec Require(ImageSpec spec, ImageKind kind)
     {
         if (spec.Retention is not null && kind is ImageKind.Slave) throw RetentionRefused("a slave has none: give the rule to its master, or to the appliance.");
-        return new(Names.Require(spec.Name, "an image"), Require(spec.Details), spec.Pinned, Require(spec.Retention));
+        return new(Names.Require(spec.Name, "an image"), Require(spec.Details), spec.Pinned, Require(spec.Retention), spec.Sharing);
+    }
+
+    /// <summary>What another enterprise has and does not share is as if it were not there.</summary>
+    /// <exception cref="FaultException">image-not-found; image-not-ready; image-corrupt.</exception>
+    public static void RequireUsable(ImageView image, EnterpriseId enterprise)
+    {
+        ImageStatus? seen = image.Enterprise == enterprise || image.Sharing is ImageSharing.AllEnterprises ? image.Status : null;
+        ImageLifecycle.Decide(seen, ImageCommand.Use).OrThrow();
     }
 
     public static bool IsLabelKey(string key) => LabelPattern().IsMatch(key);

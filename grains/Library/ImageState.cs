@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Operations;
 using Instances.Storage;
@@ -61,15 +62,21 @@ internal sealed record ImageState : IStoredState
         Version = Version,
         CorruptLayers = CorruptLayers,
         Promotion = Manifest?.Promotion,
+        Enterprise = Manifest?.Enterprise ?? Import?.Command.Enterprise ?? EnterpriseId.Default,
+        Sharing = Manifest?.Sharing ?? ImageSharing.Private,
     };
 
-    public ImageState WithCatalogue(ImageId id) => this with
+    public ImageState WithCatalogue(ImageId id)
     {
-        Catalogue = new(
-            CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
-            Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options),
-            SearchName: Name.ToUpperInvariant()),
-    };
+        var view = ToView(id);
+        return this with
+        {
+            Catalogue = new(
+                CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
+                Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers], JsonSerializer.SerializeToElement(view, InstancesJson.Options),
+                SearchName: Name.ToUpperInvariant(), Enterprise: view.Enterprise.Value, QuotaBytes: Manifest is null ? Import?.ExpectedBytes : view.Bytes),
+        };
+    }
 
     private IEnumerable<LayerId> Layers => Manifest is { } manifest
         ? [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id), .. Merge is { } merge ? [merge.Merged] : Array.Empty<LayerId>()]
@@ -96,6 +103,10 @@ internal sealed record RunningImport(
     string? Path = null,
     Promotion? Promotion = null)
 {
+    /// <summary>What it counts in its enterprise's quota until it is Ready: what its sender has announced, or what a promotion copies; null where nobody knows.</summary>
+    [JsonIgnore]
+    public long? ExpectedBytes => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) : Command.Bytes;
+
     public UploadPlan ToPlan() => new(Operation, Layer, Command, Promotion);
 
     /// <summary>What is to be made, and what it is made of.</summary>

@@ -3,9 +3,9 @@ using Instances.VirtualMachines;
 namespace Instances.Library;
 
 /// <summary>A Ready slave for which a retention rule stands.</summary>
-/// <param name="IsExempt">Pinned, or restored by somebody.</param>
+/// <param name="IsExempt">Pinned, shared with all enterprises, or restored by somebody.</param>
 /// <param name="IsUsed">A machine uses it.</param>
-/// <param name="OfMaster">The rule of its master, or null.</param>
+/// <param name="OfMaster">The rule of its master where that is of the same enterprise, or null.</param>
 /// <param name="OfAppliance">The rule of the appliance that it was captured from, or null.</param>
 public sealed record RuledInstance(
     ImageId Id, VirtualMachineId VirtualMachine, DateTimeOffset CreatedAt, bool IsExempt, bool IsUsed, RetentionRule? OfMaster, RetentionRule? OfAppliance);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -28,12 +29,12 @@ internal sealed class VirtualMachineGrain(
 
     private VirtualMachineStatus Status => _removing ? VirtualMachineStatus.Undeploying : State.Status;
 
-    public async Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec)
+    public async Task<VirtualMachineView> Create(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec)
     {
         VirtualMachineSpecRules.Require(spec);
         if (!Exists)
         {
-            await SaveListed(await Sized(new() { Appliance = appliance, Spec = spec, CreatedAt = time.GetUtcNow() }));
+            await SaveListed(await Sized(new() { Appliance = appliance, Enterprise = enterprise, Spec = spec, CreatedAt = time.GetUtcNow() }));
             await RequireImageOr(spec.Image, Forget);
         }
         else if (State.Appliance != appliance || !Same(State.Spec!, spec))
@@ -116,7 +117,7 @@ internal sealed class VirtualMachineGrain(
             var image = await GrainFactory.Image(State.Spec!.Image).Get();
             for (ImageView? planned = null; planned is null || !SameDisks(planned, image);)
             {
-                ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+                ImageRules.RequireUsable(image, State.Enterprise);
                 VirtualMachineSpecRules.RequireEnough(State.Spec.Name, State.Cpus, State.MemoryBytes, image);
 
                 // The layers are referred to before they exist, and the image is asked again once they are: a deletion, or a merge of its layers, sees one or the other.
@@ -311,7 +312,7 @@ internal sealed class VirtualMachineGrain(
     private async Task<VirtualMachineState> Sized(VirtualMachineState next)
     {
         var image = await GrainFactory.Image(next.Spec!.Image).Get();
-        ImageLifecycle.Decide(image.Status, ImageCommand.Use).OrThrow();
+        ImageRules.RequireUsable(image, next.Enterprise);
         var details = image.Details;
         var sized = next with { DefaultCpus = details.DefaultCpus ?? details.MinCpus, DefaultMemoryBytes = details.DefaultMemoryBytes ?? LargerDefault(details.MinMemoryBytes) };
         VirtualMachineSpecRules.RequireEnough(next.Spec.Name, sized.Cpus, sized.MemoryBytes, image);
@@ -333,13 +334,13 @@ internal sealed class VirtualMachineGrain(
         await SaveListed(State with { Status = next, Deployment = rested });
     }
 
-    /// <summary>Reference first, then look: whoever deletes the image marks it first and looks for references then, so that one of the two sees the other.</summary>
+    /// <summary>Reference first, then look: whoever deletes the image, or shares it no longer, marks it first and looks for references then, so that one of the two sees the other.</summary>
     private async Task<ImageView> RequireImageOr(ImageId image, Func<Task> undo)
     {
         try
         {
             var view = await GrainFactory.Image(image).Get();
-            ImageLifecycle.Decide(view.Status, ImageCommand.Use).OrThrow();
+            ImageRules.RequireUsable(view, State.Enterprise);
             return view;
         }
         catch

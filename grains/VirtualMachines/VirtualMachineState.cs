@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -14,6 +15,9 @@ internal sealed record VirtualMachineState : IStoredState
     public int Schema { get; init; } = 1;
 
     public ApplianceId Appliance { get; init; }
+
+    /// <summary>The appliance's.</summary>
+    public EnterpriseId Enterprise { get; init; }
 
     public VirtualMachineSpec? Spec { get; init; }
 
@@ -52,7 +56,8 @@ internal sealed record VirtualMachineState : IStoredState
     {
         Catalogue = new(
             CatalogueEntry.VirtualMachine, id.Value, Spec!.Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Appliance.Value, Spec.Image.Value,
-            Machine: null, CreatedAt, [.. Deployment?.Layers ?? []], JsonSerializer.SerializeToElement(ToView(id, Status), InstancesJson.Options)),
+            Machine: null, CreatedAt, [.. Deployment?.Layers ?? []], JsonSerializer.SerializeToElement(ToView(id, Status), InstancesJson.Options),
+            Enterprise: Enterprise.Value),
     };
 }
 

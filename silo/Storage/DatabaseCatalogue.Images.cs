@@ -49,12 +49,12 @@ internal sealed partial class DatabaseCatalogue
 
     public async Task<IReadOnlyList<RuledInstance>> RuledInstances(ImageId? master)
     {
-        var rules = (await Read<RuleRow>("SELECT kind, id, retention AS rule FROM catalogue WHERE retention IS NOT NULL", parameters: null))
-            .ToDictionary(row => (row.Kind, row.Id), row => JsonSerializer.Deserialize<RetentionRule>(row.Rule, InstancesJson.Options));
+        var rules = (await Read<RuleRow>("SELECT kind, id, enterprise, retention AS rule FROM catalogue WHERE retention IS NOT NULL", parameters: null))
+            .ToDictionary(row => (row.Kind, row.Id, row.Enterprise), row => JsonSerializer.Deserialize<RetentionRule>(row.Rule, InstancesJson.Options));
         if (rules.Count == 0) return [];
         var rows = await Read<InstanceRow>(
             $"""
-            SELECT owner, view, CAST(CASE WHEN isExempt THEN 1 ELSE 0 END AS bigint) AS exempt,
+            SELECT owner, enterprise, view, CAST(CASE WHEN isExempt THEN 1 ELSE 0 END AS bigint) AS exempt,
                 (SELECT count(*) FROM catalogue AS users WHERE users.image = instance.id AND users.kind = 'virtual-machine') AS users
             FROM catalogue AS instance WHERE kind = 'image' AND status = 'ready' AND {(master is null ? "owner IS NOT NULL" : "owner = @master")}
             """,
@@ -66,7 +66,8 @@ internal sealed partial class DatabaseCatalogue
             var view = JsonSerializer.Deserialize<ImageView>(row.View, InstancesJson.Options)!;
             return new(
                 view.Id, view.Capture!.VirtualMachine, view.CreatedAt, row.Exempt != 0, row.Users > 0,
-                rules.GetValueOrDefault((CatalogueEntry.ImageKind, row.Owner)), rules.GetValueOrDefault((CatalogueEntry.Appliance, view.Capture.Appliance.ToString())));
+                rules.GetValueOrDefault((CatalogueEntry.ImageKind, row.Owner, row.Enterprise)),
+                rules.GetValueOrDefault((CatalogueEntry.Appliance, view.Capture.Appliance.ToString(), row.Enterprise)));
         }
     }
 
@@ -96,11 +97,13 @@ internal sealed partial class DatabaseCatalogue
         }
     }
 
-    private sealed record RuleRow(string Kind, string Id, string Rule);
+    private sealed record RuleRow(string Kind, string Id, string Enterprise, string Rule);
 
     private sealed record InstanceRow
     {
         public string Owner { get; init; } = "";
+
+        public string Enterprise { get; init; } = "";
 
         public string View { get; init; } = "";
 

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Dapper;
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -10,14 +11,16 @@ using Instances.VirtualMachines;
 
 namespace Instances.Storage;
 
-/// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql and 0007-image-search.sql).</summary>
+/// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql and 0008-enterprises.sql).</summary>
 /// <remarks>Kinds stand in the queries as literals, not as parameters: a partial index is used only where the planner sees that its condition holds.</remarks>
 internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
 {
     internal const string Listed = "status NOT IN ('retired', 'failed')";
 
-    public Task<Page<ApplianceView>> Appliances(PageRequest page) =>
-        ReadPage<ApplianceView>(page, new("kind = 'appliance'"));
+    public Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page) =>
+        ReadPage<ApplianceView>(page, enterprise is null
+            ? new("kind = 'appliance'")
+            : new("kind = 'appliance' AND enterprise = @enterprise", Enterprise: enterprise.ToString()));
 
     public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) =>
         ReadPage<VirtualMachineView>(page, new("kind = 'virtual-machine' AND owner = @owner", Owner: appliance.ToString()));
@@ -98,7 +101,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
         var after = CatalogueCursor.Parse(page.Cursor);
         var rows = await Read<Row>(
             PageSql(query.Condition),
-            new { owner = query.Owner, image = query.Image, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 });
+            new { owner = query.Owner, image = query.Image, enterprise = query.Enterprise, createdAt = after.CreatedAt, id = after.Id, limit = limit + 1 });
 
         var next = rows.Count > limit ? new CatalogueCursor(rows[limit - 1].CreatedAt, rows[limit - 1].Id).ToString() : null;
         return new(
@@ -136,7 +139,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
     /// <summary>A status as it stands in JSON.</summary>
     private static string TextOf(ImageStatus status) => JsonSerializer.SerializeToElement(status, InstancesJson.Options).GetString()!;
 
-    private sealed record Query(string Condition, string? Owner = null, string? Image = null);
+    private sealed record Query(string Condition, string? Owner = null, string? Image = null, string? Enterprise = null);
 
     private sealed record UseRow(string Layer, long Uses);
 

@@ -23,6 +23,12 @@ internal interface IDatabase : IDisposable
     /// <summary>An SQL expression: to how many layers a catalogue row refers.</summary>
     string CountOfLayersSql { get; }
 
+    /// <summary>An SQL table: the texts in a column that holds a JSON array of such, as <c>value</c>.</summary>
+    string ElementsSql(string column);
+
+    /// <summary>An SQL expression: a whole number in a column that holds a JSON object.</summary>
+    string NumberSql(string column, string property);
+
     /// <summary>An SQL expression: the host in a catalogue row's view, NULL where there is none.</summary>
     string HostOfViewSql { get; }
 

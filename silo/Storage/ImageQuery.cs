@@ -81,6 +81,8 @@ internal sealed class ImageQuery
         if (_filter.Master is { } master) Add("owner = @owner", "owner", master.ToString());
         if (_filter.Parent is { } parent) Add("image = @parent", "parent", parent.ToString());
         if (_filter.VirtualMachine is { } machine) Add("machine = @machine", "machine", machine.ToString());
+        // Has no index of its own, as labels have none: a row is tested as the page's index comes to it.
+        if (_filter.Enterprise is { } enterprise) Add("(enterprise = @enterprise OR isShared)", "enterprise", enterprise.ToString());
     }
 
     private void AddName()

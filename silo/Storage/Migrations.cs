@@ -45,7 +45,7 @@ internal static partial class Migrations
 
     private static string Stage(DatabaseUpgradeResult result) => result.ErrorScript is { } script ? $"script {script.Name}" : "before the first script";
 
-    private static IEnumerable<SqlScript> Scripts(IDatabase database)
+    internal static IEnumerable<SqlScript> Scripts(IDatabase database)
     {
         var prefix = $"Instances.Storage.{database.Scripts}.Migrations.";
         var assembly = typeof(Migrations).Assembly;

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using CsCheck;
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -19,6 +20,7 @@ public sealed class IdTests
         RoundTrips<ImageId>(value);
         RoundTrips<LayerId>(value);
         RoundTrips<OperationId>(value);
+        RoundTrips<EnterpriseId>(value);
     });
 
     [Theory]

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Instances.Appliances;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -21,7 +22,7 @@ public sealed class JsonTests
 
         AssertForm(
             view,
-            $$"""{"id":"{{Id}}","name":"shop","status":"undeployed","virtualMachines":["{{Id}}"],"createdAt":"2026-01-02T03:04:05+00:00"}""");
+            $$"""{"id":"{{Id}}","name":"shop","status":"undeployed","virtualMachines":["{{Id}}"],"createdAt":"2026-01-02T03:04:05+00:00","enterprise":"00000000-0000-0000-0000-000000000000"}""");
     }
 
     [Fact]
@@ -73,6 +74,19 @@ public sealed class JsonTests
 
     [Theory, InlineData("0"), InlineData("\"0\""), InlineData("\"froze\""), InlineData("null")]
     public void Enum_ByAnythingElse_IsRejected(string json) => Assert.Throws<JsonException>(() => Read<Quiesce>(json));
+
+    /// <summary>What was written before there were enterprises, in files and in the database.</summary>
+    [Fact]
+    public void Forms_WithoutAnEnterprise_AreOfTheDefaultOneAndPrivate()
+    {
+        var manifest = Read<ImageManifest>($$"""{"id":"{{Id}}","name":"tiny","kind":"master","disks":[],"createdAt":"2026-01-02T03:04:05+00:00","schema":1,"details":{},"pinned":false}""");
+        var command = Read<ImportCommand>("""{"name":"tiny","format":"raw"}""");
+        var view = Read<ApplianceView>($$"""{"id":"{{Id}}","name":"shop","status":"undeployed","virtualMachines":[],"createdAt":"2026-01-02T03:04:05+00:00"}""");
+
+        Assert.Equal((EnterpriseId.Default, ImageSharing.Private), (manifest.Enterprise, manifest.Sharing));
+        Assert.Equal(new ImportCommand("tiny", ImageFormat.Raw), command);
+        Assert.Equal(EnterpriseId.Default, view.Enterprise);
+    }
 
     private static void AssertForm<T>(T value, string json)
     {

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Instances.Client;
+using Instances.Enterprises;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -31,10 +32,10 @@ internal static partial class Guest
     public static Task WaitForLine(this InstancesClient client, VirtualMachineId machine, string line) => Eventually.Holds(
         async () => (await client.ReadConsole(machine, default)).Contains(line, StringComparison.Ordinal), $"the guest of {machine} prints '{line}'");
 
-    public static async Task<ImageView> ImportGuest(this InstancesClient client, string name = "tiny-linux")
+    public static async Task<ImageView> ImportGuest(this InstancesClient client, string name = "tiny-linux", EnterpriseId enterprise = default)
     {
         await using var file = File.OpenRead(await TestGuest.Path);
-        var operation = await client.Succeeds(await client.ImportImage(name, ImageFormat.Qcow2, file, sha256: null, default));
+        var operation = await client.Succeeds(await client.ImportImage(name, ImageFormat.Qcow2, file, sha256: null, enterprise, default));
         return (await client.FindImage(operation.Image!.Value, default))!;
     }
 

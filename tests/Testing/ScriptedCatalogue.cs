@@ -1,5 +1,7 @@
+using System.Collections.Concurrent;
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -12,6 +14,9 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 {
     private int _failures;
     private TaskCompletionSource? _held;
+
+    /// <summary>What the next looks for users of other enterprises find, as if machines had come or gone in between.</summary>
+    public ConcurrentQueue<Func<IReadOnlyList<VirtualMachineId>>> ForeignUsers { get; } = new();
 
     /// <summary>The next look at the users of an image fails, as when the database is away.</summary>
     public void FailNextUsersOf() => Volatile.Write(ref _failures, 1);
@@ -46,7 +51,18 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<IReadOnlyList<RuledInstance>> RuledInstances(ImageId? master) => inner.RuledInstances(master);
 
-    public Task<Page<ApplianceView>> Appliances(PageRequest page) => inner.Appliances(page);
+    public Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page) => inner.Appliances(enterprise, page);
+
+    public Task<Page<EnterpriseView>> Enterprises(PageRequest page) => inner.Enterprises(page);
+
+    public Task<EnterpriseUsage> LibraryUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except) => inner.LibraryUsageOf(enterprise, except);
+
+    public Task<EnterpriseUsage> MachineUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except) => inner.MachineUsageOf(enterprise, except);
+
+    public Task<EnterpriseBelongings> BelongingsOf(EnterpriseId enterprise, int limit) => inner.BelongingsOf(enterprise, limit);
+
+    public async Task<IReadOnlyList<VirtualMachineId>> UsersOfOthers(ImageId image, EnterpriseId enterprise, int limit) =>
+        ForeignUsers.TryDequeue(out var answer) ? answer() : await inner.UsersOfOthers(image, enterprise, limit);
 
     public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => inner.VirtualMachines(appliance, page);
 

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
@@ -104,12 +105,15 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     }
 
     /// <summary>A master that can be deployed, with disks of one layer each.</summary>
-    public async Task<ImageView> AddMaster(string name = "tiny-linux", int disks = 1)
+    public async Task<ImageView> AddMaster(string name = "tiny-linux", int disks = 1, EnterpriseId enterprise = default)
     {
         var id = ImageId.New();
         var layers = Enumerable.Range(0, disks).Select(_ => new LayerManifest(LayerId.New(), Parent: null, Bytes: 1_000_000, id)).ToList();
         var manifest = new ImageManifest(
-            id, name, ImageKind.Master, Master: null, Parent: null, [.. layers.Select(layer => new DiskManifest([layer], 1L << 30))], TimeProvider.System.GetUtcNow());
+            id, name, ImageKind.Master, Master: null, Parent: null, [.. layers.Select(layer => new DiskManifest([layer], 1L << 30))], TimeProvider.System.GetUtcNow())
+        {
+            Enterprise = enterprise,
+        };
 
         // The record first: a sweep takes what has none.
         var view = await Grains.GetGrain<IImageGrain>(id.Value).Publish(manifest);
@@ -119,10 +123,10 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     }
 
     /// <summary>An appliance with machines named vm0, vm1, …</summary>
-    public async Task<IApplianceGrain> AddAppliance(int machines, ImageId image, int dataDisks = 0)
+    public async Task<IApplianceGrain> AddAppliance(int machines, ImageId image, int dataDisks = 0, EnterpriseId enterprise = default)
     {
         var appliance = Grains.GetGrain<IApplianceGrain>(ApplianceId.New().Value);
-        await appliance.Create(new("shop"));
+        await appliance.Create(new("shop") { Enterprise = enterprise });
         for (var index = 0; index < machines; index++) await AddMachine(appliance, image, $"vm{index}", dataDisks);
         return appliance;
     }

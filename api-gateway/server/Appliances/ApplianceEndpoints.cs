@@ -1,5 +1,7 @@
+using System.ComponentModel;
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Enterprises;
 using Instances.Operations;
 using Instances.Requests;
 using Microsoft.AspNetCore.Http.HttpResults;
@@ -15,7 +17,7 @@ internal static class ApplianceEndpoints
         var group = routes.MapGroup("/appliances").WithTags("Appliances");
         group.MapPost("/", Create)
             .WithSummary("Create an appliance")
-            .WithDescription("Creates an empty, undeployed appliance. Add virtual machines to it, then deploy it.");
+            .WithDescription("Creates an empty, undeployed appliance. Add virtual machines to it, then deploy it. It stays in its enterprise, the default one where none is named.");
         group.MapGet("/", List).WithSummary("List appliances").WithDescription("In the order in which they were created.");
         group.MapGet("/{id}", Get).WithSummary("Get an appliance");
         group.MapPatch("/{id}", Change)
@@ -28,7 +30,7 @@ internal static class ApplianceEndpoints
             .WithDescription("Removes it and its virtual machines. Allowed when Undeployed. Images stay in the library.");
         group.MapPost("/{id}/deploy", Deploy)
             .WithSummary("Deploy an appliance")
-            .WithDescription("Deploys every virtual machine that is not deployed, from its image. Answers 202 at once; the operation tells the progress.");
+            .WithDescription("Deploys every virtual machine that is not deployed, from its image. Refused (507) where a quota of its enterprise has no room for them. Answers 202 at once; the operation tells the progress.");
         group.MapPost("/{id}/undeploy", Undeploy)
             .WithSummary("Undeploy an appliance")
             .WithDescription(
@@ -52,8 +54,8 @@ internal static class ApplianceEndpoints
         return TypedResults.Created(datacenter.Url($"appliances/{id}"), appliance);
     }
 
-    private static async Task<Ok<Page<ApplianceView>>> List(Datacenter datacenter, [AsParameters] PageQuery page) =>
-        TypedResults.Ok(await datacenter.Catalogue.Appliances(page.ToRequest()));
+    private static async Task<Ok<Page<ApplianceView>>> List(Datacenter datacenter, [Description("Only this enterprise's.")] EnterpriseId? enterprise, [AsParameters] PageQuery page) =>
+        TypedResults.Ok(await datacenter.Catalogue.Appliances(enterprise, page.ToRequest()));
 
     private static async Task<Ok<ApplianceView>> Get(Datacenter datacenter, ApplianceId id) =>
         TypedResults.Ok(await datacenter.Appliance(id).Get());
@@ -62,7 +64,7 @@ internal static class ApplianceEndpoints
         Datacenter datacenter, ApplianceId id, MergePatch<ApplianceSpec> patch, IOptions<JsonOptions> json)
     {
         var appliance = await datacenter.Appliance(id).Get();
-        var spec = patch.Apply(new(appliance.Name, appliance.Description, appliance.Retention), json);
+        var spec = patch.Apply(appliance.ToSpec(), json);
         return TypedResults.Ok(await datacenter.Appliance(id).Change(spec));
     }
 

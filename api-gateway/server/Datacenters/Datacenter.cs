@@ -1,6 +1,7 @@
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -22,6 +23,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
     public IScrubGrain Scrub => Find(client => client.GetGrain<IScrubGrain>(IScrubGrain.Key));
 
     public IDoctorGrain Doctor => Find(client => client.GetGrain<IDoctorGrain>(IDoctorGrain.Key));
+
+    public IEnterpriseGrain Enterprise(EnterpriseId id) => Find(client => client.GetGrain<IEnterpriseGrain>(id.Value));
 
     public IApplianceGrain Appliance(ApplianceId id) => Find(client => client.GetGrain<IApplianceGrain>(id.Value));
 

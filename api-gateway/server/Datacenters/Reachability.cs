@@ -23,7 +23,7 @@ internal static class Reachability
     {
         try
         {
-            await connection.Client.GetGrain<ICatalogueGrain>(0).Appliances(OneRow).WaitAsync(Bound, clock, cancellationToken);
+            await connection.Client.GetGrain<ICatalogueGrain>(0).Appliances(enterprise: null, OneRow).WaitAsync(Bound, clock, cancellationToken);
             return true;
         }
         catch (Exception exception) when (exception is FaultException or ArgumentException || Interruptions.IsInterruption(exception))

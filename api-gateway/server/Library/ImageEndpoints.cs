@@ -2,6 +2,7 @@ using System.ComponentModel;
 using System.Text.RegularExpressions;
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Operations;
 using Instances.Requests;
@@ -15,9 +16,6 @@ namespace Instances.Library;
 
 internal static partial class ImageEndpoints
 {
-    /// <summary>How often a change without If-Match is made anew, where the image is changed by somebody else between reading and writing.</summary>
-    private const int MaxAttempts = 5;
-
     public static void MapImages(this IEndpointRouteBuilder routes)
     {
         var group = routes.MapGroup("/images").WithTags("Images");
@@ -40,10 +38,11 @@ internal static partial class ImageEndpoints
                 + "A cursor is good for the same sort and filter only.");
         group.MapGet("/{id}", Get).WithSummary("Get an image").WithDescription("The header ETag names the version of what PATCH changes.");
         group.MapPatch("/{id}", Change)
-            .WithSummary("Rename, describe or pin an image, or give a master a retention rule")
+            .WithSummary("Rename, describe, pin or share an image, or give a master a retention rule")
             .WithDescription(
                 "A JSON merge patch: what is left out stays, also within details and labels; null takes a property back to its default. Allowed when Ready. Slaves inherit the details of the "
-                + "image that their machine used when they are captured. With If-Match the change is refused (412) where the image has another version by now.");
+                + "image that their machine used when they are captured. With sharing allEnterprises the virtual machines of all enterprises can use it; private again it becomes only "
+                + "while none of another enterprise does (409 image-in-use). With If-Match the change is refused (412) where the image has another version by now.");
         group.MapDelete("/{id}", Delete)
             .Produces(StatusCodes.Status204NoContent)
             .Produces<ImageDeletion>()
@@ -71,12 +70,13 @@ internal static partial class ImageEndpoints
         [Description("1 to 128 characters.")] string name,
         [Description("What the bytes are. Without it their content tells; a raw disk has to be declared.")] Choice<ImageFormat>? format,
         [Description("The SHA-256 of the bytes in hex.")] string? sha256,
+        [Description("Whose the image is and stays; the default one where it is left out.")] EnterpriseId? enterprise,
         [AsParameters] ImageDetailsQuery details,
         HttpRequest request,
         UploadClient client)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
-        var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails());
+        var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails(), enterprise ?? EnterpriseId.Default);
         var upload = new ImageUpload(datacenter, client);
         var ticket = await upload.Begin(key, image, operation, command);
         var refusal = ticket is null ? null : await upload.Send(ticket, operation, request);
@@ -91,18 +91,8 @@ internal static partial class ImageEndpoints
     private static async Task<Ok<ImageView>> Change(
         Datacenter datacenter, ImageId id, IfMatch match, MergePatch<ImageSpec> patch, IOptions<JsonOptions> json, HttpResponse response)
     {
-        for (var attempt = 1; ; attempt++)
-        {
-            var image = await datacenter.Image(id).Get();
-            try
-            {
-                return Tagged(await datacenter.Image(id).Change(patch.Apply(image.ToSpec(), json), match.Choose(image.Version)), response);
-            }
-            catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Changed && !match.IsGiven && attempt < MaxAttempts)
-            {
-                // Somebody else was faster: what the patch does not name is theirs.
-            }
-        }
+        var grain = datacenter.Image(id);
+        return Tagged(await match.Change(grain.Get, image => grain.Change(patch.Apply(image.ToSpec(), json), match.Choose(image.Version))), response);
     }
 
     private static async Task<IResult> Delete(
@@ -141,7 +131,7 @@ internal static partial class ImageEndpoints
     private static async Task<Accepted<OperationView>> ImportFromPath(Datacenter datacenter, RequestKey key, ImportFromPathRequest request)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
-        await datacenter.Image(image).BeginImportFromPath(operation, new(request.Name, request.Format, Bytes: null, Checked(request.Sha256)), request.Path);
+        await datacenter.Image(image).BeginImportFromPath(operation, new(request.Name, request.Format, Bytes: null, Checked(request.Sha256), Enterprise: request.Enterprise ?? EnterpriseId.Default), request.Path);
         return datacenter.Accepted(await datacenter.GetOperation(operation));
     }
 

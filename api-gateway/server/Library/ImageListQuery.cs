@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Requests;
 using Instances.VirtualMachines;
 using Microsoft.AspNetCore.Mvc;
@@ -16,6 +17,7 @@ internal readonly record struct ImageListQuery(
     [property: FromQuery(Name = "parent"), Description("Only images captured from virtual machines that used this image.")] ImageId? Parent,
     [property: FromQuery(Name = "virtualMachine"), Description("Only images captured from this virtual machine: with includeRetired the time line of its captures.")]
     VirtualMachineId? VirtualMachine,
+    [property: FromQuery(Name = "enterprise"), Description("Only images that this enterprise's virtual machines can use: its own, and what others share.")] EnterpriseId? Enterprise,
     [property: FromQuery(Name = "label"), Description("key or key=value; may stand there several times, at most 8: images that have all of them.")] string[]? Label,
     [property: FromQuery(Name = "createdAfter"), Description("Only images created at this moment or later, such as 2026-01-31T12:00:00Z.")] DateTimeOffset? CreatedAfter,
     [property: FromQuery(Name = "createdBefore"), Description("Only images created before this moment.")] DateTimeOffset? CreatedBefore,
@@ -25,5 +27,5 @@ internal readonly record struct ImageListQuery(
 {
     public ImageFilter ToFilter() => new(
         Kind?.Value, Status?.Value, Master, Name, Search, Parent, VirtualMachine, Label is { Length: > 0 } ? Label : null, CreatedAfter, CreatedBefore,
-        IncludeRetired ?? false, Sort?.Value ?? ImageOrder.Created, Descending ?? false);
+        IncludeRetired ?? false, Sort?.Value ?? ImageOrder.Created, Descending ?? false, Enterprise);
 }

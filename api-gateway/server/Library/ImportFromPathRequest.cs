@@ -1,4 +1,5 @@
 using System.ComponentModel;
+using Instances.Enterprises;
 
 namespace Instances.Library;
 
@@ -7,4 +8,5 @@ internal sealed record ImportFromPathRequest(
     [property: Description("1 to 128 characters.")] string Name,
     [property: Description("An absolute path on the library's machine.")] string Path,
     [property: Description("What the file is. Without it its content tells; a raw disk has to be declared.")] ImageFormat? Format = null,
-    [property: Description("The SHA-256 of the file in hex.")] string? Sha256 = null);
+    [property: Description("The SHA-256 of the file in hex.")] string? Sha256 = null,
+    [property: Description("Whose the image is and stays; the default one where it is left out.")] EnterpriseId? Enterprise = null);

@@ -55,7 +55,7 @@ internal static class UploadEndpoints
         HttpContext context,
         [FromHeader(Name = Tus.Length), Description("The bytes of the whole image.")] long? length,
         [FromHeader(Name = Tus.Metadata), Description(
-            "Pairs of a key and a base64 value, with commas between them: name (1 to 128 characters; filename stands in for it), format (optional: without it the content tells; a raw disk has to be declared), sha256 (of the whole image, in hex; optional).")]
+            "Pairs of a key and a base64 value, with commas between them: name (1 to 128 characters; filename stands in for it), format (optional: without it the content tells; a raw disk has to be declared), sha256 (of the whole image, in hex; optional), enterprise (its id; the default one where it is left out).")]
         string? metadata)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());

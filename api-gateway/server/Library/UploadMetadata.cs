@@ -1,4 +1,5 @@
 using System.Text;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Requests;
 
@@ -34,12 +35,17 @@ internal sealed class UploadMetadata
         _values.GetValueOrDefault("name") ?? _values.GetValueOrDefault("filename") ?? throw Invalid("it has no name"),
         Format(),
         length,
-        ImageEndpoints.Checked(_values.GetValueOrDefault("sha256")));
+        ImageEndpoints.Checked(_values.GetValueOrDefault("sha256")),
+        Enterprise: Enterprise());
 
     /// <returns>Null where the content is to tell.</returns>
     private ImageFormat? Format() => _values.GetValueOrDefault("format") is not { } text ? null
         : Choice<ImageFormat>.TryParse(text, null, out var format) ? format.Value
         : throw Invalid($"format is not one of {string.Join(", ", Enum.GetNames<ImageFormat>()).ToLowerInvariant()}");
+
+    private EnterpriseId Enterprise() => _values.GetValueOrDefault("enterprise") is not { } text ? EnterpriseId.Default
+        : EnterpriseId.TryParse(text, null, out var enterprise) ? enterprise
+        : throw Invalid("enterprise is not the id of one");
 
     private static string Decoded(string text)
     {
@@ -54,5 +60,5 @@ internal sealed class UploadMetadata
     }
 
     private static FaultException Invalid(string what) => FaultException.Invalid(
-        "upload-metadata-invalid", $"The header Upload-Metadata is not as expected: {what}. It has name and perhaps format and sha256, each with its value in base64, and commas between them.");
+        "upload-metadata-invalid", $"The header Upload-Metadata is not as expected: {what}. It has name and perhaps format, sha256 and enterprise, each with its value in base64, and commas between them.");
 }

@@ -50,13 +50,13 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     private static bool IsExport(string path) => path.EndsWith("/images/{id}/export", StringComparison.Ordinal);
 
     private static bool IsConditional(string method, string path) =>
-        method == HttpMethods.Patch && path.EndsWith("/images/{id}", StringComparison.Ordinal);
+        method == HttpMethods.Patch && (path.EndsWith("/images/{id}", StringComparison.Ordinal) || path.EndsWith("/enterprises/{id}", StringComparison.Ordinal));
 
     private static OpenApiParameter IfMatch() => new()
     {
         Name = "If-Match",
         In = ParameterLocation.Header,
-        Description = "The ETag that the image had when it was read: it is changed only if it still has it. Left out, or *: whatever it has become.",
+        Description = "The ETag that it had when it was read: it is changed only if it still has it. Left out, or *: whatever it has become.",
         Schema = new OpenApiSchema { Type = JsonSchemaType.String },
     };
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Instances.Faults;
 using Microsoft.Net.Http.Headers;
 
 namespace Instances.Requests;
@@ -7,6 +8,9 @@ namespace Instances.Requests;
 /// <param name="Versions">Empty where the header is not there or is <c>*</c>: any version will do.</param>
 internal sealed record IfMatch(IReadOnlyList<long> Versions)
 {
+    /// <summary>How often a change without If-Match is made anew, where somebody else makes another one between reading and writing.</summary>
+    private const int MaxAttempts = 5;
+
     /// <summary>No thing has it: what is a tag and none of ours matches nothing.</summary>
     private const long NoVersion = -1;
 
@@ -15,13 +19,31 @@ internal sealed record IfMatch(IReadOnlyList<long> Versions)
     /// <summary>The version to ask for: the present one where it is among those that were named, or where none was.</summary>
     public long Choose(long present) => !IsGiven || Versions.Contains(present) ? present : Versions[0];
 
+    /// <summary>Reads, and changes what was read.</summary>
+    /// <param name="change">Refuses, by a fault of the kind Changed, what was read too early.</param>
+    public async Task<TView> Change<TView>(Func<Task<TView>> read, Func<TView, Task<TView>> change)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var present = await read();
+            try
+            {
+                return await change(present);
+            }
+            catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Changed && !IsGiven && attempt < MaxAttempts)
+            {
+                // Somebody else was faster: what the patch does not name is theirs.
+            }
+        }
+    }
+
     public static string Tag(long version) => string.Create(CultureInfo.InvariantCulture, $"\"{version}\"");
 
     public static ValueTask<IfMatch> BindAsync(HttpContext context)
     {
         var values = context.Request.Headers.IfMatch;
         if (values.Count == 0) return ValueTask.FromResult(new IfMatch([]));
-        if (!EntityTagHeaderValue.TryParseStrictList(values, out var tags)) throw new BadHttpRequestException("If-Match has to be the ETag of the image, in its quotes, or *.");
+        if (!EntityTagHeaderValue.TryParseStrictList(values, out var tags)) throw new BadHttpRequestException("If-Match has to be the ETag of what is changed, in its quotes, or *.");
         return ValueTask.FromResult(new IfMatch(tags.Any(tag => tag.Equals(EntityTagHeaderValue.Any)) ? [] : [.. tags.Select(VersionOf)]));
     }
 

@@ -29,6 +29,7 @@ internal sealed partial class ImageConverter
                 [.. targets.Select(target => new DiskManifest([new(target.Second, Parent: null, Install(target.Second), image)], target.First.VirtualSizeBytes))], now)
             {
                 Details = plan.Command.Details ?? ImageDetails.None,
+                Enterprise = plan.Command.Enterprise,
                 Promotion = new(plan.Operation, now, promotion.Source),
             };
             await _store.WriteManifest(manifest);

@@ -125,7 +125,11 @@ internal sealed partial class ImageConverter
             Parent: null,
             [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image)], found.VirtualSizeBytes)],
             now,
-            new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression)) { Details = plan.Command.Details ?? ImageDetails.None };
+            new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression))
+        {
+            Details = plan.Command.Details ?? ImageDetails.None,
+            Enterprise = plan.Command.Enterprise,
+        };
         await _store.WriteManifest(manifest);
         return manifest;
     }

@@ -33,9 +33,13 @@ internal sealed class PostgreSqlDatabase : IDatabase
 
     public string Scripts => "PostgreSql";
 
-    public string RowsWithLayersSql => "catalogue CROSS JOIN jsonb_array_elements_text(catalogue.layers) AS layer";
+    public string RowsWithLayersSql => $"catalogue CROSS JOIN {ElementsSql("catalogue.layers")} AS layer";
 
     public string CountOfLayersSql => "jsonb_array_length(layers)";
+
+    public string ElementsSql(string column) => $"jsonb_array_elements_text({column})";
+
+    public string NumberSql(string column, string property) => $"({column}::json ->> '{property}')::bigint";
 
     public string HostOfViewSql => "(view::json ->> 'host')";
 

@@ -20,9 +20,13 @@ internal sealed class SqliteDatabase(string file) : IDatabase
 
     public string Scripts => "Sqlite";
 
-    public string RowsWithLayersSql => "catalogue JOIN json_each(catalogue.layers) AS layer";
+    public string RowsWithLayersSql => $"catalogue JOIN {ElementsSql("catalogue.layers")} AS layer";
 
     public string CountOfLayersSql => "json_array_length(layers)";
+
+    public string ElementsSql(string column) => $"json_each({column})";
+
+    public string NumberSql(string column, string property) => $"({column} ->> '{property}')";
 
     public string HostOfViewSql => "(view ->> 'host')";
 

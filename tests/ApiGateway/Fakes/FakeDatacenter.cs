@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using Instances.Appliances;
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -18,6 +19,9 @@ internal sealed class FakeDatacenter
     public ConcurrentDictionary<Guid, Exception> Failures { get; } = [];
 
     public ConcurrentDictionary<ApplianceId, ApplianceSpec> Appliances { get; } = [];
+
+    /// <summary>Each with its version.</summary>
+    public ConcurrentDictionary<EnterpriseId, (EnterpriseSpec Spec, long Version)> Enterprises { get; } = [];
 
     public ConcurrentDictionary<ApplianceId, CreateInstanceCommand> Commands { get; } = [];
 
@@ -112,7 +116,9 @@ internal static class Views
         Cancellable: true, Fault: null, Result: null);
 
     public static ApplianceView Appliance(ApplianceId id, ApplianceSpec spec) =>
-        new(id, spec.Name, spec.Description, ApplianceStatus.Undeployed, Operation: null, [], At, spec.Retention);
+        new(id, spec.Name, spec.Description, ApplianceStatus.Undeployed, Operation: null, [], At, spec.Retention) { Enterprise = spec.Enterprise };
+
+    public static EnterpriseView Enterprise(EnterpriseId id, EnterpriseSpec spec, long version) => new(id, spec.Name, spec.Quotas ?? EnterpriseQuotas.None, version, At);
 
     public static VirtualMachineView Machine(VirtualMachineId id, ApplianceId appliance, VirtualMachineSpec spec) => new(
         id, appliance, spec.Name, VirtualMachineStatus.Undeployed, spec.Image, spec.Cpus ?? 1, spec.MemoryBytes ?? 256L << 20, spec.DataDisks ?? [], spec.PortForwards ?? [],

@@ -3,6 +3,7 @@ using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
@@ -93,7 +94,7 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
 
     public Task<string> ReadConsole(int maxBytes) => Task.FromResult($"äöü, the last {maxBytes} bytes");
 
-    public Task<VirtualMachineView> Create(ApplianceId appliance, VirtualMachineSpec spec) => throw new NotSupportedException();
+    public Task<VirtualMachineView> Create(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec) => throw new NotSupportedException();
 
     public Task<VirtualMachineView> Change(VirtualMachineSpec spec) => throw new NotSupportedException();
 
@@ -129,8 +130,8 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
     {
         if (datacenter.Images.TryGetValue(Id, out var image))
         {
-            var (name, details, pinned, retention) = image.Spec;
-            return Task.FromResult(Views.Image(Id, name) with { Details = details ?? ImageDetails.None, Pinned = pinned, Retention = retention, Version = image.Version });
+            var (name, details, pinned, retention, sharing) = image.Spec;
+            return Task.FromResult(Views.Image(Id, name) with { Details = details ?? ImageDetails.None, Pinned = pinned, Retention = retention, Sharing = sharing, Version = image.Version });
         }
 
         return datacenter.Imports.TryGetValue(Id, out var import)
@@ -289,8 +290,11 @@ internal sealed class FakeOperationGrain(FakeDatacenter datacenter) : Grain, IOp
 /// <summary>Answers with what it was asked.</summary>
 internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICatalogueGrain
 {
-    public Task<Page<ApplianceView>> Appliances(PageRequest page) => Task.FromResult(
-        new Page<ApplianceView>([.. datacenter.Appliances.Take(page.Limit).Select(pair => Views.Appliance(pair.Key, pair.Value))], Echo(page)));
+    public Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page) => Task.FromResult(new Page<ApplianceView>(
+        [.. datacenter.Appliances.Where(pair => enterprise is null || pair.Value.Enterprise == enterprise).Take(page.Limit).Select(pair => Views.Appliance(pair.Key, pair.Value))], Echo(page)));
+
+    public Task<Page<EnterpriseView>> Enterprises(PageRequest page) => Task.FromResult(
+        new Page<EnterpriseView>([.. datacenter.Enterprises.Select(pair => Views.Enterprise(pair.Key, pair.Value.Spec, pair.Value.Version))], Echo(page)));
 
     public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => Task.FromResult(new Page<VirtualMachineView>(
         [.. datacenter.Machines.Where(pair => pair.Value.Appliance == appliance).Select(pair => Views.Machine(pair.Key, appliance, pair.Value.Spec))], Echo(page)));
@@ -323,6 +327,37 @@ internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICa
         null when page.Limit == PageRequest.DefaultLimit => null,
         _ => $"limit {page.Limit} cursor {page.Cursor}",
     };
+}
+
+internal sealed class FakeEnterpriseGrain(FakeDatacenter datacenter) : Grain, IEnterpriseGrain
+{
+    private EnterpriseId Id => new(this.GetPrimaryKey());
+
+    public async Task<EnterpriseView> Create(EnterpriseSpec spec) => datacenter.Enterprises.GetOrAdd(Id, (spec, 1)).Spec == spec
+        ? await Get() with { Usage = null }
+        : throw FaultException.Conflict("enterprise-exists", "There is another enterprise of this id.");
+
+    public Task<EnterpriseView> Get() => datacenter.Enterprises.TryGetValue(Id, out var found)
+        ? Task.FromResult(Views.Enterprise(Id, found.Spec, found.Version) with { Usage = new(Images: 7) })
+        : throw FaultException.NotFound("enterprise-not-found", "There is no such enterprise.");
+
+    public async Task<EnterpriseView> Change(EnterpriseSpec spec, long? ifVersion)
+    {
+        var (_, version) = datacenter.Enterprises[Id];
+        if (ifVersion != version) throw new FaultException(new(FaultKind.Changed, "enterprise-changed", "The enterprise has been changed since."));
+        datacenter.Enterprises[Id] = (spec, version + 1);
+        return await Get() with { Usage = null };
+    }
+
+    public async Task Delete()
+    {
+        await Get();
+        datacenter.Enterprises.TryRemove(Id, out _);
+    }
+
+    public Task Admit(Guid claimant, EnterpriseUsage demand) => throw new NotSupportedException();
+
+    public Task Admitted(Guid claimant) => throw new NotSupportedException();
 }
 
 /// <summary>One host, of which the maintenance is remembered, and one that is away.</summary>

@@ -39,6 +39,7 @@ public sealed class UploadEndpointTests(Gateway gateway)
     [Theory]
     [InlineData("format cmF3", "upload-metadata-invalid")]
     [InlineData("name eA==,format eA==", "upload-metadata-invalid")]
+    [InlineData("name eA==,enterprise eA==", "upload-metadata-invalid")]
     [InlineData("name !", "upload-metadata-invalid")]
     [InlineData("name /w==,format cmF3", "upload-metadata-invalid")]
     [InlineData("name eA==,name eA==,format cmF3", "upload-metadata-invalid")]

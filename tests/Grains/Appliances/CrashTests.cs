@@ -102,7 +102,7 @@ public sealed class CrashTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         // Lists wake no grain.
         await Testing.Eventually.Holds(
-            async () => (await Cluster.Catalogue.Appliances(new(PageRequest.MaxLimit))).Items.Single(appliance => appliance.Id == scene.Id).Status is ApplianceStatus.Undeployed,
+            async () => (await Cluster.Catalogue.Appliances(null, new(PageRequest.MaxLimit))).Items.Single(appliance => appliance.Id == scene.Id).Status is ApplianceStatus.Undeployed,
             "the appliance comes to rest");
 
         Assert.InRange(clock.Elapsed, TimeSpan.Zero, 3 * ApplianceGrain.ReminderPeriod);

@@ -416,7 +416,7 @@ public abstract class CatalogueTests : IDisposable
         string? cursor = null;
         do
         {
-            var page = await _database.Catalogue.Appliances(new(333, cursor));
+            var page = await _database.Catalogue.Appliances(null, new(333, cursor));
             seen.AddRange(page.Items.Select(view => view.Id.Value));
             cursor = page.NextCursor;
             await Write(storage, Entry(Appliance("late", s_start.AddDays(1).AddMilliseconds(seen.Count))));
@@ -445,7 +445,7 @@ public abstract class CatalogueTests : IDisposable
         foreach (var (time, number) in times.Select((time, number) => (time, number)).Reverse())
             await Write(storage, Entry(Appliance($"a{number}", time)));
 
-        var names = (await _database.Catalogue.Appliances(new())).Items.Select(view => view.Name);
+        var names = (await _database.Catalogue.Appliances(null, new())).Items.Select(view => view.Name);
 
         Assert.Equal(["a0", "a1", "a2", "a3", "a4"], names);
     }
@@ -455,8 +455,8 @@ public abstract class CatalogueTests : IDisposable
     {
         InsertStates([Entry(Appliance("a", s_start)), Entry(Appliance("b", s_start))]);
 
-        Assert.Null((await _database.Catalogue.Appliances(new(2))).NextCursor);
-        Assert.NotNull((await _database.Catalogue.Appliances(new(1))).NextCursor);
+        Assert.Null((await _database.Catalogue.Appliances(null, new(2))).NextCursor);
+        Assert.NotNull((await _database.Catalogue.Appliances(null, new(1))).NextCursor);
     }
 
     [Theory]
@@ -467,7 +467,7 @@ public abstract class CatalogueTests : IDisposable
     [InlineData("!§$%")]
     public async Task Pages_GarbageCursor_IsRefused(string cursor)
     {
-        var refusal = await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Appliances(new(10, cursor)));
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Appliances(null, new(10, cursor)));
 
         Assert.Equal("cursor-invalid", refusal.Fault.Code);
     }
@@ -475,7 +475,7 @@ public abstract class CatalogueTests : IDisposable
     [Theory, InlineData(0), InlineData(-1), InlineData(1001), InlineData(int.MaxValue)]
     public async Task Pages_LimitOutOfBounds_IsRefused(int limit)
     {
-        var refusal = await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Appliances(new(limit)));
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Appliances(null, new(limit)));
 
         Assert.Equal("limit-invalid", refusal.Fault.Code);
     }

@@ -1,0 +1,78 @@
+using Instances.Appliances;
+using Instances.Catalogue;
+using Instances.Enterprises;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Storage;
+
+/// <summary>What enterprises have.</summary>
+/// <remarks>Measured, of one enterprise with 10,000 images: 6 ms on SQLite and 18 ms on PostgreSQL; with 10,000 machines deployed: 24 ms and 164 ms, most of which is for finding two
+/// numbers in each view. Asked for only where a quota bounds what is about to begin, so writes of machines do not pay for it.</remarks>
+internal sealed partial class DatabaseCatalogue
+{
+    public Task<Page<EnterpriseView>> Enterprises(PageRequest page) => ReadPage<EnterpriseView>(page, new("kind = 'enterprise'"));
+
+    public Task<EnterpriseUsage> LibraryUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except) => ReadUsage(enterprise, LibraryUsageSql(except));
+
+    public Task<EnterpriseUsage> MachineUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except) => ReadUsage(enterprise, MachineUsageSql(except));
+
+    public async Task<EnterpriseBelongings> BelongingsOf(EnterpriseId enterprise, int limit)
+    {
+        var parameters = new { enterprise = enterprise.ToString(), limit };
+        return new(
+            await ReadIds<ApplianceId>("SELECT id FROM catalogue WHERE kind = 'appliance' AND enterprise = @enterprise ORDER BY createdAt, id LIMIT @limit", parameters),
+            await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image' AND enterprise = @enterprise ORDER BY createdAt, id LIMIT @limit", parameters));
+    }
+
+    public Task<IReadOnlyList<VirtualMachineId>> UsersOfOthers(ImageId image, EnterpriseId enterprise, int limit) =>
+        ReadIds<VirtualMachineId>(
+            "SELECT id FROM catalogue WHERE kind = 'virtual-machine' AND image = @image AND enterprise <> @enterprise LIMIT @limit",
+            new { image = image.ToString(), enterprise = enterprise.ToString(), limit });
+
+    /// <summary>One statement, so that an image that its capture registers meanwhile counts once.</summary>
+    internal string LibraryUsageSql(IReadOnlyCollection<Guid> except) => $"""
+        SELECT owned.images + planned.images AS images, owned.bytes AS bytes, owned.uploads AS uploads
+        FROM
+            (SELECT count(*) AS images, CAST(coalesce(sum(quotaBytes), 0) AS bigint) AS bytes, CAST(coalesce(sum(CASE status WHEN 'importing' THEN 1 ELSE 0 END), 0) AS bigint) AS uploads
+            FROM catalogue WHERE kind = 'image' AND enterprise = @enterprise AND status <> 'failed' AND {IsNone(except)}) AS owned
+        CROSS JOIN
+            (SELECT count(*) AS images
+            FROM (SELECT planned FROM catalogue WHERE kind = 'appliance' AND enterprise = @enterprise AND planned IS NOT NULL AND {IsNone(except)}) AS capture
+            CROSS JOIN {database.ElementsSql("capture.planned")} AS image
+            WHERE (SELECT count(*) FROM catalogue AS made WHERE made.kind = 'image' AND made.id = image.value) = 0) AS planned
+        """;
+
+    /// <summary>A machine counts where it is not Undeployed, or where its appliance is Deploying, which takes all that are not deployed.</summary>
+    internal string MachineUsageSql(IReadOnlyCollection<Guid> except) => $"""
+        SELECT count(*) AS machines, CAST(coalesce(sum({database.NumberSql("machine.view", "cpus")}), 0) AS bigint) AS cpus,
+            CAST(coalesce(sum({database.NumberSql("machine.view", "memoryBytes")}), 0) AS bigint) AS memory
+        FROM (SELECT id, status = 'deploying' AND {IsNone(except)} AS takesAll FROM catalogue WHERE kind = 'appliance' AND enterprise = @enterprise AND status <> 'undeployed') AS appliance
+        JOIN catalogue AS machine ON machine.owner = appliance.id AND machine.kind = 'virtual-machine' AND (machine.status <> 'undeployed' OR appliance.takesAll)
+        """;
+
+    private async Task<EnterpriseUsage> ReadUsage(EnterpriseId enterprise, string sql)
+    {
+        var row = (await Read<UsageRow>(sql, new { enterprise = enterprise.ToString() })).Single();
+        return new(row.Bytes, row.Images, row.Uploads, row.Machines, row.Cpus, row.Memory);
+    }
+
+    // UUIDs: nothing in them is to be quoted. Lists as parameters are different things to different drivers.
+    private static string IsNone(IReadOnlyCollection<Guid> ids) => ids.Count == 0 ? "TRUE" : $"id NOT IN ({string.Join(", ", ids.Select(id => $"'{id:D}'"))})";
+
+    // With properties, not parameters, as for nodes.
+    private sealed record UsageRow
+    {
+        public long Bytes { get; init; }
+
+        public long Images { get; init; }
+
+        public long Uploads { get; init; }
+
+        public long Machines { get; init; }
+
+        public long Cpus { get; init; }
+
+        public long Memory { get; init; }
+    }
+}
