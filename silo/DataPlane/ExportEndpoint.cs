@@ -18,6 +18,12 @@ internal sealed partial class ExportEndpoint
 
     private static async Task Get(ImageId imageId, Choice<ExportFormat> format, Choice<ExportCompression>? compression, HttpContext context)
     {
+        if (DigestedBody.Obstacle(context) is { } obstacle)
+        {
+            await obstacle.Write(context);
+            return;
+        }
+
         try
         {
             var services = context.RequestServices;
@@ -27,8 +33,7 @@ internal sealed partial class ExportEndpoint
             using var place = exporter.TakePlace();
             using var export = await exporter.Open(imageId, format.Value, compression?.Value, context.RequestAborted);
             Describe(export, context.Response);
-            if (HttpMethods.IsHead(context.Request.Method)) return;
-            await Send(imageId, export, DigestedBody.Of(context.Response) ?? throw new BadHttpRequestException("An export needs HTTP/1.1.", StatusCodes.Status505HttpVersionNotsupported), context);
+            if (!HttpMethods.IsHead(context.Request.Method)) await Send(imageId, export, context);
         }
         catch (FaultException exception) when (!context.Response.HasStarted)
         {
@@ -47,11 +52,12 @@ internal sealed partial class ExportEndpoint
         if (export.Bytes is { } bytes) response.Headers[DigestedBody.LengthHeader] = bytes.ToString(CultureInfo.InvariantCulture);
     }
 
-    private static async Task Send(ImageId image, ImageExport export, DigestedBody body, HttpContext context)
+    private static async Task Send(ImageId image, ImageExport export, HttpContext context)
     {
         var logger = context.RequestServices.GetRequiredService<ILogger<ExportEndpoint>>();
         var time = context.RequestServices.GetRequiredService<TimeProvider>();
         var begun = time.GetTimestamp();
+        await using var body = new DigestedBody(context.Response);
         await using var stream = new DigestStream(body);
         try
         {

@@ -19,8 +19,8 @@ internal sealed class DigestedBody : WriteOnlyStream
     private readonly HttpResponse _response;
     private readonly bool _isChunkedHere;
 
-    /// <summary>Changes the head of an answer that has not begun.</summary>
-    private DigestedBody(HttpResponse response)
+    /// <summary>Changes the head of an answer that has not begun, to a request for which there is no <see cref="Obstacle"/>.</summary>
+    public DigestedBody(HttpResponse response)
     {
         _response = response;
         _isChunkedHere = !response.SupportsTrailers();
@@ -28,10 +28,8 @@ internal sealed class DigestedBody : WriteOnlyStream
         if (_isChunkedHere) response.Headers.TransferEncoding = "chunked";
     }
 
-    /// <returns>Null where the answer cannot have a trailer: its end could not be told from a break.</returns>
-    public static DigestedBody? Of(HttpResponse response) => HttpProtocol.IsHttp10(response.HttpContext.Request.Protocol) ? null : new(response);
-
-    public static Problem VersionProblem(HttpContext context) => Problem.For(
+    /// <summary>Why the answer to a request can have no trailer; null where it can.</summary>
+    public static Problem? Obstacle(HttpContext context) => !HttpProtocol.IsHttp10(context.Request.Protocol) ? null : Problem.For(
         context, StatusCodes.Status505HttpVersionNotsupported, "http-version-unsupported", "An export needs HTTP/1.1 or later: before, its end cannot be told from a break. Proxies on the way have to use it, too.");
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)

@@ -16,6 +16,7 @@ internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDo
     /// <exception cref="FaultException">data-plane-unavailable.</exception>
     public async Task<IResult> Send(ExportTicket ticket, ExportFormat format, ExportCompression? compression, HttpContext context)
     {
+        if (DigestedBody.Obstacle(context) is { } obstacle) return new ProblemResult(obstacle);
         var response = context.Response;
         using var silence = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
         silence.CancelAfter(client.SilenceBound);
@@ -30,8 +31,7 @@ internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDo
 
             Describe(export, response);
             if (HttpMethods.IsHead(context.Request.Method)) return TypedResults.Empty;
-            await using var body = DigestedBody.Of(response);
-            if (body is null) return new ProblemResult(DigestedBody.VersionProblem(context));
+            await using var body = new DigestedBody(response);
             await Copy(await export.Content.ReadAsStreamAsync(silence.Token), body, silence, context.RequestAborted);
             var digest = export.TrailingHeaders.TryGetValues(DigestedBody.Trailer, out var values) ? values.Single() : throw new HttpRequestException("The export has no digest.");
             await body.Complete(digest, context.RequestAborted);

@@ -7,6 +7,7 @@ using Instances.Fakes;
 using Instances.Faults;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 using static Instances.HttpExtensions;
@@ -213,6 +214,28 @@ public sealed class ExportEndpointTests : IDisposable
     }
 
     [Fact]
+    public async Task Export_OverHttp2_HasItsTrailerOrBreaks()
+    {
+        await using var app = await _gateway.Start(services =>
+            services.Configure<KestrelServerOptions>(kestrel => kestrel.ConfigureEndpointDefaults(endpoint => endpoint.Protocols = HttpProtocols.Http2)));
+        using var http = Gateway.ClientOf(app);
+        (http.DefaultRequestVersion, http.DefaultVersionPolicy) = (HttpVersion.Version20, HttpVersionPolicy.RequestVersionExact);
+        var isWhole = true;
+        Script(async (context, body) =>
+        {
+            await body.WriteAsync(new byte[3 * MiB]);
+            if (!isWhole) context.Abort();
+        });
+
+        using var whole = await http.GetAsync($"{Local}/images/{_image}/export", Stop);
+        var digest = DigestedBody.Format(SHA256.HashData(await whole.Content.ReadAsByteArrayAsync(Stop)));
+        Assert.Equal((HttpVersion.Version20, digest), (whole.Version, whole.TrailingHeaders.GetValues("Repr-Digest").Single()));
+
+        isWhole = false;
+        await Assert.ThrowsAnyAsync<HttpRequestException>(() => http.GetAsync($"{Local}/images/{_image}/export", Stop));
+    }
+
+    [Fact]
     public async Task Export_OverHttp10_IsRefused()
     {
         Script((_, body) => body.WriteAsync(new byte[3]).AsTask());
@@ -272,7 +295,7 @@ public sealed class ExportEndpointTests : IDisposable
 
     private static async Task Whole(HttpContext context, byte[] bytes, byte[] digested)
     {
-        var body = DigestedBody.Of(context.Response)!;
+        var body = new DigestedBody(context.Response);
         await body.WriteAsync(bytes);
         await body.Complete(DigestedBody.Format(SHA256.HashData(digested)), context.RequestAborted);
     }
@@ -286,7 +309,7 @@ public sealed class ExportEndpointTests : IDisposable
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             _hash.AppendData(buffer.Span);
-            return (_body ??= DigestedBody.Of(response)!).WriteAsync(buffer, cancellationToken);
+            return (_body ??= new DigestedBody(response)).WriteAsync(buffer, cancellationToken);
         }
 
         public Task Complete() => _body!.Complete(DigestedBody.Format(_hash.GetHashAndReset()), default);
