@@ -137,6 +137,16 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Looks for chains to shorten at once.</summary>
     public Task<LibraryCompaction> CompactLibrary(CancellationToken cancellationToken) => Post<LibraryCompaction>($"{Root}/library/compaction", body: null, cancellationToken);
 
+    /// <summary>Begins to give the images of the library's files their records again.</summary>
+    /// <param name="dryRun">Only looks.</param>
+    public Task<LibraryRebuild> RebuildLibrary(bool dryRun, CancellationToken cancellationToken) => Post<LibraryRebuild>($"{Root}/library/rebuild", new { dryRun }, cancellationToken);
+
+    /// <summary>The rebuild that runs, or the last one.</summary>
+    public Task<LibraryRebuild> GetLibraryRebuild(CancellationToken cancellationToken) => Get<LibraryRebuild>($"{Root}/library/rebuild", cancellationToken);
+
+    /// <param name="limit">So many images are shown, those first that would free most.</param>
+    public Task<LibraryUsage> GetLibraryUsage(int limit, CancellationToken cancellationToken) => Get<LibraryUsage>($"{Root}/library/usage?limit={limit}", cancellationToken);
+
     /// <summary>Looks whether everything in the datacenter has its owner, and repairs what is safe to repair where it is told to.</summary>
     public async Task<DoctorReport> Examine(bool fix, CancellationToken cancellationToken)
     {

@@ -173,6 +173,13 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("AbandonMerge")]
     Task AbandonMerge(LayerId merged);
 
+    /// <summary>Called by a rebuild of the library: an image that has no record is given the one that its manifest tells of, as Ready. The grace
+    /// period of one that is Retired begins anew: somebody may have restored it in what was lost. Does nothing for any other, nor for one whose manifest is gone. Idempotent.</summary>
+    /// <param name="corrupt">Layers that are known to be corrupt: an image that needs one is Corrupt at once.</param>
+    /// <returns>Whether it was rebuilt.</returns>
+    [Alias("Rebuild")]
+    Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt);
+
     /// <summary>Called by the doctor: writes the manifest anew, as the record has it. Does nothing for an image that has none. Idempotent.</summary>
     [Alias("WriteManifest")]
     Task WriteManifest();
@@ -201,12 +208,14 @@ public sealed record UploadTicket([property: Id(0)] Uri Address, [property: Id(1
 /// <summary>What the data plane needs to know to take an upload.</summary>
 /// <param name="Layer">The base layer to make, of a promotion that of the boot disk.</param>
 /// <param name="Promotion">What takes the place of an upload; null where there is one.</param>
+/// <param name="StartedAt">When the import began: its image counts as created then, in its manifest, too.</param>
 [GenerateSerializer, Immutable, Alias("instances.UploadPlan")]
 public sealed record UploadPlan(
     [property: Id(0)] OperationId Operation,
     [property: Id(1)] LayerId Layer,
     [property: Id(2)] ImportCommand Command,
-    [property: Id(3)] Promotion? Promotion = null)
+    [property: Id(3)] Promotion? Promotion = null,
+    [property: Id(4)] DateTimeOffset? StartedAt = null)
 {
     /// <summary>The base layers to make.</summary>
     public IReadOnlyList<LayerId> Layers => Promotion?.Layers ?? [Layer];

@@ -6,15 +6,16 @@ namespace Instances.Library;
 
 /// <summary>The library: its layers, its manifests, and the background work on them. Keyed by <see cref="Key"/>; lives in a silo that sees the library's folder.</summary>
 /// <remarks>
-/// Everything but a sweep may interleave with everything: the files are the only state, each appears and goes whole, and a sweep looks for files first
-/// and for references then.
+/// Everything but a sweep and a rebuild may interleave with everything: what it acts on is in files, each of which appears and goes whole, and a sweep looks for
+/// files first and for references then. Only sweeps and rebuilds write the grain's own state, one after the other.
 /// </remarks>
 [Alias("instances.ILibraryGrain")]
 public interface ILibraryGrain : IGrainWithStringKey
 {
     const string Key = "default";
 
-    /// <summary>Removes layers, partial files and manifests that nobody refers to. Runs by itself at start, every hour, and after an image went.</summary>
+    /// <summary>Removes layers and partial files that nobody refers to, and manifests whose import or capture is known to have failed. Runs by itself at start,
+    /// every hour, and after an image went. Removes nothing while the database does not know the library: see <see cref="Rebuild"/>.</summary>
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
 
@@ -96,6 +97,28 @@ public interface ILibraryGrain : IGrainWithStringKey
     /// <summary>What there is, for who looks whether all of it has an owner. Always interleaves: see the remarks.</summary>
     [Alias("Inventory"), AlwaysInterleave]
     Task<LibraryInventory> Inventory();
+
+    /// <summary>The manifest of an image as its file has it, or null where there is none that can be read. Always interleaves: see the remarks.</summary>
+    [Alias("FindManifest"), AlwaysInterleave]
+    Task<ImageManifest?> FindManifest(ImageId image);
+
+    /// <summary>Begins to give every image that has a manifest and no record its record again, in the background; joins a rebuild that runs. A record that is there is left
+    /// as it is. At the end the library is this database's, and is swept again. Taken up again by a silo that is restarted. Always interleaves: see the remarks.</summary>
+    /// <param name="dryRun">Looks only, and changes nothing. Where a rebuild runs, that one goes on.</param>
+    [Alias("Rebuild"), AlwaysInterleave]
+    Task<LibraryRebuild> Rebuild(bool dryRun);
+
+    /// <summary>How far the rebuild is that runs, or what the last one did. Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">rebuild-not-found: there was none.</exception>
+    [Alias("GetRebuild"), AlwaysInterleave]
+    Task<LibraryRebuild> GetRebuild();
+
+    /// <summary>What takes how much space. Asks the file system for the size of every file in the folder, and reads a row of each image; reads no layer and no manifest.
+    /// Always interleaves: see the remarks.</summary>
+    /// <param name="limit">So many images are shown: 1 to 1000, those first that would free most.</param>
+    /// <exception cref="FaultException">limit-invalid.</exception>
+    [Alias("Usage"), AlwaysInterleave]
+    Task<LibraryUsage> Usage(int limit);
 }
 
 /// <param name="Store">The identity of the folder, wherever it is mounted.</param>
@@ -110,6 +133,6 @@ public sealed record LayerJudgement([property: Id(0)] IReadOnlyList<LayerId> Unr
 
 /// <param name="Layers">How many layer files, partial ones included, were removed.</param>
 /// <param name="Bytes">Space that they took.</param>
-/// <param name="Manifests">How many manifests without an image were removed.</param>
+/// <param name="Manifests">How many manifests were removed whose import or capture has failed.</param>
 [GenerateSerializer, Immutable, Alias("instances.SweepReport")]
 public sealed record SweepReport([property: Id(0)] int Layers, [property: Id(1)] long Bytes, [property: Id(2)] int Manifests);

@@ -168,6 +168,9 @@ public sealed record ImageManifest(
     public ImageSharing Sharing { get; init; }
 
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
+
+    /// <summary>The import, the capture or the promotion that has made the image; null where the manifest does not say so.</summary>
+    public OperationId? GetOperation() => Import?.Operation ?? Capture?.Operation ?? Promotion?.Operation;
 }
 
 /// <param name="Bytes">Space that the image's own layer files take, for a slave without those that it shares with its parent.</param>

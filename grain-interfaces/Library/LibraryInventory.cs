@@ -1,13 +1,20 @@
+using Instances.Operations;
+
 namespace Instances.Library;
 
 /// <summary>Everything that the library's files show.</summary>
-/// <param name="Layers">The layer files, partial ones included.</param>
+/// <param name="Layers">The layer files, without those that are on their way.</param>
+/// <param name="Stranger">Why the database does not know the library, so that nothing is removed; null where it does.</param>
+/// <param name="Unreadable">The images whose manifests cannot be read.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryInventory")]
 public sealed record LibraryInventory(
     [property: Id(0)] IReadOnlyList<LayerId> Layers,
-    [property: Id(1)] IReadOnlyList<InventoryManifest> Manifests);
+    [property: Id(1)] IReadOnlyList<InventoryManifest> Manifests,
+    [property: Id(2)] string? Stranger = null,
+    [property: Id(3)] IReadOnlyList<ImageId>? Unreadable = null);
 
 /// <param name="Layers">The layers that the manifest names.</param>
 /// <param name="Spec">What the manifest says that people can change.</param>
+/// <param name="Operation">The import or the capture that has written it.</param>
 [GenerateSerializer, Immutable, Alias("instances.InventoryManifest")]
-public sealed record InventoryManifest([property: Id(0)] ImageId Image, [property: Id(1)] IReadOnlyList<LayerId> Layers, [property: Id(2)] ImageSpec? Spec = null);
+public sealed record InventoryManifest([property: Id(0)] ImageId Image, [property: Id(1)] IReadOnlyList<LayerId> Layers, [property: Id(2)] ImageSpec? Spec = null, [property: Id(3)] OperationId? Operation = null);

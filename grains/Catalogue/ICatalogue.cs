@@ -89,8 +89,14 @@ public interface ICatalogue
     /// <summary>The Ready images that have so many layers or more, on all their disks together. Reads every image's row: for background work.</summary>
     Task<IReadOnlyList<ImageView>> ImagesOfDepth(int layers);
 
+    /// <summary>Which layers each image needs that is not Failed. Reads every image's row, without its view.</summary>
+    Task<IReadOnlyList<ImageLayers>> ImageLayers();
+
     /// <summary>Every image that has a record.</summary>
     Task<IReadOnlySet<ImageId>> KnownImages();
 }
 
 public sealed record EnterpriseBelongings(IReadOnlyList<ApplianceId> Appliances, IReadOnlyList<ImageId> Images);
+
+/// <param name="Layers">Those of all its disks; of one that is Importing the one that is being made.</param>
+public sealed record ImageLayers(ImageId Id, string Name, ImageStatus Status, IReadOnlyList<LayerId> Layers);

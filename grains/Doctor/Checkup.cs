@@ -66,10 +66,26 @@ internal static partial class Checkup
             }
         }
 
-        foreach (var manifest in library.Manifests.Where(manifest => !snapshot.KnownImages.Contains(manifest.Image) && !manifest.Layers.All(snapshot.Referenced.Contains)))
+        foreach (var image in (library.Unreadable ?? []).Where(image => !snapshot.KnownImages.Contains(image)))
         {
-            yield return new("manifest-orphan", FindingSeverity.Warning, $"manifest {manifest.Image}",
-                $"The library has a manifest of the image {manifest.Image}, which has no record. A sweep removes it.", new Remedy.Sweep());
+            yield return new("manifest-unreadable", FindingSeverity.Critical, $"manifest {image}",
+                $"The manifest of the image {image}, which has no record, cannot be read: the silo's log says why. Until the file {image}.json is brought back from a backup or deleted, no layer is removed from the library.");
+        }
+
+        if (library.Stranger is { } stranger)
+        {
+            yield return new("library-unknown-to-database", FindingSeverity.Critical, "library",
+                $"{stranger} Nothing is removed from the library. Run 'silo library rebuild': it gives every image of the library its record again.");
+            yield break;
+        }
+
+        foreach (var manifest in library.Manifests.Where(manifest => !snapshot.KnownImages.Contains(manifest.Image) && !(manifest.Operation is { } maker && snapshot.Runs(maker))))
+        {
+            yield return manifest.Operation is { } operation && snapshot.FailedOperations.Contains(operation)
+                ? new("manifest-orphan", FindingSeverity.Warning, $"manifest {manifest.Image}",
+                    $"The library has a manifest of the image {manifest.Image}, whose operation {operation} has failed. A sweep removes it.", new Remedy.Sweep())
+                : new("manifest-without-record", FindingSeverity.Critical, $"manifest {manifest.Image}",
+                    $"The library has a manifest of the image '{manifest.Spec?.Name}' ({manifest.Image}), which has no record, as after a loss of the database. Its layers are kept. Run 'silo library rebuild' to have it back, or delete the file {manifest.Image}.json to let it go.");
         }
     }
 
@@ -78,7 +94,8 @@ internal static partial class Checkup
     {
         var used = snapshot.Inventories.Values.SelectMany(host => host.Machines).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).Concat(snapshot.Referenced).ToHashSet();
         var library = snapshot.Library?.Layers ?? [];
-        foreach (var layer in library.Where(layer => !used.Contains(layer)))
+        used.UnionWith(snapshot.Library?.Manifests.SelectMany(manifest => manifest.Layers) ?? []);
+        foreach (var layer in library.Where(layer => snapshot.Library is { Stranger: null } && !used.Contains(layer)))
             yield return new("layer-orphan", FindingSeverity.Warning, $"layer {layer}", $"The library has the layer {layer}, which nobody refers to. A sweep removes it.", new Remedy.Sweep());
         used.UnionWith(library);
         foreach (var (host, inventory) in snapshot.Inventories)

@@ -74,9 +74,22 @@ internal sealed partial class DoctorGrain(ICatalogue catalogue, IReminderTable r
             .Concat(operations.Values.Select(operation => operation.Appliance is { } appliance
                 ? GrainFactory.Appliance(appliance).GetGrainId()
                 : GrainFactory.Image(operation.Image!.Value).GetGrainId())).ToHashSet();
+        var known = await catalogue.KnownImages();
         return new(
-            hosts, inventories, library, reservations, entries, await catalogue.DeployedMachines(), images, await catalogue.KnownImages(), importing,
-            await catalogue.ReferencedLayers(), appliances, operations, owners);
+            hosts, inventories, library, reservations, entries, await catalogue.DeployedMachines(), images, known, importing,
+            await catalogue.ReferencedLayers(), appliances, operations, owners, await FailedOperations(library, known));
+    }
+
+    private async Task<HashSet<OperationId>> FailedOperations(LibraryInventory? library, IReadOnlySet<ImageId> known)
+    {
+        var failed = new HashSet<OperationId>();
+        if (library is not { Stranger: null }) return failed;
+        foreach (var operation in library.Manifests.Where(manifest => !known.Contains(manifest.Image)).Select(manifest => manifest.Operation).OfType<OperationId>().Distinct())
+        {
+            if (await GrainFactory.Operation(operation).Find() is { Status: OperationStatus.Failed or OperationStatus.Cancelled }) failed.Add(operation);
+        }
+
+        return failed;
     }
 
     private async Task<List<ImageView>> ImagesIn(ImageStatus status)

@@ -20,6 +20,7 @@ namespace Instances.Doctor;
 /// <param name="Appliances">Records of appliances that do not rest.</param>
 /// <param name="Operations">Operations that have not ended, as they stand.</param>
 /// <param name="ReminderOwners">The appliances and images that run an operation, as reminders name them.</param>
+/// <param name="FailedOperations">Those of manifests without a record that have ended without success.</param>
 internal sealed record Snapshot(
     IReadOnlyList<HostView> Hosts,
     IReadOnlyDictionary<HostId, HostInventory> Inventories,
@@ -33,7 +34,8 @@ internal sealed record Snapshot(
     IReadOnlySet<LayerId> Referenced,
     IReadOnlyList<ApplianceView> Appliances,
     IReadOnlyDictionary<OperationId, OperationView> Operations,
-    IReadOnlySet<GrainId> ReminderOwners)
+    IReadOnlySet<GrainId> ReminderOwners,
+    IReadOnlySet<OperationId> FailedOperations)
 {
     /// <summary>Whether an operation may still need what it has.</summary>
     public bool Runs(OperationId operation) => Operations.ContainsKey(operation) || IsRunByAnAppliance(operation);

@@ -15,6 +15,19 @@ public interface ILibraryStore : ILayerStore
 
     Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken);
 
+    /// <summary>As <see cref="ReadManifests"/>, with those that cannot be read.</summary>
+    Task<ManifestScan> ScanManifests(CancellationToken cancellationToken);
+
+    /// <summary>The manifest of an image, or null where there is none that can be read.</summary>
+    Task<ImageManifest?> FindManifest(ImageId image);
+
+    /// <summary>The database that the folder belongs to, or null where it belongs to none. One that cannot be read is <see cref="LibraryBinding.Unreadable"/>.</summary>
+    LibraryBinding? ReadBinding();
+
+    /// <summary>Writes it durably.</summary>
+    /// <exception cref="FaultException">no-space: it is as it was.</exception>
+    Task WriteBinding(LibraryBinding binding);
+
     /// <summary>What is known of the content of each sealed layer. Reads no layer.</summary>
     IReadOnlyList<LayerCheck> Checks();
 
@@ -38,3 +51,9 @@ public interface ILibraryStore : ILayerStore
     /// <summary>Space that a layer takes which is being merged, or was.</summary>
     long MergedBytes(LayerId layer);
 }
+
+/// <param name="Unreadable">The images whose manifest files are broken, or of a later release.</param>
+public sealed record ManifestScan(IReadOnlyList<ImageManifest> Manifests, IReadOnlyList<UnreadableManifest> Unreadable);
+
+/// <param name="Reason">For people.</param>
+public sealed record UnreadableManifest(ImageId Image, string Reason);

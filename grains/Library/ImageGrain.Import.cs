@@ -30,6 +30,7 @@ internal sealed partial class ImageGrain
 
     public async Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command)
     {
+        await HasEnded(operation, ended => ended.Command == command);
         Decide(ImageCommand.BeginImport);
         if (State.Import is { } running && (running.Operation != operation || running.Command != command || running.SecretHash.Length == 0)) throw AlreadyBegun(running);
         var secret = NewSecret();
@@ -44,7 +45,7 @@ internal sealed partial class ImageGrain
 
         await SaveListed(State with { Import = import with { SecretHash = "" } });
         _lastSign = time.GetUtcNow();
-        return new(import.Operation, import.Layer, import.Command);
+        return import.ToPlan();
     }
 
     public Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes)
@@ -71,6 +72,7 @@ internal sealed partial class ImageGrain
             var excess = manifest.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) - (State.Import.ExpectedBytes ?? 0);
             if (excess <= 0) await MakeReady();
             else await GrainFactory.Claim(manifest.Enterprise, operation.Value, new EnterpriseUsage(LibraryBytes: excess), MakeReady);
+            KillPoints.Reach("import.recorded");
             await CloseImport();
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Capacity)
@@ -138,6 +140,7 @@ internal sealed partial class ImageGrain
             {
                 await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
                 await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
+                KillPoints.Reach("import.begun");
                 if (look is not null) await look();
             }
             catch when (look is not null)
@@ -152,6 +155,15 @@ internal sealed partial class ImageGrain
             }
         });
         await BeginRecord();
+    }
+
+    /// <summary>Whether a request is a repeated one whose import has ended. A crash may have kept its record from being begun.</summary>
+    private async Task<bool> HasEnded(OperationId operation, Func<RunningImport, bool> isSame)
+    {
+        if (State is not { Import: { } import, Ended: not null } || import.Operation != operation || !isSame(import)) return false;
+        await BeginRecord();
+        await CloseImport();
+        return true;
     }
 
     private async Task BeginRecord()
@@ -185,7 +197,9 @@ internal sealed partial class ImageGrain
     {
         if (State.Import?.Operation != operation || Decide(ImageCommand.FailImport) is not { } next || next == State.Status) return;
         await SaveListed(State with { Status = next, Failure = fault, Ended = Outcome(status, fault) });
+        KillPoints.Reach("import.failed");
         await GrainFactory.Library().Unpublish([Id]);
+        KillPoints.Reach("import.unpublished");
         LogImportEnded(Id.Value, fault.Code);
         await CloseImport();
         await GrainFactory.Library().SweepSoon();

@@ -70,8 +70,10 @@ internal sealed partial class ImageGrain
 
         // The manifest may be gone: see the remarks.
         await GrainFactory.Library().Publish([manifest]);
+        KillPoints.Reach("restore.manifest-written");
         var retired = State;
         await SaveListed(State with { Status = Sound(next), RetiredAt = null, RetiredReason = null, RetiredWith = null, RestoredAt = time.GetUtcNow() });
+        KillPoints.Reach("restore.recorded");
         if (manifest.Master is { } master && await catalogue.FindImage(master) is not { Status: ImageStatus.Ready or ImageStatus.Corrupt })
         {
             await SaveListed(retired);
@@ -105,7 +107,9 @@ internal sealed partial class ImageGrain
         if (next is not null && reason is not RetirementReason.Deleted && State.Manifest is { Sharing: ImageSharing.AllEnterprises })
             throw FaultException.Conflict("image-shared", $"The image is {State.Status} and shared with all enterprises: it stays until somebody deletes it.");
         if (next is { } retired) await SaveListed(State with { Status = retired, RetiredAt = time.GetUtcNow(), RetiredReason = reason, RetiredWith = with });
+        KillPoints.Reach("retire.marked");
         if (State.Manifest is not null) await RequireUnused();
+        KillPoints.Reach("retire.looked");
         if (next is not null) LogRetired(Id.Value, reason);
     }
 
@@ -121,6 +125,7 @@ internal sealed partial class ImageGrain
                 retired.Add(slave);
                 await GrainFactory.Image(slave).RetireWith(Id);
             });
+            KillPoints.Reach("retire.slaves-marked");
             await MarkAndLook(RetirementReason.Deleted, with: null);
         }
         catch
@@ -206,7 +211,9 @@ internal sealed partial class ImageGrain
     private async Task Remove()
     {
         await GrainFactory.Library().Unpublish([Id]);
+        KillPoints.Reach("collection.manifest-deleted");
         await Forget();
+        KillPoints.Reach("collection.record-deleted");
         await GrainFactory.Library().SweepSoon();
         DeactivateOnIdle();
     }

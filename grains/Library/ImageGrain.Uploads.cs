@@ -18,6 +18,7 @@ internal sealed partial class ImageGrain
     public async Task BeginUpload(OperationId operation, ImportCommand command)
     {
         if (command.Bytes is null) throw FaultException.Invalid("upload-length-missing", "An upload in parts says beforehand how many bytes will come.");
+        if (await HasEnded(operation, ended => ended.Command == command && ended.Way is ImportWay.Parts)) return;
         Decide(ImageCommand.BeginImport);
         if (State.Import is not { } running)
             await Begin(new(operation, LayerId.New(), command, SecretHash: "", time.GetUtcNow(), ImportWay.Parts));
@@ -27,6 +28,7 @@ internal sealed partial class ImageGrain
 
     public async Task BeginImportFromPath(OperationId operation, ImportCommand command, string path)
     {
+        if (await HasEnded(operation, ended => ended.Path == path && ended.Command with { Bytes = null } == command)) return;
         Decide(ImageCommand.BeginImport);
         if (State.Import is { } running)
         {
@@ -46,7 +48,14 @@ internal sealed partial class ImageGrain
     {
         var import = RequireUpload();
         var length = import.Command.Bytes!.Value;
-        if (import.IsWhole) return View(length);
+        if (import.IsWhole)
+        {
+            // Nobody may be working on it since a silo died.
+            if (State.Status is ImageStatus.Importing && !await TakeUp()) await EndImport(import.Operation, OperationStatus.Failed, Interrupted());
+            RequireUpload();
+            return View(length);
+        }
+
         var received = Math.Min(await GrainFactory.Library().ReceivedBytes(import.Layer), length);
         // The last byte has come, and its word got lost with a silo.
         if (received == length) await TakeUp();
@@ -80,6 +89,7 @@ internal sealed partial class ImageGrain
         _tickets.Clear();
         _lastSign = time.GetUtcNow();
         await SaveListed(State with { Import = import with { IsWhole = true } });
+        KillPoints.Reach("import.whole");
     }
 
     public Task CancelUpload() =>

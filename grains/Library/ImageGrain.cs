@@ -52,6 +52,7 @@ internal sealed partial class ImageGrain(
         // The manifest first: a crash in between leaves one that is ahead of the record, which the next change or the doctor puts right. The record counts.
         var next = present with { Name = wanted.Name, Details = wanted.Details!, Pinned = wanted.Pinned, Retention = wanted.Retention, Sharing = wanted.Sharing };
         await GrainFactory.Library().Publish([next]);
+        KillPoints.Reach("change.manifest-written");
         await SaveListed(State with { Name = next.Name, Manifest = next, Version = State.Version + 1 });
         if (isTakenBack) await RequireNoForeignUsersOr(before);
         return State.ToView(Id);
@@ -67,6 +68,18 @@ internal sealed partial class ImageGrain(
     {
         Decide(ImageCommand.Export);
         return Task.FromResult(State.ToView(Id));
+    }
+
+    public async Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt)
+    {
+        if (Exists && State.Status is ImageStatus.Retired) await SaveListed(State with { RetiredAt = time.GetUtcNow() });
+
+        // The file is looked for behind every removal of this image: one that has just gone does not come back.
+        if (Exists || await GrainFactory.Library().FindManifest(Id) is not { } manifest || Decide(ImageCommand.Publish) is not { } next) return false;
+        IReadOnlyList<LayerId> own = [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Intersect(corrupt)];
+        await SaveListed(new() { Name = manifest.Name, Status = own.Count > 0 ? ImageStatus.Corrupt : next, CreatedAt = manifest.CreatedAt, Manifest = manifest, CorruptLayers = own });
+        KillPoints.Reach("rebuild.recorded");
+        return true;
     }
 
     public Task WriteManifest() => Exists && State.Manifest is { } manifest ? GrainFactory.Library().Publish([manifest]) : Task.CompletedTask;

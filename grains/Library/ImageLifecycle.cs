@@ -10,7 +10,7 @@ internal enum ImageCommand
     CompleteImport,
     FailImport,
 
-    /// <summary>A capture has committed.</summary>
+    /// <summary>A capture has committed, or a rebuild of the library has found its manifest.</summary>
     Publish,
 
     /// <summary>A machine is created with it or deployed from it.</summary>

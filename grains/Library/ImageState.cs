@@ -107,7 +107,7 @@ internal sealed record RunningImport(
     [JsonIgnore]
     public long? ExpectedBytes => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) : Command.Bytes;
 
-    public UploadPlan ToPlan() => new(Operation, Layer, Command, Promotion);
+    public UploadPlan ToPlan() => new(Operation, Layer, Command, Promotion, StartedAt);
 
     /// <summary>What is to be made, and what it is made of.</summary>
     [JsonIgnore]

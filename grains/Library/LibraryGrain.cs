@@ -1,13 +1,17 @@
 using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Hosts;
+using Instances.Operations;
+using Instances.Storage;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Runtime;
 
 namespace Instances.Library;
 
+/// <summary>The library's files, and the sweep that removes what nobody refers to. Rebuild and usage stand in the other parts.</summary>
 internal sealed partial class LibraryGrain(
+    [PersistentState("library", StorageNames.Grains)] IPersistentState<LibraryState> stored,
     ICatalogue catalogue,
     RetentionWork retention,
     ILibraryStore layers,
@@ -15,7 +19,7 @@ internal sealed partial class LibraryGrain(
     IImports imports,
     IOptions<LibraryOptions> options,
     TimeProvider time,
-    ILogger<LibraryGrain> logger) : Grain, ILibraryGrain
+    ILogger<LibraryGrain> logger) : StoredGrain<LibraryState>(stored), ILibraryGrain
 {
     /// <summary>Deletions that come close together are served by one sweep.</summary>
     private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
@@ -26,30 +30,71 @@ internal sealed partial class LibraryGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(SoonDelay, options.Value.SweepPeriod) { KeepAlive = true });
+        WatchForRebuilds();
         return Task.CompletedTask;
     }
 
     public async Task<SweepReport> Sweep()
     {
+        if (await FindStranger() is { } stranger)
+        {
+            LogNotSwept(stranger);
+            return new(0, 0, 0);
+        }
+
         await retention.Apply(master: null);
         await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), Expire);
 
         // Files first, references then: a reference is durable before its file is made, so that a file of this list that has none by now is nobody's.
         var stored = layers.List();
-        var manifests = await layers.ReadManifests(CancellationToken.None);
-        var known = await catalogue.KnownImages();
+        var files = await layers.ScanManifests(CancellationToken.None);
+        var (known, failed) = (await catalogue.KnownImages(), await catalogue.ImagesIn(ImageStatus.Failed));
         var pinned = await catalogue.ReferencedLayers();
+        var dead = await FindDead(files.Manifests, known, [.. failed]);
+        var named = files.Manifests.Except(dead).SelectMany(manifest => manifest.Disks).SelectMany(disk => disk.Layers).Select(layer => layer.Id).ToHashSet();
+        var garbage = stored.Where(layer => !pinned.Contains(layer.Id) && !named.Contains(layer.Id)).ToList();
+        if (files.Unreadable.FirstOrDefault(manifest => !known.Contains(manifest.Image)) is { } unreadable)
+        {
+            LogKept(unreadable.Image.Value, unreadable.Reason);
+            garbage.RemoveAll(layer => !layer.IsPartial);
+        }
 
-        var orphans = manifests.Where(manifest => !known.Contains(manifest.Id) && !IsBeingPublished(manifest, pinned)).ToList();
-        foreach (var manifest in orphans) await layers.DeleteManifest(manifest.Id);
+        try
+        {
+            await Bind("collection.bound");
+        }
+        catch (FaultException exception) when (exception.Fault.Code == "no-space")
+        {
+            // The folder is this database's all the same, as was seen above; the sweep makes room.
+        }
 
-        var garbage = stored.Where(layer => !pinned.Contains(layer.Id)).ToList();
-        foreach (var layer in garbage) await layers.Delete(layer.Id);
+        foreach (var manifest in dead) await layers.DeleteManifest(manifest.Id);
+        foreach (var layer in garbage)
+        {
+            await layers.Delete(layer.Id);
+            KillPoints.Reach("collection.layer-deleted");
+        }
 
-        var report = new SweepReport(garbage.Count, garbage.Sum(layer => layer.Bytes), orphans.Count);
+        var report = new SweepReport(garbage.Count, garbage.Sum(layer => layer.Bytes), dead.Count);
         if (report is not { Layers: 0, Manifests: 0 }) LogSwept(report.Layers, report.Bytes, report.Manifests);
+        if (report.Layers > 0) await Count(report);
         return report;
     }
+
+    /// <summary>The manifests of images that never came to be: their records say so, or those of the operations that wrote them. What has no record at all may have had one
+    /// in a database that is lost: it stays.</summary>
+    private async Task<IReadOnlyList<ImageManifest>> FindDead(IReadOnlyList<ImageManifest> manifests, IReadOnlySet<ImageId> known, HashSet<ImageId> failed)
+    {
+        var dead = manifests.Where(manifest => failed.Contains(manifest.Id)).ToList();
+        foreach (var orphan in manifests.Where(manifest => !known.Contains(manifest.Id)))
+        {
+            if (await FindOperation(orphan) is { Status: OperationStatus.Failed or OperationStatus.Cancelled }) dead.Add(orphan);
+        }
+
+        return dead;
+    }
+
+    private async Task<OperationView?> FindOperation(ImageManifest manifest) => manifest.GetOperation() is { } operation ? await GrainFactory.Operation(operation).Find() : null;
 
     /// <summary>One image that cannot go does not keep the rest.</summary>
     private async Task Expire(ImageId image)
@@ -112,17 +157,24 @@ internal sealed partial class LibraryGrain(
 
     public async Task<LayerJudgement> Judge(IReadOnlyList<LayerId> others)
     {
+        IReadOnlyList<LayerId> kept = [.. others.Where(layers.Contains)];
+        if (await FindStranger() is not null) return new([], kept);
         var referenced = await catalogue.ReferencedLayers();
-        return new([.. others.Where(layer => !referenced.Contains(layer))], [.. others.Where(layers.Contains)]);
+        return new([.. others.Where(layer => !referenced.Contains(layer))], kept);
     }
 
     public async Task<LibraryInventory> Inventory()
     {
         var stored = layers.List();
-        var manifests = await layers.ReadManifests(CancellationToken.None);
+        var files = await layers.ScanManifests(CancellationToken.None);
         return new(
             [.. stored.Where(layer => !layer.IsPartial).Select(layer => layer.Id)],
-            [.. manifests.Select(manifest => new InventoryManifest(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)], manifest.ToSpec()))]);
+            [.. files.Manifests.Select(ToInventory)],
+            await FindStranger(),
+            [.. files.Unreadable.Select(manifest => manifest.Image)]);
+
+        static InventoryManifest ToInventory(ImageManifest manifest) =>
+            new(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)], manifest.ToSpec(), manifest.GetOperation());
     }
 
     private async Task Tick(CancellationToken cancellationToken)
@@ -131,18 +183,20 @@ internal sealed partial class LibraryGrain(
         {
             await Sweep();
         }
-        catch (FaultException exception)
+        catch (Exception exception) when (exception is FaultException or StateWriteException)
         {
-            LogSweepFailed(exception.Fault.Message);
+            LogSweepFailed(exception.Message);
         }
     }
 
-    /// <summary>A capture or an import writes its manifest before its image has a record; until then its machine or its upload holds the layers.</summary>
-    private static bool IsBeingPublished(ImageManifest manifest, IReadOnlySet<LayerId> pinned) =>
-        manifest.Disks.All(disk => disk.Layers.All(layer => pinned.Contains(layer.Id)));
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Swept the library: {Layers} layers of {Bytes} bytes and {Manifests} manifests that nobody refers to.")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "Swept the library: {Layers} layers of {Bytes} bytes and {Manifests} manifests of what has failed.")]
     private partial void LogSwept(int layers, long bytes, int manifests);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Nothing is removed from the library, since the database does not know it: {Reason} Run 'silo library rebuild'.")]
+    private partial void LogNotSwept(string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "No layer is removed from the library: the manifest of the image {Image}, which has no record, cannot be read, and its layers are not known. {Reason}")]
+    private partial void LogKept(Guid image, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The retired image {Image} could not be deleted; it is tried again: {Reason}")]
     private partial void LogNotExpired(Guid image, string reason);

@@ -10,8 +10,11 @@ internal static class LibraryCommand
 {
     public const int Sound = 0;
     public const int HasCorrupt = 1;
+    public const int Rebuilt = 0;
+    public const int HasLeftOut = 1;
 
     private static readonly TimeSpan LookPeriod = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan RebuildLookPeriod = TimeSpan.FromMilliseconds(200);
 
     public static Command Create()
     {
@@ -22,7 +25,55 @@ internal static class LibraryCommand
         gateway.AddTo(verify);
         verify.SetAction((result, cancellationToken) => Verify(
             result.GetRequiredValue(gateway.Url), result.GetRequiredValue(gateway.Datacenter), result.GetValue(gateway.Json), Console.Out, Console.Error, cancellationToken));
-        return new Command("library", "Looks after the appliance library of a datacenter.") { verify };
+        return new Command("library", "Looks after the appliance library of a datacenter.") { verify, CreateRebuild() };
+    }
+
+    private static Command CreateRebuild()
+    {
+        var gateway = new GatewayOptions();
+        var dryRun = new Option<bool>("--dry-run") { Description = "Only look, and say what would be done." };
+        var rebuild = new Command("rebuild",
+            "After a loss of the database: gives every image of the library's files its record again, and waits until that is done. Records that are there are left as they are; "
+            + "it can be run again at any time, and while the datacenter works. Images that were deleted and still in their grace period come back, too. "
+            + "Until it was run, nothing is removed from a library that the database does not know. Exit code 0: every image has its record; 1: some were left out; 2: it could not be asked. "
+            + "Ending this command does not end the rebuild.")
+        {
+            dryRun,
+        };
+        gateway.AddTo(rebuild);
+        rebuild.SetAction((result, cancellationToken) => Rebuild(
+            result.GetRequiredValue(gateway.Url), result.GetRequiredValue(gateway.Datacenter), result.GetValue(dryRun), result.GetValue(gateway.Json), Console.Out, Console.Error,
+            cancellationToken));
+        return rebuild;
+    }
+
+    /// <returns>The exit code.</returns>
+    internal static Task<int> Rebuild(Uri url, string datacenter, bool dryRun, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
+        GatewayOptions.Ask(url, datacenter, errors, async client =>
+        {
+            var rebuild = await client.RebuildLibrary(dryRun, cancellationToken);
+            var begun = rebuild.StartedAt;
+            for (var shown = ""; rebuild.FinishedAt is null; rebuild = await client.GetLibraryRebuild(cancellationToken))
+            {
+                if (rebuild.StartedAt != begun) throw new IOException("The rebuild was interrupted before it began: run this command again.");
+                if (Progress(rebuild) is var progress && progress != shown) await errors.WriteLineAsync(shown = progress);
+                await Task.Delay(RebuildLookPeriod, cancellationToken);
+            }
+
+            await output.WriteLineAsync(json ? JsonSerializer.Serialize(rebuild, InstancesJson.Options) : Text(rebuild));
+            return rebuild.LeftOut > 0 ? HasLeftOut : Rebuilt;
+        });
+
+    private static string Progress(LibraryRebuild rebuild) =>
+        $"{rebuild.Done} of {rebuild.Manifests} manifests looked at{(rebuild.Problem is { } problem ? $". It does not go on at the moment: {problem}" : "")}";
+
+    private static string Text(LibraryRebuild rebuild)
+    {
+        var lines = rebuild.Remarks.Select(remark => $"{remark.Code,-20} {remark.Image} {(remark.Name is { } name ? $"'{name}'" : "(its name cannot be read)")}: {remark.Message}").ToList();
+        lines.Add(
+            $"{rebuild.Manifests} manifests: {rebuild.Rebuilt} images {(rebuild.DryRun ? "would be given their records again" : "were given their records again")}, {rebuild.Known} have a record, {rebuild.LeftOut} are left out.");
+        if (!rebuild.DryRun) lines.Add("Appliances, virtual machines and operations are not in the library's files. Run 'silo doctor' to see what else has lost its owner.");
+        return string.Join(Environment.NewLine, lines);
     }
 
     /// <returns>The exit code.</returns>

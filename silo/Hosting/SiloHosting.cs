@@ -45,6 +45,7 @@ internal static class SiloHosting
         services.AddOptions<StorageOptions>().BindConfiguration(StorageOptions.Section).ValidateDataAnnotations().ValidateOnStart();
         services.AddRoles(settings.Roles, builder.Configuration);
         services.AddSagaHold(builder.Configuration);
+        builder.AddKillSwitch();
         services.AddSystemd();
         services.Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = settings.DrainBound + StopReserve);
         builder.UseOrleans(silo =>

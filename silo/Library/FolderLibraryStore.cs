@@ -4,12 +4,13 @@ using Instances.Library.Transfer;
 
 namespace Instances.Library;
 
-/// <summary>The library: layers, and beside them a manifest (<c>&lt;image&gt;.json</c>, <c>&lt;image&gt;.json.new</c> while it is written) for each image, and what
-/// <see cref="LayerChecks"/> keeps. A corrupt layer lies aside (<c>incoming/&lt;layer&gt;.bad</c>) while a copy takes its place.</summary>
+/// <summary>The library: layers, and beside them a manifest (<c>&lt;image&gt;.json</c>, <c>&lt;image&gt;.json.new</c> while it is written) for each image, what
+/// <see cref="LayerChecks"/> keeps, and the database that it belongs to (<c>library.binding</c>). A corrupt layer lies aside (<c>incoming/&lt;layer&gt;.bad</c>) while a copy takes its place.</summary>
 internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibraryStore
 {
     private const int ManifestSchema = 1;
     private const string AsideExtension = ".bad";
+    private const string BindingName = "library.binding";
 
     private readonly LayerChecks _checks;
     private readonly LayerMerger _merger;
@@ -25,6 +26,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         }
 
         _checks.Clean();
+        foreach (var unfinished in Directory.EnumerateFiles(Folder, "*.json.new").Append($"{BindingPath}.new")) File.Delete(unfinished);
     }
 
     public IReadOnlyList<LayerCheck> Checks() => _checks.List();
@@ -37,9 +39,11 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         // A host that shares this folder has no other copy.
         if (_checks.Find(layer).Sha256 is not { } sha256 || (await offer()).Store == Id) return false;
         Guard(layer, () => UnixFiles.Publish(PathOf(layer), AsidePathOf(layer)));
+        KillPoints.Reach("scrub.aside-moved");
         try
         {
             while (!(await Pull([layer], async _ => [await offer() with { Sha256 = sha256 }])).IsDone) cancellationToken.ThrowIfCancellationRequested();
+            KillPoints.Reach("scrub.pulled");
 
             // What was linked or cloned was not read on its way.
             return !(await _checks.Check(layer, sha256, long.MaxValue, cancellationToken)).IsCorrupt;
@@ -51,6 +55,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         finally
         {
             Settle(layer);
+            KillPoints.Reach("scrub.settled");
         }
     }
 
@@ -61,27 +66,12 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     public override Task Delete(LayerId layer)
     {
         _checks.Delete(layer);
+        KillPoints.Reach("collection.check-deleted");
         File.Delete(AsidePathOf(layer));
         return base.Delete(layer);
     }
 
-    public async Task WriteManifest(ImageManifest manifest)
-    {
-        var path = ManifestPathOf(manifest.Id);
-        var unfinished = $"{path}.new";
-        try
-        {
-            await File.WriteAllBytesAsync(unfinished, JsonSerializer.SerializeToUtf8Bytes(manifest, InstancesJson.Options));
-            UnixFiles.ChangeMode(unfinished, UnixFiles.SealedMode);
-            UnixFiles.SyncFile(unfinished);
-            UnixFiles.Publish(unfinished, path);
-        }
-        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
-        {
-            File.Delete(unfinished);
-            throw FileFaults.NoSpaceLeft(Folder, exception);
-        }
-    }
+    public Task WriteManifest(ImageManifest manifest) => WriteDurably(ManifestPathOf(manifest.Id), manifest);
 
     public Task DeleteManifest(ImageId image)
     {
@@ -95,17 +85,61 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
 
     public long ReceivedBytes(LayerId layer) => new FileInfo(PartPathOf(layer)) is { Exists: true } part ? part.Length : 0;
 
-    public async Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken) => (await ScanManifests(cancellationToken)).Manifests;
+
+    public async Task<ManifestScan> ScanManifests(CancellationToken cancellationToken)
     {
-        var manifests = new List<ImageManifest>();
+        var (manifests, unreadable) = (new List<ImageManifest>(), new List<UnreadableManifest>());
         foreach (var path in Directory.EnumerateFiles(Folder, "*.json").Order(StringComparer.Ordinal))
         {
-            if (ImageId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var image) && await ReadManifest(path, image, cancellationToken) is { } manifest)
-                manifests.Add(manifest);
+            if (!ImageId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var image)) continue;
+            try
+            {
+                manifests.Add(await ReadManifest(path, image, cancellationToken));
+            }
+            catch (FileNotFoundException)
+            {
+                // Deleted since the folder was read.
+            }
+            catch (InvalidDataException exception)
+            {
+                unreadable.Add(new(image, exception.Message));
+            }
         }
 
-        return manifests;
+        return new(manifests, unreadable);
     }
+
+    public async Task<ImageManifest?> FindManifest(ImageId image)
+    {
+        try
+        {
+            return await ReadManifest(ManifestPathOf(image), image, CancellationToken.None);
+        }
+        catch (Exception exception) when (exception is FileNotFoundException or InvalidDataException)
+        {
+            return null;
+        }
+    }
+
+    public LibraryBinding? ReadBinding()
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<LibraryBinding>(File.ReadAllBytes(BindingPath), InstancesJson.Options) ?? LibraryBinding.Unreadable;
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
+        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
+        {
+            LogBrokenBinding(BindingPath, exception);
+            return LibraryBinding.Unreadable;
+        }
+    }
+
+    public Task WriteBinding(LibraryBinding binding) => WriteDurably(BindingPath, binding);
 
     /// <summary>Ends a healing, also one that a crash has interrupted: what lies aside goes where its copy was found to be sound, and is put back else.</summary>
     private void Settle(LayerId layer)
@@ -118,28 +152,49 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
 
     private string AsidePathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}{AsideExtension}");
 
+    private string BindingPath => Path.Combine(Folder, BindingName);
+
     private string ManifestPathOf(ImageId image) => Path.Combine(Folder, $"{image}.json");
 
-    private async Task<ImageManifest?> ReadManifest(string path, ImageId image, CancellationToken cancellationToken)
+    private async Task WriteDurably<T>(string path, T content)
+    {
+        var unfinished = $"{path}.new";
+        try
+        {
+            // One that a crash has left is read-only.
+            File.Delete(unfinished);
+            await File.WriteAllBytesAsync(unfinished, JsonSerializer.SerializeToUtf8Bytes(content, InstancesJson.Options));
+            UnixFiles.ChangeMode(unfinished, UnixFiles.SealedMode);
+            UnixFiles.SyncFile(unfinished);
+            KillPoints.Reach("manifest.unfinished");
+            UnixFiles.Publish(unfinished, path);
+        }
+        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        {
+            File.Delete(unfinished);
+            throw FileFaults.NoSpaceLeft(Folder, exception);
+        }
+    }
+
+    /// <exception cref="FileNotFoundException">There is none.</exception>
+    /// <exception cref="InvalidDataException">It cannot be read, and why.</exception>
+    private async Task<ImageManifest> ReadManifest(string path, ImageId image, CancellationToken cancellationToken)
     {
         try
         {
             await using var file = File.OpenRead(path);
             using var json = await JsonDocument.ParseAsync(file, cancellationToken: cancellationToken);
             if (!json.RootElement.TryGetProperty("schema", out var schema) || schema.GetInt32() is < 1 or > ManifestSchema)
-                throw new JsonException($"Its schema is not one of 1 to {ManifestSchema}.");
+                throw new JsonException($"Its schema is not one of 1 to {ManifestSchema}: a later release has written it.");
 
             var manifest = json.Deserialize<ImageManifest>(InstancesJson.Options);
             return manifest?.Id == image ? manifest : throw new JsonException("It is the manifest of another image.");
         }
-        catch (FileNotFoundException)
-        {
-            return null; // Deleted since the folder was read.
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException or FormatException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or FormatException or UnauthorizedAccessException
+            or IOException and not FileNotFoundException)
         {
             LogBrokenManifest(path, exception);
-            return null;
+            throw new InvalidDataException(exception.Message, exception);
         }
     }
 }

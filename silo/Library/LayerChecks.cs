@@ -95,7 +95,9 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         {
             File.WriteAllBytes(unfinished, JsonSerializer.SerializeToUtf8Bytes(check, InstancesJson.Options));
             UnixFiles.SyncFile(unfinished);
+            KillPoints.Reach("scrub.check-unfinished");
             UnixFiles.Publish(unfinished, PathOf(check.Layer));
+            KillPoints.Reach("scrub.check-written");
         }
         catch (IOException exception) when (FileFaults.IsNoSpace(exception))
         {

@@ -159,6 +159,24 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         return Task.CompletedTask;
     }
 
+    /// <summary>Images whose manifest files are broken.</summary>
+    public ConcurrentDictionary<ImageId, string> UnreadableManifests { get; } = new();
+
+    public LibraryBinding? Binding { get; set; }
+
+    public LibraryBinding? ReadBinding() => Binding;
+
+    public Task WriteBinding(LibraryBinding binding)
+    {
+        Binding = binding;
+        return Task.CompletedTask;
+    }
+
+    public Task<ImageManifest?> FindManifest(ImageId image) => Task.FromResult(_manifests.GetValueOrDefault(image));
+
+    public Task<ManifestScan> ScanManifests(CancellationToken cancellationToken) =>
+        Task.FromResult(new ManifestScan([.. _manifests.Values], [.. UnreadableManifests.Select(manifest => new UnreadableManifest(manifest.Key, manifest.Value))]));
+
     public Task<IReadOnlyList<ImageManifest>> ReadManifests(CancellationToken cancellationToken) =>
         Task.FromResult<IReadOnlyList<ImageManifest>>([.. _manifests.Values]);
 }

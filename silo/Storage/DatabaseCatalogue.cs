@@ -88,6 +88,12 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
         [.. (await Read<string>($"SELECT view FROM catalogue WHERE kind = 'image' AND status = 'ready' AND {database.CountOfLayersSql} >= @layers ORDER BY createdAt, id", new { layers }))
             .Select(view => JsonSerializer.Deserialize<ImageView>(view, InstancesJson.Options)!)];
 
+    public async Task<IReadOnlyList<ImageLayers>> ImageLayers() =>
+        [.. (await Read<ImageLayersRow>("SELECT id, name, status, CAST(layers AS TEXT) AS layers FROM catalogue WHERE kind = 'image' AND status <> 'failed'", parameters: null))
+            .Select(row => new ImageLayers(
+                ImageId.Parse(row.Id, provider: null), row.Name, JsonSerializer.Deserialize<ImageStatus>($"\"{row.Status}\"", InstancesJson.Options),
+                row.Layers is { } layers ? JsonSerializer.Deserialize<IReadOnlyList<LayerId>>(layers, InstancesJson.Options)! : []))];
+
     public async Task<IReadOnlySet<ImageId>> KnownImages() =>
         (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();
 
@@ -144,4 +150,6 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
     private sealed record UseRow(string Layer, long Uses);
 
     private sealed record Row(long CreatedAt, string Id, string View);
+
+    private sealed record ImageLayersRow(string Id, string Name, string Status, string? Layers);
 }

@@ -14,14 +14,20 @@ runs.Validators.Add(result =>
 });
 var keep = new Option<bool>("--keep") { Description = "Keep the folder of a run that found violations: logs, layers, machines." };
 
+var kills = new Option<bool>("--kill-points")
+{
+    Description = "Instead: a server on real files is killed (SIGKILL) at a named place in each run, while it imports, retires, restores, collects, scrubs, renames or rebuilds; started again, it has to show the old state or the new one.",
+};
+
 var root = new RootCommand(
     "Breaks a cluster of real processes on a real PostgreSQL, with real QEMU guests (few) and simulated machines (many), while people work with it; then looks whether "
     + "every promise was kept and nothing is left over. Exits with 0 when there was no violation, with 1 otherwise.")
 {
-    seconds, seed, runs, keep,
+    seconds, seed, runs, keep, kills,
 };
 root.SetAction(async (arguments, cancellationToken) =>
 {
+    if (arguments.GetValue(kills)) return await KillPointRuns.Run(arguments.GetValue(seed), arguments.GetValue(runs), Console.Out, cancellationToken);
     var violations = 0;
     var first = arguments.GetValue(seed);
     for (var number = 0; number < arguments.GetValue(runs); number++)

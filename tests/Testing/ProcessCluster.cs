@@ -55,6 +55,15 @@ internal sealed class ProcessCluster : IAsyncDisposable
 
     public string Folder => _folder;
 
+    /// <summary>Everything that grains have stored is gone, as from a database that was made anew.</summary>
+    public async Task EmptyDatabase()
+    {
+        await using var connection = new Npgsql.NpgsqlConnection(_connectionString);
+        await connection.OpenAsync();
+        await using var command = new Npgsql.NpgsqlCommand("TRUNCATE OrleansStorage, OrleansRemindersTable, catalogue", connection);
+        await command.ExecuteNonQueryAsync();
+    }
+
     /// <summary>For somebody who wants to look into it afterwards.</summary>
     public bool KeepFolder { get; set; } = Environment.GetEnvironmentVariable("INSTANCES_TEST_KEEP") is { Length: > 0 };
 

@@ -92,5 +92,7 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<IReadOnlyList<ImageView>> ImagesOfDepth(int layers) => inner.ImagesOfDepth(layers);
 
+    public Task<IReadOnlyList<ImageLayers>> ImageLayers() => inner.ImageLayers();
+
     public Task<IReadOnlySet<ImageId>> KnownImages() => inner.KnownImages();
 }

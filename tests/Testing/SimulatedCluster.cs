@@ -88,13 +88,37 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     }
 
     /// <summary>The silo ends as in a crash, and another one starts on the same database and host. What is held by the probe or the host ends there.</summary>
-    public async Task Crash()
+    public Task Crash() => Crash(() => { });
+
+    /// <summary>As <see cref="Crash()"/>, and the database is gone.</summary>
+    /// <param name="backup">One of <see cref="BackUpDatabase"/> that takes its place; null for none.</param>
+    public Task LoseDatabase(string? backup = null) => Crash(() =>
+    {
+        foreach (var file in Directory.EnumerateFiles(_folder, "instances.db*")) File.Delete(file);
+        if (backup is not null) File.Copy(backup, DatabaseFile);
+    });
+
+    /// <returns>A copy of the database as it is.</returns>
+    public string BackUpDatabase()
+    {
+        var copy = Path.Combine(_folder, $"backup-{Guid.NewGuid():N}");
+        using var connection = Services.GetRequiredService<IDatabase>().DataSource.OpenConnection();
+        using var command = connection.CreateCommand();
+        command.CommandText = $"VACUUM INTO '{copy}'";
+        command.ExecuteNonQuery();
+        return copy;
+    }
+
+    private string DatabaseFile => Path.Combine(_folder, "instances.db");
+
+    private async Task Crash(Action meanwhile)
     {
         var dead = _cluster!;
         await dead.KillSiloAsync(dead.Silos[0]);
         Probe.Abandon();
         Host.LoseSilo();
         await dead.DisposeAsync();
+        meanwhile();
         await StartSilo();
     }
 
@@ -120,6 +144,23 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         await Layers.WriteManifest(manifest);
         foreach (var layer in layers) Layers.Layers[layer.Id] = true;
         return view;
+    }
+
+    /// <summary>A manifest whose image has no record.</summary>
+    /// <param name="operation">How the operation stands that has written it; null where it has no record either.</param>
+    public async Task<ImageManifest> AddManifest(LayerId layer, OperationStatus? operation, ImageId? image = null)
+    {
+        var (id, maker, at) = (image ?? ImageId.New(), OperationId.New(), TimeProvider.System.GetUtcNow());
+        var manifest = new ImageManifest(
+            id, "nobody's", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, id)], 1L << 20)], at,
+            new ImportFacts(maker, at, ImageFormat.Qcow2, Sha256: "5dfa", Bytes: 1));
+        await Layers.WriteManifest(manifest);
+        if (operation is not { } status) return manifest;
+        var record = Grains.GetGrain<IOperationGrain>(maker.Value);
+        await record.Begin(new(OperationKind.Import, Appliance: null, id, [], VirtualMachines: [], at));
+        if (status is OperationStatus.Failed or OperationStatus.Cancelled or OperationStatus.Succeeded)
+            await record.Finish(new(status, new(status, [], [], Cancellable: false), at, Fault: null, Result: null));
+        return manifest;
     }
 
     /// <summary>An appliance with machines named vm0, vm1, …</summary>
@@ -170,7 +211,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
             silo.Services.AddSingleton<IImports>(Imports);
             silo.Services.AddSingleton<ISagaProbe>(Probe);
-            silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
+            silo.AddStorage(_ => new SqliteDatabase(DatabaseFile));
             silo.Services.AddSingleton<DatabaseCatalogue>();
             silo.Services.AddSingleton<ICatalogue>(services => FailingCatalogue = new(services.GetRequiredService<DatabaseCatalogue>()));
             silo.AddIncomingGrainCallFilter(context => FailNext.TryRemove(context.MethodName, out var failure) ? Task.FromException(failure) : context.Invoke());

@@ -20,6 +20,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
 
     public ICompactionGrain Compaction => Find(client => client.GetGrain<ICompactionGrain>(ICompactionGrain.Key));
 
+    public ILibraryGrain Library => Find(client => client.GetGrain<ILibraryGrain>(ILibraryGrain.Key));
+
     public IScrubGrain Scrub => Find(client => client.GetGrain<IScrubGrain>(IScrubGrain.Key));
 
     public IDoctorGrain Doctor => Find(client => client.GetGrain<IDoctorGrain>(IDoctorGrain.Key));

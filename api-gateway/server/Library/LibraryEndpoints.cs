@@ -1,3 +1,4 @@
+using Instances.Catalogue;
 using Instances.Datacenters;
 using Microsoft.AspNetCore.Http.HttpResults;
 
@@ -20,6 +21,20 @@ internal static class LibraryEndpoints
         library.MapPost("/compaction", Compact)
             .WithSummary("Look for chains to shorten")
             .WithDescription("Looks at once, and tries what has failed before again. Its progress is what compaction does.");
+
+        library.MapPost("/rebuild", Rebuild)
+            .WithSummary("Rebuild the library from its files")
+            .WithDescription(
+                "After a loss of the database: begins to give every image that has a manifest and no record its record again, in the background. Records that are there are left as they are. "
+                + "Images come back as Ready, those too that were Retired. With dryRun it only looks. Where a rebuild runs, that one goes on.");
+        library.MapGet("/rebuild", FindRebuild)
+            .WithSummary("Get the rebuild")
+            .WithDescription("How far the rebuild is that runs, or what the last one did, and which images it left out and why.");
+        library.MapGet("/usage", Usage)
+            .WithSummary("Get the library's usage")
+            .WithDescription(
+                "What takes how much space: by status, by image (own, shared and in all; those first that would free most), and what sweeps have freed. "
+                + "Asks the file system for the size of every layer; reads none.");
     }
 
     private static async Task<Ok<LibraryCompaction>> Compaction(Datacenter datacenter) => TypedResults.Ok(await datacenter.Compaction.Get());
@@ -29,4 +44,14 @@ internal static class LibraryEndpoints
     private static async Task<Ok<LibraryHealth>> Health(Datacenter datacenter) => TypedResults.Ok(await datacenter.Scrub.Get());
 
     private static async Task<Ok<LibraryHealth>> Verify(Datacenter datacenter) => TypedResults.Ok(await datacenter.Scrub.Verify());
+
+    private static async Task<Ok<LibraryRebuild>> Rebuild(Datacenter datacenter, RebuildRequest? request = null) => TypedResults.Ok(await datacenter.Library.Rebuild(request is { DryRun: true }));
+
+    private static async Task<Ok<LibraryRebuild>> FindRebuild(Datacenter datacenter) => TypedResults.Ok(await datacenter.Library.GetRebuild());
+
+    private static async Task<Ok<LibraryUsage>> Usage(Datacenter datacenter, int limit = PageRequest.DefaultLimit) => TypedResults.Ok(await datacenter.Library.Usage(limit));
 }
+
+/// <summary>How to rebuild the library.</summary>
+/// <param name="DryRun">Only look, and change nothing.</param>
+internal sealed record RebuildRequest(bool DryRun = false);

@@ -26,7 +26,7 @@ internal sealed partial class ImageConverter
             var now = _time.GetUtcNow();
             var manifest = new ImageManifest(
                 image, plan.Command.Name, ImageKind.Master, Master: null, Parent: null,
-                [.. targets.Select(target => new DiskManifest([new(target.Second, Parent: null, Install(target.Second), image)], target.First.VirtualSizeBytes))], now)
+                [.. targets.Select(target => new DiskManifest([new(target.Second, Parent: null, Install(target.Second), image)], target.First.VirtualSizeBytes))], plan.StartedAt ?? now)
             {
                 Details = plan.Command.Details ?? ImageDetails.None,
                 Enterprise = plan.Command.Enterprise,

@@ -43,9 +43,16 @@ internal sealed partial class ImageConverter
             _confinement.Give(upload.Path);
             var source = upload.Image is { } plain ? new Source(upload.Path, upload.Bytes, plain) : await Expand(plan, upload, report, cancellationToken);
             await Check(source, report, cancellationToken);
+            KillPoints.Reach("import.checked");
             await Rewrite(plan.Layer, source, report, cancellationToken);
+            KillPoints.Reach("import.converted");
+            var manifest = await Publish(image, plan, upload, source.Image, report, cancellationToken);
+            KillPoints.Reach("import.manifest-written");
+
+            // Not earlier: a process that dies on the way takes it up again.
             File.Delete(source.Path);
-            return await Publish(image, plan, upload, source.Image, report, cancellationToken);
+            KillPoints.Reach("import.source-deleted");
+            return manifest;
         }
         catch
         {
@@ -116,6 +123,7 @@ internal sealed partial class ImageConverter
         await Watch(ImportStage.Publishing, () => 0, report, token => Task.Run(() => UnixFiles.SyncFile(path), token), cancellationToken);
 
         var bytes = _store.Install(plan.Layer, path);
+        KillPoints.Reach("import.installed");
         var now = _time.GetUtcNow();
         var manifest = new ImageManifest(
             image,
@@ -124,7 +132,7 @@ internal sealed partial class ImageConverter
             Master: null,
             Parent: null,
             [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image)], found.VirtualSizeBytes)],
-            now,
+            plan.StartedAt ?? now,
             new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression))
         {
             Details = plan.Command.Details ?? ImageDetails.None,

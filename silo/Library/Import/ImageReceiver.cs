@@ -31,6 +31,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
                 throw ImportFaults.UploadMismatch($"{expected} bytes were declared and {bytes} came.");
             if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
+            KillPoints.Reach("import.received");
             return Inspect(path, command.Format, bytes, sha256);
         }
         catch (Exception exception)
@@ -53,6 +54,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             var (bytes, sha256) = await Hash(path, report, cancellationToken);
             if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
+            KillPoints.Reach("import.received");
             return Inspect(path, plan.Command.Format, bytes, sha256);
         }
         catch (Exception exception) when (exception is FaultException or ImportCancelledException)

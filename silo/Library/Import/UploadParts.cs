@@ -32,6 +32,7 @@ internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptio
             if (store.FreeBytes - (length - start) < store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(store.Folder);
             await RequireNotCancelled(report, start);
             var end = await Take(file, start, length, body, report, cancellationToken);
+            KillPoints.Reach("import.part-received");
             await RequireNotCancelled(report, end);
             return end;
         }

@@ -168,6 +168,8 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task WriteManifest() => throw new NotSupportedException();
 
+    public Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt) => throw new NotSupportedException();
+
     public Task BeginUpload(OperationId operation, ImportCommand command)
     {
         if (datacenter.Imports.TryAdd(Id, (operation, command))) datacenter.Begin(operation, OperationKind.Import, image: Id);
@@ -424,4 +426,53 @@ internal sealed class FakeCompactionGrain : Grain, ICompactionGrain
 
     private static LibraryCompaction View(RunningMerge? running) => new(
         MaxChainDepth: 8, BytesPerSecond: 5, TooDeep: 1, running, Since: DateTimeOffset.UnixEpoch, Merges: 3, LayersMerged: 12, BytesBefore: 100, BytesAfter: 40, LastFailure: null, LastLook: null);
+}
+
+/// <summary>Only what people ask for. A dry run would rebuild two images; no rebuild was begun.</summary>
+internal sealed class FakeLibraryGrain : Grain, ILibraryGrain
+{
+    public Task<LibraryRebuild> Rebuild(bool dryRun) => Task.FromResult(new LibraryRebuild(Views.At, dryRun, FinishedAt: null, 3, Rebuilt: 2, Known: 0, LeftOut: 1, []));
+
+    public Task<LibraryRebuild> GetRebuild() => throw FaultException.NotFound("rebuild-not-found", "The library was not rebuilt.");
+
+    public Task<LibraryUsage> Usage(int limit) => Task.FromResult(
+        new LibraryUsage(3, 30, 10, 5, 5, 10, 100, [new(ImageStatus.Ready, limit, 10, 10)], [new(ImageId.New(), "debian", ImageStatus.Ready, 6, 4, 10)], new(Views.At, 1, 2)));
+
+    public Task<SweepReport> Sweep() => throw new NotSupportedException();
+
+    public Task SweepSoon() => throw new NotSupportedException();
+
+    public Task<LibraryView> Get() => throw new NotSupportedException();
+
+    public Task<Uri> UploadAddress(ImageId image) => throw new NotSupportedException();
+
+    public Task Admit(ImageId image) => throw new NotSupportedException();
+
+    public Task Admitted(ImageId image) => throw new NotSupportedException();
+
+    public Task<long> ReceivedBytes(LayerId layer) => throw new NotSupportedException();
+
+    public Task<bool> TakeUpUpload(ImageId image, UploadPlan plan) => throw new NotSupportedException();
+
+    public Task<long> MeasureFile(string path) => throw new NotSupportedException();
+
+    public Task TakeFile(ImageId image, UploadPlan plan, string path) => throw new NotSupportedException();
+
+    public Task TakePromotion(ImageId image, UploadPlan plan) => throw new NotSupportedException();
+
+    public Task<ExportTicket> OfferExport(ImageId image) => throw new NotSupportedException();
+
+    public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
+
+    public Task<TransferProgress> Receive(HostId host, IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
+
+    public Task Publish(IReadOnlyList<ImageManifest> manifests) => throw new NotSupportedException();
+
+    public Task Unpublish(IReadOnlyList<ImageId> images) => throw new NotSupportedException();
+
+    public Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
+
+    public Task<LibraryInventory> Inventory() => throw new NotSupportedException();
+
+    public Task<ImageManifest?> FindManifest(ImageId image) => throw new NotSupportedException();
 }

@@ -33,4 +33,33 @@ public sealed class LibraryEndpointTests(Gateway gateway)
 
     [Fact]
     public async Task Compact_LooksAtOnce() => Assert.Equal((2, 5L), (await Client.CompactLibrary(Stop)).Running is { } running ? (running.Layers, running.BytesWritten) : default);
+
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task Rebuild_IsBegunAsItWasAskedFor(bool dryRun)
+    {
+        var rebuild = await Client.RebuildLibrary(dryRun, Stop);
+
+        Assert.Equal((dryRun, null, 3, 3), (rebuild.DryRun, rebuild.FinishedAt, rebuild.Manifests, rebuild.Done));
+    }
+
+    [Fact]
+    public async Task Rebuild_WithoutABody_IsNoDryRun()
+    {
+        using var answer = await gateway.Http.PostAsync(new Uri("api/v1/datacenters/local/library/rebuild", UriKind.Relative), content: null, Stop);
+
+        Assert.Contains("\"dryRun\":false", await answer.Content.ReadAsStringAsync(Stop), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task GetRebuild_WhereThereWasNone_IsNotFound() =>
+        Assert.Equal("rebuild-not-found", (await Assert.ThrowsAsync<ProblemException>(() => Client.GetLibraryRebuild(Stop))).Code);
+
+    [Fact]
+    public async Task GetUsage_ShowsAsManyImagesAsAskedFor()
+    {
+        var usage = await Client.GetLibraryUsage(limit: 7, Stop);
+
+        Assert.Equal(7, Assert.Single(usage.ByStatus).Images);
+        Assert.Equal((6L, 4L), (usage.ByImage[0].OwnBytes, usage.ByImage[0].SharedBytes));
+    }
 }

@@ -20,7 +20,7 @@ public sealed class CheckupTests
 
     private static readonly Snapshot Empty = new(
         [View], new Dictionary<HostId, HostInventory> { [Host] = new([], [], []) }, new([], []), [], [], [], [], new HashSet<ImageId>(), new HashSet<ImageId>(),
-        new HashSet<LayerId>(), [], new Dictionary<OperationId, OperationView>(), new HashSet<GrainId>());
+        new HashSet<LayerId>(), [], new Dictionary<OperationId, OperationView>(), new HashSet<GrainId>(), new HashSet<OperationId>());
 
     [Fact]
     public void Examine_AnEmptyDatacenter_FindsNothing() => Assert.Empty(Examine(Empty));

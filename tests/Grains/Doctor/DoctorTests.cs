@@ -107,13 +107,26 @@ public sealed class DoctorTests(ClusterFixture fixture) : ClusterTest(fixture)
     [Fact]
     public async Task Examine_AManifestWithoutAnImage_IsSwept()
     {
-        var (image, layer) = (ImageId.New(), LayerId.New());
-        await Cluster.Layers.WriteManifest(new(
-            image, "nobody's", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, image)], 1L << 20)], TimeProvider.System.GetUtcNow()));
+        var image = (await Cluster.AddManifest(LayerId.New(), OperationStatus.Failed)).Id;
 
         await AssertRepairs("manifest-orphan", $"manifest {image}");
 
         Assert.DoesNotContain(image, Cluster.Layers.Manifests);
+    }
+
+    [Fact]
+    public async Task Examine_AManifestThatMayBeAnImageOfALostDatabase_IsCriticalAndAPersons()
+    {
+        var layer = LayerId.New();
+        Cluster.Layers.Layers[layer] = true;
+        var image = (await Cluster.AddManifest(layer, operation: null)).Id;
+
+        Assert.Equal($"manifest {image}", (await AssertFinding("manifest-without-record", isFixable: false)).Subject);
+
+        Assert.Contains(image, Cluster.Layers.Manifests);
+        await Cluster.Layers.DeleteManifest(image);
+        await Cluster.Layers.Delete(layer);
+        await AssertHealthy();
     }
 
     [Fact]

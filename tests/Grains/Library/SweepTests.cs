@@ -1,3 +1,4 @@
+using Instances.Doctor;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -14,10 +15,9 @@ public sealed class SweepTests(ClusterFixture fixture) : ClusterTest(fixture)
         await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), 3);
         await Cluster.Grains.Library().Sweep();
         var before = Cluster.Layers.Layers.Keys.ToHashSet();
-        var (layer, partial, image) = (LayerId.New(), LayerId.New(), ImageId.New());
+        var (layer, partial) = (LayerId.New(), LayerId.New());
         (Cluster.Layers.Layers[layer], Cluster.Layers.Layers[partial]) = (true, false);
-        await Cluster.Layers.WriteManifest(new(
-            image, "nobody's", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, image)], 1L << 20)], TimeProvider.System.GetUtcNow()));
+        var image = (await Cluster.AddManifest(layer, OperationStatus.Failed)).Id;
 
         var report = await Cluster.Grains.Library().Sweep();
 
@@ -27,6 +27,53 @@ public sealed class SweepTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.DoesNotContain(image, Cluster.Layers.Manifests);
         Assert.Equal(new SweepReport(0, 0, 0), await Cluster.Grains.Library().Sweep());
         await scene.AssertRestsDeployed();
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData(OperationStatus.Running)]
+    [InlineData(OperationStatus.Succeeded)]
+    public async Task Sweep_OfAManifestThatMayBeAnImageOfALostDatabase_TakesNothing(OperationStatus? operation)
+    {
+        await Cluster.Grains.Library().Sweep();
+        var layer = LayerId.New();
+        Cluster.Layers.Layers[layer] = true;
+        var manifest = await Cluster.AddManifest(layer, operation);
+
+        Assert.Equal(new SweepReport(0, 0, 0), await Cluster.Grains.Library().Sweep());
+
+        Assert.True(Cluster.Layers.Contains(layer));
+        Assert.Contains(manifest.Id, Cluster.Layers.Manifests);
+        await Cluster.Layers.DeleteManifest(manifest.Id);
+        Assert.Equal(1, (await Cluster.Grains.Library().Sweep()).Layers);
+    }
+
+    [Fact]
+    public async Task Sweep_WhileAManifestWithoutARecordCannotBeRead_TakesOnlyWhatIsOnItsWay()
+    {
+        await Cluster.Grains.Library().Sweep();
+        var (layer, image) = (LayerId.New(), ImageId.New());
+        Cluster.Layers.Layers[layer] = true;
+        Cluster.Layers.UnreadableManifests[image] = "It is cut off.";
+
+        Assert.Equal(new SweepReport(0, 0, 0), await Cluster.Grains.Library().Sweep());
+        Assert.Equal("manifest-unreadable", Assert.Single((await Cluster.Grains.Doctor().Examine(fix: true)).Findings, finding => finding.Severity is FindingSeverity.Critical).Code);
+
+        Cluster.Layers.UnreadableManifests.Clear();
+        Assert.Equal(1, (await Cluster.Grains.Library().Sweep()).Layers);
+    }
+
+    [Fact]
+    public async Task Sweep_OfAFailedImportWhoseManifestStayed_TakesIt()
+    {
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        var ticket = await Cluster.Grains.Image(image).BeginImport(operation, new("debian", ImageFormat.Qcow2));
+        var plan = await Cluster.Grains.Image(image).AcceptUpload(ticket.Secret);
+        await Cluster.Grains.Image(image).FailImport(operation, new(FaultKind.Invalid, "image-corrupt", "It is."));
+        await Cluster.AddManifest(plan.Layer, operation: null, image);
+
+        Assert.Equal(1, (await Cluster.Grains.Library().Sweep()).Manifests);
+        Assert.DoesNotContain(image, Cluster.Layers.Manifests);
     }
 
     [Theory]

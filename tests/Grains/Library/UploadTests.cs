@@ -85,6 +85,37 @@ public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal(hasBytes ? null : "import-interrupted", (await Record.Find())!.Fault?.Code);
     }
 
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task GetUpload_OfAWholeUploadThatNobodyWorksOn_TakesItUpOrEndsIt(bool hasBytes)
+    {
+        await Begin();
+        var plan = await Part(received: Length);
+        await Image.CompleteUpload(_operation);
+        await Cluster.Crash();
+        Cluster.Imports.HasBytes = hasBytes;
+
+        if (hasBytes) Assert.Equal(Length, (await Image.GetUpload()).Offset);
+        else Assert.Equal("upload-not-found", (await Assert.ThrowsAsync<FaultException>(Image.GetUpload)).Fault.Code);
+
+        Assert.Equal(hasBytes, Cluster.Imports.TakenUp.Contains(plan));
+        Assert.Equal(hasBytes ? null : "import-interrupted", (await Record.Find())!.Fault?.Code);
+    }
+
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task Begin_RepeatedAfterTheEnd_IsTheSameAndAnotherIsRefused(bool isPath)
+    {
+        var path = $"/srv/{_id}";
+        Cluster.Imports.Files[path] = Length;
+        Task Repeat(OperationId operation) => isPath ? Image.BeginImportFromPath(operation, new("debian", ImageFormat.Raw), path) : Image.BeginUpload(operation, new("debian", ImageFormat.Raw, Length));
+        await Repeat(_operation);
+        await Image.FailImport(_operation, new(FaultKind.Invalid, "image-corrupt", "It is."));
+
+        await Repeat(_operation);
+
+        Assert.Equal("image-corrupt", (await Record.Find())!.Fault?.Code);
+        Assert.Equal("image-exists", (await Assert.ThrowsAsync<FaultException>(() => Repeat(OperationId.New()))).Fault.Code);
+    }
+
     [Fact]
     public async Task Admission_OfMoreThanTheBound_IsRefusedAndLeavesNothing()
     {

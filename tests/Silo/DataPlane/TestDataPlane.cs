@@ -136,7 +136,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     /// <summary>Whether every file of every import is gone. The sweep may still run, so this is waited for.</summary>
     public Task NothingIsLeft() => Eventually.Holds(
-        () => Task.FromResult(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories).All(file => Path.GetFileName(file) == "store.id")), "nothing is left of the upload");
+        () => Task.FromResult(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories).All(file => Path.GetFileName(file) is "store.id" or "library.binding")), "nothing is left of the upload");
 
     public async ValueTask DisposeAsync()
     {

@@ -192,7 +192,7 @@ public sealed class UploadPartTests
         await Sent(plane, import, 0, Disk[..512]);
         Assert.Equal(OperationStatus.Succeeded, (await plane.End(import)).Status);
         Assert.Equal(name, (await plane.Image(import).Get()).Name);
-        Assert.All(Directory.GetFiles(plane.Store.Folder), file => Assert.True(Path.GetFileName(file) == "store.id" || Guid.TryParse(Path.GetFileNameWithoutExtension(file), out _), file));
+        Assert.All(Directory.GetFiles(plane.Store.Folder), file => Assert.True(Path.GetFileName(file) is "store.id" or "library.binding" || Guid.TryParse(Path.GetFileNameWithoutExtension(file), out _), file));
     }
 
     [Fact]

@@ -165,6 +165,47 @@ public sealed class FolderLayerStoreTests : IDisposable
 
         Assert.Equal(good.Id, Assert.Single(await Store.ReadManifests(Token)).Id);
         Assert.Contains(id.ToString(), Assert.Single(_library.Log), StringComparison.Ordinal);
+        var scan = await Store.ScanManifests(Token);
+        Assert.Equal(good.Id, Assert.Single(scan.Manifests).Id);
+        Assert.Equal(id, Assert.Single(scan.Unreadable).Image);
+        Assert.NotEmpty(scan.Unreadable[0].Reason);
+        Assert.Null(await Store.FindManifest(id));
+        Assert.Equal(good.Id, (await Store.FindManifest(good.Id))!.Id);
+        Assert.Null(await Store.FindManifest(ImageId.New()));
+    }
+
+    [Fact]
+    public async Task Manifests_ThatACrashLeftUnfinished_AreRemovedByTheNextStartAndInNobodysWay()
+    {
+        var manifest = Manifest("debian");
+        var unfinished = Path.Combine(Store.Folder, $"{manifest.Id}.json.new");
+        await File.WriteAllTextAsync(unfinished, "half", Token);
+        UnixFiles.ChangeMode(unfinished, UnixFiles.SealedMode);
+
+        await Store.WriteManifest(manifest);
+
+        Assert.Equal(manifest.Id, (await Store.FindManifest(manifest.Id))!.Id);
+        await File.WriteAllTextAsync(unfinished, "half", Token);
+        _library.Open();
+        Assert.False(File.Exists(unfinished));
+        Assert.Single(await Store.ReadManifests(Token));
+    }
+
+    [Fact]
+    public async Task Binding_Written_IsReadBackAndSaysSoWhereItCannotBeRead()
+    {
+        Assert.Null(Store.ReadBinding());
+        var binding = new LibraryBinding(Guid.NewGuid(), 7);
+        await Store.WriteBinding(binding with { Number = 6 });
+
+        await Store.WriteBinding(binding);
+
+        Assert.Equal(binding, Store.ReadBinding());
+        Assert.Empty(_library.Log);
+        File.Delete(Path.Combine(Store.Folder, "library.binding"));
+        await File.WriteAllTextAsync(Path.Combine(Store.Folder, "library.binding"), "{", Token);
+        Assert.Equal(LibraryBinding.Unreadable, Store.ReadBinding());
+        Assert.Single(_library.Log);
     }
 
     // A file system of 2 MiB stands for a full disk.

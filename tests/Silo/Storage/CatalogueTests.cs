@@ -91,6 +91,24 @@ public abstract class CatalogueTests : IDisposable
         Assert.DoesNotContain(second.Id, (await _database.Catalogue.ImagesOfDepth(1)).Select(image => image.Id.Value));
     }
 
+    [Fact]
+    public async Task ImageLayers_AreThoseOfEveryImageThatIsNotFailed()
+    {
+        var storage = await _database.OpenStorage();
+        LayerId[] layers = [LayerId.New(), LayerId.New()];
+        var (ready, importing) = (Image("debian", ImageStatus.Ready), Image("empty", ImageStatus.Importing));
+        await Write(storage, Entry(ready) with { Layers = layers });
+        await Write(storage, Entry(importing));
+        await Write(storage, Entry(Image("failed", ImageStatus.Failed)));
+        await Write(storage, Entry(Appliance("no image", s_start)) with { Layers = layers });
+
+        var rows = (await _database.Catalogue.ImageLayers()).OrderBy(row => row.Name, StringComparer.Ordinal).ToList();
+
+        Assert.Equal([(ready.Id, "debian", ImageStatus.Ready), (importing.Id, "empty", ImageStatus.Importing)], rows.Select(row => (row.Id, row.Name, row.Status)));
+        Assert.Equal(layers, rows[0].Layers);
+        Assert.Empty(rows[1].Layers);
+    }
+
     [Theory, InlineData(true), InlineData(false)]
     public async Task Catalogue_StateCleared_IsGone(bool deleteOnClear)
     {

@@ -1,0 +1,39 @@
+namespace Instances.Library;
+
+/// <summary>What a rebuild of the library from its files does or did.</summary>
+/// <param name="DryRun">It only looks: what is counted as rebuilt would be.</param>
+/// <param name="FinishedAt">Null while it runs.</param>
+/// <param name="Manifests">How many there are.</param>
+/// <param name="Rebuilt">Images that had no record and have one again, as Ready.</param>
+/// <param name="Known">Images that had a record, which was left as it was.</param>
+/// <param name="LeftOut">Images that have no record, also afterwards. Nothing of them was removed.</param>
+/// <param name="Remarks">Why images were left out, and what is missing of those that were not: at most <see cref="MaxRemarks"/>.</param>
+/// <param name="Problem">Why it does not go on at the moment. It is tried again by itself.</param>
+[GenerateSerializer, Immutable, Alias("instances.LibraryRebuild")]
+public sealed record LibraryRebuild(
+    [property: Id(0)] DateTimeOffset StartedAt,
+    [property: Id(1)] bool DryRun,
+    [property: Id(2)] DateTimeOffset? FinishedAt,
+    [property: Id(3)] int Manifests,
+    [property: Id(4)] int Rebuilt,
+    [property: Id(5)] int Known,
+    [property: Id(6)] int LeftOut,
+    [property: Id(7)] IReadOnlyList<RebuildRemark> Remarks,
+    [property: Id(8)] string? Problem = null)
+{
+    public const int MaxRemarks = 1000;
+
+    /// <summary>How many images were looked at.</summary>
+    public int Done => Rebuilt + Known + LeftOut;
+}
+
+/// <param name="Name">Null where its manifest cannot be read.</param>
+/// <param name="Code"><c>manifest-unreadable</c>, <c>layer-missing</c>, <c>operation-failed</c> or <c>operation-running</c>: the image was left out. <c>master-missing</c>
+/// or <c>layer-corrupt</c>: it was rebuilt all the same.</param>
+/// <param name="Message">What was found, and what to do.</param>
+[GenerateSerializer, Immutable, Alias("instances.RebuildRemark")]
+public sealed record RebuildRemark(
+    [property: Id(0)] ImageId Image,
+    [property: Id(1)] string? Name,
+    [property: Id(2)] string Code,
+    [property: Id(3)] string Message);

@@ -1,0 +1,26 @@
+namespace Instances;
+
+/// <summary>The places behind a durable step where a test may have this process killed, to see that what is left is the old state or the new one.</summary>
+/// <remarks>Off, a place costs one look at a static field. Only <c>Testing:KillFile</c> turns it on, which a silo refuses outside the environment Testing.</remarks>
+internal static class KillPoints
+{
+    /// <summary>Every place, so that a test can go through all of them and a name that is misspelt is found.</summary>
+    public static readonly IReadOnlyList<string> All =
+    [
+        "manifest.unfinished",
+        "import.begun", "import.received", "import.part-received", "import.whole", "import.checked", "import.converted", "import.installed", "import.manifest-written", "import.source-deleted", "import.recorded", "import.failed", "import.unpublished",
+        "retire.marked", "retire.looked", "retire.slaves-marked",
+        "restore.manifest-written", "restore.recorded",
+        "collection.manifest-deleted", "collection.record-deleted", "collection.bound", "collection.check-deleted", "collection.layer-deleted",
+        "scrub.check-unfinished", "scrub.check-written", "scrub.judged", "scrub.aside-moved", "scrub.pulled", "scrub.settled", "scrub.digest-recorded",
+        "change.manifest-written",
+        "rebuild.recorded", "rebuild.bound",
+    ];
+
+    private static Action<string>? s_reach;
+
+    /// <param name="reach">Called with the name of each place that is reached.</param>
+    public static void TurnOn(Action<string> reach) => s_reach = reach;
+
+    public static void Reach(string point) => s_reach?.Invoke(point);
+}

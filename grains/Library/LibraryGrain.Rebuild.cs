@@ -1,0 +1,167 @@
+using System.Data.Common;
+using Instances.Faults;
+using Instances.Operations;
+using Instances.Storage;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+
+namespace Instances.Library;
+
+/// <summary>How the library comes back when the database is lost: each image gets its record from its manifest. Until that is done nothing is removed.</summary>
+internal sealed partial class LibraryGrain
+{
+    private static readonly TimeSpan RetryPause = TimeSpan.FromSeconds(5);
+
+    private IGrainTimer? _rebuilding;
+
+    /// <summary>The rebuild as it stands; what is stored is its wish and its end.</summary>
+    private LibraryRebuild? _rebuild;
+
+    public Task<LibraryRebuild> Rebuild(bool dryRun)
+    {
+        if (_rebuild is { FinishedAt: null } running) return Task.FromResult(running);
+        _rebuild = new(time.GetUtcNow(), dryRun, FinishedAt: null, Manifests: 0, Rebuilt: 0, Known: 0, LeftOut: 0, []);
+        _rebuilding!.Change(TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+        return Task.FromResult(_rebuild);
+    }
+
+    public Task<LibraryRebuild> GetRebuild() => _rebuild is { } rebuild
+        ? Task.FromResult(rebuild)
+        : throw FaultException.NotFound("rebuild-not-found", "The library was not rebuilt: begin a rebuild, or a dry run of one.");
+
+    public Task<ImageManifest?> FindManifest(ImageId image) => layers.FindManifest(image);
+
+    /// <summary>Goes on with a rebuild that a restart has interrupted: what is done already is found to be there.</summary>
+    private void WatchForRebuilds()
+    {
+        _rebuild = State.Rebuild;
+        var due = _rebuild is { FinishedAt: null } ? TimeSpan.Zero : Timeout.InfiniteTimeSpan;
+        _rebuilding = this.RegisterGrainTimer(RebuildTick, new GrainTimerCreationOptions(due, Timeout.InfiniteTimeSpan) { KeepAlive = true });
+    }
+
+    private async Task RebuildTick(CancellationToken cancellationToken)
+    {
+        var run = _rebuild!;
+        try
+        {
+            if (State.Rebuild?.StartedAt != run.StartedAt) await Save(State with { Rebuild = run });
+            await RebuildAll(run, cancellationToken);
+            if (!run.DryRun) await Bind("rebuild.bound");
+            var finished = _rebuild! with { FinishedAt = time.GetUtcNow(), Problem = null };
+            await Save(State with { Rebuild = finished });
+            _rebuild = finished;
+            LogRebuilt(finished.DryRun, finished.Rebuilt, finished.Known, finished.LeftOut);
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or DbException or StateWriteException)
+        {
+            LogNotRebuilt(exception.Message);
+            _rebuild = run with { Problem = exception.Message };
+            _rebuilding!.Change(RetryPause, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    private async Task RebuildAll(LibraryRebuild run, CancellationToken cancellationToken)
+    {
+        var files = await layers.ScanManifests(cancellationToken);
+        var known = await catalogue.KnownImages();
+        var context = new RebuildContext(
+            run.DryRun, known, known.Union(files.Manifests.Select(manifest => manifest.Id)).ToHashSet(), layers.List().Where(layer => !layer.IsPartial).Select(layer => layer.Id).ToHashSet(),
+            [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], run.DryRun || await FindStranger() is null ? [] : [.. await catalogue.ImagesIn(ImageStatus.Retired)]);
+        Show(run with { Manifests = files.Manifests.Count + files.Unreadable.Count });
+        foreach (var unreadable in files.Unreadable)
+        {
+            if (known.Contains(unreadable.Image)) Show(_rebuild! with { Known = _rebuild.Known + 1 });
+            else LeaveOut(unreadable.Image, name: null, "manifest-unreadable", $"{unreadable.Reason} Bring the file back from a backup, or run the release that has written it.");
+        }
+
+        // Masters first: nobody is to see a slave whose master is still to come.
+        foreach (var kind in files.Manifests.GroupBy(manifest => manifest.Kind).OrderBy(group => group.Key))
+            await FanOut.Each(kind, manifest => RebuildImage(manifest, context), cancellationToken);
+    }
+
+    private async Task RebuildImage(ImageManifest manifest, RebuildContext context)
+    {
+        if (context.Known.Contains(manifest.Id))
+        {
+            if (context.Retired.Contains(manifest.Id)) await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt);
+            Show(_rebuild! with { Known = _rebuild.Known + 1 });
+            return;
+        }
+
+        var needed = manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Distinct().ToList();
+        var missing = needed.Where(layer => !context.Stored.Contains(layer)).ToList();
+        if (missing.Count > 0)
+        {
+            LeaveOut(manifest.Id, manifest.Name, "layer-missing", $"It needs layers that are not in the library: {string.Join(", ", missing)}. Bring their files back from a backup, and rebuild once more.");
+            return;
+        }
+
+        switch (await FindOperation(manifest))
+        {
+            case { Status: OperationStatus.Failed or OperationStatus.Cancelled } ended:
+                LeaveOut(manifest.Id, manifest.Name, "operation-failed", $"The operation {ended.Id} that was to make it is {ended.Status}: a sweep removes what is left of it.");
+                return;
+            case { IsFinished: false } running:
+                LeaveOut(manifest.Id, manifest.Name, "operation-running", $"The operation {running.Id} is making it: wait for its end.");
+                return;
+        }
+
+        if (!context.DryRun && !await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt))
+        {
+            Show(_rebuild! with { Known = _rebuild.Known + 1 });
+            return;
+        }
+
+        Show(_rebuild! with { Rebuilt = _rebuild.Rebuilt + 1 });
+        if (manifest.Master is { } master && !context.Images.Contains(master))
+            Remark(manifest.Id, manifest.Name, "master-missing", $"Its master {master} is not in the library. It can be deployed all the same: its layers are all there.");
+        if (needed.Intersect(context.Corrupt).ToList() is { Count: > 0 } corrupt)
+            Remark(manifest.Id, manifest.Name, "layer-corrupt", $"It needs layers that are corrupt: {string.Join(", ", corrupt)}. They are put right when a host has a good copy; else bring their files back from a backup.");
+    }
+
+    // All of these run in the grain's turns, one at a time.
+    private void LeaveOut(ImageId image, string? name, string code, string message)
+    {
+        Show(_rebuild! with { LeftOut = _rebuild.LeftOut + 1 });
+        Remark(image, name, code, message);
+    }
+
+    private void Remark(ImageId image, string? name, string code, string message)
+    {
+        if (_rebuild!.Remarks.Count < LibraryRebuild.MaxRemarks) Show(_rebuild with { Remarks = [.. _rebuild.Remarks, new(image, name, code, message)] });
+    }
+
+    private void Show(LibraryRebuild rebuild) => _rebuild = rebuild;
+
+    /// <summary>Why the database does not know the library, or null where it does.</summary>
+    private async Task<string?> FindStranger()
+    {
+        var folder = layers.ReadBinding();
+        if (LibraryBinding.IsBound(folder, State.Binding)) return LibraryBinding.FindStranger(folder, State.Binding, [], new HashSet<ImageId>());
+        var files = await layers.ScanManifests(CancellationToken.None);
+        IReadOnlyList<ImageId> manifests = [.. files.Manifests.Select(manifest => manifest.Id), .. files.Unreadable.Select(manifest => manifest.Image)];
+        return LibraryBinding.FindStranger(folder, State.Binding, manifests, await catalogue.KnownImages());
+    }
+
+    /// <summary>The folder is this database's, with a number that is higher than both had. The database's first.</summary>
+    /// <exception cref="FaultException">no-space: the folder is as it was.</exception>
+    private async Task Bind(string killPoint)
+    {
+        var binding = new LibraryBinding(State.Binding?.Database ?? Guid.NewGuid(), Math.Max(State.Binding?.Number ?? 0, layers.ReadBinding()?.Number ?? 0) + 1);
+        await Save(State with { Binding = binding });
+        KillPoints.Reach(killPoint);
+        await layers.WriteBinding(binding);
+    }
+
+    /// <param name="Images">Those that have a record or a manifest.</param>
+    /// <param name="Stored">Layers that are there.</param>
+    /// <param name="Retired">Those whose records a database from a backup has as Retired.</param>
+    private sealed record RebuildContext(
+        bool DryRun, IReadOnlySet<ImageId> Known, IReadOnlySet<ImageId> Images, IReadOnlySet<LayerId> Stored, IReadOnlyList<LayerId> Corrupt, HashSet<ImageId> Retired);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library was rebuilt from its files (dry run: {DryRun}): {Rebuilt} images were given their records again, {Known} had one, {LeftOut} were left out.")]
+    private partial void LogRebuilt(bool dryRun, int rebuilt, int known, int leftOut);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be rebuilt; it is tried again: {Reason}")]
+    private partial void LogNotRebuilt(string reason);
+}

@@ -1,0 +1,21 @@
+using Instances.Catalogue;
+using Instances.Faults;
+
+namespace Instances.Library;
+
+/// <summary>What takes space, and what was given back.</summary>
+internal sealed partial class LibraryGrain
+{
+    public async Task<LibraryUsage> Usage(int limit)
+    {
+        if (limit is < 1 or > PageRequest.MaxLimit) throw FaultException.Invalid("limit-invalid", $"1 to {PageRequest.MaxLimit} images are shown, not {limit}.");
+        var stored = layers.List();
+        var images = await catalogue.ImageLayers();
+        return UsageCount.Of(stored, images, await catalogue.ReferencedLayers(), limit, layers.FreeBytes, State.Collected);
+    }
+
+    private Task Count(SweepReport report) => Save(State with
+    {
+        Collected = new(State.Collected.Since ?? time.GetUtcNow(), State.Collected.Layers + report.Layers, State.Collected.Bytes + report.Bytes),
+    });
+}

@@ -1,0 +1,20 @@
+using Instances.Catalogue;
+using Instances.Storage;
+
+namespace Instances.Library;
+
+internal sealed record LibraryState : IStoredState
+{
+    public int Schema { get; init; } = 1;
+
+    public CatalogueEntry? Catalogue => null;
+
+    /// <summary>Null until a folder was bound to this database.</summary>
+    public LibraryBinding? Binding { get; init; }
+
+    /// <summary>The rebuild that runs, or the last one.</summary>
+    public LibraryRebuild? Rebuild { get; init; }
+
+    /// <summary>What sweeps have freed.</summary>
+    public FreedSpace Collected { get; init; } = new(Since: null, Layers: 0, Bytes: 0);
+}

@@ -1,0 +1,267 @@
+using System.Text.Json;
+using Instances.Doctor;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.Testing;
+using Xunit;
+
+namespace Instances.Grains.Tests.Library;
+
+/// <summary>The database is lost, whole or in part, and the library's files are not.</summary>
+public sealed class RebuildTests : IAsyncLifetime
+{
+    private SimulatedCluster _cluster = null!;
+
+    private ILibraryGrain Library => _cluster.Grains.Library();
+
+    public async ValueTask InitializeAsync() => _cluster = await SimulatedCluster.Start();
+
+    public ValueTask DisposeAsync() => _cluster.DisposeAsync();
+
+    [Fact]
+    public async Task Rebuild_OfALostDatabase_BringsEveryImageBackAsItWas()
+    {
+        var scene = await Filled();
+        var before = await Look();
+        var (layers, manifests) = (_cluster.Layers.Layers.Keys.Order().ToList(), _cluster.Layers.Manifests.Order().ToList());
+        Assert.Equal(4, before.Count);
+
+        await _cluster.LoseDatabase();
+        Assert.Empty(await Look());
+        Assert.Equal(new SweepReport(0, 0, 0), await Library.Sweep());
+        Assert.Empty((await Library.Judge([LayerId.New()])).Unreferenced);
+        Assert.Equal("library-unknown-to-database", Assert.Single((await _cluster.Grains.Doctor().Examine(fix: true)).Findings, finding => finding.Code.StartsWith("library", StringComparison.Ordinal)).Code);
+        Assert.Equal(layers, _cluster.Layers.Layers.Keys.Order());
+        Assert.Equal(manifests, _cluster.Layers.Manifests.Order());
+
+        var dry = await Run(dryRun: true);
+        Assert.Equal((4, 4, 0, 0), (dry.Manifests, dry.Rebuilt, dry.Known, dry.LeftOut));
+        Assert.Empty(await Look());
+        var rebuilt = await Run();
+        Assert.Equal((4, 4, 0, 0), (rebuilt.Manifests, rebuilt.Rebuilt, rebuilt.Known, rebuilt.LeftOut));
+        Assert.Empty(rebuilt.Remarks);
+
+        Assert.Equal(before, await Look());
+        Assert.Equal(manifests, _cluster.Layers.Manifests.Order());
+        Assert.Equal(3, (await _cluster.Catalogue.Lineage(scene.Master.Id, new())).Descendants.Items.Count);
+        await Library.Sweep();
+        Assert.Equal((await _cluster.Catalogue.ReferencedLayers()).Order(), _cluster.Layers.Layers.Keys.Order());
+        Assert.DoesNotContain(
+            (await _cluster.Grains.Doctor().Examine(fix: false)).Findings,
+            finding => finding.Subject.StartsWith("image", StringComparison.Ordinal) || finding.Subject.StartsWith("manifest", StringComparison.Ordinal));
+        foreach (var image in await Images())
+        {
+            var appliance = await _cluster.AddAppliance(1, image.Id);
+            Assert.Equal(OperationStatus.Succeeded, (await _cluster.Deploy(appliance)).Status);
+        }
+    }
+
+    [Fact]
+    public async Task Rebuild_OnceMore_ChangesNothing()
+    {
+        await Filled();
+        await _cluster.LoseDatabase();
+        await Run();
+        var image = (await Images())[0];
+        var changed = await _cluster.Grains.Image(image.Id).Change(image.ToSpec() with { Name = "renamed since" }, ifVersion: null);
+
+        var again = await Run();
+
+        Assert.Equal((0, 4, 0), (again.Rebuilt, again.Known, again.LeftOut));
+        Assert.Equal(Json(changed), Json(await _cluster.Grains.Image(image.Id).Get()));
+    }
+
+    [Fact]
+    public async Task Rebuild_ThatACrashInterrupts_IsTakenUpByTheNextSilo()
+    {
+        await Filled();
+        var before = await Look();
+        await _cluster.LoseDatabase();
+        _cluster.FailNext["FindManifest"] = new TimeoutException("The library does not answer.");
+        await Library.Rebuild(dryRun: false);
+        await Eventually.Holds(async () => (await Library.GetRebuild()).Problem is not null, "the rebuild meets the failure");
+        Assert.Equal(new SweepReport(0, 0, 0), await Library.Sweep());
+
+        await _cluster.Crash();
+        await Library.SweepSoon(); // As a silo does that starts.
+
+        await Eventually.Holds(async () => (await Library.GetRebuild()).FinishedAt is not null, "the next silo ends the rebuild");
+        Assert.Equal(before, await Look());
+    }
+
+    [Fact]
+    public async Task Rebuild_WhereSomethingIsMissing_SaysWhatAndTakesTheRest()
+    {
+        var scene = await Filled();
+        var slaves = (await Images()).Where(image => image.Kind is ImageKind.Slave).ToList();
+        await _cluster.Layers.DeleteManifest(scene.Master.Id);
+        var lost = slaves[0].Disks[0].Layers[^1].Id;
+        await _cluster.Layers.Delete(lost);
+        var (failed, running, broken) = (LayerId.New(), LayerId.New(), ImageId.New());
+        (_cluster.Layers.Layers[failed], _cluster.Layers.Layers[running]) = (true, true);
+        _cluster.Layers.UnreadableManifests[broken] = "It is cut off.";
+        await _cluster.LoseDatabase();
+        var unfinished = await _cluster.AddManifest(running, OperationStatus.Running);
+        var undone = await _cluster.AddManifest(failed, OperationStatus.Cancelled);
+
+        var rebuild = await Run();
+
+        Assert.Equal((6, 2, 0, 4), (rebuild.Manifests, rebuild.Rebuilt, rebuild.Known, rebuild.LeftOut));
+        Assert.Equal(
+            new[] { ("layer-missing", slaves[0].Id), ("manifest-unreadable", broken), ("operation-running", unfinished.Id), ("operation-failed", undone.Id) }.OrderBy(Text),
+            rebuild.Remarks.Where(remark => remark.Code != "master-missing").Select(remark => (remark.Code, remark.Image)).OrderBy(Text));
+        Assert.Equal(slaves.Skip(1).Select(slave => slave.Id).Order(), rebuild.Remarks.Where(remark => remark.Code == "master-missing").Select(remark => remark.Image).Order());
+        Assert.Contains(slaves[0].Id, _cluster.Layers.Manifests);
+        await Library.Sweep();
+        Assert.True(_cluster.Layers.Contains(slaves[0].Disks[0].Layers[0].Id), "what is left of the image that was left out stays");
+        Assert.DoesNotContain(undone.Id, _cluster.Layers.Manifests);
+
+        static string Text((string Code, ImageId Image) remark) => remark.Code;
+    }
+
+    [Fact]
+    public async Task Rebuild_OfAnImageOnACorruptLayer_MakesItCorruptAtOnce()
+    {
+        var scene = await Filled();
+        var layer = scene.Master.Disks[0].Layers[0].Id;
+        await _cluster.Layers.Check(layer, expected: "other", 1, CancellationToken.None);
+        await _cluster.LoseDatabase();
+
+        var rebuild = await Run();
+
+        Assert.Equal((4, 4), (rebuild.Rebuilt, rebuild.Remarks.Count(remark => remark.Code == "layer-corrupt")));
+        var image = await _cluster.Grains.Image(scene.Master.Id).Get();
+        Assert.Equal((ImageStatus.Corrupt, layer), (image.Status, Assert.Single(image.CorruptLayers)));
+    }
+
+    [Fact]
+    public async Task Sweep_OnADatabaseFromABackup_TakesNothingUntilTheLibraryIsRebuilt()
+    {
+        var old = await _cluster.AddMaster();
+        await Library.Sweep();
+        var backup = _cluster.BackUpDatabase();
+        var scene = await Filled();
+        await Library.Sweep();
+        var before = await Look();
+        await _cluster.LoseDatabase(backup);
+        Assert.Equal(old.Id, Assert.Single(await Images()).Id);
+
+        Assert.Equal(new SweepReport(0, 0, 0), await Library.Sweep());
+        var rebuild = await Run();
+
+        Assert.Equal((4, 1, 0), (rebuild.Rebuilt, rebuild.Known, rebuild.LeftOut));
+        Assert.Equal(before, await Look());
+        await Library.Sweep();
+        Assert.All((await Images()).SelectMany(image => image.Disks).SelectMany(disk => disk.Layers), layer => Assert.True(_cluster.Layers.Contains(layer.Id)));
+        Assert.NotEqual(old.Id, scene.Master.Id);
+    }
+
+    [Fact]
+    public async Task Rebuild_OnADatabaseFromABackup_GivesWhatWasRetiredThenItsGraceAnew()
+    {
+        _cluster.Library.GracePeriod = TimeSpan.FromDays(1);
+        var master = await _cluster.AddMaster();
+        await _cluster.Grains.Image(master.Id).Delete();
+        var backup = _cluster.BackUpDatabase();
+        await _cluster.Grains.Image(master.Id).Restore();
+        await Library.Sweep();
+        await _cluster.LoseDatabase(backup);
+        var retiredAt = (await _cluster.Grains.Image(master.Id).Get()).RetiredAt;
+
+        await Run();
+        var begun = (await _cluster.Grains.Image(master.Id).Get()).RetiredAt;
+        await Run();
+
+        Assert.True(begun > retiredAt, "its grace period begins with the rebuild");
+        Assert.Equal(begun, (await _cluster.Grains.Image(master.Id).Get()).RetiredAt);
+    }
+
+    [Fact]
+    public async Task Rebuild_OfAnImageThatHasJustGone_DoesNotBringItBack()
+    {
+        var master = await _cluster.AddMaster();
+        await _cluster.Grains.Image(master.Id).Delete();
+
+        Assert.False(await _cluster.Grains.Image(master.Id).Rebuild([]));
+
+        Assert.DoesNotContain(master.Id, await _cluster.Catalogue.KnownImages());
+    }
+
+    [Fact]
+    public async Task Import_IntoALibraryThatTheDatabaseDoesNotKnow_IsTaken()
+    {
+        await Filled();
+        await _cluster.LoseDatabase();
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        var ticket = await _cluster.Grains.Image(image).BeginImport(operation, new("debian", ImageFormat.Qcow2));
+        var plan = await _cluster.Grains.Image(image).AcceptUpload(ticket.Secret);
+        _cluster.Layers.Layers[plan.Layer] = true;
+        var manifest = new ImageManifest(
+            image, "debian", ImageKind.Master, Master: null, Parent: null, [new([new(plan.Layer, Parent: null, 1, image)], 1 << 20)], TimeProvider.System.GetUtcNow());
+        await _cluster.Layers.WriteManifest(manifest);
+
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).CompleteImport(operation, manifest)).Status);
+
+        await Library.Sweep();
+        Assert.True(_cluster.Layers.Contains(plan.Layer));
+        Assert.Equal((4, 1), await Counts());
+
+        async Task<(int, int)> Counts()
+        {
+            var rebuild = await Run();
+            return (rebuild.Rebuilt, rebuild.Known);
+        }
+    }
+
+    [Fact]
+    public async Task Usage_ShowsImagesAndWhatWasCollected()
+    {
+        var scene = await Filled();
+        var retired = (await Images()).First(image => image.Kind is ImageKind.Slave);
+        var before = await Library.Usage(limit: 1);
+        Assert.Single(before.ByImage);
+
+        _cluster.Layers.Layers[LayerId.New()] = true;
+        Assert.Equal(Simulation.SimulatedLayerStore.LayerBytes, (await Library.Usage(limit: 1)).OrphanBytes);
+        await Library.Sweep();
+        await _cluster.Crash();
+
+        var usage = await Library.Usage(limit: 1000);
+        Assert.Equal((1L, Simulation.SimulatedLayerStore.LayerBytes), (usage.Collected.Layers - before.Collected.Layers, usage.Collected.Bytes - before.Collected.Bytes));
+        Assert.NotNull(usage.Collected.Since);
+        Assert.Equal(0, usage.OrphanBytes);
+        Assert.Equal(4, usage.ByImage.Count);
+        Assert.Contains(usage.ByImage, image => image.Id == retired.Id && image.OwnBytes > 0 && image.SharedBytes > 0);
+        Assert.Equal((0L, Simulation.SimulatedLayerStore.LayerBytes), usage.ByImage.Where(image => image.Id == scene.Master.Id).Select(image => (image.OwnBytes, image.SharedBytes)).Single());
+        Assert.Equal("limit-invalid", (await Assert.ThrowsAsync<FaultException>(() => Library.Usage(limit: 0))).Fault.Code);
+    }
+
+    /// <summary>A master with a rule and details, and three slaves, one of them pinned.</summary>
+    private async Task<Scene> Filled()
+    {
+        var scene = await Scene.Deployed(_cluster, machines: 2);
+        await _cluster.Grains.Image(scene.Master.Id).Change(
+            scene.Master.ToSpec() with { Details = new() { Description = "the first", MinCpus = 1, Labels = new Dictionary<string, string> { ["team"] = "a" } }, Retention = new(KeepLast: 5) }, ifVersion: null);
+        var first = await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: false)), 2);
+        await _cluster.Grains.Image(first[0].Id).Change(first[0].ToSpec() with { Pinned = true }, ifVersion: null);
+        await scene.Deploy();
+        var machine = (await scene.Machines())[0].Id;
+        await scene.AssertInstances(await scene.CreateInstance(new(VirtualMachines: [machine], UpdateImages: false)), 1);
+        return scene;
+    }
+
+    private async Task<LibraryRebuild> Run(bool dryRun = false)
+    {
+        var begun = await Library.Rebuild(dryRun);
+        await Eventually.Holds(async () => (await Library.GetRebuild()) is { FinishedAt: not null } rebuild && rebuild.StartedAt == begun.StartedAt, "the rebuild ends");
+        return await Library.GetRebuild();
+    }
+
+    private async Task<IReadOnlyList<ImageView>> Images() => (await _cluster.Catalogue.Images(new(IncludeRetired: true), new(1000))).Items;
+
+    /// <summary>All that people see of images. What a manifest does not say, how often an image was changed, begins anew.</summary>
+    private async Task<IReadOnlyList<string>> Look() => [.. (await Images()).Select(image => Json(image with { Version = 1 }))];
+
+    private static string Json(ImageView image) => JsonSerializer.Serialize(image, InstancesJson.Options);
+}

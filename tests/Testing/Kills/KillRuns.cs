@@ -1,0 +1,48 @@
+using System.Net.Http;
+using Instances.Client;
+
+namespace Instances.Testing.Kills;
+
+/// <summary>Runs in which a server dies at a place of what it does, all on one library.</summary>
+internal static class KillRuns
+{
+    /// <param name="seed">Chooses the order of scenarios and places: each comes once before any comes again.</param>
+    public static async Task<KillReport> Run(int seed, int runs, TextWriter output, CancellationToken cancellationToken)
+    {
+        var (report, random) = (new KillReport(output), new Random(seed));
+        var all = KillScenarios.All.SelectMany(scenario => scenario.Points, (scenario, point) => (Scenario: scenario, Point: point)).ToArray();
+        var scene = await KillScene.Start(random, report);
+        for (var number = 0; number < runs && !cancellationToken.IsCancellationRequested; number++)
+        {
+            if (number % all.Length == 0) random.Shuffle(all);
+            var (scenario, point) = all[number % all.Length];
+            if (await IsKept(report, $"run {number + 1}, {scenario.Name}, killed at {point}", () => scenario.Run(scene, point)))
+            {
+                report.Say($"{number + 1,4}  {scenario.Name}, killed at {point}: the old state or the new one");
+                continue;
+            }
+
+            // What comes after would be seen on top of it.
+            await scene.DisposeAsync();
+            scene = await KillScene.Start(random, report);
+        }
+
+        await IsKept(report, "at the end", () => scene.Look());
+        await scene.DisposeAsync();
+        return report;
+    }
+
+    private static async Task<bool> IsKept(KillReport report, string when, Func<Task> run)
+    {
+        try
+        {
+            await run();
+            return true;
+        }
+        catch (Exception exception) when (exception is KillException or ProblemException or TimeoutException or InvalidOperationException or HttpRequestException)
+        {
+            report.Violation($"{when}: {exception.Message}");
+            return false;
+        }
+    }
+}
