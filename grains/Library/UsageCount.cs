@@ -2,7 +2,7 @@ using Instances.Catalogue;
 
 namespace Instances.Library;
 
-/// <summary>Counts what takes how much space. Pure. What belongs to an enterprise is to be grouped here, as statuses are.</summary>
+/// <summary>Counts what takes how much space. Pure.</summary>
 internal static class UsageCount
 {
     /// <param name="referenced">Layers that an image, a machine or a running operation needs.</param>
