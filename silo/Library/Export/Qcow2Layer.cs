@@ -89,14 +89,12 @@ internal sealed class Qcow2Layer : IDisposable
         if (_tables[offset >> ReachBits] == 0) return new(LayerRunKind.Absent, 0, end - offset);
         LoadTable(offset >> ReachBits);
 
-        var (kind, place) = PieceAt(offset);
-        var piece = 1L << _pieceBits;
-        var next = (offset & -piece) + piece;
+        var (kind, place) = PieceAt(offset, out var next);
         while (next < end)
         {
-            var (otherKind, otherPlace) = PieceAt(next);
+            var (otherKind, otherPlace) = PieceAt(next, out var behind);
             if (otherKind != kind || (kind is LayerRunKind.Data && otherPlace != place + next - offset)) break;
-            next += piece;
+            next = behind;
         }
 
         return new(kind, place, Math.Min(next, end) - offset);
@@ -152,7 +150,8 @@ internal sealed class Qcow2Layer : IDisposable
         _loaded = index;
     }
 
-    private (LayerRunKind Kind, long Place) PieceAt(long offset)
+    /// <param name="next">Where the piece ends, be it a subcluster or a cluster.</param>
+    private (LayerRunKind Kind, long Place) PieceAt(long offset, out long next)
     {
         var index = (int)((offset >> _clusterBits) & ((1L << (_clusterBits - _entryBits)) - 1)) << _entryBits;
         var entry = Number64(_table, index);
@@ -160,11 +159,16 @@ internal sealed class Qcow2Layer : IDisposable
         var cluster = entry & OffsetMask;
         if (cluster != 0) RequireCluster(cluster);
         var data = (LayerRunKind.Data, (long)cluster + (offset & ((1L << _clusterBits) - 1)));
+
+        // A bit for each subcluster that has data, and behind those one for each that is zeros. Most clusters are of one kind: those are taken whole.
+        var bits = IsDivided ? Number64(_table, index + sizeof(ulong)) : 0;
+        var isWhole = bits is 0 or uint.MaxValue or (ulong)uint.MaxValue << 32;
+        var piece = 1L << (isWhole ? _clusterBits : _pieceBits);
+        next = (offset & -piece) + piece;
         if (!IsDivided)
             return _hasZeros && (entry & ZerosFlag) != 0 ? (LayerRunKind.Zeros, 0) : cluster != 0 ? data : (LayerRunKind.Absent, 0);
 
         var bit = (int)(offset >> _pieceBits) & ((1 << SubclusterBits) - 1);
-        var bits = Number64(_table, index + sizeof(ulong));
         return ((bits >> bit) & 1, (bits >> (32 + bit)) & 1) switch
         {
             (0, 0) => (LayerRunKind.Absent, 0),
