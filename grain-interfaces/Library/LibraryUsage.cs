@@ -1,3 +1,5 @@
+using Instances.Enterprises;
+
 namespace Instances.Library;
 
 /// <summary>What takes how much space in the library's folder, in bytes as the file system counts them. A file counts once: for images, else for machines, else as an orphan.</summary>
@@ -11,6 +13,8 @@ namespace Instances.Library;
 /// <param name="ByStatus">Every status that an image is in.</param>
 /// <param name="ByImage">Those that would free most when they go, at most as many as was asked for.</param>
 /// <param name="Collected">What sweeps have freed.</param>
+/// <param name="ByEnterprise">Every enterprise that has an image.</param>
+/// <param name="Compacted">What compaction has made superfluous, less what took its place. It comes back with a sweep, once nobody refers to it.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryUsage")]
 public sealed record LibraryUsage(
     [property: Id(0)] int Layers,
@@ -22,7 +26,9 @@ public sealed record LibraryUsage(
     [property: Id(6)] long FreeBytes,
     [property: Id(7)] IReadOnlyList<StatusUsage> ByStatus,
     [property: Id(8)] IReadOnlyList<ImageUsage> ByImage,
-    [property: Id(9)] FreedSpace Collected);
+    [property: Id(9)] FreedSpace Collected,
+    [property: Id(10)] IReadOnlyList<EnterpriseSpace> ByEnterprise,
+    [property: Id(11)] FreedSpace Compacted);
 
 /// <param name="Images">How many there are.</param>
 /// <param name="OwnBytes">Layers that only images in this status need: they would be freed if all of those went.</param>
@@ -30,6 +36,16 @@ public sealed record LibraryUsage(
 [GenerateSerializer, Immutable, Alias("instances.StatusUsage")]
 public sealed record StatusUsage(
     [property: Id(0)] ImageStatus Status,
+    [property: Id(1)] int Images,
+    [property: Id(2)] long OwnBytes,
+    [property: Id(3)] long TotalBytes);
+
+/// <param name="Images">How many it has, those of all statuses but Failed.</param>
+/// <param name="OwnBytes">Layers that only its images need.</param>
+/// <param name="TotalBytes">Layers that its images need, each counted once.</param>
+[GenerateSerializer, Immutable, Alias("instances.EnterpriseSpace")]
+public sealed record EnterpriseSpace(
+    [property: Id(0)] EnterpriseId Enterprise,
     [property: Id(1)] int Images,
     [property: Id(2)] long OwnBytes,
     [property: Id(3)] long TotalBytes);

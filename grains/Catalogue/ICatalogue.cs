@@ -99,4 +99,4 @@ public interface ICatalogue
 public sealed record EnterpriseBelongings(IReadOnlyList<ApplianceId> Appliances, IReadOnlyList<ImageId> Images);
 
 /// <param name="Layers">Those of all its disks; of one that is Importing the one that is being made.</param>
-public sealed record ImageLayers(ImageId Id, string Name, ImageStatus Status, IReadOnlyList<LayerId> Layers);
+public sealed record ImageLayers(ImageId Id, string Name, ImageStatus Status, IReadOnlyList<LayerId> Layers, EnterpriseId Enterprise);

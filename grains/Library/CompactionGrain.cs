@@ -70,6 +70,7 @@ internal sealed partial class CompactionGrain(
             while (await FindNext() is { } next)
             {
                 await Save(State with { Running = next, Since = State.Since ?? next.StartedAt });
+                KillPoints.Reach("compaction.planned");
                 await Carry(next, end.Token);
             }
 
@@ -112,7 +113,8 @@ internal sealed partial class CompactionGrain(
         {
             if (await image.BeginMerge(merge))
             {
-                await RequireSound(merge, cancellationToken);
+                await RequireSound(await image.Get(), merge, cancellationToken);
+                KillPoints.Reach("compaction.checked");
                 var bytes = await layers.Merge(merge, options.Value.CompactionBytesPerSecond, cancellationToken);
                 if (await image.CompleteMerge(merge, bytes))
                 {
@@ -126,6 +128,7 @@ internal sealed partial class CompactionGrain(
                         BytesAfter = State.BytesAfter + bytes,
                         LastFailure = null,
                     });
+                    KillPoints.Reach("compaction.recorded");
                     await GrainFactory.Library().SweepSoon();
                     return;
                 }
@@ -151,12 +154,13 @@ internal sealed partial class CompactionGrain(
     }
 
     /// <summary>What is corrupt must not become a part of something that looks sound. The scrub tells the images.</summary>
-    private async Task RequireSound(LayerMerge merge, CancellationToken cancellationToken)
+    private async Task RequireSound(ImageView image, LayerMerge merge, CancellationToken cancellationToken)
     {
         if (layers.Contains(merge.Merged)) return;
+        var known = image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
         foreach (var part in merge.Parts)
         {
-            var check = await layers.Check(part, expected: null, options.Value.CompactionBytesPerSecond, cancellationToken);
+            var check = await layers.Check(part, known.GetValueOrDefault(part), options.Value.CompactionBytesPerSecond, cancellationToken);
             if (check.IsCorrupt) throw FaultException.Conflict("layer-corrupt", $"The layer {part} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
         }
     }

@@ -7,6 +7,7 @@ internal sealed partial class ImageGrain
     {
         if (Status is not ImageStatus.Ready || DiskOf(merge) is null) return IsMerged(merge);
         if (State.Merge?.Merged != merge.Merged) await SaveListed(State with { Merge = merge });
+        KillPoints.Reach("compaction.referenced");
         return true;
     }
 
@@ -24,7 +25,9 @@ internal sealed partial class ImageGrain
 
         // The manifest first: a crash in between leaves one that names layers which all are there, and the record's until the next try.
         await GrainFactory.Library().Publish([next]);
+        KillPoints.Reach("compaction.manifest-written");
         await SaveListed(State with { Manifest = next, Merge = null });
+        KillPoints.Reach("compaction.switched");
         return true;
     }
 

@@ -10,6 +10,7 @@ internal sealed partial class ImageGrain
 {
     public async Task BeginPromotion(OperationId operation, ImageId source, string? name)
     {
+        if (await HasEnded(operation, ended => ended.Promotion?.Source == source)) return;
         Decide(ImageCommand.BeginImport);
         if (State.Import is { } running)
         {

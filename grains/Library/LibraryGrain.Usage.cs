@@ -11,7 +11,9 @@ internal sealed partial class LibraryGrain
         if (limit is < 1 or > PageRequest.MaxLimit) throw FaultException.Invalid("limit-invalid", $"1 to {PageRequest.MaxLimit} images are shown, not {limit}.");
         var stored = layers.List();
         var images = await catalogue.ImageLayers();
-        return UsageCount.Of(stored, images, await catalogue.ReferencedLayers(), limit, layers.FreeBytes, State.Collected);
+        var compaction = await GrainFactory.Compaction().Get();
+        var compacted = new FreedSpace(compaction.Since, compaction.LayersMerged - compaction.Merges, Math.Max(0, compaction.BytesBefore - compaction.BytesAfter));
+        return UsageCount.Of(stored, images, await catalogue.ReferencedLayers(), limit, layers.FreeBytes, State.Collected, compacted);
     }
 
     private Task Count(SweepReport report) => Save(State with

@@ -1,4 +1,5 @@
 using Instances.Catalogue;
+using Instances.Enterprises;
 
 namespace Instances.Library;
 
@@ -8,7 +9,7 @@ internal static class UsageCount
     /// <param name="referenced">Layers that an image, a machine or a running operation needs.</param>
     /// <param name="limit">So many images are shown.</param>
     public static LibraryUsage Of(
-        IReadOnlyList<StoredLayer> stored, IReadOnlyList<ImageLayers> images, IReadOnlySet<LayerId> referenced, int limit, long freeBytes, FreedSpace collected)
+        IReadOnlyList<StoredLayer> stored, IReadOnlyList<ImageLayers> images, IReadOnlySet<LayerId> referenced, int limit, long freeBytes, FreedSpace collected, FreedSpace compacted)
     {
         var bytes = stored.ToDictionary(layer => layer.Id, layer => layer.Bytes);
         var users = images.SelectMany(image => image.Layers.Distinct(), (image, layer) => (Layer: layer, Image: image)).ToLookup(use => use.Layer, use => use.Image);
@@ -22,12 +23,26 @@ internal static class UsageCount
             freeBytes,
             [.. images.GroupBy(image => image.Status).OrderBy(group => group.Key).Select(OfStatus)],
             [.. images.Select(OfImage).OrderByDescending(image => image.OwnBytes).ThenBy(image => image.Id.Value).Take(limit)],
-            collected);
+            collected,
+            [.. images.GroupBy(image => image.Enterprise).OrderBy(group => group.Key.Value).Select(OfEnterprise)],
+            compacted);
 
         StatusUsage OfStatus(IGrouping<ImageStatus, ImageLayers> group)
         {
+            var (own, total) = OfGroup(group, user => user.Status == group.Key);
+            return new(group.Key, group.Count(), own, total);
+        }
+
+        EnterpriseSpace OfEnterprise(IGrouping<EnterpriseId, ImageLayers> group)
+        {
+            var (own, total) = OfGroup(group, user => user.Enterprise == group.Key);
+            return new(group.Key, group.Count(), own, total);
+        }
+
+        (long Own, long Total) OfGroup(IEnumerable<ImageLayers> group, Func<ImageLayers, bool> isOfGroup)
+        {
             var needed = group.SelectMany(image => image.Layers).Distinct().ToList();
-            return new(group.Key, group.Count(), Sum(needed.Where(layer => users[layer].All(user => user.Status == group.Key))), Sum(needed));
+            return (Sum(needed.Where(layer => users[layer].All(isOfGroup))), Sum(needed));
         }
 
         ImageUsage OfImage(ImageLayers image)

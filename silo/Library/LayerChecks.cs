@@ -8,6 +8,9 @@ namespace Instances.Library;
 internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
 {
     private const int BlockBytes = 1 << 20;
+
+    /// <summary>The scrub, compaction and promotions may read one layer at the same time.</summary>
+    private readonly Lock _writing = new();
     private const string Extension = ".check";
 
     /// <summary>Stands for the digest of a file that the disk does not give back. A layer is never sound with it.</summary>
@@ -90,6 +93,7 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
 
     private void Write(LayerCheck check)
     {
+        using var turn = _writing.EnterScope();
         var unfinished = $"{PathOf(check.Layer)}.new";
         try
         {

@@ -23,8 +23,11 @@ internal sealed class LayerMerger(FolderLayerStore store, QemuImg qemuImg, TimeP
             await qemuImg.Merge(
                 store.PathOf(merge.Top), store.PathOf(merge.Below), target, $"{merge.Below}.qcow2", bytesPerSecond,
                 BoundsFor(bytes, bytesPerSecond), cancellationToken);
+            KillPoints.Reach("compaction.merged");
             if (!await LayerComparison.AreSame(merge, layer => layer == merge.Merged ? target : store.PathOf(layer), bytesPerSecond, time, cancellationToken)) throw Differs();
-            return store.Install(merge.Merged, target);
+            var installed = store.Install(merge.Merged, target);
+            KillPoints.Reach("compaction.installed");
+            return installed;
         }
         catch
         {

@@ -89,10 +89,11 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
             .Select(view => JsonSerializer.Deserialize<ImageView>(view, InstancesJson.Options)!)];
 
     public async Task<IReadOnlyList<ImageLayers>> ImageLayers() =>
-        [.. (await Read<ImageLayersRow>("SELECT id, name, status, CAST(layers AS TEXT) AS layers FROM catalogue WHERE kind = 'image' AND status <> 'failed'", parameters: null))
+        [.. (await Read<ImageLayersRow>("SELECT id, name, status, CAST(layers AS TEXT) AS layers, enterprise FROM catalogue WHERE kind = 'image' AND status <> 'failed'", parameters: null))
             .Select(row => new ImageLayers(
                 ImageId.Parse(row.Id, provider: null), row.Name, JsonSerializer.Deserialize<ImageStatus>($"\"{row.Status}\"", InstancesJson.Options),
-                row.Layers is { } layers ? JsonSerializer.Deserialize<IReadOnlyList<LayerId>>(layers, InstancesJson.Options)! : []))];
+                row.Layers is { } layers ? JsonSerializer.Deserialize<IReadOnlyList<LayerId>>(layers, InstancesJson.Options)! : [],
+                EnterpriseId.Parse(row.Enterprise, provider: null)))];
 
     public async Task<IReadOnlySet<ImageId>> KnownImages() =>
         (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();
@@ -151,5 +152,5 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
 
     private sealed record Row(long CreatedAt, string Id, string View);
 
-    private sealed record ImageLayersRow(string Id, string Name, string Status, string? Layers);
+    private sealed record ImageLayersRow(string Id, string Name, string Status, string? Layers, string Enterprise);
 }

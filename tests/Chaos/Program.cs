@@ -16,7 +16,7 @@ var keep = new Option<bool>("--keep") { Description = "Keep the folder of a run 
 
 var kills = new Option<bool>("--kill-points")
 {
-    Description = "Instead: a server on real files is killed (SIGKILL) at a named place in each run, while it imports, retires, restores, collects, scrubs, renames or rebuilds; started again, it has to show the old state or the new one.",
+    Description = "Instead: a server on real files is killed (SIGKILL) at a named place in each run, while it imports, retires, restores, promotes, compacts, collects, scrubs, renames or rebuilds; started again, it has to show the old state or the new one.",
 };
 
 var root = new RootCommand(

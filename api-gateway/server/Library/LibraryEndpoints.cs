@@ -33,7 +33,7 @@ internal static class LibraryEndpoints
         library.MapGet("/usage", Usage)
             .WithSummary("Get the library's usage")
             .WithDescription(
-                "What takes how much space: by status, by image (own, shared and in all; those first that would free most), and what sweeps have freed. "
+                "What takes how much space: by status, by enterprise, by image (own, shared and in all; those first that would free most), and what sweeps and compaction have freed. "
                 + "Asks the file system for the size of every layer; reads none.");
     }
 

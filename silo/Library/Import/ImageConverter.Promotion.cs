@@ -16,10 +16,12 @@ internal sealed partial class ImageConverter
         {
             var layers = promotion.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id);
             await Watch(ImportStage.Checking, () => 0, report, token => RequireSound(layers, token), cancellationToken);
+            KillPoints.Reach("promote.checked");
             await Watch(ImportStage.Converting, () => plan.Layers.Sum(layer => _store.MergedBytes(layer)), report, async token =>
             {
                 foreach (var (disk, layer) in targets) await Flatten(disk, layer, token);
             }, cancellationToken);
+            KillPoints.Reach("promote.converted");
             await Watch(ImportStage.Publishing, () => 0, report, token => Task.Run(
                 () => plan.Layers.Select(_store.ConvertedPathOf).Where(File.Exists).ToList().ForEach(UnixFiles.SyncFile), token), cancellationToken);
 
@@ -32,7 +34,9 @@ internal sealed partial class ImageConverter
                 Enterprise = plan.Command.Enterprise,
                 Promotion = new(plan.Operation, now, promotion.Source),
             };
+            KillPoints.Reach("promote.installed");
             await _store.WriteManifest(manifest);
+            KillPoints.Reach("promote.manifest-written");
             return manifest;
         }
         catch

@@ -436,7 +436,7 @@ internal sealed class FakeLibraryGrain : Grain, ILibraryGrain
     public Task<LibraryRebuild> GetRebuild() => throw FaultException.NotFound("rebuild-not-found", "The library was not rebuilt.");
 
     public Task<LibraryUsage> Usage(int limit) => Task.FromResult(
-        new LibraryUsage(3, 30, 10, 5, 5, 10, 100, [new(ImageStatus.Ready, limit, 10, 10)], [new(ImageId.New(), "debian", ImageStatus.Ready, 6, 4, 10)], new(Views.At, 1, 2)));
+        new LibraryUsage(3, 30, 10, 5, 5, 10, 100, [new(ImageStatus.Ready, limit, 10, 10)], [new(ImageId.New(), "debian", ImageStatus.Ready, 6, 4, 10)], new(Views.At, 1, 2), [new(EnterpriseId.Default, limit, 6, 10)], new(Views.At, 3, 4)));
 
     public Task<SweepReport> Sweep() => throw new NotSupportedException();
 

@@ -2,6 +2,7 @@ using Instances.Appliances;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Simulation;
 using Instances.Testing;
 using Xunit;
 
@@ -166,6 +167,23 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
 
         Assert.Equal("layer-corrupt", (await Compaction.Get()).LastFailure!.Fault.Code);
         Assert.Equal(10, (await scene.Image(image.Id)).Disks[0].Layers.Count);
+        Cluster.Layers.Digests.TryRemove(bad, out _);
+        await Compacted(image.Id);
+    }
+
+    /// <summary>What it hashed to when it came counts, also where nobody has read it here.</summary>
+    [Fact]
+    public async Task Compact_OfALayerThatIsNotWhatItsManifestSays_IsRefused()
+    {
+        var (_, image) = await DeepImage();
+        var bad = image.Disks[0].Layers[3].Id;
+        await Cluster.Grains.Image(image.Id).RecordDigest(bad, SimulatedLayerStore.Sound);
+        Cluster.Layers.Digests[bad] = "0bad";
+
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure?.Image == image.Id, "the failure is shown");
+
+        Assert.Equal("layer-corrupt", (await Compaction.Get()).LastFailure!.Fault.Code);
         Cluster.Layers.Digests.TryRemove(bad, out _);
         await Compacted(image.Id);
     }

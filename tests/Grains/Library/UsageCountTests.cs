@@ -1,4 +1,5 @@
 using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Library;
 using Xunit;
 
@@ -13,13 +14,15 @@ public sealed class UsageCountTests
         new(Base, 100, IsSealed: true), new(First, 10, IsSealed: true), new(Second, 20, IsSealed: true), new(Top, 3), new(Orphan, 7, IsSealed: true), new(Partial, 5, IsPartial: true),
     ];
 
-    private static readonly ImageLayers Master = new(ImageId.New(), "master", ImageStatus.Ready, [Base]);
-    private static readonly ImageLayers Slave = new(ImageId.New(), "slave", ImageStatus.Ready, [Base, First]);
-    private static readonly ImageLayers Retired = new(ImageId.New(), "retired", ImageStatus.Retired, [Base, First, Second]);
-    private static readonly ImageLayers Importing = new(ImageId.New(), "importing", ImageStatus.Importing, [Partial]);
+    private static readonly EnterpriseId Other = EnterpriseId.New();
+
+    private static readonly ImageLayers Master = new(ImageId.New(), "master", ImageStatus.Ready, [Base], default);
+    private static readonly ImageLayers Slave = new(ImageId.New(), "slave", ImageStatus.Ready, [Base, First], default);
+    private static readonly ImageLayers Retired = new(ImageId.New(), "retired", ImageStatus.Retired, [Base, First, Second], Other);
+    private static readonly ImageLayers Importing = new(ImageId.New(), "importing", ImageStatus.Importing, [Partial], default);
 
     private static LibraryUsage Count(int limit = 100) => UsageCount.Of(
-        Stored, [Master, Slave, Retired, Importing], new HashSet<LayerId> { Base, First, Second, Top, Partial }, limit, freeBytes: 9, new(Since: null, 0, 0));
+        Stored, [Master, Slave, Retired, Importing], new HashSet<LayerId> { Base, First, Second, Top, Partial }, limit, freeBytes: 9, new(Since: null, 0, 0), new(Since: null, 3, 2));
 
     [Fact]
     public void Of_EveryFile_CountsItOnce()
@@ -51,9 +54,18 @@ public sealed class UsageCountTests
     }
 
     [Fact]
+    public void Of_Enterprises_TellsWhatEachHasForItself()
+    {
+        Assert.Equal(
+            [(default, 3, 5L, 115L), (Other, 1, 20L, 130L)],
+            Count().ByEnterprise.Select(space => (space.Enterprise, space.Images, space.OwnBytes, space.TotalBytes)));
+        Assert.Equal((3, 2), (Count().Compacted.Layers, Count().Compacted.Bytes));
+    }
+
+    [Fact]
     public void Of_AChainWithALayerTwice_CountsItOnce()
     {
-        var usage = UsageCount.Of(Stored, [Master with { Layers = [Base, Base] }], new HashSet<LayerId>(), 1, 0, new(Since: null, 0, 0));
+        var usage = UsageCount.Of(Stored, [Master with { Layers = [Base, Base] }], new HashSet<LayerId>(), 1, 0, new(Since: null, 0, 0), new(Since: null, 0, 0));
 
         Assert.Equal(100, Assert.Single(usage.ByImage).OwnBytes);
     }

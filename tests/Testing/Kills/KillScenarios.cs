@@ -37,6 +37,13 @@ internal static class KillScenarios
         new("retire with slaves", ["retire.marked", "retire.marked:2", "retire.slaves-marked", "retire.looked:2"], RetireWithSlaves),
         new("scrub", ["scrub.check-unfinished", "scrub.check-written", "scrub.judged", "scrub.aside-moved", "scrub.pulled", "scrub.settled"], Scrub),
         new("first scrub", ["scrub.check-written", "scrub.digest-recorded", "manifest.unfinished"], FirstScrub),
+        new("promote", ["import.begun", "promote.checked", "promote.converted", "promote.installed", "manifest.unfinished", "promote.manifest-written", "import.recorded"], Promote),
+        new("compaction",
+            [
+                "compaction.planned", "compaction.referenced", "compaction.checked", "compaction.merged", "compaction.installed", "compaction.manifest-written", "compaction.switched",
+                "compaction.recorded",
+            ],
+            Compact),
         new("rename", ["change.manifest-written", "manifest.unfinished"], Rename),
         new("rebuild", ["rebuild.recorded", "rebuild.recorded:2", "rebuild.bound"], Rebuild),
     ];
@@ -243,6 +250,44 @@ internal static class KillScenarios
     {
         var status = (await scene.Client.FindImage(image, default))?.Status;
         return allowed.Contains(status) ? status : throw new KillException($"the image {image} is {status?.ToString() ?? "gone"}: neither the old state nor the new one");
+    }
+
+    private static async Task Promote(KillScene scene, string point)
+    {
+        var (master, slave) = await scene.NewSlave();
+        var (name, key) = (scene.NewName("gold"), Guid.NewGuid().ToString());
+        HttpRequestMessage Request() => new(HttpMethod.Post, $"{KillScene.Root}/images/{slave.Id}/promote")
+        {
+            Headers = { { "Idempotency-Key", key } },
+            Content = JsonContent.Create(new { Name = name }, options: InstancesJson.Options),
+        };
+        await scene.Kill(point, async () => (await scene.Http.SendAsync(Request())).Dispose());
+
+        using var again = Request();
+        var operation = await Ask<OperationView>(scene, again);
+        Tell(scene, "promotion", await Settle(scene, operation, cancel: false), scene.DiskOf(slave.Id), mayFail: false);
+        await scene.Look([master.Id, slave.Id, operation.Image!.Value]);
+    }
+
+    /// <summary>It begins by itself behind the capture that makes a chain too deep, and is gone on with by itself.</summary>
+    private static async Task Compact(KillScene scene, string point)
+    {
+        var (appliance, machine, master) = await scene.NewMachine();
+        List<ImageId> images = [];
+        for (var capture = 1; capture < KillScene.MaxChainDepth; capture++) images.Add(await scene.Capture(appliance, machine));
+        OperationView? operation = null;
+        var disk = await scene.Write(machine);
+        await scene.Kill(point, async () => operation = await scene.Client.CreateInstance(appliance, new(), default));
+
+        var ended = await scene.End(operation!.Id);
+        if (ended.Status is not OperationStatus.Succeeded) throw new KillException($"the capture ended as {ended.Status}: {ended.Fault}");
+        images.Add(ended.Result!.Instances![0].Image);
+        scene.Expect(images[^1], disk, ImageStatus.Ready);
+        await scene.Client.DeleteAppliance(appliance, default);
+        await scene.Holds(
+            async () => (await scene.Client.FindImage(images[^1], default))!.Disks[0].Layers.Count <= KillScene.MaxChainDepth && (await scene.Client.GetLibraryCompaction(default)).Running is null,
+            () => "the chain is short");
+        await scene.Look([master, .. images]);
     }
 
     /// <summary>Waits for the end of an import.</summary>

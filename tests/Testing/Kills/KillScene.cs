@@ -1,11 +1,14 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net.Http;
 using System.Security.Cryptography;
 using System.Text.Json;
+using Instances.Appliances;
 using Instances.Client;
 using Instances.Doctor;
 using Instances.Library;
 using Instances.Operations;
+using Instances.VirtualMachines;
 
 namespace Instances.Testing.Kills;
 
@@ -14,6 +17,8 @@ internal sealed class KillScene : IAsyncDisposable
 {
     public const string Root = "api/v1/datacenters/local";
 
+    public const int MaxChainDepth = 3;
+
     private const int DiskBytes = 1 << 20;
 
     /// <summary>How long a server may take until it is killed, and until what it has left is at rest: an import that nobody goes on with is ended by the second minute.</summary>
@@ -21,6 +26,7 @@ internal sealed class KillScene : IAsyncDisposable
 
     private readonly Random _random;
     private readonly Dictionary<ImageId, Expected> _images = [];
+    private readonly Dictionary<VirtualMachineId, byte[]> _disks = [];
     private TimeSpan _grace = TimeSpan.FromDays(1);
     private ServerProcess? _server;
     private int _names;
@@ -89,6 +95,40 @@ internal sealed class KillScene : IAsyncDisposable
         Expect(slave.Id, _images[master.Id].Disk, ImageStatus.Ready);
         return (master, slave);
     }
+
+    /// <summary>A machine that is deployed from a master.</summary>
+    public async Task<(ApplianceId Appliance, VirtualMachineId Machine, ImageId Master)> NewMachine()
+    {
+        var master = await NewMaster();
+        var appliance = await Client.CreateAppliance(new(NewName("appliance")), default);
+        var machine = await Client.AddVirtualMachine(appliance.Id, Guest.Spec("web", master.Id), default);
+        await Client.Succeeds(await Client.Deploy(appliance.Id, default));
+        _disks[machine.Id] = [.. _images[master.Id].Disk];
+        return (appliance.Id, machine.Id, master.Id);
+    }
+
+    /// <summary>Changes a machine's disk, which no process has open: its host is simulated.</summary>
+    /// <returns>What the disk holds from here on.</returns>
+    public async Task<byte[]> Write(VirtualMachineId machine)
+    {
+        var (value, offset) = (_random.Next(1, 256), _random.Next(DiskBytes / 4096) * 4096);
+        var top = (await Client.GetVirtualMachine(machine, default)).Disks[0].Layers[^1];
+        var file = Directory.EnumerateFiles(Data, $"{top}.qcow2", SearchOption.AllDirectories).First();
+        await Run("qemu-io", "-f", "qcow2", "-c", string.Create(CultureInfo.InvariantCulture, $"write -P {value} {offset} 4096"), file);
+        _disks[machine].AsSpan(offset, 4096).Fill((byte)value);
+        return [.. _disks[machine]];
+    }
+
+    public async Task<ImageId> Capture(ApplianceId appliance, VirtualMachineId machine)
+    {
+        var disk = await Write(machine);
+        var captured = await Client.Succeeds(await Client.CreateInstance(appliance, new(Undeploy: false), default));
+        var image = captured.Result!.Instances![0].Image;
+        Expect(image, disk, ImageStatus.Ready);
+        return image;
+    }
+
+    public byte[] DiskOf(ImageId image) => _images[image].Disk;
 
     /// <param name="disk">What its disk holds.</param>
     /// <param name="status">Null for an image that is not there any more.</param>
@@ -257,7 +297,7 @@ internal sealed class KillScene : IAsyncDisposable
         if (_server is not null) await _server.DisposeAsync();
         _server = await ServerProcess.Start(
             Data, "--environment=Testing", $"--Testing:KillFile={KillFile}", "--Host:Hypervisor=simulated", $"--Library:Folder={Library}", $"--Library:GracePeriod={_grace:c}",
-            "--Library:SweepPeriod=00:00:01", "--Library:UploadIdleBound=00:00:05", "--Doctor:Grace=00:00:00.500", "--Import:ReportPeriod=00:00:00.100",
+            "--Library:SweepPeriod=00:00:01", "--Library:CompactionPeriod=00:00:01", $"--Library:MaxChainDepth={MaxChainDepth}", "--Library:UploadIdleBound=00:00:05", "--Doctor:Grace=00:00:00.500", "--Import:ReportPeriod=00:00:00.100",
             "--LayerStore:MinimumFreeBytes=1048576", $"--Import:AllowedFolders:0={Inbox}");
     }
 
