@@ -148,9 +148,26 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
 
     private sealed record Query(string Condition, string? Owner = null, string? Image = null, string? Enterprise = null);
 
-    private sealed record UseRow(string Layer, long Uses);
+    // With properties, not parameters: of a result without rows, or whose first row has a NULL, SQLite does not know the types.
+    private sealed record UseRow
+    {
+        public string Layer { get; init; } = "";
+
+        public long Uses { get; init; }
+    }
 
     private sealed record Row(long CreatedAt, string Id, string View);
 
-    private sealed record ImageLayersRow(string Id, string Name, string Status, string? Layers, string Enterprise);
+    private sealed record ImageLayersRow
+    {
+        public string Id { get; init; } = "";
+
+        public string Name { get; init; } = "";
+
+        public string Status { get; init; } = "";
+
+        public string? Layers { get; init; }
+
+        public string Enterprise { get; init; } = "";
+    }
 }

@@ -80,6 +80,7 @@ public abstract class CatalogueTests : IDisposable
     public async Task LayerUses_CountsWhatRefersToEachLayer()
     {
         var storage = await _database.OpenStorage();
+        Assert.Empty(await _database.Catalogue.LayerUses());
         var (first, second) = (Entry(Image("debian", ImageStatus.Ready)), Entry(Image("debian", ImageStatus.Retired)));
         LayerId[] layers = [LayerId.New(), LayerId.New(), LayerId.New()];
         await Write(storage, first with { Layers = layers });
