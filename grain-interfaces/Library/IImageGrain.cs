@@ -173,12 +173,14 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("AbandonMerge")]
     Task AbandonMerge(LayerId merged);
 
-    /// <summary>Called by a rebuild of the library: an image that has no record is given the one that its manifest tells of, as Ready. The grace
-    /// period of one that is Retired begins anew: somebody may have restored it in what was lost. Does nothing for any other, nor for one whose manifest is gone. Idempotent.</summary>
+    /// <summary>Called by a rebuild of the library: an image that has no record is given the one that its manifest tells of, as Ready. One whose record is from a backup takes the
+    /// layers that its manifest names, which may have been merged since; one that is Importing and has its manifest is Ready; and the grace period of one that is Retired begins anew:
+    /// somebody may have restored it in what was lost. Does nothing for one whose manifest is gone. Idempotent.</summary>
     /// <param name="corrupt">Layers that are known to be corrupt: an image that needs one is Corrupt at once.</param>
+    /// <param name="takeLayers">All layers that the manifest names are there.</param>
     /// <returns>Whether it was rebuilt.</returns>
     [Alias("Rebuild")]
-    Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt);
+    Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt, bool takeLayers);
 
     /// <summary>Called by the doctor: writes the manifest anew, as the record has it. Does nothing for an image that has none. Idempotent.</summary>
     [Alias("WriteManifest")]

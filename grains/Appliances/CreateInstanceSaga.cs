@@ -35,7 +35,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         SagaStep.Undoable("quiesce", Quiesce, () => UndoOnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
         SagaStep.Undoable("pause", Pause, () => UndoOnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
         SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
-        SagaStep.Undoable("publish", Publish, () => appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image)]), appliance.RestartPatience),
+        SagaStep.Undoable("publish", Publish, Unpublish, appliance.RestartPatience),
         SagaStep.Commit("commit", Commit),
         SagaStep.Forward("register", _ => Register()),
         SagaStep.Forward("undeploy", _ => Command.Undeploy ? Undeploy() : LetGo()),
@@ -125,6 +125,13 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
         LayerManifest Filled(LayerManifest layer) =>
             moved.TryGetValue(layer.Id, out var transfer) ? layer with { Bytes = transfer.Bytes, Sha256 = transfer.Sha256 ?? layer.Sha256 } : layer;
+    }
+
+    /// <summary>An image that has a record is somebody's: a database from a backup may know less of this operation than the library does.</summary>
+    private async Task Unpublish()
+    {
+        var views = await Task.WhenAll(Plan.Instances.Select(async instance => (instance.Image, View: await appliance.Catalogue.FindImage(instance.Image))));
+        await appliance.Grains.Library().Unpublish([.. views.Where(image => image.View is null).Select(image => image.Image)]);
     }
 
     /// <summary>Brings what was sealed on a host to the library: only the layers that the images bring, since what came with earlier ones is there.</summary>

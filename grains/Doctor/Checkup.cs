@@ -56,7 +56,8 @@ internal static partial class Checkup
             if (manifests.TryGetValue(image.Id, out var found) && found.Spec is { } spec && spec != image.ToSpec())
             {
                 yield return new("image-manifest-differs", FindingSeverity.Warning, $"image {image.Id}",
-                    $"The manifest of the image '{image.Name}' says something else of it than its record: a change was interrupted. The manifest can be written anew.", new Remedy.WriteManifest(image.Id));
+                    $"The manifest of the image '{image.Name}' says something else of it than its record: a change was interrupted. The manifest can be written anew.",
+                    library.Stranger is null ? new Remedy.WriteManifest(image.Id) : null);
             }
 
             if (image.Status is ImageStatus.Ready or ImageStatus.Corrupt && found is null)

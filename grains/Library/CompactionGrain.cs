@@ -66,14 +66,17 @@ internal sealed partial class CompactionGrain(
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
         try
         {
+            var isChanged = State.Running is not null;
             if (State.Running is { } interrupted) await Carry(interrupted, end.Token);
             while (await FindNext() is { } next)
             {
                 await Save(State with { Running = next, Since = State.Since ?? next.StartedAt });
                 KillPoints.Reach("compaction.planned");
                 await Carry(next, end.Token);
+                isChanged = true;
             }
 
+            if (isChanged) await GrainFactory.Library().SweepSoon();
             _lastLook = time.GetUtcNow();
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or StateWriteException)
@@ -129,7 +132,6 @@ internal sealed partial class CompactionGrain(
                         LastFailure = null,
                     });
                     KillPoints.Reach("compaction.recorded");
-                    await GrainFactory.Library().SweepSoon();
                     return;
                 }
             }
@@ -142,6 +144,12 @@ internal sealed partial class CompactionGrain(
             LogNotMerged(planned.Image.Value, exception.Fault.Code, exception.Fault.Message);
             await GiveUp(exception.Fault);
         }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // The others must not suffer from it.
+            LogNotMerged(planned.Image.Value, "layer-unreadable", exception.Message);
+            await GiveUp(new(FaultKind.Internal, "layer-unreadable", $"A file of its layers cannot be read or written: {exception.Message}"));
+        }
 
         async Task GiveUp(Fault? failure)
         {
@@ -149,7 +157,6 @@ internal sealed partial class CompactionGrain(
             await image.AbandonMerge(merge.Merged);
             _failed[planned.Image] = now;
             await Save(State with { Running = null, LastFailure = failure is null ? State.LastFailure : new(planned.Image, now, failure) });
-            await GrainFactory.Library().SweepSoon();
         }
     }
 
@@ -158,7 +165,12 @@ internal sealed partial class CompactionGrain(
     {
         if (layers.Contains(merge.Merged)) return;
         var known = image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
-        foreach (var part in merge.Parts)
+        var checks = layers.Checks().ToDictionary(check => check.Layer);
+        var since = time.GetUtcNow() - options.Value.ScrubPeriod;
+
+        // What lies below decides what the new layer leaves out. It is large and shared: a reading of this round of the scrub is enough.
+        var below = merge.Chain.Take(merge.From).Where(layer => !checks.TryGetValue(layer, out var check) || check.IsDue(since) || check.IsCorrupt);
+        foreach (var part in below.Concat(merge.Parts))
         {
             var check = await layers.Check(part, known.GetValueOrDefault(part), options.Value.CompactionBytesPerSecond, cancellationToken);
             if (check.IsCorrupt) throw FaultException.Conflict("layer-corrupt", $"The layer {part} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");

@@ -2,8 +2,8 @@ namespace Instances.Library;
 
 /// <summary>Which layers of a disk are to become one.</summary>
 /// <remarks>
-/// A chain that is too deep loses the fewest layers from its top that bring it to half the bound, so that some captures pass before the next merge. Of layers that
-/// other images or machines use too there are two copies then: that is the price of the bound. Layers that this chain alone uses cost nothing but the work, and give
+/// A chain that is too deep loses the fewest layers from its top that bring it to half the bound, so that some captures pass before the next merge. What
+/// other images or machines use too is copied then, for each such image anew: that is the price of the bound. Layers that this chain alone uses cost nothing but the work, and give
 /// the space of what was overwritten back: they are merged from four on, three over a base being cheap to read.
 /// </remarks>
 internal static class CompactionRule

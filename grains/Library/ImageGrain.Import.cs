@@ -110,12 +110,17 @@ internal sealed partial class ImageGrain
         else if (time.GetUtcNow() - _lastSign >= options.Value.UploadIdleBound) await EndIdle(State.Import!);
     }
 
-    private Task EndIdle(RunningImport import) => import.Way switch
+    private async Task EndIdle(RunningImport import)
     {
-        ImportWay.Parts => EndIdleUpload(import),
-        ImportWay.Promotion => TakePromotion(import),
-        ImportWay.OneRequest or ImportWay.Path => EndImport(import.Operation, OperationStatus.Failed, Interrupted()),
-    };
+        // Its layers and its manifest were durable when somebody died, or in what a database from a backup does not know.
+        if (await GrainFactory.Library().FindManifest(Id) is { } made && made.GetOperation() == import.Operation) await CompleteImport(import.Operation, made);
+        else await (import.Way switch
+        {
+            ImportWay.Parts => EndIdleUpload(import),
+            ImportWay.Promotion => TakePromotion(import),
+            ImportWay.OneRequest or ImportWay.Path => EndImport(import.Operation, OperationStatus.Failed, Interrupted()),
+        });
+    }
 
     private static Fault Interrupted() => new(
         FaultKind.Unavailable, "import-interrupted", "The upload stopped, or the server was restarted while it ran: import the image again.");
@@ -145,8 +150,13 @@ internal sealed partial class ImageGrain
             }
             catch when (look is not null)
             {
-                if (Exists) await Forget();
-                await CloseReminder();
+                // A write of which it is not known whether it came leaves its reminder, which ends what nobody goes on with.
+                if (Exists)
+                {
+                    await Forget();
+                    await CloseReminder();
+                }
+
                 throw;
             }
             finally

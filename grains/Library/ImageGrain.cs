@@ -70,16 +70,30 @@ internal sealed partial class ImageGrain(
         return Task.FromResult(State.ToView(Id));
     }
 
-    public async Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt)
+    public async Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt, bool takeLayers)
     {
-        if (Exists && State.Status is ImageStatus.Retired) await SaveListed(State with { RetiredAt = time.GetUtcNow() });
-
         // The file is looked for behind every removal of this image: one that has just gone does not come back.
-        if (Exists || await GrainFactory.Library().FindManifest(Id) is not { } manifest || Decide(ImageCommand.Publish) is not { } next) return false;
+        var file = takeLayers ? await GrainFactory.Library().FindManifest(Id) : null;
+        if (Exists)
+        {
+            await CatchUp(file);
+            return false;
+        }
+
+        if (file is not { } manifest || Decide(ImageCommand.Publish) is not { } next) return false;
         IReadOnlyList<LayerId> own = [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Intersect(corrupt)];
         await SaveListed(new() { Name = manifest.Name, Status = own.Count > 0 ? ImageStatus.Corrupt : next, CreatedAt = manifest.CreatedAt, Manifest = manifest, CorruptLayers = own });
         KillPoints.Reach("rebuild.recorded");
         return true;
+    }
+
+    /// <summary>With what was done since the record was backed up, as far as the manifest tells.</summary>
+    private async Task CatchUp(ImageManifest? file)
+    {
+        if (State.Status is ImageStatus.Retired) await SaveListed(State with { RetiredAt = time.GetUtcNow() });
+        if (file is null) return;
+        if (State.Import is { } import && State.Status is ImageStatus.Importing && file.GetOperation() == import.Operation) await CompleteImport(import.Operation, file);
+        else if (State.Manifest is { } present) await SaveListed(State with { Manifest = present with { Disks = file.Disks }, Merge = null });
     }
 
     public Task WriteManifest() => Exists && State.Manifest is { } manifest ? GrainFactory.Library().Publish([manifest]) : Task.CompletedTask;

@@ -66,7 +66,7 @@ internal sealed partial class LibraryGrain
         var known = await catalogue.KnownImages();
         var context = new RebuildContext(
             run.DryRun, known, known.Union(files.Manifests.Select(manifest => manifest.Id)).ToHashSet(), layers.List().Where(layer => !layer.IsPartial).Select(layer => layer.Id).ToHashSet(),
-            [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], run.DryRun || await FindStranger() is null ? [] : [.. await catalogue.ImagesIn(ImageStatus.Retired)]);
+            [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], await FindStranger() is not null);
         Show(run with { Manifests = files.Manifests.Count + files.Unreadable.Count });
         foreach (var unreadable in files.Unreadable)
         {
@@ -81,15 +81,16 @@ internal sealed partial class LibraryGrain
 
     private async Task RebuildImage(ImageManifest manifest, RebuildContext context)
     {
+        var needed = manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Distinct().ToList();
+        var missing = needed.Where(layer => !context.Stored.Contains(layer)).ToList();
         if (context.Known.Contains(manifest.Id))
         {
-            if (context.Retired.Contains(manifest.Id)) await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt);
+            // Its record may be older than its file.
+            if (context is { IsStranger: true, DryRun: false }) await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt, takeLayers: missing.Count == 0);
             Show(_rebuild! with { Known = _rebuild.Known + 1 });
             return;
         }
 
-        var needed = manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Distinct().ToList();
-        var missing = needed.Where(layer => !context.Stored.Contains(layer)).ToList();
         if (missing.Count > 0)
         {
             LeaveOut(manifest.Id, manifest.Name, "layer-missing", $"It needs layers that are not in the library: {string.Join(", ", missing)}. Bring their files back from a backup, and rebuild once more.");
@@ -101,12 +102,13 @@ internal sealed partial class LibraryGrain
             case { Status: OperationStatus.Failed or OperationStatus.Cancelled } ended:
                 LeaveOut(manifest.Id, manifest.Name, "operation-failed", $"The operation {ended.Id} that was to make it is {ended.Status}: a sweep removes what is left of it.");
                 return;
-            case { IsFinished: false } running:
+            // One that a backup has in its middle is being undone, as far as nothing is removed; it may have committed since.
+            case { IsFinished: false } running when !(context.IsStranger && running.Status is (OperationStatus.Unwinding or OperationStatus.Stuck)):
                 LeaveOut(manifest.Id, manifest.Name, "operation-running", $"The operation {running.Id} is making it: wait for its end.");
                 return;
         }
 
-        if (!context.DryRun && !await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt))
+        if (!context.DryRun && !await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt, takeLayers: true))
         {
             Show(_rebuild! with { Known = _rebuild.Known + 1 });
             return;
@@ -133,6 +135,13 @@ internal sealed partial class LibraryGrain
 
     private void Show(LibraryRebuild rebuild) => _rebuild = rebuild;
 
+    /// <exception cref="FaultException">library-unknown.</exception>
+    private async Task RequireKnown()
+    {
+        if (await FindStranger() is { } stranger)
+            throw FaultException.Unavailable("library-unknown", $"The database does not know the library, from which nothing is removed until 'silo library rebuild' has run: {stranger}");
+    }
+
     /// <summary>Why the database does not know the library, or null where it does.</summary>
     private async Task<string?> FindStranger()
     {
@@ -155,9 +164,9 @@ internal sealed partial class LibraryGrain
 
     /// <param name="Images">Those that have a record or a manifest.</param>
     /// <param name="Stored">Layers that are there.</param>
-    /// <param name="Retired">Those whose records a database from a backup has as Retired.</param>
+    /// <param name="IsStranger">The database does not know the library: what it has may be from a backup.</param>
     private sealed record RebuildContext(
-        bool DryRun, IReadOnlySet<ImageId> Known, IReadOnlySet<ImageId> Images, IReadOnlySet<LayerId> Stored, IReadOnlyList<LayerId> Corrupt, HashSet<ImageId> Retired);
+        bool DryRun, IReadOnlySet<ImageId> Known, IReadOnlySet<ImageId> Images, IReadOnlySet<LayerId> Stored, IReadOnlyList<LayerId> Corrupt, bool IsStranger);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The library was rebuilt from its files (dry run: {DryRun}): {Rebuilt} images were given their records again, {Known} had one, {LeftOut} were left out.")]
     private partial void LogRebuilt(bool dryRun, int rebuilt, int known, int leftOut);

@@ -151,9 +151,20 @@ internal sealed partial class LibraryGrain(
 
     public Task<TransferProgress> Receive(HostId host, IReadOnlyList<LayerId> wanted) => layers.Pull(wanted, GrainFactory.Host(host).Offer);
 
-    public Task Publish(IReadOnlyList<ImageManifest> manifests) => FanOut.Each(manifests, layers.WriteManifest);
+    public Task Publish(IReadOnlyList<ImageManifest> manifests) => FanOut.Each(manifests, async manifest =>
+    {
+        // A record from a backup may have a chain whose layers have become one since: the file is right then.
+        if (await layers.FindManifest(manifest.Id) is { } present && !LayersOf(present).SequenceEqual(LayersOf(manifest))) await RequireKnown();
+        await layers.WriteManifest(manifest);
 
-    public Task Unpublish(IReadOnlyList<ImageId> images) => FanOut.Each(images, layers.DeleteManifest);
+        static IEnumerable<LayerId> LayersOf(ImageManifest manifest) => manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id);
+    });
+
+    public async Task Unpublish(IReadOnlyList<ImageId> images)
+    {
+        await RequireKnown();
+        await FanOut.Each(images, layers.DeleteManifest);
+    }
 
     public async Task<LayerJudgement> Judge(IReadOnlyList<LayerId> others)
     {

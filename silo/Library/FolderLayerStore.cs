@@ -49,7 +49,9 @@ internal class FolderLayerStore : ILayerStore
 
     public long FreeBytes => new DriveInfo(Folder).AvailableFreeSpace;
 
-    public long CacheBytes => _cacheBytes > 0 ? _cacheBytes : new DriveInfo(Folder).TotalSize / 2;
+    public long TotalBytes => new DriveInfo(Folder).TotalSize;
+
+    public long CacheBytes => _cacheBytes > 0 ? _cacheBytes : TotalBytes / 2;
 
     public string PathOf(LayerId layer) => Path.Combine(Folder, $"{layer}.qcow2");
 

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
+using System.Text;
 using Instances.Faults;
 using Instances.Library.Import;
 using Microsoft.Win32.SafeHandles;
@@ -19,6 +20,7 @@ internal sealed class Qcow2Layer : IDisposable
     private const int MaxClusterBits = 21;
     private const int MinClusterBitsOfExtendedL2 = 14;
     private const int MaxL1Bytes = 32 << 20;
+    private const int MaxNameBytes = 1023; // As QEMU's.
     private const ulong OffsetMask = 0x00FF_FFFF_FFFF_FE00;
     private const ulong CompressedFlag = 1UL << 62;
     private const ulong ZerosFlag = 1;
@@ -36,6 +38,9 @@ internal sealed class Qcow2Layer : IDisposable
     private readonly byte[] _table;
     private long _loaded = -1;
 
+    /// <summary>A run of which the layer says nothing, that was found last: whoever goes through the layers below asks within it again and again.</summary>
+    private (long Begin, long End) _absent;
+
     private Qcow2Layer(LayerId id, SafeFileHandle file)
     {
         (_id, _file, _fileBytes) = (id, file, RandomAccess.GetLength(file));
@@ -52,8 +57,14 @@ internal sealed class Qcow2Layer : IDisposable
         if (_clusterBits < (isDivided ? MinClusterBitsOfExtendedL2 : MinClusterBits) || _clusterBits > MaxClusterBits) throw Unreadable("its clusters have an impossible size");
         (_pieceBits, _entryBits) = isDivided ? (_clusterBits - SubclusterBits, 4) : (_clusterBits, 3);
         _table = new byte[1 << _clusterBits];
+        BackingName = ReadBackingName((long)Number64(header, 8), Number32(header, 16));
         _tables = ReadL1(Number64(header, 40), Number32(header, 36));
     }
+
+    public LayerId Id => _id;
+
+    /// <summary>What the header names as the layer below, or null. Not followed here.</summary>
+    public string? BackingName { get; }
 
     public long VirtualSizeBytes { get; }
 
@@ -84,6 +95,7 @@ internal sealed class Qcow2Layer : IDisposable
     {
         // A disk was made larger over this layer: behind its end are zeros, whatever lies under it.
         if (offset >= VirtualSizeBytes) return new(LayerRunKind.Zeros, 0, bytes);
+        if (offset >= _absent.Begin && offset < _absent.End) return new(LayerRunKind.Absent, 0, Math.Min(bytes, _absent.End - offset));
         var reach = 1L << ReachBits;
         var end = Math.Min(Math.Min(offset + bytes, VirtualSizeBytes), (offset & -reach) + reach);
         if (_tables[offset >> ReachBits] == 0) return new(LayerRunKind.Absent, 0, end - offset);
@@ -97,6 +109,7 @@ internal sealed class Qcow2Layer : IDisposable
             next = behind;
         }
 
+        if (kind is LayerRunKind.Absent) _absent = (offset, Math.Min(next, end));
         return new(kind, place, Math.Min(next, end) - offset);
     }
 
@@ -123,6 +136,15 @@ internal sealed class Qcow2Layer : IDisposable
     }
 
     public void Dispose() => _file.Dispose();
+
+    private string? ReadBackingName(long offset, uint bytes)
+    {
+        if (offset == 0) return null;
+        if (offset < 0 || bytes > MaxNameBytes) throw Unreadable("the name of what lies below it is impossible");
+        Span<byte> name = stackalloc byte[(int)bytes];
+        Load(name, offset);
+        return Encoding.UTF8.GetString(name);
+    }
 
     private ulong[] ReadL1(ulong offset, uint entries)
     {

@@ -6,7 +6,7 @@ namespace Instances.Library.Import;
 internal sealed partial class ImageConverter
 {
     /// <summary>Makes the layers and the manifest, durably. Leaves nothing behind when it fails.</summary>
-    /// <exception cref="FaultException">layer-missing; layer-corrupt; no-space; qemu-img-failed; merge-differs.</exception>
+    /// <exception cref="FaultException">layer-missing; layer-corrupt; layer-unreadable; no-space; qemu-img-failed; merge-differs.</exception>
     /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
     public async Task<ImageManifest> Flatten(ImageId image, UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
     {
@@ -66,9 +66,14 @@ internal sealed partial class ImageConverter
         File.Delete(target);
         var bytes = disk.Layers.Sum(part => _store.BytesOf(part.Id));
         if (_store.FreeBytes - bytes < _store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(_store.Folder);
-        await _qemuImg.Flatten(_store.PathOf(disk.Layers[^1].Id), target, BoundsFor(bytes, disk.VirtualSizeBytes + (disk.VirtualSizeBytes / 1024) + MetadataBytes), cancellationToken);
+        IReadOnlyList<LayerId> chain = [.. disk.Layers.Select(part => part.Id)];
+        LayerMerger.RequireNames(chain, _store.PathOf);
+        await _qemuImg.Flatten(_store.PathOf(chain[^1]), target, BoundsFor(bytes, disk.VirtualSizeBytes + (disk.VirtualSizeBytes / 1024) + MetadataBytes), cancellationToken);
+        if (!await LayerComparison.IsFlat(chain, layer, part => part == layer ? target : _store.PathOf(part), cancellationToken)) throw LayerMerger.Differs();
     }
 
     /// <summary>A crash after an installation leaves a layer that is there already.</summary>
-    private long Install(LayerId layer) => File.Exists(_store.ConvertedPathOf(layer)) ? _store.Install(layer, _store.ConvertedPathOf(layer)) : _store.BytesOf(layer);
+    private long Install(LayerId layer) => File.Exists(_store.ConvertedPathOf(layer))
+        ? _store.Install(layer, _store.ConvertedPathOf(layer))
+        : _store.IsSealed(layer) ? _store.BytesOf(layer) : throw FileFaults.LayerMissing(layer);
 }

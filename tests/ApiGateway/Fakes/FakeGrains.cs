@@ -168,7 +168,7 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task WriteManifest() => throw new NotSupportedException();
 
-    public Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt) => throw new NotSupportedException();
+    public Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt, bool takeLayers) => throw new NotSupportedException();
 
     public Task BeginUpload(OperationId operation, ImportCommand command)
     {

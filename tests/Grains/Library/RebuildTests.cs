@@ -157,6 +157,73 @@ public sealed class RebuildTests : IAsyncLifetime
         Assert.NotEqual(old.Id, scene.Master.Id);
     }
 
+    /// <summary>The backup knows layers that have become one since, and are gone: nothing writes the old chain over the manifest, and the image is the same again.</summary>
+    [Fact]
+    public async Task Rebuild_OnADatabaseFromABackup_TakesTheLayersThatWereMergedSince()
+    {
+        var scene = await Scene.Deployed(_cluster, machines: 1);
+        for (var capture = 0; capture < 4; capture++) await scene.CreateInstance(new(Undeploy: false));
+        var image = (await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: true)), 1))[0];
+        await Library.Sweep();
+        var backup = _cluster.BackUpDatabase();
+        await Compact();
+        await Library.Sweep();
+        var merged = await _cluster.Grains.Image(image.Id).Get();
+        Assert.Equal((6, 2), (image.Disks[0].Layers.Count, merged.Disks[0].Layers.Count));
+        await _cluster.LoseDatabase(backup);
+
+        Assert.Equal("library-unknown", (await Assert.ThrowsAsync<FaultException>(() => _cluster.Grains.Image(image.Id).Change(image.ToSpec() with { Pinned = true }, ifVersion: null))).Fault.Code);
+        await _cluster.Grains.Doctor().Examine(fix: true);
+        await _cluster.Grains.Compaction().Compact();
+        await Eventually.Holds(async () => (await _cluster.Grains.Compaction().Get()).Running is not null, "the record makes compaction begin");
+        await Library.Sweep();
+        Assert.Equal(Chain(merged), (await _cluster.Layers.FindManifest(image.Id))!.Disks[0].Layers.Select(layer => layer.Id));
+        await Run();
+
+        Assert.Equal(Chain(merged), Chain(await _cluster.Grains.Image(image.Id).Get()));
+        await Compact();
+        await Library.Sweep();
+        Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+        Assert.Equal(Chain(merged), (await scene.Machines())[0].Disks[0].Layers.SkipLast(1));
+
+        static IEnumerable<LayerId> Chain(ImageView view) => view.Disks[0].Layers.Select(layer => layer.Id);
+
+        async Task Compact()
+        {
+            var before = (await _cluster.Grains.Compaction().Get()).LastLook;
+            await _cluster.Grains.Compaction().Compact();
+            await Eventually.Holds(async () => (await _cluster.Grains.Compaction().Get()).LastLook is { } look && look != before, "there is nothing more to compact");
+        }
+    }
+
+    /// <summary>The backup was made in the middle of an import that has ended since.</summary>
+    [Fact]
+    public async Task Rebuild_OnADatabaseFromABackup_KnowsThatAnImportHasEnded()
+    {
+        await _cluster.AddMaster();
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        await _cluster.Grains.Image(image).BeginUpload(operation, new("debian", ImageFormat.Raw, Bytes: 1));
+        await Library.Sweep();
+        var backup = _cluster.BackUpDatabase();
+        var layer = (await _cluster.Catalogue.ImageLayers()).Single(known => known.Id == image).Layers[0];
+        _cluster.Layers.Layers[layer] = true;
+        var now = TimeProvider.System.GetUtcNow();
+        var manifest = new ImageManifest(image, "debian", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, image)], 512)], now, new(operation, now, ImageFormat.Raw, "00", 1));
+        await _cluster.Layers.WriteManifest(manifest);
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).CompleteImport(operation, manifest)).Status);
+        await Library.Sweep();
+        await _cluster.LoseDatabase(backup);
+        Assert.Equal(ImageStatus.Importing, (await _cluster.Grains.Image(image).Get()).Status);
+
+        await Run();
+
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).Get()).Status);
+        Assert.Equal(OperationStatus.Succeeded, (await _cluster.Grains.Operation(operation).Find())!.Status);
+        await Library.Sweep();
+        Assert.Contains(image, _cluster.Layers.Manifests);
+        Assert.True(_cluster.Layers.Contains(layer));
+    }
+
     [Fact]
     public async Task Rebuild_OnADatabaseFromABackup_GivesWhatWasRetiredThenItsGraceAnew()
     {
@@ -183,7 +250,7 @@ public sealed class RebuildTests : IAsyncLifetime
         var master = await _cluster.AddMaster();
         await _cluster.Grains.Image(master.Id).Delete();
 
-        Assert.False(await _cluster.Grains.Image(master.Id).Rebuild([]));
+        Assert.False(await _cluster.Grains.Image(master.Id).Rebuild([], takeLayers: true));
 
         Assert.DoesNotContain(master.Id, await _cluster.Catalogue.KnownImages());
     }

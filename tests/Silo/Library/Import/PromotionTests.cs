@@ -68,6 +68,21 @@ public sealed class PromotionTests : IDisposable
     }
 
     [Fact]
+    public async Task Flatten_OfALayerWhoseHeaderNamesAnotherFile_IsRefusedAndLeavesNothing()
+    {
+        var disk = await Disk(3);
+        var path = Store.PathOf(disk.Layers[^1].Id);
+        UnixFiles.ChangeMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        TestLibrary.QemuImg("rebase", "-q", "-u", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", path);
+        await Store.Seal(disk.Layers[^1].Id);
+        var plan = Plan(disk);
+
+        Assert.Equal("layer-unreadable", (await Assert.ThrowsAsync<FaultException>(() => Flatten(plan))).Fault.Code);
+
+        AssertOnlyTheSourceIsThere(plan);
+    }
+
+    [Fact]
     public async Task Flatten_OfAMissingLayer_IsRefusedAndLeavesNothing()
     {
         var disk = await Disk(3);
