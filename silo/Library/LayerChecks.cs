@@ -85,8 +85,9 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
             var known = JsonSerializer.Deserialize<LayerCheck>(File.ReadAllBytes(PathOf(layer)), InstancesJson.Options);
             return known?.Layer == layer ? known with { Bytes = bytes } : new(layer, bytes);
         }
-        catch (Exception exception) when (exception is FileNotFoundException or JsonException)
+        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
+            // It is not there, or nobody can read it: nothing is known.
             return new(layer, bytes);
         }
     }

@@ -68,6 +68,19 @@ public sealed class LayerCheckTests : IDisposable
         Assert.Empty(Directory.GetFiles(Store.Folder));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Checks_OfALayerWhoseCheckCannotBeRead_KnowNothingOfIt(bool isLoop)
+    {
+        var layer = await Sealed();
+        var path = Path.Combine(Store.Folder, $"{layer}.check");
+        if (isLoop) File.CreateSymbolicLink(path, path);
+        else Directory.CreateDirectory(path);
+
+        Assert.Equal([new LayerCheck(layer, Store.BytesOf(layer))], Store.Checks());
+    }
+
     [Fact]
     public async Task Checks_OfATopThatAMachineWritesTo_LeaveItOut()
     {
