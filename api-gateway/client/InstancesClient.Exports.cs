@@ -16,7 +16,7 @@ public sealed partial class InstancesClient
     /// <param name="target">Is given the file from its beginning to its end. What it has got is of no use where this throws.</param>
     /// <exception cref="HttpIOException">The export broke off.</exception>
     /// <exception cref="InvalidDataException">The bytes that came are not those that were sent.</exception>
-    /// <exception cref="TimeoutException">Nothing came for a minute.</exception>
+    /// <exception cref="TimeoutException">It did not begin, or it began and then nothing came for more than a minute.</exception>
     public async Task<ExportedFile> ExportImage(ImageId id, ExportFormat format, ExportCompression? compression, Stream target, CancellationToken cancellationToken)
     {
         using var response = await BeginExport(id, format, compression, cancellationToken);
@@ -59,6 +59,10 @@ public sealed partial class InstancesClient
             catch (Exception exception) when (attempt < MaxAttempts && !cancellationToken.IsCancellationRequested && MayRepeat(exception))
             {
                 await Task.Delay(AttemptDelay, cancellationToken);
+            }
+            catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw new TimeoutException($"The export did not begin: it was asked for {MaxAttempts} times, and got no answer in time.", exception);
             }
         }
     }

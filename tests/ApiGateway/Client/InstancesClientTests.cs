@@ -119,6 +119,40 @@ public sealed class InstancesClientTests(Gateway gateway)
         Assert.Equal("host-unavailable", refusal.Code);
     }
 
+    /// <summary>The client's own bound is longer than a test: that of its HTTP client ends the requests here, in the same way.</summary>
+    [Fact]
+    public async Task Export_ThatGetsNoAnswer_EndsWithATimeout()
+    {
+        using var silent = new SilentHandler();
+        using var http = new HttpClient(silent) { BaseAddress = gateway.Http.BaseAddress, Timeout = TimeSpan.FromMilliseconds(20) };
+
+        await Assert.ThrowsAsync<TimeoutException>(() => new InstancesClient(http).ExportImage(ImageId.New(), ExportFormat.Raw, compression: null, Stream.Null, Cancelled));
+
+        Assert.Equal(InstancesClient.MaxAttempts, silent.Requests);
+    }
+
+    [Fact]
+    public async Task Export_ThatTheCallerEnds_IsNoTimeout()
+    {
+        using var silent = new SilentHandler();
+        using var http = new HttpClient(silent) { BaseAddress = gateway.Http.BaseAddress, Timeout = Timeout.InfiniteTimeSpan };
+        using var end = new CancellationTokenSource(TimeSpan.FromMilliseconds(20));
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => new InstancesClient(http).ExportImage(ImageId.New(), ExportFormat.Raw, compression: null, Stream.Null, end.Token));
+    }
+
+    private sealed class SilentHandler : HttpMessageHandler
+    {
+        public int Requests { get; private set; }
+
+        protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        {
+            Requests++;
+            await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
+            throw new InvalidOperationException("The wait has no end.");
+        }
+    }
+
     private sealed class LosingHandler() : DelegatingHandler(new SocketsHttpHandler())
     {
         public int Requests { get; private set; }
