@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.RegularExpressions;
 using Instances.Testing;
 using Instances.Testing.Kills;
@@ -35,6 +36,24 @@ public sealed partial class KillPointTests(ITestOutputHelper output)
 
         Assert.Equal(KillPoints.All.Order(StringComparer.Ordinal), reached.Distinct().Order(StringComparer.Ordinal));
         Assert.Equal(KillPoints.All.Order(StringComparer.Ordinal), tried.Distinct().Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task Kill_OfAServerThatEndsByItselfBefore_IsAViolation()
+    {
+        await using var said = new StringWriter();
+        await using var scene = await KillScene.Start(new Random(Seed), new KillReport(said));
+
+        var exception = await Assert.ThrowsAsync<KillException>(() => scene.Kill("rebuild.bound", End));
+
+        Assert.Contains("the server ended by itself before the place rebuild.bound", exception.Message, StringComparison.Ordinal);
+
+        Task End()
+        {
+            using var server = Process.GetProcessById(scene.ServerId);
+            server.Kill();
+            return Task.CompletedTask;
+        }
     }
 
     [Fact]

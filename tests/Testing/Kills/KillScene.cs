@@ -46,6 +46,8 @@ internal sealed class KillScene : IAsyncDisposable
 
     public HttpClient Http => _server!.Http;
 
+    public int ServerId => _server!.Id;
+
     private string KillFile => Path.Combine(Data, "kill");
 
     public static async Task<KillScene> Start(Random random, KillReport report)
@@ -58,8 +60,8 @@ internal sealed class KillScene : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        if (_server is not null) await _server.DisposeAsync();
-        Directory.Delete(Data, recursive: true);
+        await EndServer();
+        if (Directory.Exists(Data)) Directory.Delete(Data, recursive: true);
     }
 
     public string NewName(string what) => $"{what}-{++_names}";
@@ -169,6 +171,12 @@ internal sealed class KillScene : IAsyncDisposable
         }
 
         await acting;
+        if (File.Exists(KillFile))
+        {
+            File.Delete(KillFile);
+            throw new KillException($"the server ended by itself before the place {point}; its log:\n{_server.Log}");
+        }
+
         Report.Kills[point] = Report.Kills.GetValueOrDefault(point) + 1;
         await StartServer();
     }
@@ -292,9 +300,16 @@ internal sealed class KillScene : IAsyncDisposable
         }
     }
 
+    private async Task EndServer()
+    {
+        var server = _server;
+        _server = null;
+        if (server is not null) await server.DisposeAsync();
+    }
+
     private async Task StartServer()
     {
-        if (_server is not null) await _server.DisposeAsync();
+        await EndServer();
         _server = await ServerProcess.Start(
             Data, "--environment=Testing", $"--Testing:KillFile={KillFile}", "--Host:Hypervisor=simulated", $"--Library:Folder={Library}", $"--Library:GracePeriod={_grace:c}",
             "--Library:SweepPeriod=00:00:01", "--Library:CompactionPeriod=00:00:01", $"--Library:MaxChainDepth={MaxChainDepth}", "--Library:UploadIdleBound=00:00:05", "--Doctor:Grace=00:00:00.500", "--Import:ReportPeriod=00:00:00.100",
