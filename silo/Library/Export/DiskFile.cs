@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace Instances.Library.Export;
 
-/// <summary>A disk as a file of some format, which is made while it is written: nothing of it lies anywhere before. The same disk gives the same bytes each time.</summary>
+/// <summary>A disk as a file of some format, which is made while it is written: nothing of it lies anywhere before. The same disk with the same identity gives the same bytes each time.</summary>
 internal abstract class DiskFile(LayeredDisk disk) : IDisposable
 {
     protected const int SectorBytes = 512;
