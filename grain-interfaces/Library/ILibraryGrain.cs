@@ -105,6 +105,7 @@ public interface ILibraryGrain : IGrainWithStringKey
     /// <summary>Begins to give every image that has a manifest and no record its record again, in the background; joins a rebuild that runs. A record that is there is left
     /// as it is. At the end the library is this database's, and is swept again. Taken up again by a silo that is restarted. Always interleaves: see the remarks.</summary>
     /// <param name="dryRun">Looks only, and changes nothing. Where a rebuild runs, that one goes on.</param>
+    /// <exception cref="FaultException">rebuild-running: a rebuild was asked for, and a dry run is under way.</exception>
     [Alias("Rebuild"), AlwaysInterleave]
     Task<LibraryRebuild> Rebuild(bool dryRun);
 

@@ -28,8 +28,8 @@ public sealed record LibraryRebuild(
 }
 
 /// <param name="Name">Null where its manifest cannot be read.</param>
-/// <param name="Code"><c>manifest-unreadable</c>, <c>layer-missing</c>, <c>operation-failed</c> or <c>operation-running</c>: the image was left out. <c>master-missing</c>
-/// or <c>layer-corrupt</c>: it was rebuilt all the same.</param>
+/// <param name="Code"><c>manifest-unreadable</c>, <c>layer-missing</c>, <c>operation-failed</c> or <c>operation-running</c>: the image was left out. <c>master-missing</c>,
+/// <c>layer-corrupt</c> or <c>enterprise-missing</c>, which is said once of each enterprise: it has its record all the same.</param>
 /// <param name="Message">What was found, and what to do.</param>
 [GenerateSerializer, Immutable, Alias("instances.RebuildRemark")]
 public sealed record RebuildRemark(

@@ -1,4 +1,5 @@
-using System.Data.Common;
+using Instances.Catalogue;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Operations;
 using Instances.Storage;
@@ -19,7 +20,13 @@ internal sealed partial class LibraryGrain
 
     public Task<LibraryRebuild> Rebuild(bool dryRun)
     {
-        if (_rebuild is { FinishedAt: null } running) return Task.FromResult(running);
+        if (_rebuild is { FinishedAt: null } running)
+        {
+            return running.DryRun && !dryRun
+                ? throw FaultException.Conflict("rebuild-running", "A dry run of a rebuild is under way, which changes nothing: ask for the rebuild again when it has ended.")
+                : Task.FromResult(running);
+        }
+
         _rebuild = new(time.GetUtcNow(), dryRun, FinishedAt: null, Manifests: 0, Rebuilt: 0, Known: 0, LeftOut: 0, []);
         _rebuilding!.Change(TimeSpan.Zero, Timeout.InfiniteTimeSpan);
         return Task.FromResult(_rebuild);
@@ -52,8 +59,9 @@ internal sealed partial class LibraryGrain
             _rebuild = finished;
             LogRebuilt(finished.DryRun, finished.Rebuilt, finished.Known, finished.LeftOut);
         }
-        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or DbException or StateWriteException)
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
+            // Whatever it was: it is shown, and nobody waits for a rebuild that has stopped. With the silo's end it is the next one's.
             LogNotRebuilt(exception.Message);
             _rebuild = run with { Problem = exception.Message };
             _rebuilding!.Change(RetryPause, Timeout.InfiniteTimeSpan);
@@ -66,7 +74,7 @@ internal sealed partial class LibraryGrain
         var known = await catalogue.KnownImages();
         var context = new RebuildContext(
             run.DryRun, known, known.Union(files.Manifests.Select(manifest => manifest.Id)).ToHashSet(), layers.List().Where(layer => !layer.IsPartial).Select(layer => layer.Id).ToHashSet(),
-            [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], await FindStranger() is not null);
+            [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], await FindStranger() is not null, await Enterprises());
         Show(run with { Manifests = files.Manifests.Count + files.Unreadable.Count });
         foreach (var unreadable in files.Unreadable)
         {
@@ -88,6 +96,7 @@ internal sealed partial class LibraryGrain
             // Its record may be older than its file.
             if (context is { IsStranger: true, DryRun: false }) await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt, takeLayers: missing.Count == 0);
             Show(_rebuild! with { Known = _rebuild.Known + 1 });
+            RemarkEnterprise(manifest, context);
             return;
         }
 
@@ -115,10 +124,25 @@ internal sealed partial class LibraryGrain
         }
 
         Show(_rebuild! with { Rebuilt = _rebuild.Rebuilt + 1 });
+        RemarkEnterprise(manifest, context);
         if (manifest.Master is { } master && !context.Images.Contains(master))
             Remark(manifest.Id, manifest.Name, "master-missing", $"Its master {master} is not in the library. It can be deployed all the same: its layers are all there.");
         if (needed.Intersect(context.Corrupt).ToList() is { Count: > 0 } corrupt)
             Remark(manifest.Id, manifest.Name, "layer-corrupt", $"It needs layers that are corrupt: {string.Join(", ", corrupt)}. They are put right when a host has a good copy; else bring their files back from a backup.");
+    }
+
+    private async Task<HashSet<EnterpriseId>> Enterprises()
+    {
+        HashSet<EnterpriseId> enterprises = [EnterpriseId.Default];
+        string? cursor = null;
+        do
+        {
+            var page = await catalogue.Enterprises(new(PageRequest.MaxLimit, cursor));
+            enterprises.UnionWith(page.Items.Select(enterprise => enterprise.Id));
+            cursor = page.NextCursor;
+        }
+        while (cursor is not null);
+        return enterprises;
     }
 
     // All of these run in the grain's turns, one at a time.
@@ -131,6 +155,14 @@ internal sealed partial class LibraryGrain
     private void Remark(ImageId image, string? name, string code, string message)
     {
         if (_rebuild!.Remarks.Count < LibraryRebuild.MaxRemarks) Show(_rebuild with { Remarks = [.. _rebuild.Remarks, new(image, name, code, message)] });
+    }
+
+    /// <summary>Once of each enterprise, also for an image that has its record already: a rebuild that was interrupted may have given it that.</summary>
+    private void RemarkEnterprise(ImageManifest manifest, RebuildContext context)
+    {
+        if (!context.Enterprises.Add(manifest.Enterprise)) return;
+        Remark(manifest.Id, manifest.Name, "enterprise-missing",
+            $"Its enterprise {manifest.Enterprise} has no record: create it with this id (POST enterprises takes an id), and give it its quotas again.");
     }
 
     private void Show(LibraryRebuild rebuild) => _rebuild = rebuild;
@@ -165,8 +197,9 @@ internal sealed partial class LibraryGrain
     /// <param name="Images">Those that have a record or a manifest.</param>
     /// <param name="Stored">Layers that are there.</param>
     /// <param name="IsStranger">The database does not know the library: what it has may be from a backup.</param>
+    /// <param name="Enterprises">Those that have a record, and those that a remark was made of.</param>
     private sealed record RebuildContext(
-        bool DryRun, IReadOnlySet<ImageId> Known, IReadOnlySet<ImageId> Images, IReadOnlySet<LayerId> Stored, IReadOnlyList<LayerId> Corrupt, bool IsStranger);
+        bool DryRun, IReadOnlySet<ImageId> Known, IReadOnlySet<ImageId> Images, IReadOnlySet<LayerId> Stored, IReadOnlyList<LayerId> Corrupt, bool IsStranger, HashSet<EnterpriseId> Enterprises);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The library was rebuilt from its files (dry run: {DryRun}): {Rebuilt} images were given their records again, {Known} had one, {LeftOut} were left out.")]
     private partial void LogRebuilt(bool dryRun, int rebuilt, int known, int leftOut);

@@ -51,11 +51,10 @@ internal static class LibraryCommand
     internal static Task<int> Rebuild(Uri url, string datacenter, bool dryRun, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
         GatewayOptions.Ask(url, datacenter, errors, async client =>
         {
-            var rebuild = await client.RebuildLibrary(dryRun, cancellationToken);
-            var begun = rebuild.StartedAt;
-            for (var shown = ""; rebuild.FinishedAt is null; rebuild = await client.GetLibraryRebuild(cancellationToken))
+            var begun = await client.RebuildLibrary(dryRun, cancellationToken);
+            var rebuild = begun;
+            for (var shown = ""; rebuild.FinishedAt is null; rebuild = await GetRebuild(client, begun, cancellationToken))
             {
-                if (rebuild.StartedAt != begun) throw new IOException("The rebuild was interrupted before it began: run this command again.");
                 if (Progress(rebuild) is var progress && progress != shown) await errors.WriteLineAsync(shown = progress);
                 await Task.Delay(RebuildLookPeriod, cancellationToken);
             }
@@ -63,6 +62,15 @@ internal static class LibraryCommand
             await output.WriteLineAsync(json ? JsonSerializer.Serialize(rebuild, InstancesJson.Options) : Text(rebuild));
             return rebuild.LeftOut > 0 ? HasLeftOut : Rebuilt;
         });
+
+    /// <exception cref="IOException">It is another one than that which was begun: somebody began it since, or the silo ended before it had stored the one that was begun.</exception>
+    private static async Task<LibraryRebuild> GetRebuild(InstancesClient client, LibraryRebuild begun, CancellationToken cancellationToken)
+    {
+        var rebuild = await client.GetLibraryRebuild(cancellationToken);
+        return rebuild.StartedAt == begun.StartedAt && rebuild.DryRun == begun.DryRun
+            ? rebuild
+            : throw new IOException("Another rebuild has taken the place of the one that was begun, whose end is not known: run this command again.");
+    }
 
     private static string Progress(LibraryRebuild rebuild) =>
         $"{rebuild.Done} of {rebuild.Manifests} manifests looked at{(rebuild.Problem is { } problem ? $". It does not go on at the moment: {problem}" : "")}";
@@ -72,7 +80,7 @@ internal static class LibraryCommand
         var lines = rebuild.Remarks.Select(remark => $"{remark.Code,-20} {remark.Image} {(remark.Name is { } name ? $"'{name}'" : "(its name cannot be read)")}: {remark.Message}").ToList();
         lines.Add(
             $"{rebuild.Manifests} manifests: {rebuild.Rebuilt} images {(rebuild.DryRun ? "would be given their records again" : "were given their records again")}, {rebuild.Known} have a record, {rebuild.LeftOut} are left out.");
-        if (!rebuild.DryRun) lines.Add("Appliances, virtual machines and operations are not in the library's files. Run 'silo doctor' to see what else has lost its owner.");
+        if (!rebuild.DryRun) lines.Add("Appliances, virtual machines, operations, and enterprises with their quotas are not in the library's files. Run 'silo doctor' to see what else has lost its owner.");
         return string.Join(Environment.NewLine, lines);
     }
 

@@ -26,7 +26,7 @@ internal static class LibraryEndpoints
             .WithSummary("Rebuild the library from its files")
             .WithDescription(
                 "After a loss of the database: begins to give every image that has a manifest and no record its record again, in the background. Records that are there are left as they are. "
-                + "Images come back as Ready, those too that were Retired. With dryRun it only looks. Where a rebuild runs, that one goes on.");
+                + "Images come back as Ready, those too that were Retired. With dryRun it only looks. Where a rebuild runs, that one goes on; while a dry run is under way no rebuild begins (409, rebuild-running).");
         library.MapGet("/rebuild", FindRebuild)
             .WithSummary("Get the rebuild")
             .WithDescription("How far the rebuild is that runs, or what the last one did, and which images it left out and why.");

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Instances.Doctor;
+using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
@@ -88,6 +89,71 @@ public sealed class RebuildTests : IAsyncLifetime
 
         await Eventually.Holds(async () => (await Library.GetRebuild()).FinishedAt is not null, "the next silo ends the rebuild");
         Assert.Equal(before, await Look());
+    }
+
+    [Fact]
+    public async Task Rebuild_ThatMeetsAFailureThatNobodyForesaw_SaysSoAndIsTriedAgain()
+    {
+        await Filled();
+        var before = await Look();
+        await _cluster.LoseDatabase();
+        _cluster.Layers.FailNextBinding(new UnauthorizedAccessException("The folder is read-only."));
+
+        await Library.Rebuild(dryRun: false);
+
+        await Eventually.Holds(async () => (await Library.GetRebuild()) is { FinishedAt: null, Problem: "The folder is read-only." }, "the rebuild meets the failure");
+        await Eventually.Holds(async () => (await Library.GetRebuild()) is { FinishedAt: not null, Problem: null, LeftOut: 0 }, "the rebuild is tried again and ends");
+        Assert.Equal(before, await Look());
+    }
+
+    [Fact]
+    public async Task Rebuild_WhileADryRunIsUnderWay_IsRefused()
+    {
+        await Filled();
+        await _cluster.LoseDatabase();
+        _cluster.FailNext["Find"] = new TimeoutException("The operation does not answer.");
+        var dry = await Library.Rebuild(dryRun: true);
+        await Eventually.Holds(async () => (await Library.GetRebuild()).Problem is not null, "the dry run waits");
+
+        var refused = await Assert.ThrowsAsync<FaultException>(() => Library.Rebuild(dryRun: false));
+
+        Assert.Equal((FaultKind.Conflict, "rebuild-running"), (refused.Fault.Kind, refused.Fault.Code));
+        Assert.Equal((dry.StartedAt, true), await Begin(dryRun: true));
+        await Eventually.Holds(async () => (await Library.GetRebuild()).FinishedAt is not null, "the dry run ends");
+        Assert.Empty(await Images());
+        Assert.Equal(4, (await Run()).Rebuilt);
+    }
+
+    [Fact]
+    public async Task DryRun_WhileARebuildIsUnderWay_JoinsIt()
+    {
+        await Filled();
+        await _cluster.LoseDatabase();
+        _cluster.Layers.FailNextBinding(new IOException("The disk does not answer."));
+        var begun = await Library.Rebuild(dryRun: false);
+        await Eventually.Holds(async () => (await Library.GetRebuild()).Problem is not null, "the rebuild waits");
+
+        Assert.Equal((begun.StartedAt, false), await Begin(dryRun: true));
+    }
+
+    [Fact]
+    public async Task Rebuild_OfImagesWhoseEnterpriseIsLost_NamesItOnce()
+    {
+        var acme = EnterpriseId.New();
+        await _cluster.Grains.Enterprise(acme).Create(new("acme"));
+        await _cluster.AddMaster();
+        IReadOnlyList<ImageId> images = [(await _cluster.AddMaster(enterprise: acme)).Id, (await _cluster.AddMaster(enterprise: acme)).Id];
+        await _cluster.LoseDatabase();
+
+        var rebuild = await Run();
+
+        var remark = Assert.Single(rebuild.Remarks);
+        Assert.Equal((3, 0, "enterprise-missing"), (rebuild.Rebuilt, rebuild.LeftOut, remark.Code));
+        Assert.Contains(remark.Image, images);
+        Assert.Contains($"{acme}", remark.Message, StringComparison.Ordinal);
+        Assert.Equal(remark.Code, Assert.Single((await Run()).Remarks).Code);
+        await _cluster.Grains.Enterprise(acme).Create(new("acme"));
+        Assert.Empty((await Run()).Remarks);
     }
 
     [Fact]
@@ -316,6 +382,12 @@ public sealed class RebuildTests : IAsyncLifetime
         var machine = (await scene.Machines())[0].Id;
         await scene.AssertInstances(await scene.CreateInstance(new(VirtualMachines: [machine], UpdateImages: false)), 1);
         return scene;
+    }
+
+    private async Task<(DateTimeOffset StartedAt, bool DryRun)> Begin(bool dryRun)
+    {
+        var rebuild = await Library.Rebuild(dryRun);
+        return (rebuild.StartedAt, rebuild.DryRun);
     }
 
     private async Task<LibraryRebuild> Run(bool dryRun = false)
