@@ -21,7 +21,6 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     private int _lastUse;
     private Exception? _nextFailure;
     private Exception? _nextMergeFailure;
-    private Exception? _nextBindingFailure;
     private TaskCompletionSource? _mergeGate;
 
     public string Id { get; } = Guid.NewGuid().ToString("N");
@@ -167,12 +166,12 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public LibraryBinding? ReadBinding() => Binding;
 
-    /// <summary>The next binding is not written: it fails with this.</summary>
-    public void FailNextBinding(Exception exception) => _nextBindingFailure = exception;
+    /// <summary>While it is set, no binding is written: that fails with this.</summary>
+    public Exception? BindingFailure { get; set; }
 
     public Task WriteBinding(LibraryBinding binding)
     {
-        if (Interlocked.Exchange(ref _nextBindingFailure, null) is { } failure) throw failure;
+        if (BindingFailure is { } failure) throw failure;
         Binding = binding;
         return Task.CompletedTask;
     }
