@@ -81,11 +81,20 @@ internal sealed class ProcessCluster : IAsyncDisposable
         Action<ProcessCluster>? prepare = null)
     {
         var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? []);
-        prepare?.Invoke(cluster);
-        foreach (var process in cluster.All) process.Start();
-        foreach (var process in cluster.All) await process.Ready();
-        await Eventually.Holds(async () => (await cluster.Client.ListHosts(default)).Count == hosts.Count, "all hosts have registered");
-        return cluster;
+        try
+        {
+            prepare?.Invoke(cluster);
+            foreach (var process in cluster.All) process.Start();
+            foreach (var process in cluster.All) await process.Ready();
+            await Eventually.Holds(async () => (await cluster.Client.ListHosts(default)).Count == hosts.Count, "all hosts have registered");
+            return cluster;
+        }
+        catch
+        {
+            // Somebody else may have taken a port: what runs already would run on.
+            await cluster.DisposeAsync();
+            throw;
+        }
     }
 
     public string DataOf(string silo) => Path.Combine(_folder, silo);
