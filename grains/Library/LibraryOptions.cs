@@ -44,7 +44,7 @@ public sealed class LibraryOptions
     public int MaxUploads { get; set; } = 16;
 
     /// <summary>The most layers that a disk of an image has in the long run, its base included; a longer chain is shortened in the background. Reading through 9 layers takes as long as
-    /// through one, through 17 half as long again, through 65 four times as long.</summary>
+    /// through one, through 17 up to one and a half times, through 65 three to four times as long.</summary>
     [Range(2, 64)]
     public int MaxChainDepth { get; set; } = 8;
 

@@ -13,7 +13,7 @@ public sealed class LongChainTests
 {
     private const int Boots = 2;
 
-    /// <summary><c>INSTANCES_TEST_CAPTURES=100</c> makes a hundred of them, in a minute and a half.</summary>
+    /// <summary><c>INSTANCES_TEST_CAPTURES=100</c> makes a hundred of them.</summary>
     private static readonly int Captures = int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_CAPTURES"), CultureInfo.InvariantCulture, out var captures) ? captures : 16;
 
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
