@@ -9,13 +9,14 @@ namespace Instances.Hosting;
 /// <summary>How silos find each other, and how soon one that is gone is known to be.</summary>
 internal static class Membership
 {
-    public static void AddMembership(this ISiloBuilder silo, SiloSettings settings, StorageProvider storage)
+    /// <param name="urls">Where the web server will listen: its port is free still, and not for this.</param>
+    public static void AddMembership(this ISiloBuilder silo, SiloSettings settings, StorageProvider storage, string? urls)
     {
         silo.Services.AddOptions<ClusterOptions>().Configure(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, ClusterNames.Local));
         if (storage is StorageProvider.Sqlite)
         {
             // One process is the whole cluster: its membership needs no table.
-            silo.UseLocalhostClustering(FreePort(), settings.ClientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
+            silo.UseLocalhostClustering(FreePort(urls), settings.ClientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
             return;
         }
 
@@ -25,7 +26,7 @@ internal static class Membership
         {
             var address = IPAddress.Parse(settings.Address);
             endpoint.AdvertisedIPAddress = address;
-            endpoint.SiloPort = settings.Port != 0 ? settings.Port : FreePort();
+            endpoint.SiloPort = settings.Port != 0 ? settings.Port : FreePort(urls);
             endpoint.GatewayPort = settings.ClientPort;
             // Nowhere but there: the default is every address of the machine.
             endpoint.SiloListeningEndpoint = new(address, endpoint.SiloPort);
@@ -50,10 +51,13 @@ internal static class Membership
         membership.IAmAliveTablePublishTimeout = TimeSpan.FromSeconds(5);
     }
 
-    private static int FreePort()
+    private static int FreePort(string? urls)
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+        var port = ((IPEndPoint)socket.LocalEndPoint!).Port;
+
+        // While this one is held, the next is another.
+        return urls?.Contains($":{port}", StringComparison.Ordinal) is true ? FreePort(urls) : port;
     }
 }

@@ -51,7 +51,7 @@ internal static class SiloHosting
         builder.UseOrleans(silo =>
         {
             silo.AddStorage(provider => OpenDatabase(provider.GetRequiredService<IOptions<StorageOptions>>().Value, folder));
-            silo.AddMembership(settings, builder.Configuration.GetValue<StorageProvider>($"{StorageOptions.Section}:{nameof(StorageOptions.Provider)}"));
+            silo.AddMembership(settings, builder.Configuration.GetValue<StorageProvider>($"{StorageOptions.Section}:{nameof(StorageOptions.Provider)}"), builder.Configuration["urls"]);
             silo.AddInstancesGrains(settings.Roles);
             silo.AddStartupTask<SiloStart>();
         });

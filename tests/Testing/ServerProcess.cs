@@ -8,6 +8,8 @@ namespace Instances.Testing;
 /// <summary>The product as a user runs it: a process of its own, on a data folder of its own.</summary>
 internal sealed class ServerProcess : IAsyncDisposable
 {
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<int, bool> s_given = new();
+
     private const int SigTerm = 15;
 
     private readonly Process _process;
@@ -119,11 +121,13 @@ internal sealed class ServerProcess : IAsyncDisposable
         lock (_log) _log.Add(line.Data);
     }
 
+    /// <summary>A port that is free, and was not given before: whoever was given it may not have taken it yet.</summary>
     public static int FreePort()
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+        var port = ((IPEndPoint)socket.LocalEndPoint!).Port;
+        return s_given.TryAdd(port, true) ? port : FreePort();
     }
 
     [System.Runtime.InteropServices.DllImport("libc", EntryPoint = "kill")]
