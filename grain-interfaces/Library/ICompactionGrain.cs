@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Faults;
 using Orleans.Concurrency;
 
@@ -68,13 +69,26 @@ public sealed record FailedMerge([property: Id(0)] ImageId Image, [property: Id(
 /// <param name="Merged">The layer that takes their place.</param>
 /// <param name="Chain">The disk's layers as they are, from the base to the top.</param>
 /// <param name="From">The first layer, by its place in the chain, that becomes part of the new one; all above do too. At least 1: a base is shared by many.</param>
+/// <param name="Instead">What the new layer lies over instead of the chain's lower layers: the chain of another image, or a part of it, with the content that they have. Null to leave them.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerMerge")]
-public sealed record LayerMerge([property: Id(0)] LayerId Merged, [property: Id(1)] IReadOnlyList<LayerId> Chain, [property: Id(2)] int From)
+public sealed record LayerMerge(
+    [property: Id(0)] LayerId Merged, [property: Id(1)] IReadOnlyList<LayerId> Chain, [property: Id(2)] int From, [property: Id(3)] IReadOnlyList<LayerManifest>? Instead = null)
 {
-    /// <summary>The layer that the new one lies over.</summary>
-    public LayerId Below => Chain[From - 1];
+    /// <summary>What the new layer lies over, from the base up.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<LayerId> Under => Instead is null ? [.. Chain.Take(From)] : [.. Instead.Select(layer => layer.Id)];
 
+    /// <summary>The layer that the new one lies over.</summary>
+    [JsonIgnore]
+    public LayerId Below => Under[^1];
+
+    [JsonIgnore]
     public LayerId Top => Chain[^1];
 
+    [JsonIgnore]
     public IEnumerable<LayerId> Parts => Chain.Skip(From);
+
+    /// <summary>What has to be there.</summary>
+    [JsonIgnore]
+    public IEnumerable<LayerId> Needed => Under.Concat(Parts);
 }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Enterprises;
 using Instances.Operations;
@@ -50,13 +51,21 @@ public enum ConsistencyLevel
 /// <param name="Bytes">Space that the file takes.</param>
 /// <param name="Image">The image that the layer came with; it may be deleted since.</param>
 /// <param name="Sha256">Of the file, in lower case hex; null while it was not computed.</param>
+/// <param name="StandsFor">Of a layer that several became: the captured layer, or the base of a disk, with which as its top a disk had the content that it has with this one. Null for others, which stand
+/// for themselves.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerManifest")]
 public sealed record LayerManifest(
     [property: Id(0)] LayerId Id,
     [property: Id(1)] LayerId? Parent,
     [property: Id(2)] long Bytes,
     [property: Id(3)] ImageId Image,
-    [property: Id(4)] string? Sha256 = null);
+    [property: Id(4)] string? Sha256 = null,
+    [property: Id(5)] LayerId? StandsFor = null)
+{
+    /// <summary>Two disks whose tops have the same content key have the same content.</summary>
+    [JsonIgnore]
+    public LayerId Content => StandsFor ?? Id;
+}
 
 /// <param name="Layers">From the base to the top, at least one.</param>
 [GenerateSerializer, Immutable, Alias("instances.DiskManifest")]

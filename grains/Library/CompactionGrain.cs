@@ -23,6 +23,9 @@ internal sealed partial class CompactionGrain(
     /// <summary>How long an image whose merge has failed is left alone.</summary>
     private static readonly TimeSpan FailurePause = TimeSpan.FromMinutes(30);
 
+    /// <summary>The last one is enough; others stand in for it where it has gone or could not be merged.</summary>
+    private const int MaxCapturesBefore = 16;
+
     private readonly Dictionary<ImageId, DateTimeOffset> _failed = [];
     private readonly CancellationTokenSource _end = new();
     private IGrainTimer? _timer;
@@ -68,14 +71,7 @@ internal sealed partial class CompactionGrain(
         {
             var isChanged = State.Running is not null;
             if (State.Running is { } interrupted) await Carry(interrupted, end.Token);
-            while (await FindNext() is { } next)
-            {
-                await Save(State with { Running = next, Since = State.Since ?? next.StartedAt });
-                KillPoints.Reach("compaction.planned");
-                await Carry(next, end.Token);
-                isChanged = true;
-            }
-
+            while (await MergeAll(end.Token)) isChanged = true;
             if (isChanged) await GrainFactory.Library().SweepSoon();
             _lastLook = time.GetUtcNow();
         }
@@ -89,24 +85,46 @@ internal sealed partial class CompactionGrain(
         }
     }
 
-    /// <summary>The deepest chain first.</summary>
-    private async Task<PlannedMerge?> FindNext()
+    /// <summary>Goes once through the disks that may have too many layers. The shortest chain first: what becomes of it serves those above it.</summary>
+    /// <returns>False where there was nothing to do.</returns>
+    private async Task<bool> MergeAll(CancellationToken cancellationToken)
     {
         var images = await catalogue.ImagesOfDepth(CompactionRule.MinDepth(options.Value.MaxChainDepth));
         _tooDeep = images.Count(image => image.Disks.Any(disk => disk.Layers.Count > options.Value.MaxChainDepth));
         var mayTry = images.Where(image => _failed.GetValueOrDefault(image.Id) + FailurePause <= time.GetUtcNow());
-        var disks = mayTry.SelectMany(image => image.Disks, (image, disk) => (Image: image.Id, Disk: disk)).OrderByDescending(found => found.Disk.Layers.Count).ToList();
-        if (disks.Count == 0) return null;
+        var disks = mayTry.SelectMany(image => image.Disks, (image, disk) => (Image: image, Disk: disk)).OrderBy(found => found.Disk.Layers.Count).ToList();
+        if (disks.Count == 0) return false;
 
+        var isChanged = false;
         var uses = await catalogue.LayerUses();
         foreach (var (image, disk) in disks)
         {
-            LayerId[] chain = [.. disk.Layers.Select(layer => layer.Id)];
-            if (CompactionRule.FirstToMerge(chain, options.Value.MaxChainDepth, layer => uses.GetValueOrDefault(layer) == 1) is not { } from) continue;
-            return new(image, new(LayerId.New(), chain, from), disk.Layers.Skip(from).Sum(layer => layer.Bytes), time.GetUtcNow());
+            if (await Plan(image, disk, uses) is not { } next) continue;
+            await Save(State with { Running = next, Since = State.Since ?? next.StartedAt });
+            KillPoints.Reach("compaction.planned");
+            await Carry(next, cancellationToken);
+            isChanged = true;
         }
 
-        return null;
+        return isChanged;
+    }
+
+    private async Task<PlannedMerge?> Plan(ImageView image, DiskManifest disk, IReadOnlyDictionary<LayerId, int> uses)
+    {
+        var others = disk.Layers.Count > options.Value.MaxChainDepth ? await ChainsBefore(image) : [];
+        if (CompactionRule.Find(disk.Layers, options.Value.MaxChainDepth, layer => uses.GetValueOrDefault(layer) == 1, others) is not { } plan) return null;
+        var merge = new LayerMerge(LayerId.New(), [.. disk.Layers.Select(layer => layer.Id)], plan.From, plan.Instead);
+        return new(image.Id, merge, disk.Layers.Skip(plan.From).Sum(layer => layer.Bytes), time.GetUtcNow());
+    }
+
+    /// <summary>The chains of what the image's machine was deployed from, and of its last captures before this one.</summary>
+    private async Task<IReadOnlyList<IReadOnlyList<LayerManifest>>> ChainsBefore(ImageView image)
+    {
+        if (image.Capture is not { } capture) return [];
+        List<ImageId> before = [.. (await catalogue.CapturedFrom(capture.VirtualMachine)).TakeWhile(id => id != image.Id).TakeLast(MaxCapturesBefore)];
+        if (image.Parent is { } parent) before.Add(parent);
+        var views = await Task.WhenAll(before.Select(catalogue.FindImage));
+        return [.. views.OfType<ImageView>().Where(view => view.Status is ImageStatus.Ready).SelectMany(view => view.Disks).Select(other => other.Layers)];
     }
 
     private async Task Carry(PlannedMerge planned, CancellationToken cancellationToken)
@@ -116,6 +134,7 @@ internal sealed partial class CompactionGrain(
         {
             if (await image.BeginMerge(merge))
             {
+                await RequireThere(merge);
                 await RequireSound(await image.Get(), merge, cancellationToken);
                 KillPoints.Reach("compaction.checked");
                 var bytes = await layers.Merge(merge, options.Value.CompactionBytesPerSecond, cancellationToken);
@@ -160,16 +179,23 @@ internal sealed partial class CompactionGrain(
         }
     }
 
+    /// <summary>The image to which the lower layers belong may have gone before this one referred to them. A sweep that does not know of the reference ends before the library answers.</summary>
+    private async Task RequireThere(LayerMerge merge)
+    {
+        if (merge.Instead is not null && await GrainFactory.Library().FindMissing(merge.Under) is [var missing, ..])
+            throw FaultException.Conflict("layer-missing", $"The layer {missing}, which another image had, has gone with it.");
+    }
+
     /// <summary>What is corrupt must not become a part of something that looks sound. The scrub tells the images.</summary>
     private async Task RequireSound(ImageView image, LayerMerge merge, CancellationToken cancellationToken)
     {
         if (layers.Contains(merge.Merged)) return;
-        var known = image.Disks.SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
+        var known = image.Disks.SelectMany(disk => disk.Layers).Concat(merge.Instead ?? []).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
         var checks = layers.Checks().ToDictionary(check => check.Layer);
         var since = time.GetUtcNow() - options.Value.ScrubPeriod;
 
-        // What lies below decides what the new layer leaves out. It is large and shared: a reading of this round of the scrub is enough.
-        var below = merge.Chain.Take(merge.From).Where(layer => !checks.TryGetValue(layer, out var check) || check.IsDue(since) || check.IsCorrupt);
+        // What others stand on already: a reading of this round of the scrub is enough.
+        var below = (merge.Instead ?? []).Select(layer => layer.Id).Where(layer => !checks.TryGetValue(layer, out var check) || check.IsDue(since) || check.IsCorrupt);
         foreach (var part in below.Concat(merge.Parts))
         {
             var check = await layers.Check(part, known.GetValueOrDefault(part), options.Value.CompactionBytesPerSecond, cancellationToken);

@@ -20,7 +20,8 @@ internal sealed partial class ImageGrain
             return false;
         }
 
-        var merged = disk with { Layers = [.. disk.Layers.Take(merge.From), new(merge.Merged, merge.Below, bytes, Id)] };
+        var top = new LayerManifest(merge.Merged, merge.Below, bytes, Id, StandsFor: disk.Layers[^1].Content);
+        var merged = disk with { Layers = [.. merge.Instead ?? disk.Layers.Take(merge.From), top] };
         var next = State.Manifest! with { Disks = [.. State.Manifest!.Disks.Select(known => known == disk ? merged : known)] };
 
         // The manifest first: a crash in between leaves one that names layers which all are there, and the record's until the next try.

@@ -73,13 +73,13 @@ internal sealed record ImageState : IStoredState
         {
             Catalogue = new(
                 CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
-                Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers], JsonSerializer.SerializeToElement(view, InstancesJson.Options),
+                Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers.Distinct()], JsonSerializer.SerializeToElement(view, InstancesJson.Options),
                 SearchName: Name.ToUpperInvariant(), Enterprise: view.Enterprise.Value, QuotaBytes: Manifest is null ? Import?.ExpectedBytes : view.Bytes),
         };
     }
 
     private IEnumerable<LayerId> Layers => Manifest is { } manifest
-        ? [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id), .. Merge is { } merge ? [merge.Merged] : Array.Empty<LayerId>()]
+        ? [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id), .. Merge?.Under ?? [], .. Merge is { } merge ? [merge.Merged] : Array.Empty<LayerId>()]
         : Status is ImageStatus.Importing ? Import!.Layers : [];
 
     private static long OwnBytes(ImageId id, ImageManifest? manifest) =>

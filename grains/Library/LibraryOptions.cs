@@ -52,7 +52,7 @@ public sealed class LibraryOptions
     [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
     public TimeSpan CompactionPeriod { get; set; } = TimeSpan.FromMinutes(5);
 
-    /// <summary>The most that is written for that in a second, and the most that is read to check and to compare, in bytes. Writing reads up to twice as much again.</summary>
+    /// <summary>The most that is read and written for that in a second, in bytes, to check, to merge and to compare.</summary>
     [Range(1L << 16, MaxBytesPerSecond)]
     public long CompactionBytesPerSecond { get; set; } = 32L << 20;
 }

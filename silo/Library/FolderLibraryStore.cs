@@ -19,7 +19,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     public FolderLibraryStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, ILogger<FolderLibraryStore> logger)
         : base(folder, options, qemuImg, transfers)
     {
-        (_checks, _merger, _logger) = (new(this, transfers.Time), new(this, qemuImg, transfers.Time), logger);
+        (_checks, _merger, _logger) = (new(this, transfers.Time), new(this, transfers.Time), logger);
         foreach (var aside in Directory.EnumerateFiles(Incoming, $"*{AsideExtension}"))
         {
             if (LayerId.TryParse(Path.GetFileNameWithoutExtension(aside), null, out var layer)) Settle(layer);

@@ -52,14 +52,13 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             await using var file = File.OpenRead(store.PathOf(layer));
-            var begun = time.GetTimestamp();
+            var pace = new Pace(bytesPerSecond, time);
             var bytes = 0L;
             for (int read; (read = await file.ReadAsync(block.AsMemory(0, BlockBytes), cancellationToken)) > 0;)
             {
                 hash.AppendData(block, 0, read);
                 bytes += read;
-                var early = TimeSpan.FromSeconds(bytes / (double)bytesPerSecond) - time.GetElapsedTime(begun);
-                if (early > TimeSpan.Zero) await Task.Delay(early, time, cancellationToken);
+                await pace.Keep(bytes, cancellationToken);
             }
 
             return Convert.ToHexStringLower(hash.GetHashAndReset());

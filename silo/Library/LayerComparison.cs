@@ -3,27 +3,35 @@ using Instances.Library.Export;
 
 namespace Instances.Library;
 
-/// <summary>Whether a layer that was made of others has their content. They are read by our own reader; another program has written them.</summary>
+/// <summary>Whether a layer that was made of others has their content.</summary>
 internal static class LayerComparison
 {
     private const int BlockBytes = 1 << 20;
 
-    /// <summary>Of one that several layers of a chain became. What none of them holds is read from the layers below by both and is not looked at: the work is that of the changes, however
-    /// large the base is.</summary>
-    /// <param name="pathOf">Where each layer is, the merged one too.</param>
-    /// <param name="bytesPerSecond">Not faster than that.</param>
-    public static async Task<bool> IsMerged(LayerMerge merge, Func<LayerId, string> pathOf, long bytesPerSecond, TimeProvider time, CancellationToken cancellationToken)
+    private enum Verdict
     {
-        using var before = LayeredDisk.OpenLayers(merge.Chain, pathOf);
-        using var after = LayeredDisk.OpenLayers([.. merge.Chain.Take(merge.From), merge.Merged], pathOf);
-        var parts = merge.Parts.Count();
-        return await AreSame(before, after, Find, bytesPerSecond, time, cancellationToken);
+        Same,
+        Different,
+        HasToBeRead,
+    }
 
-        (bool IsSame, long Bytes) Find(long offset, long bytes)
+    /// <summary>Of one that several layers became: whether it says what they say, and nothing where they say nothing. What lies below is not looked at: the work is that of the changes, however
+    /// large the base is.</summary>
+    /// <param name="parts">The layers that became one.</param>
+    /// <param name="belowBytes">How far what lies below reaches: behind that, zeros and nothing are the same.</param>
+    public static Task<bool> IsMerged(LayeredDisk parts, LayeredDisk merged, long belowBytes, Pace pace, CancellationToken cancellationToken)
+    {
+        return AreSame(parts, merged, Look, pace, cancellationToken);
+
+        (Verdict, long) Look(long offset, long bytes)
         {
-            var of = before.Trace(offset, bytes);
-            var to = after.Trace(offset, of.Bytes);
-            return (of.Above >= parts && to.Above >= 1, to.Bytes);
+            if (offset < belowBytes) bytes = Math.Min(bytes, belowBytes - offset);
+            (var of, bytes) = parts.Trace(offset, bytes);
+            (var to, bytes) = merged.Trace(offset, bytes);
+            if (Says(of) != Says(to)) return (Verdict.Different, bytes);
+            return (Says(of) && (of is LayerRunKind.Data || to is LayerRunKind.Data) ? Verdict.HasToBeRead : Verdict.Same, bytes);
+
+            bool Says(LayerRunKind kind) => kind is not LayerRunKind.Absent || offset >= belowBytes;
         }
     }
 
@@ -32,38 +40,33 @@ internal static class LayerComparison
     {
         using var before = LayeredDisk.OpenLayers(chain, pathOf);
         using var after = LayeredDisk.OpenLayers([flat], pathOf);
-        return await AreSame(before, after, Find, long.MaxValue, TimeProvider.System, cancellationToken);
+        return await AreSame(before, after, Look, Pace.Unlimited, cancellationToken);
 
-        (bool IsSame, long Bytes) Find(long offset, long bytes)
+        (Verdict, long) Look(long offset, long bytes)
         {
-            var of = before.Find(offset, bytes);
-            var to = after.Find(offset, of.Bytes);
-            return (!of.IsData && !to.IsData, to.Bytes);
+            (var isData, bytes) = before.Find(offset, bytes);
+            (var becameData, bytes) = after.Find(offset, bytes);
+            return (isData || becameData ? Verdict.HasToBeRead : Verdict.Same, bytes);
         }
     }
 
-    /// <param name="find">Whether a part of the disk, from an offset on, needs no look, and how far that goes.</param>
-    private static async Task<bool> AreSame(
-        LayeredDisk before, LayeredDisk after, Func<long, long, (bool IsSame, long Bytes)> find, long bytesPerSecond, TimeProvider time, CancellationToken cancellationToken)
+    /// <param name="look">What can be said of a part of the disk without reading it, from an offset on, and how far that goes.</param>
+    private static async Task<bool> AreSame(LayeredDisk before, LayeredDisk after, Func<long, long, (Verdict, long)> look, Pace pace, CancellationToken cancellationToken)
     {
         if (before.VirtualSizeBytes != after.VirtualSizeBytes) return false;
         var (one, other) = (ArrayPool<byte>.Shared.Rent(BlockBytes), ArrayPool<byte>.Shared.Rent(BlockBytes));
-        var (begun, read) = (time.GetTimestamp(), 0L);
+        var earlier = before.BytesRead + after.BytesRead;
         try
         {
             for (long offset = 0, bytes; offset < before.VirtualSizeBytes; offset += bytes)
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                (var isSame, bytes) = find(offset, before.VirtualSizeBytes - offset);
-                if (isSame) continue;
-
-                bytes = Math.Min(bytes, BlockBytes);
-                await before.Read(offset, one.AsMemory(0, (int)bytes), cancellationToken);
-                await after.Read(offset, other.AsMemory(0, (int)bytes), cancellationToken);
-                if (!one.AsSpan(0, (int)bytes).SequenceEqual(other.AsSpan(0, (int)bytes))) return false;
-                read += 2 * bytes;
-                var early = TimeSpan.FromSeconds(read / (double)bytesPerSecond) - time.GetElapsedTime(begun);
-                if (early > TimeSpan.Zero) await Task.Delay(early, time, cancellationToken);
+                var rest = before.VirtualSizeBytes - offset;
+                (var verdict, bytes) = look(offset, Math.Min(rest, BlockBytes));
+                if (verdict is Verdict.Same) (verdict, bytes) = look(offset, rest);
+                if (verdict is Verdict.Different) return false;
+                if (verdict is Verdict.HasToBeRead && !await IsSame(offset, (int)Math.Min(bytes, BlockBytes))) return false;
+                await pace.Keep(before.BytesRead + after.BytesRead - earlier, cancellationToken);
             }
 
             return true;
@@ -72,6 +75,13 @@ internal static class LayerComparison
         {
             ArrayPool<byte>.Shared.Return(one);
             ArrayPool<byte>.Shared.Return(other);
+        }
+
+        async ValueTask<bool> IsSame(long offset, int bytes)
+        {
+            await before.Read(offset, one.AsMemory(0, bytes), cancellationToken);
+            await after.Read(offset, other.AsMemory(0, bytes), cancellationToken);
+            return one.AsSpan(0, bytes).SequenceEqual(other.AsSpan(0, bytes));
         }
     }
 }

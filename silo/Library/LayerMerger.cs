@@ -3,59 +3,54 @@ using Instances.Library.Export;
 
 namespace Instances.Library;
 
-/// <summary>Makes one layer of several.</summary>
-internal sealed class LayerMerger(FolderLayerStore store, QemuImg qemuImg, TimeProvider time)
+/// <summary>Makes one layer of several. Only they are read, by our own reader: neither what lies below them nor what a header names, which a machine's QEMU has written.</summary>
+internal sealed class LayerMerger(FolderLayerStore store, TimeProvider time)
 {
-    private const long SecondsForAnything = 600;
-    private const long MemoryBytes = 2L << 30;
-
     /// <summary>A twentieth of the disk stays free: background work does not take what captures and imports need.</summary>
     private const int ReservedShare = 20;
 
     public async Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken)
     {
         if (store.IsSealed(merge.Merged)) return store.BytesOf(merge.Merged);
-        foreach (var layer in merge.Chain.Where(layer => !store.IsSealed(layer))) throw FileFaults.LayerMissing(layer);
+        foreach (var layer in merge.Needed.Where(layer => !store.IsSealed(layer))) throw FileFaults.LayerMissing(layer);
         var bytes = merge.Parts.Sum(store.BytesOf);
         if (store.FreeBytes - bytes < Math.Max(store.MinimumFreeBytes, store.TotalBytes / ReservedShare)) throw FileFaults.NoSpaceLeft(store.Folder);
-        RequireNames(merge.Chain, store.PathOf);
 
         var target = store.ConvertedPathOf(merge.Merged);
         try
         {
-            // What a crash has left: somebody may still be writing to it.
+            // What a crash has left.
             File.Delete(target);
-            await qemuImg.Merge(
-                store.PathOf(merge.Top), store.PathOf(merge.Below), target, $"{merge.Below}.qcow2", bytesPerSecond,
-                BoundsFor(bytes, bytesPerSecond), cancellationToken);
-            KillPoints.Reach("compaction.merged");
-            if (!await LayerComparison.IsMerged(merge, layer => layer == merge.Merged ? target : store.PathOf(layer), bytesPerSecond, time, cancellationToken)) throw Differs();
+            await Write(merge, target, bytesPerSecond, cancellationToken);
             var installed = store.Install(merge.Merged, target);
             KillPoints.Reach("compaction.installed");
             return installed;
         }
-        catch
+        catch (Exception exception)
         {
             File.Delete(target);
+            if (exception is IOException full && FileFaults.IsNoSpace(full)) throw FileFaults.NoSpaceLeft(store.Folder, exception);
             throw;
         }
-    }
-
-    /// <summary>A machine's QEMU has written the headers: no other program opens a layer that names another file than its record does.</summary>
-    /// <exception cref="FaultException">layer-missing; layer-unreadable.</exception>
-    public static void RequireNames(IReadOnlyList<LayerId> chain, Func<LayerId, string> pathOf)
-    {
-        using var disk = LayeredDisk.OpenLayers(chain, pathOf);
-        if (!disk.NamesItself) throw ExportFaults.LayerUnreadable(chain[^1], "its chain names other files than its image does");
     }
 
     public static FaultException Differs() =>
         new(new(FaultKind.Internal, "merge-differs", "What was made of layers does not have their content. It was thrown away, and they are as they were."));
 
-    /// <summary>By what is written, at the set rate.</summary>
-    private static ProcessBounds BoundsFor(long bytes, long bytesPerSecond)
+    private async Task Write(LayerMerge merge, string target, long bytesPerSecond, CancellationToken cancellationToken)
     {
-        var seconds = SecondsForAnything + (8 * bytes / bytesPerSecond);
-        return new(TimeSpan.FromSeconds(seconds), (int)Math.Min(seconds, int.MaxValue), MemoryBytes, long.MaxValue);
+        using var parts = LayeredDisk.OpenLayers([.. merge.Parts], store.PathOf);
+        var belowBytes = SizeBelow();
+        await MergedLayerFile.Write(parts, belowBytes, target, $"{merge.Below}.qcow2", new(bytesPerSecond, time), cancellationToken);
+        KillPoints.Reach("compaction.merged");
+
+        using var merged = LayeredDisk.OpenLayers([merge.Merged], _ => target);
+        if (!await LayerComparison.IsMerged(parts, merged, belowBytes, new(bytesPerSecond, time), cancellationToken)) throw Differs();
+
+        long SizeBelow()
+        {
+            using var below = LayeredDisk.OpenLayers(merge.Under, store.PathOf);
+            return below.LargestBytes;
+        }
     }
 }

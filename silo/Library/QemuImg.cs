@@ -25,23 +25,6 @@ internal sealed class QemuImg(ProcessConfinement confinement)
         (await BoundedProcess.Run([Program, .. arguments], ProcessBounds.Short, cancellationToken)).RequireSuccess();
     }
 
-    /// <summary>Makes a layer of several that lie over each other: the content of <paramref name="top"/>, over <paramref name="below"/>, which is a layer of its chain.</summary>
-    /// <param name="top">An absolute path, as the others. It and those below name one another as the record does.</param>
-    /// <param name="backing">The relative name of the layer below, for the file's header.</param>
-    /// <remarks>To be compared with what it was made of. The names are spelled the same way wherever they stand: rebase reads the whole chain else. It writes nothing but what differs from the layer below, and zeros as such,
-    /// not as the bytes that they are.</remarks>
-    /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
-    public async Task Merge(string top, string below, string target, string backing, long bytesPerSecond, ProcessBounds bounds, CancellationToken cancellationToken)
-    {
-        string[][] commands =
-        [
-            ["create", "-q", "-f", "qcow2", "-b", top, "-F", "qcow2", "-o", LayerOptions, target],
-            ["rebase", "-q", .. Throttle(bytesPerSecond), "--image-opts", "-b", below, "-F", "qcow2", $"driver=qcow2,detect-zeroes=on,file.driver=throttle,file.throttle-group=limit,file.file.driver=file,file.file.filename={Escaped(target)}"],
-            ["rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "qcow2", target],
-        ];
-        foreach (var command in commands) (await BoundedProcess.Run([Program, .. command], bounds, cancellationToken)).RequireSuccess();
-    }
-
     /// <summary>Reads the header of a file of unknown origin.</summary>
     public Task<ProcessOutcome> Info(string path, ImageFile format, ProcessBounds bounds, CancellationToken cancellationToken) =>
         RunConfined([Program, "info", "--output=json", .. format.Source(path)], bounds, cancellationToken);
@@ -58,9 +41,6 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     public Task<ProcessOutcome> ConvertToBase(string source, ImageFile format, string target, ProcessBounds bounds, CancellationToken cancellationToken) =>
         RunConfined(
             [Program, "convert", "-q", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", .. format.Source(source), target], bounds, cancellationToken);
-
-    private static string[] Throttle(long bytesPerSecond) =>
-        ["--object", string.Create(CultureInfo.InvariantCulture, $"throttle-group,id=limit,x-bps-total={bytesPerSecond}")];
 
     /// <summary>A value within options: commas are doubled.</summary>
     internal static string Escaped(string value) => value.Replace(",", ",,", StringComparison.Ordinal);

@@ -15,6 +15,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     private readonly ConcurrentDictionary<ImageId, ImageManifest> _manifests = new();
 
+    private readonly ConcurrentDictionary<LayerId, long> _merged = new();
     private readonly ConcurrentDictionary<LayerId, int> _uses = new();
     private readonly ConcurrentDictionary<LayerId, int> _polls = new();
     private readonly ConcurrentDictionary<LayerId, LayerCheck> _checks = new();
@@ -138,14 +139,14 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public async Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken)
     {
-        foreach (var layer in merge.Chain.Where(layer => !Contains(layer))) throw FileFaults.LayerMissing(layer);
+        foreach (var layer in merge.Needed.Where(layer => !Contains(layer))) throw FileFaults.LayerMissing(layer);
         if (_mergeGate is { } gate) await gate.Task.WaitAsync(cancellationToken);
         if (Interlocked.Exchange(ref _nextMergeFailure, null) is { } failure) throw failure;
         Layers[merge.Merged] = true;
-        return LayerBytes;
+        return _merged[merge.Merged] = merge.Parts.Sum(part => _merged.GetValueOrDefault(part, LayerBytes));
     }
 
-    public long MergedBytes(LayerId layer) => Contains(layer) ? LayerBytes : 0;
+    public long MergedBytes(LayerId layer) => _merged.GetValueOrDefault(layer);
 
     public Task WriteManifest(ImageManifest manifest)
     {

@@ -14,6 +14,12 @@ internal sealed class LayeredDisk : IDisposable
 
     public long VirtualSizeBytes => _layers[0].VirtualSizeBytes;
 
+    /// <summary>How far one of the layers reaches.</summary>
+    public long LargestBytes => _layers.Max(layer => layer.VirtualSizeBytes);
+
+    /// <summary>How much was read of the layers' files so far, tables too.</summary>
+    public long BytesRead => _layers.Sum(layer => layer.BytesRead);
+
     /// <exception cref="FaultException">layer-missing; layer-unreadable, also where the top has another size than the chain.</exception>
     public static LayeredDisk Open(DiskChain chain, Func<LayerId, string> pathOf)
     {
@@ -45,7 +51,7 @@ internal sealed class LayeredDisk : IDisposable
     /// no other file.</summary>
     public bool NamesItself => _layers.Zip(_layers.Skip(1)).All(pair => pair.First.BackingName == $"{pair.Second.Id}.qcow2") && _layers[^1].BackingName is null;
 
-    /// <summary>How far the disk is of one kind from an offset on: data that is written somewhere in the chain, or zeros.</summary>
+    /// <summary>How far the disk is of one kind from an offset on: data that is written somewhere in the chain, or none, which is zeros.</summary>
     /// <param name="bytes">As far as it is looked.</param>
     public (bool IsData, long Bytes) Find(long offset, long bytes)
     {
@@ -53,13 +59,12 @@ internal sealed class LayeredDisk : IDisposable
         return (run.Kind is LayerRunKind.Data, run.Bytes);
     }
 
-    /// <summary>Which layer says what the disk is from an offset on.</summary>
+    /// <summary>What the layers say of the disk from an offset on; <see cref="LayerRunKind.Absent"/> where none of them says anything.</summary>
     /// <param name="bytes">As far as it is looked.</param>
-    /// <returns>How many layers lie above it; all of them where none says anything.</returns>
-    public (int Above, long Bytes) Trace(long offset, long bytes)
+    public (LayerRunKind Kind, long Bytes) Trace(long offset, long bytes)
     {
-        var run = Locate(offset, bytes, out var above);
-        return (above, run.Bytes);
+        var run = Locate(offset, bytes, out _);
+        return (run.Kind, run.Bytes);
     }
 
     /// <summary>Reads a part of the disk. Behind its end are zeros.</summary>
@@ -78,7 +83,9 @@ internal sealed class LayeredDisk : IDisposable
 
     public void Dispose() => _layers.ForEach(layer => layer.Dispose());
 
-    /// <param name="above">How many layers lie above the one that says it; all of them where none does, and it is zeros.</param>
+    public FaultException Unreadable(string what) => ExportFaults.LayerUnreadable(_layers[0].Id, what);
+
+    /// <param name="above">How many layers lie above the one that says it; all of them where none does.</param>
     private LayerRun Locate(long offset, long bytes, out int above)
     {
         for (above = 0; above < _layers.Count; above++)
@@ -88,6 +95,6 @@ internal sealed class LayeredDisk : IDisposable
             bytes = run.Bytes;
         }
 
-        return new(LayerRunKind.Zeros, 0, bytes);
+        return new(LayerRunKind.Absent, 0, bytes);
     }
 }

@@ -68,6 +68,9 @@ internal sealed class Qcow2Layer : IDisposable
 
     public long VirtualSizeBytes { get; }
 
+    /// <summary>How much was read of the file so far, tables too.</summary>
+    public long BytesRead { get; private set; }
+
     private bool IsDivided => _entryBits == 4;
 
     /// <summary>Log2 of the bytes of the disk for which an L2 table stands.</summary>
@@ -117,6 +120,7 @@ internal sealed class Qcow2Layer : IDisposable
     /// <exception cref="FaultException">layer-unreadable.</exception>
     public async ValueTask Read(long place, Memory<byte> buffer, CancellationToken cancellationToken)
     {
+        BytesRead += buffer.Length;
         try
         {
             for (int read, done = 0; done < buffer.Length; done += read)
@@ -207,6 +211,7 @@ internal sealed class Qcow2Layer : IDisposable
 
     private void Load(Span<byte> buffer, long offset)
     {
+        BytesRead += buffer.Length;
         try
         {
             for (int read, done = 0; done < buffer.Length; done += read)

@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Library.Export;
 
 namespace Instances.Library.Import;
 
@@ -67,9 +68,16 @@ internal sealed partial class ImageConverter
         var bytes = disk.Layers.Sum(part => _store.BytesOf(part.Id));
         if (_store.FreeBytes - bytes < _store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(_store.Folder);
         IReadOnlyList<LayerId> chain = [.. disk.Layers.Select(part => part.Id)];
-        LayerMerger.RequireNames(chain, _store.PathOf);
+        RequireNames(chain);
         await _qemuImg.Flatten(_store.PathOf(chain[^1]), target, BoundsFor(bytes, disk.VirtualSizeBytes + (disk.VirtualSizeBytes / 1024) + MetadataBytes), cancellationToken);
         if (!await LayerComparison.IsFlat(chain, layer, part => part == layer ? target : _store.PathOf(part), cancellationToken)) throw LayerMerger.Differs();
+    }
+
+    /// <summary>A machine's QEMU has written the headers: no other program opens a layer that names another file than its record does.</summary>
+    private void RequireNames(IReadOnlyList<LayerId> chain)
+    {
+        using var disk = LayeredDisk.OpenLayers(chain, _store.PathOf);
+        if (!disk.NamesItself) throw disk.Unreadable("its chain names other files than its image does");
     }
 
     /// <summary>A crash after an installation leaves a layer that is there already.</summary>

@@ -39,8 +39,12 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         for (var capture = 0; capture < 20; capture++)
             images.AddRange((await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), 2)).Select(image => image.Id));
         var before = await scene.Machines();
+        var worked = await Compaction.Get();
 
         await Compacted(images[^1]);
+
+        // 20 layers of each of four disks; were each image to have a copy of its own of what it is short of, 13 images would copy 180 for each disk.
+        Assert.InRange((await Compaction.Get()).LayersMerged - worked.LayersMerged, 4 * 20, 4 * 40);
 
         foreach (var image in images)
         {
@@ -56,6 +60,86 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: true)), 2);
         Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
         await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Compact_OfAMachineThatGoesOn_LaysLaterImagesOverWhatBecameOfEarlierOnes()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+
+        var (one, other) = ((await Compacted(first)).Disks[0].Layers, (await Compacted(second)).Disks[0].Layers);
+
+        Assert.Equal((2, 3), (one.Count, other.Count));
+        Assert.Equal(one, other.Take(2));
+        Assert.Equal((await scene.Machines())[0].Disks[0].Layers.SkipLast(1).TakeLast(2), [one[^1].Content, other[^1].Content]);
+        await Cluster.Grains.Image(first).Delete();
+        await scene.AssertRestsDeployed();
+        Assert.Equal(other, (await scene.Image(second)).Disks[0].Layers);
+        Assert.All(other, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+        await scene.Undeploy();
+    }
+
+    [Fact]
+    public async Task Compact_OverTheChainOfAnImageThatIsDeletedMeanwhile_KeepsItsLayers()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var lower = (await scene.Image(first)).Disks[0].Layers;
+
+        // As soon as the second image refers to them.
+        Cluster.AfterNext("Instances.Library.IImageGrain.BeginMerge", async () =>
+        {
+            await Cluster.Grains.Image(first).Delete();
+            await Cluster.Grains.Library().Sweep();
+        });
+        var image = await Compacted(second);
+
+        Assert.Equal(lower, image.Disks[0].Layers.Take(2));
+        Assert.Equal(3, image.Disks[0].Layers.Count);
+        Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+        await scene.AssertRestsDeployed();
+        await scene.Undeploy();
+    }
+
+    [Fact]
+    public async Task Compact_OverTheChainOfAnImageThatWentBefore_FindsAnotherWay()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var gone = (await scene.Image(first)).Disks[0].Layers[1].Id;
+        await Cluster.Grains.Image(first).Delete();
+        await Cluster.Grains.Library().Sweep();
+        Assert.False(Cluster.Layers.Contains(gone));
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure is { Fault.Code: "layer-missing" } failure && failure.Image == second, "the failure is shown");
+
+        var image = await Compacted(second);
+
+        Assert.DoesNotContain(image.Disks[0].Layers, layer => layer.Id == gone);
+        Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+        Assert.InRange(image.Disks[0].Layers.Count, 2, Cluster.Library.MaxChainDepth);
+        await scene.AssertRestsDeployed();
+        await scene.Undeploy();
+    }
+
+    [Fact]
+    public async Task Compact_OverTheChainOfAnImageThatIsCorrupt_IsRefused()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var bad = (await scene.Image(first)).Disks[0].Layers[1].Id;
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        Cluster.Layers.Digests[bad] = "0bad";
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure is { Fault.Code: "layer-corrupt" } failure && failure.Image == second, "the failure is shown");
+
+        Assert.Equal(10, (await scene.Image(second)).Disks[0].Layers.Count);
+        Cluster.Layers.Digests.TryRemove(bad, out _);
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        await Compacted(second);
+        await scene.Undeploy();
     }
 
     [Fact]
@@ -234,6 +318,30 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         Assert.Equal(10, image.Disks[0].Layers.Count);
         await Eventually.Holds(async () => (await Cluster.Catalogue.LayerUses()) is var uses && image.Disks[0].Layers.Skip(1).All(layer => uses[layer.Id] == 1), "the image has its layers for itself");
         return (scene, image);
+    }
+
+    /// <summary>A machine that goes on, and two images of it of nine and ten layers.</summary>
+    private async Task<(Scene Scene, ImageId First, ImageId Second)> TwoDeepImages()
+    {
+        await CompactAll();
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        List<ImageId> images = [];
+        for (var capture = 0; capture < 9; capture++) images.Add((await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), 1))[0].Id);
+        var depths = await Task.WhenAll(images.TakeLast(2).Select(async image => (await scene.Image(image)).Disks[0].Layers.Count));
+        Assert.Equal([9, 10], depths);
+        return (scene, images[^2], images[^1]);
+    }
+
+    /// <summary>Compacts until an image's merge is planned, and its beginning is lost.</summary>
+    private async Task FailNext(ImageId image)
+    {
+        Cluster.AfterNext("Instances.Library.IImageGrain.CompleteMerge", () =>
+        {
+            Cluster.FailNext["BeginMerge"] = new TimeoutException("A test says so.");
+            return Task.CompletedTask;
+        });
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image && Cluster.FailNext.IsEmpty, "the merge is planned");
     }
 
     private async Task<ImageView> Compacted(ImageId image)
