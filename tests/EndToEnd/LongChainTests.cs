@@ -12,6 +12,7 @@ namespace Instances.EndToEnd.Tests;
 public sealed class LongChainTests
 {
     private const int Boots = 2;
+    private const int MaxDepth = 8;
 
     /// <summary><c>INSTANCES_TEST_CAPTURES=100</c> makes a hundred of them.</summary>
     private static readonly int Captures = int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_CAPTURES"), CultureInfo.InvariantCulture, out var captures) ? captures : 16;
@@ -28,15 +29,20 @@ public sealed class LongChainTests
         var appliance = await client.CreateAppliance(new("chain"), Stop);
         var machine = await client.AddVirtualMachine(appliance.Id, Guest.Spec("vm", master.Id), Stop);
         await client.Succeeds(await client.Deploy(appliance.Id, Stop));
+        var images = new List<ImageId>();
         for (var capture = 0; capture < Captures - 1; capture++)
         {
             if (capture % (Captures / Boots) == 0) await Boot(capture / (Captures / Boots));
-            await client.Succeeds(await client.CreateInstance(appliance.Id, new(Undeploy: false, UpdateImages: true, Quiesce: Quiesce.None), Stop));
+            var captured = await client.Succeeds(await client.CreateInstance(appliance.Id, new(Undeploy: false, Quiesce: Quiesce.None), Stop));
+            images.Add(Assert.Single(captured.Result!.Instances!).Image);
         }
+
+        await Eventually.Holds(async () => (await client.GetLibraryCompaction(Stop)) is { Running: null, TooDeep: 0 } && await Depth(images[^1]) <= MaxDepth, "all chains are short");
+        await DeployOneThatLiesOverAnother();
 
         var operation = await client.Succeeds(await client.CreateInstance(appliance.Id, new(UpdateImages: true), Stop));
         var image = Assert.Single(operation.Result!.Instances!).Image;
-        await Eventually.Holds(async () => (await client.GetLibraryCompaction(Stop)) is { Running: null, TooDeep: 0 } && await Depth(image) <= 8, "the chain is short");
+        await Eventually.Holds(async () => (await client.GetLibraryCompaction(Stop)) is { Running: null, TooDeep: 0 } && await Depth(image) <= MaxDepth, "the chain is short");
 
         await client.Succeeds(await client.Deploy(appliance.Id, Stop));
         Assert.Equal(Boots + 1, await client.WaitForBoot(machine.Id, Boots + 1));
@@ -52,7 +58,23 @@ public sealed class LongChainTests
         foreach (var id in new[] { appliance.Id, gold.Appliance }) await client.Succeeds(await client.Undeploy(id, Stop));
         Directory.Delete(data, recursive: true);
 
-        async Task<int> Depth(ImageId id) => (await client.FindImage(id, Stop))!.Disks.Max(disk => disk.Layers.Count);
+        async Task<int> Depth(ImageId id) => (await Layers(id)).Count;
+
+        async Task<IReadOnlyList<LayerManifest>> Layers(ImageId id) => Assert.Single((await client.FindImage(id, Stop))!.Disks).Layers;
+
+        async Task DeployOneThatLiesOverAnother()
+        {
+            // Were each to have a copy of its own, all these would have been copied.
+            var compaction = await client.GetLibraryCompaction(Stop);
+            Assert.InRange(compaction.LayersMerged, MaxDepth, Enumerable.Range(MaxDepth, Captures - MaxDepth).Sum() / 2);
+
+            var chains = await Task.WhenAll(images.Select(async image => (Image: image, Layers: await Layers(image))));
+            var one = chains.Last(chain => chain.Layers.Count(layer => layer.StandsFor is not null) > 1);
+            var other = await client.AddVirtualMachine((await client.CreateAppliance(new("other"), Stop)).Id, Guest.Spec("other", one.Image), Stop);
+            await client.Succeeds(await client.Deploy(other.Appliance, Stop));
+            Assert.Equal(Boots + 1, await client.WaitForBoot(other.Id, Boots + 1));
+            await client.Succeeds(await client.Undeploy(other.Appliance, Stop));
+        }
 
         async Task Boot(int before)
         {
