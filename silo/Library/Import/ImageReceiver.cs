@@ -14,9 +14,9 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     private const long SpaceCheckBytes = 64 << 20;
 
     /// <param name="announcedBytes">What the transport says will come, or null.</param>
-    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; quota-virtual-bytes; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
-    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, CancellationToken cancellationToken)
+    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var command = plan.Command;
         if (announcedBytes is { } announced && command.Bytes is { } declared && announced != declared)
@@ -32,7 +32,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
-            return Inspect(path, command.Format, bytes, sha256);
+            return await Inspect(path, command.Format, bytes, sha256, admit);
         }
         catch (Exception exception)
         {
@@ -44,9 +44,9 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     }
 
     /// <summary>Looks at an upload that has come whole into its file, in parts or as a clone. What is refused leaves nothing behind.</summary>
-    /// <exception cref="FaultException">upload-mismatch; a code of <see cref="Qcow2Inspector"/>.</exception>
+    /// <exception cref="FaultException">upload-mismatch; quota-virtual-bytes; a code of <see cref="Qcow2Inspector"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
-    public async Task<ReceivedUpload> Examine(UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
+    public async Task<ReceivedUpload> Examine(UploadPlan plan, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var path = store.PartPathOf(plan.Layer);
         try
@@ -55,7 +55,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
-            return Inspect(path, plan.Command.Format, bytes, sha256);
+            return await Inspect(path, plan.Command.Format, bytes, sha256, admit);
         }
         catch (Exception exception) when (exception is FaultException or ImportCancelledException)
         {
@@ -133,11 +133,16 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     }
 
     // What is in a compressed file nobody knows before it is expanded, which takes time: its sender need not wait for that.
-    private ReceivedUpload Inspect(string path, ImageFormat? format, long bytes, string sha256)
+    private async Task<ReceivedUpload> Inspect(string path, ImageFormat? format, long bytes, string sha256, DiskAdmission admit)
     {
         using var file = File.OpenHandle(path);
         if (FormatDetector.Compression(file) is not { } compression)
-            return new(path, bytes, sha256, Compression: null, ImageInspector.Inspect(file, format, options.Value.MaxVirtualBytes));
+        {
+            var image = ImageInspector.Inspect(file, format, options.Value.MaxVirtualBytes);
+            await admit(image.VirtualSizeBytes);
+            return new(path, bytes, sha256, Compression: null, image);
+        }
+
         CompressedFile.Check(file, compression, CompressedFile.BoundOf(options.Value, library.Value));
         return new(path, bytes, sha256, compression, Image: null);
     }
