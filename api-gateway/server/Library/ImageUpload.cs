@@ -37,7 +37,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         {
             using var response = await client.Send(ticket, request.Body, request.ContentLength, cancellationToken);
             if (response.IsSuccessStatusCode) return null;
-            return await Refusal(response, cancellationToken);
+            return await Refusal(response, request.HttpContext.Response, cancellationToken);
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
         {
@@ -52,14 +52,20 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
     }
 
-    /// <summary>The data plane's problem, as it stands.</summary>
-    public static async Task<IResult> Refusal(HttpResponseMessage response, CancellationToken cancellationToken)
+    /// <summary>The data plane's problem, as it stands, and when to repeat the request.</summary>
+    public static async Task<IResult> Refusal(HttpResponseMessage response, HttpResponse answer, CancellationToken cancellationToken)
     {
         if (response.Content.Headers.ContentType?.MediaType is not Problem.ContentType)
             throw new HttpRequestException($"The data plane answered {(int)response.StatusCode} without a problem.");
         await response.Content.LoadIntoBufferAsync(MaxRefusalBytes, cancellationToken);
+        CopyRetryAfter(response, answer);
         var body = await response.Content.ReadAsByteArrayAsync(cancellationToken);
         return TypedResults.Text(body, Problem.ContentType, (int)response.StatusCode);
+    }
+
+    public static void CopyRetryAfter(HttpResponseMessage response, HttpResponse answer)
+    {
+        if (response.Headers.RetryAfter is { } retry) answer.Headers.RetryAfter = retry.ToString();
     }
 
     /// <summary>The data plane ends an import whose bytes stop. One whose bytes never reached it has to be ended from here.</summary>

@@ -83,6 +83,15 @@ public sealed class ImageEndpointTests(Gateway gateway)
     }
 
     [Fact]
+    public async Task Import_WhoseDataPlaneIsBusy_SaysWhenToRepeatIt()
+    {
+        using var response = await Upload(FakeDataPlane.Busy + _name, new ByteArrayContent(new byte[1000]));
+
+        await response.AssertProblem(503, "too-many-uploads");
+        Assert.Equal("7", response.Headers.GetValues("Retry-After").Single());
+    }
+
+    [Fact]
     public async Task Import_ThatTheDataPlaneFailed_EndsAndIsUnavailable()
     {
         using var response = await Upload(FakeDataPlane.Broken + _name, new ByteArrayContent(new byte[1000]));
