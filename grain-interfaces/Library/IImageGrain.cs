@@ -74,7 +74,7 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("ReportImport")]
     Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes);
 
-    /// <summary>Called by the data plane when it has read the head of an upload and knows the size of its disk, before anything is made of it: the image counts that from here on. Idempotent.</summary>
+    /// <summary>Called by the data plane when it knows the size of an upload's disk, as early as that can be and before anything is made of it: the image counts that from here on. Idempotent.</summary>
     /// <returns>False when the import was cancelled: stop, and leave nothing behind.</returns>
     /// <exception cref="FaultException">quota-virtual-bytes: nothing is recorded, and the import is to be failed.</exception>
     [Alias("AcceptDisk")]

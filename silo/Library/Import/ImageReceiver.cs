@@ -26,7 +26,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         var path = store.PartPathOf(plan.Layer);
         try
         {
-            var (bytes, sha256) = await Copy(body, path, command.Bytes, report, cancellationToken);
+            var (bytes, sha256) = await Copy(body, path, command, report, admit, cancellationToken);
             if (command.Bytes is { } expected && bytes != expected)
                 throw ImportFaults.UploadMismatch($"{expected} bytes were declared and {bytes} came.");
             if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
@@ -51,6 +51,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         var path = store.PartPathOf(plan.Layer);
         try
         {
+            await AdmitHead(path, plan.Command.Format, admit);
             var (bytes, sha256) = await Hash(path, report, cancellationToken);
             if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
@@ -93,9 +94,10 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
-    private async Task<(long Bytes, string Sha256)> Copy(Stream body, string path, long? declaredBytes, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<(long Bytes, string Sha256)> Copy(
+        Stream body, string path, ImportCommand command, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
-        var (total, reportedAt, spaceAt) = (0L, time.GetTimestamp(), SpaceCheckBytes);
+        var (total, reportedAt, spaceAt, isHead) = (0L, time.GetTimestamp(), SpaceCheckBytes, true);
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
         {
@@ -105,13 +107,19 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
             {
                 total += read;
-                if (declaredBytes < total)
-                    throw ImportFaults.UploadMismatch($"{declaredBytes} bytes were declared and more came.");
+                if (command.Bytes < total)
+                    throw ImportFaults.UploadMismatch($"{command.Bytes} bytes were declared and more came.");
                 if (total > library.Value.MaxUploadBytes)
                     throw ImportFaults.TooLargeUpload(library.Value.MaxUploadBytes);
 
                 hash.AppendData(buffer, 0, read);
                 await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+                if (isHead && total >= ImageHead.Bytes)
+                {
+                    isHead = false;
+                    await AdmitHead(path, command.Format, admit);
+                }
+
                 if (total >= spaceAt)
                 {
                     spaceAt = total + SpaceCheckBytes;
@@ -145,6 +153,12 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
 
         CompressedFile.Check(file, compression, CompressedFile.BoundOf(options.Value, library.Value));
         return new(path, bytes, sha256, compression, Image: null);
+    }
+
+    /// <summary>What is too large is sent away before all of it has come, or been read.</summary>
+    public async Task AdmitHead(string path, ImageFormat? format, DiskAdmission admit)
+    {
+        if (ImageHead.VirtualSize(path, format, options.Value.MaxVirtualBytes) is { } virtualSizeBytes) await admit(virtualSizeBytes);
     }
 
     private void RequireSpace(long moreBytes)

@@ -61,14 +61,36 @@ public sealed class VirtualSizeQuotaTests
         Assert.Empty(Directory.GetFiles(plane.Store.Incoming));
     }
 
-    /// <summary>Its silo goes when all bytes have come, and the quota is lowered meanwhile.</summary>
+    /// <summary>The first sector says how large the disk is.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Upload_WhoseHeadSaysThatItDoesNotFit_IsRefusedBeforeTheRestHasCome(bool inParts)
+    {
+        await using var plane = await TestDataPlane.Start();
+        await SetQuota(plane, DiskBytes - 1);
+        var content = new HeldContent(TestImages.Plain[..4096]);
+        var import = inParts ? await plane.BeginUpload(ImageFormat.Qcow2, HeldContent.Bytes) : await plane.Begin(ImageFormat.Qcow2, HeldContent.Bytes);
+        var sending = inParts ? plane.Patch(import, 0, content) : plane.Put(import, content);
+
+        var ended = await plane.End(import);
+
+        Assert.Equal((OperationStatus.Failed, "quota-virtual-bytes"), (ended.Status, ended.Fault?.Code));
+        await plane.NothingIsLeft();
+        if (inParts) Assert.Equal("upload-not-found", (await Assert.ThrowsAsync<FaultException>(() => plane.Image(import).ContinueUpload())).Fault.Code);
+        content.Finish();
+        using var answer = await sending;
+        await AssertAnswer(plane, answer, HttpStatusCode.Accepted);
+    }
+
+    /// <summary>Its silo goes when all bytes have come, and nobody has looked at them.</summary>
     [Fact]
     public async Task Upload_TakenUpByAnotherSilo_IsRefusedThere()
     {
         var plane = await TestDataPlane.Start();
         var import = await plane.BeginUpload(ImageFormat.Qcow2, TestImages.Plain.Length);
-        using (var answer = await plane.Patch(import, 0, TestImages.Plain[..^1])) Assert.Equal(HttpStatusCode.NoContent, answer.StatusCode);
-        await using (var part = new FileStream(Assert.Single(Directory.GetFiles(plane.Store.Incoming)), FileMode.Append)) part.Write(TestImages.Plain.AsSpan(TestImages.Plain.Length - 1));
+        using (var answer = await plane.Patch(import, 0, TestImages.Plain[..100])) Assert.Equal(HttpStatusCode.NoContent, answer.StatusCode);
+        await using (var part = new FileStream(Assert.Single(Directory.GetFiles(plane.Store.Incoming)), FileMode.Append)) part.Write(TestImages.Plain.AsSpan(100));
         await SetQuota(plane, DiskBytes / 2);
 
         await using var next = await plane.Restart();
@@ -89,20 +111,20 @@ public sealed class VirtualSizeQuotaTests
                 return await plane.BeginFromPath(ImageFormat.Qcow2, path);
             case "in parts":
                 var upload = await plane.BeginUpload(ImageFormat.Qcow2, bytes.Length);
-                using (var answer = await plane.Patch(upload, 0, bytes)) Assert.Equal(HttpStatusCode.NoContent, answer.StatusCode);
+                using (var answer = await plane.Patch(upload, 0, bytes)) await AssertAnswer(plane, answer, HttpStatusCode.NoContent);
                 return upload;
             default:
                 var import = await plane.Begin(ImageFormat.Qcow2);
-                using (var answer = await plane.Put(import, way == "compressed" ? Gzipped(bytes) : bytes)) await AssertAnswer(plane, answer, isKnownAtOnce: way != "compressed");
+                using (var answer = await plane.Put(import, way == "compressed" ? Gzipped(bytes) : bytes)) await AssertAnswer(plane, answer, HttpStatusCode.Accepted, isKnown: way != "compressed");
                 return import;
         }
     }
 
-    /// <summary>The sender of a whole image is told at once, where its size stands in what has come.</summary>
-    private static async Task AssertAnswer(TestDataPlane plane, HttpResponseMessage answer, bool isKnownAtOnce)
+    /// <summary>The sender is told at once, where the size stands in what has come.</summary>
+    private static async Task AssertAnswer(TestDataPlane plane, HttpResponseMessage answer, HttpStatusCode otherwise, bool isKnown = true)
     {
-        var isRefused = isKnownAtOnce && (await Enterprise(plane).Get()).Quotas.VirtualBytes < DiskBytes;
-        Assert.Equal(isRefused ? HttpStatusCode.InsufficientStorage : HttpStatusCode.Accepted, answer.StatusCode);
+        var isRefused = isKnown && (await Enterprise(plane).Get()).Quotas.VirtualBytes < DiskBytes;
+        Assert.Equal(isRefused ? HttpStatusCode.InsufficientStorage : otherwise, answer.StatusCode);
         if (!isRefused) return;
         using var problem = JsonDocument.Parse(await answer.Content.ReadAsStringAsync(Token));
         Assert.Equal("quota-virtual-bytes", problem.RootElement.GetProperty("code").GetString());

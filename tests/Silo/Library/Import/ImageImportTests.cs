@@ -186,7 +186,7 @@ public sealed class ImageImportTests : IDisposable
         AssertNothingLeft();
     }
 
-    /// <summary>The size of a disk is asked for once, and before a program is started on the file.</summary>
+    /// <summary>Before a program is started on the file, and of one that is not compressed before all of it has come, too.</summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -203,7 +203,8 @@ public sealed class ImageImportTests : IDisposable
         AssertNothingLeft();
         _quota++;
         Assert.Equal(16 << 20, (await Import(bytes, ImageFormat.Qcow2)).Disks[0].VirtualSizeBytes);
-        Assert.Equal([16 << 20, 16 << 20], _admitted);
+        Assert.All(_admitted, size => Assert.Equal(16 << 20, size));
+        Assert.Equal(isCompressed ? 2 : 3, _admitted.Count);
     }
 
     [Fact]
