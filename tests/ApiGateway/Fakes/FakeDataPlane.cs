@@ -14,6 +14,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     public const string RefusedLate = "refused-at-the-end";
     public const string Broken = "broken";
     public const string Busy = "busy";
+    public const string RefusedInTheMiddle = "refused-in-the-middle";
 
     private readonly WebApplication _app;
 
@@ -80,6 +81,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         {
             var total = Received.AddOrUpdate(name, count, (_, before) => before + count);
             Arrived?.Invoke(name, total);
+            if (name.StartsWith(RefusedInTheMiddle, StringComparison.Ordinal)) context.Abort();
         }
 
         return name.StartsWith(RefusedLate, StringComparison.Ordinal) ? Refusal(422, "digest-wrong")

@@ -272,6 +272,7 @@ internal sealed class FakeOperationGrain(FakeDatacenter datacenter) : Grain, IOp
     public Task<OperationView> Cancel()
     {
         if (Script is not { } script) throw FaultException.NotFound("operation-not-found", "There is no such operation.");
+        if (script.Newest.IsFinished) throw FaultException.Conflict("operation-finished", "The operation has finished.");
         if (script.Newest.Kind is OperationKind.Import) script.Publish(script.Newest.Version + 1, OperationStatus.Cancelled);
         else script.Publish(script.Newest.Version + 1, OperationStatus.Unwinding);
         return Task.FromResult(script.Newest);
