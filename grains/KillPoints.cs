@@ -8,7 +8,7 @@ internal static class KillPoints
     public static readonly IReadOnlyList<string> All =
     [
         "manifest.unfinished",
-        "import.begun", "import.received", "import.part-received", "import.whole", "import.checked", "import.converted", "import.installed", "import.manifest-written", "import.source-deleted", "import.recorded", "import.failed", "import.unpublished",
+        "import.begun", "import.received", "import.part-received", "import.whole", "import.disk-accepted", "import.checked", "import.converted", "import.installed", "import.manifest-written", "import.source-deleted", "import.recorded", "import.failed", "import.unpublished",
         "retire.marked", "retire.looked", "retire.slaves-marked",
         "restore.manifest-written", "restore.recorded",
         "collection.manifest-deleted", "collection.record-deleted", "collection.bound", "collection.check-deleted", "collection.layer-deleted",

@@ -59,8 +59,8 @@ public interface IApplianceGrain : IGrainWithGuidKey
 
     /// <summary>Captures machines as slave images. Allowed when Deployed. Idempotent by operation.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed; choice-empty; choice-repeated;
-    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; quota-images; quota-library-bytes where the enterprise is at its quota already: what a capture
-    /// takes is known only when it has sealed the disks; no-space.</exception>
+    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; quota-images; quota-virtual-bytes; quota-library-bytes where the enterprise is at its quota already:
+    /// what a capture takes is known only when it has sealed the disks; no-space.</exception>
     [Alias("CreateInstance")]
     Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command);
 

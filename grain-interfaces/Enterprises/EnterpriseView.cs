@@ -14,6 +14,7 @@ public sealed record EnterpriseSpec([property: Id(0)] string Name, [property: Id
 /// <param name="VirtualMachines">Deployed virtual machines.</param>
 /// <param name="Cpus">Their CPUs.</param>
 /// <param name="MemoryBytes">Their memory.</param>
+/// <param name="VirtualBytes">The sizes of all disks of its images, see <see cref="EnterpriseUsage"/>.</param>
 [GenerateSerializer, Immutable, Alias("instances.EnterpriseQuotas")]
 public sealed record EnterpriseQuotas(
     [property: Id(0)] long? LibraryBytes = null,
@@ -21,7 +22,8 @@ public sealed record EnterpriseQuotas(
     [property: Id(2)] long? Uploads = null,
     [property: Id(3)] long? VirtualMachines = null,
     [property: Id(4)] long? Cpus = null,
-    [property: Id(5)] long? MemoryBytes = null)
+    [property: Id(5)] long? MemoryBytes = null,
+    [property: Id(6)] long? VirtualBytes = null)
 {
     public static EnterpriseQuotas None { get; } = new();
 }
@@ -33,6 +35,8 @@ public sealed record EnterpriseQuotas(
 /// <param name="VirtualMachines">Those that are deployed, stopped ones too, and those that are about to be.</param>
 /// <param name="Cpus">Theirs.</param>
 /// <param name="MemoryBytes">Theirs.</param>
+/// <param name="VirtualBytes">The sizes of the disks of the images that count, as a guest sees them, however little space they take: of a slave also what it shares with its master. An import
+/// counts them from the moment when its head was read; one that is declared as raw counts until then what its sender has announced.</param>
 [GenerateSerializer, Immutable, Alias("instances.EnterpriseUsage")]
 public sealed record EnterpriseUsage(
     [property: Id(0)] long LibraryBytes = 0,
@@ -40,13 +44,19 @@ public sealed record EnterpriseUsage(
     [property: Id(2)] long Uploads = 0,
     [property: Id(3)] long VirtualMachines = 0,
     [property: Id(4)] long Cpus = 0,
-    [property: Id(5)] long MemoryBytes = 0)
+    [property: Id(5)] long MemoryBytes = 0,
+    [property: Id(6)] long VirtualBytes = 0)
 {
     public static EnterpriseUsage None { get; } = new();
 
     public static EnterpriseUsage operator +(EnterpriseUsage one, EnterpriseUsage other) => new(
         one.LibraryBytes + other.LibraryBytes, one.Images + other.Images, one.Uploads + other.Uploads,
-        one.VirtualMachines + other.VirtualMachines, one.Cpus + other.Cpus, one.MemoryBytes + other.MemoryBytes);
+        one.VirtualMachines + other.VirtualMachines, one.Cpus + other.Cpus, one.MemoryBytes + other.MemoryBytes, one.VirtualBytes + other.VirtualBytes);
+
+    /// <summary>What this has more of than another, 0 where it has less.</summary>
+    public EnterpriseUsage Beyond(EnterpriseUsage other) => new(
+        Math.Max(0, LibraryBytes - other.LibraryBytes), Math.Max(0, Images - other.Images), Math.Max(0, Uploads - other.Uploads), Math.Max(0, VirtualMachines - other.VirtualMachines),
+        Math.Max(0, Cpus - other.Cpus), Math.Max(0, MemoryBytes - other.MemoryBytes), Math.Max(0, VirtualBytes - other.VirtualBytes));
 }
 
 /// <param name="Version">Grows with every change.</param>

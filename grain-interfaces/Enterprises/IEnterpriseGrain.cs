@@ -34,10 +34,12 @@ public interface IEnterpriseGrain : IGrainWithGuidKey
     Task Delete();
 
     /// <summary>Takes room for what is about to be recorded as this enterprise's. Idempotent by claimant. Given back by <see cref="Admitted"/>, and by itself after a minute.</summary>
-    /// <param name="claimant">The appliance or the image whose record will show it, and is not counted until then; the operation for what comes on top of what a record shows.</param>
-    /// <exception cref="FaultException">enterprise-not-found; quota-library-bytes; quota-images; quota-uploads; quota-virtual-machines; quota-cpus; quota-memory-bytes.</exception>
+    /// <param name="claimant">The appliance or the image whose record will show it, and is not counted until then.</param>
+    /// <param name="demand">All that its record will show.</param>
+    /// <param name="held">What its record shows already, and is not asked for again; null where it has none.</param>
+    /// <exception cref="FaultException">enterprise-not-found; quota-library-bytes; quota-virtual-bytes; quota-images; quota-uploads; quota-virtual-machines; quota-cpus; quota-memory-bytes.</exception>
     [Alias("Admit")]
-    Task Admit(Guid claimant, EnterpriseUsage demand);
+    Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held = null);
 
     /// <summary>The claimant has its record, which counts from here on, or it gave up. Idempotent.</summary>
     [Alias("Admitted")]

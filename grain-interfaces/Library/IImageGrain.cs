@@ -11,7 +11,7 @@ public interface IImageGrain : IGrainWithGuidKey
 {
     /// <summary>Begins an import: the image is Importing and waits for its bytes at the ticket's address. Idempotent by operation while no bytes have come.</summary>
     /// <exception cref="FaultException">name-invalid; description-invalid; image-invalid; image-too-large; no-space; too-many-uploads; enterprise-not-found; quota-uploads;
-    /// quota-images; quota-library-bytes; image-exists.</exception>
+    /// quota-images; quota-library-bytes; quota-virtual-bytes; image-exists.</exception>
     [Alias("BeginImport")]
     Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command);
 
@@ -19,7 +19,7 @@ public interface IImageGrain : IGrainWithGuidKey
     /// Idempotent by operation.</summary>
     /// <param name="command">With the number of bytes.</param>
     /// <exception cref="FaultException">name-invalid; upload-length-missing; image-empty; image-too-large; no-space; too-many-uploads; enterprise-not-found; quota-uploads;
-    /// quota-images; quota-library-bytes; digest-invalid; image-exists.</exception>
+    /// quota-images; quota-library-bytes; quota-virtual-bytes; digest-invalid; image-exists.</exception>
     [Alias("BeginUpload")]
     Task BeginUpload(OperationId operation, ImportCommand command);
 
@@ -27,7 +27,7 @@ public interface IImageGrain : IGrainWithGuidKey
     /// <param name="command">Without a number of bytes: the file tells.</param>
     /// <param name="path">An absolute path in one of the folders that the library's silo allows.</param>
     /// <exception cref="FaultException">path-not-allowed; name-invalid; image-empty; image-too-large; no-space; too-many-uploads; enterprise-not-found; quota-uploads;
-    /// quota-images; quota-library-bytes; digest-invalid; image-exists.</exception>
+    /// quota-images; quota-library-bytes; quota-virtual-bytes; digest-invalid; image-exists.</exception>
     [Alias("BeginImportFromPath")]
     Task BeginImportFromPath(OperationId operation, ImportCommand command, string path);
 
@@ -35,7 +35,7 @@ public interface IImageGrain : IGrainWithGuidKey
     /// <param name="source">A slave that is Ready.</param>
     /// <param name="name">Null for the slave's.</param>
     /// <exception cref="FaultException">image-not-found; image-is-master; image-not-ready; image-corrupt; name-invalid; no-space; too-many-uploads; quota-uploads; quota-images;
-    /// quota-library-bytes of the slave's enterprise, whose the master is; image-exists.</exception>
+    /// quota-library-bytes; quota-virtual-bytes, of the slave's enterprise, whose the master is; image-exists.</exception>
     [Alias("BeginPromotion")]
     Task BeginPromotion(OperationId operation, ImageId source, string? name);
 
@@ -74,8 +74,14 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("ReportImport")]
     Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes);
 
-    /// <summary>Called by the data plane: the layer and the manifest are durable. The image becomes Ready; or Failed, by quota-library-bytes, where it has become larger
-    /// than was announced and its enterprise has no room for it. Idempotent.</summary>
+    /// <summary>Called by the data plane when it knows the size of an upload's disk, as early as that can be and before anything is made of it: the image counts that from here on. Idempotent.</summary>
+    /// <returns>False when the import was cancelled: stop, and leave nothing behind.</returns>
+    /// <exception cref="FaultException">quota-virtual-bytes: nothing is recorded, and the import is to be failed.</exception>
+    [Alias("AcceptDisk")]
+    Task<bool> AcceptDisk(OperationId operation, long virtualSizeBytes);
+
+    /// <summary>Called by the data plane: the layer and the manifest are durable. The image becomes Ready; or Failed, by quota-library-bytes or quota-virtual-bytes, where it has become
+    /// larger than was admitted and its enterprise has no room for it. Idempotent.</summary>
     [Alias("CompleteImport")]
     Task<ImageView> CompleteImport(OperationId operation, ImageManifest manifest);
 

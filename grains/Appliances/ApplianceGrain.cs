@@ -137,8 +137,9 @@ internal sealed partial class ApplianceGrain(
         if (await Known(operation, OperationKind.CreateInstance, command) is { } known) return known;
         var next = Allow(ApplianceCommand.CreateInstance);
         var chosen = Choose(await Members(), command.VirtualMachines);
-        var plan = new CapturePlan(command, await Task.WhenAll(chosen.Select(Plan)));
-        return await GrainFactory.Claim(State.Enterprise, Id.Value, new EnterpriseUsage(Images: chosen.Count), () => Accept(
+        var virtualBytes = chosen.SelectMany(view => view.Disks).Sum(disk => disk.VirtualSizeBytes);
+        var plan = new CapturePlan(command, await Task.WhenAll(chosen.Select(Plan)), virtualBytes);
+        return await GrainFactory.Claim(State.Enterprise, Id.Value, new EnterpriseUsage(Images: chosen.Count, VirtualBytes: virtualBytes), () => Accept(
             new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next));
     }
 

@@ -45,7 +45,7 @@ internal sealed record ApplianceState : IStoredState
         Catalogue = new(
             CatalogueEntry.Appliance, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Owner: null, Image: null, Machine: null,
             CreatedAt, Layers: [], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options), Enterprise: Enterprise.Value,
-            Planned: Operation?.Capture is { } capture ? [.. capture.Instances.Select(instance => instance.Image)] : null),
+            Planned: Operation?.Capture is { } capture ? [.. capture.Instances.Select(instance => instance.Image)] : null, VirtualBytes: Operation?.Capture?.VirtualBytes),
     };
 }
 
@@ -77,7 +77,8 @@ internal sealed record RunningOperation(
         new(Kind, appliance, Image: null, steps, [.. Targets.Select(target => new VirtualMachineProgress(target.Id, target.Name, "waiting"))], StartedAt, Capture?.Command, AskedForced);
 }
 
-internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<PlannedInstance> Instances);
+/// <param name="VirtualBytes">The sizes of all disks that are captured.</param>
+internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<PlannedInstance> Instances, long? VirtualBytes = null);
 
 /// <summary>An image that a capture makes.</summary>
 /// <param name="Master">The master that it belongs to.</param>

@@ -15,6 +15,7 @@ namespace Instances.Catalogue;
 /// <param name="Enterprise">Whose an appliance, a machine or an image is.</param>
 /// <param name="QuotaBytes">Of an image: what it counts in its enterprise's quota of library bytes; null where that is the size in its view.</param>
 /// <param name="Planned">Of an appliance: the images that its running capture makes. They count before they have records.</param>
+/// <param name="VirtualBytes">What counts in the quota of virtual size: of an image its disks, of an appliance those of all images that its running capture makes.</param>
 internal sealed record CatalogueEntry(
     string Kind,
     Guid Id,
@@ -29,7 +30,8 @@ internal sealed record CatalogueEntry(
     string? SearchName = null,
     Guid? Enterprise = null,
     long? QuotaBytes = null,
-    IReadOnlyList<ImageId>? Planned = null)
+    IReadOnlyList<ImageId>? Planned = null,
+    long? VirtualBytes = null)
 {
     public const string Appliance = "appliance";
     public const string VirtualMachine = "virtual-machine";

@@ -8,10 +8,11 @@ internal static class EnterpriseClaims
     /// <summary>Makes a record of an enterprise's appliance or image where its quotas have room for it. From the call on, whoever else asks finds the room taken: by the claim,
     /// or by the record.</summary>
     /// <exception cref="FaultException">As of <see cref="IEnterpriseGrain.Admit"/>; nothing was recorded then.</exception>
-    public static async Task<T> Claim<T>(this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task<T>> record)
+    public static async Task<T> Claim<T>(
+        this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task<T>> record, EnterpriseUsage? held = null)
     {
         var owner = grains.Enterprise(enterprise);
-        await owner.Admit(claimant, demand);
+        await owner.Admit(claimant, demand, held);
         try
         {
             return await record();
@@ -35,10 +36,12 @@ internal static class EnterpriseClaims
     }
 
     /// <inheritdoc cref="Claim{T}"/>
-    public static Task Claim(this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task> record) =>
-        grains.Claim(enterprise, claimant, demand, async () =>
-        {
-            await record();
-            return true;
-        });
+    public static Task Claim(this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task> record, EnterpriseUsage? held = null) =>
+        grains.Claim(
+            enterprise, claimant, demand, async () =>
+            {
+                await record();
+                return true;
+            },
+            held);
 }

@@ -68,17 +68,18 @@ internal sealed class EnterpriseGrain(
         DeactivateOnIdle();
     }
 
-    public async Task Admit(Guid claimant, EnterpriseUsage demand)
+    public async Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held)
     {
         if (!IsDefault) await RequireExists();
         DropLostClaims();
         _claims.Remove(claimant);
-        if (QuotaRules.Bound(State.Quotas, demand))
+        var asked = demand.Beyond(held ?? EnterpriseUsage.None);
+        if (QuotaRules.Bound(State.Quotas, asked))
         {
-            var claimed = _claims.Values.Aggregate(EnterpriseUsage.None, (sum, claim) => sum + claim.Demand);
+            var claimed = _claims.Values.Aggregate(held ?? EnterpriseUsage.None, (sum, claim) => sum + claim.Demand);
             IReadOnlyCollection<Guid> except = [.. _claims.Keys, claimant];
             var used = demand.VirtualMachines > 0 ? await catalogue.MachineUsageOf(Id, except) : await catalogue.LibraryUsageOf(Id, except);
-            if (QuotaRules.FindExcess(State.Name, State.Quotas, used + claimed, demand) is { } excess) throw new FaultException(excess);
+            if (QuotaRules.FindExcess(State.Name, State.Quotas, used + claimed, asked) is { } excess) throw new FaultException(excess);
         }
 
         _claims[claimant] = new(demand, time.GetUtcNow());

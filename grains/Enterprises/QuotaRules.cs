@@ -35,12 +35,14 @@ internal static class QuotaRules
         return null;
     }
 
-    /// <summary>How much an image takes that is captured, or whose length nobody tells, is known too late: it needs room for one byte at least, so that a full library takes none.</summary>
+    /// <summary>How much an image takes that is captured, or whose length nobody tells, and how large the disk of an import is, is known too late: each needs room for one byte at
+    /// least, so that a full library takes none.</summary>
     private static IEnumerable<Check> Checks(EnterpriseQuotas quotas, EnterpriseUsage used, EnterpriseUsage demand) =>
     [
         new("quota-uploads", quotas.Uploads, used.Uploads, demand.Uploads, "imports under way", "Repeat it when one has ended, or cancel one."),
         new("quota-images", quotas.Images, used.Images, demand.Images, "images", DeleteImages),
         new("quota-library-bytes", quotas.LibraryBytes, used.LibraryBytes, demand.Images > 0 ? Math.Max(1, demand.LibraryBytes) : demand.LibraryBytes, "in the library", DeleteImages, IsBytes: true),
+        new("quota-virtual-bytes", quotas.VirtualBytes, used.VirtualBytes, demand.Images > 0 ? Math.Max(1, demand.VirtualBytes) : demand.VirtualBytes, "of virtual size in its images", DeleteImages, IsBytes: true),
         new("quota-virtual-machines", quotas.VirtualMachines, used.VirtualMachines, demand.VirtualMachines, "deployed virtual machines", Undeploy),
         new("quota-cpus", quotas.Cpus, used.Cpus, demand.Cpus, "CPUs of deployed virtual machines", Undeploy),
         new("quota-memory-bytes", quotas.MemoryBytes, used.MemoryBytes, demand.MemoryBytes, "of memory of deployed virtual machines", Undeploy, IsBytes: true),
@@ -49,7 +51,7 @@ internal static class QuotaRules
     private static IEnumerable<(string Name, long? Quota)> Bounds(EnterpriseQuotas quotas) =>
     [
         ("libraryBytes", quotas.LibraryBytes), ("images", quotas.Images), ("uploads", quotas.Uploads), ("virtualMachines", quotas.VirtualMachines), ("cpus", quotas.Cpus),
-        ("memoryBytes", quotas.MemoryBytes),
+        ("memoryBytes", quotas.MemoryBytes), ("virtualBytes", quotas.VirtualBytes),
     ];
 
     private sealed record Check(string Code, long? Quota, long Used, long Asked, string Of, string Advice, bool IsBytes = false)

@@ -69,9 +69,7 @@ internal sealed partial class ImageGrain
         try
         {
             // What was compressed, or came without a length, may have become larger than what was admitted, and what its record counts until it is Ready.
-            var excess = manifest.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) - (State.Import.ExpectedBytes ?? 0);
-            if (excess <= 0) await MakeReady();
-            else await GrainFactory.Claim(manifest.Enterprise, operation.Value, new EnterpriseUsage(LibraryBytes: excess), MakeReady);
+            await ClaimMore(UsageOf(manifest), MakeReady);
             KillPoints.Reach("import.recorded");
             await CloseImport();
         }
@@ -137,7 +135,7 @@ internal sealed partial class ImageGrain
     {
         var command = import.Command;
         await RequireImportable(command);
-        await GrainFactory.Claim(command.Enterprise, Id.Value, new EnterpriseUsage(LibraryBytes: import.ExpectedBytes ?? 0, Images: 1, Uploads: 1), async () =>
+        await GrainFactory.Claim(command.Enterprise, Id.Value, import.ToUsage(), async () =>
         {
             var library = GrainFactory.Library();
             await library.Admit(Id);

@@ -74,7 +74,8 @@ internal sealed record ImageState : IStoredState
             Catalogue = new(
                 CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
                 Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers.Distinct()], JsonSerializer.SerializeToElement(view, InstancesJson.Options),
-                SearchName: Name.ToUpperInvariant(), Enterprise: view.Enterprise.Value, QuotaBytes: Manifest is null ? Import?.ExpectedBytes : view.Bytes),
+                SearchName: Name.ToUpperInvariant(), Enterprise: view.Enterprise.Value, QuotaBytes: Manifest is null ? Import?.ExpectedBytes : view.Bytes,
+                VirtualBytes: Manifest is { } manifest ? manifest.Disks.Sum(disk => disk.VirtualSizeBytes) : Import?.ExpectedVirtualBytes),
         };
     }
 
@@ -91,6 +92,7 @@ internal sealed record ImageState : IStoredState
 /// <param name="LastPartAt">When bytes of an upload in parts came last, to within <see cref="ImageGrain.SignPeriod"/>.</param>
 /// <param name="Path">The file that an import from a path copies.</param>
 /// <param name="Promotion">What a promotion copies.</param>
+/// <param name="VirtualBytes">The size of the disk in an upload; null until its head was read.</param>
 internal sealed record RunningImport(
     OperationId Operation,
     LayerId Layer,
@@ -101,11 +103,20 @@ internal sealed record RunningImport(
     bool IsWhole = false,
     DateTimeOffset? LastPartAt = null,
     string? Path = null,
-    Promotion? Promotion = null)
+    Promotion? Promotion = null,
+    long? VirtualBytes = null)
 {
     /// <summary>What it counts in its enterprise's quota until it is Ready: what its sender has announced, or what a promotion copies; null where nobody knows.</summary>
     [JsonIgnore]
     public long? ExpectedBytes => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) : Command.Bytes;
+
+    /// <summary>The same of the quota of virtual size. A raw disk is as large as its bytes are many, unless they are compressed, which is seen when its head is read.</summary>
+    [JsonIgnore]
+    public long? ExpectedVirtualBytes => Promotion is { } promotion ? promotion.Disks.Sum(disk => disk.VirtualSizeBytes)
+        : VirtualBytes ?? (Command.Format is ImageFormat.Raw ? Command.Bytes : null);
+
+    /// <summary>What it counts in its enterprise's quotas while its image is Importing.</summary>
+    public EnterpriseUsage ToUsage() => new(LibraryBytes: ExpectedBytes ?? 0, Images: 1, Uploads: 1, VirtualBytes: ExpectedVirtualBytes ?? 0);
 
     public UploadPlan ToPlan() => new(Operation, Layer, Command, Promotion, StartedAt);
 

@@ -64,7 +64,7 @@ internal static class DataPlaneEndpoints
         try
         {
             return await context.RequestServices.GetRequiredService<ImageReceiver>().Receive(
-                plan, context.Request.Body, context.Request.ContentLength, queue.ReportTo(image, plan), context.RequestAborted);
+                plan, context.Request.Body, context.Request.ContentLength, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
         }
         catch (ImportCancelledException)
         {

@@ -47,8 +47,7 @@ internal static class UploadPartEndpoint
             var grain = services.GetRequiredService<IGrainFactory>().Image(image);
             var plan = await grain.AcceptPart(DataPlaneEndpoints.SecretOf(request));
             place = queue.TryClaim(plan.Layer, place) ?? throw ImportFaults.UploadBusy();
-            var end = await services.GetRequiredService<UploadParts>().Append(
-                plan, offset, request.ContentLength, request.Body, queue.ReportTo(image, plan), context.RequestAborted);
+            var end = await Append(image, plan, offset, queue, context);
             if (end < plan.Command.Bytes) return end;
             await grain.CompleteUpload(plan.Operation);
             services.GetRequiredService<ImportIntake>().Finish(image, plan, place);
@@ -58,6 +57,21 @@ internal static class UploadPartEndpoint
         finally
         {
             place?.Dispose();
+        }
+    }
+
+    private static async Task<long> Append(ImageId image, UploadPlan plan, long offset, ImportQueue queue, HttpContext context)
+    {
+        try
+        {
+            return await context.RequestServices.GetRequiredService<UploadParts>().Append(
+                plan, offset, context.Request.ContentLength, context.Request.Body, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
+        }
+        catch (FaultException exception) when (exception.Fault.Code is "quota-virtual-bytes")
+        {
+            // No part of it is worth sending.
+            await queue.Fail(image, plan, exception.Fault);
+            throw;
         }
     }
 }

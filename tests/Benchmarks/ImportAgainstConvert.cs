@@ -35,7 +35,7 @@ internal static class ImportAgainstConvert
 
             async Task Convert() => converts.Add(await Measure(image, Path.Combine(folder, "library"), Rewrite));
             async Task Import() => imports.Add(await Measure(image, Path.Combine(folder, "library"), (_, converter, plan, upload) =>
-                converter.Convert(ImageId.New(), plan, upload, (_, _) => Task.FromResult(true), default)));
+                converter.Convert(ImageId.New(), plan, upload, (_, _) => Task.FromResult(true), _ => Task.CompletedTask, default)));
 
             var ratio = Middle(imports) / Middle(converts);
             table.AddRow(
@@ -84,7 +84,7 @@ internal static class ImportAgainstConvert
         var converter = new ImageConverter(store, tools, confinement, new(store, confinement, options, bounds), options, TimeProvider.System);
         var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", Format: null));
         await using var file = File.OpenRead(image);
-        var upload = await receiver.Receive(plan, file, announcedBytes: null, (_, _) => Task.FromResult(true), default);
+        var upload = await receiver.Receive(plan, file, announcedBytes: null, (_, _) => Task.FromResult(true), _ => Task.CompletedTask, default);
         UnixFiles.SyncFile(upload.Path);
 
         var clock = Stopwatch.StartNew();

@@ -30,7 +30,8 @@ public sealed class EnterpriseTests
             await using var second = await ServerProcess.Start(data, "--Host:Hypervisor=simulated");
             var usage = (await second.Client.GetEnterprise(acme, Stop)).Usage!;
             var machine = (await second.Client.ListVirtualMachines(appliance, Stop))[0];
-            Assert.Equal(new EnterpriseUsage(master.Bytes, Images: 1, VirtualMachines: 1, Cpus: machine.Cpus, MemoryBytes: machine.MemoryBytes), usage);
+            var size = master.Disks[0].VirtualSizeBytes;
+            Assert.Equal(new EnterpriseUsage(master.Bytes, Images: 1, VirtualMachines: 1, Cpus: machine.Cpus, MemoryBytes: machine.MemoryBytes, VirtualBytes: size), usage);
             await AssertRefused(() => second.Client.CreateInstance(appliance, new(), Stop), HttpStatusCode.InsufficientStorage, "quota-images");
             await AssertRefused(() => second.Client.ImportGuest(enterprise: acme), HttpStatusCode.InsufficientStorage, "quota-images");
 
@@ -38,7 +39,7 @@ public sealed class EnterpriseTests
             var captured = await second.Client.Succeeds(await second.Client.CreateInstance(appliance, new(), Stop));
             var slave = (await second.Client.FindImage(Assert.Single(captured.Result!.Instances!).Image, Stop))!;
             Assert.Equal(acme, slave.Enterprise);
-            Assert.Equal(new EnterpriseUsage(master.Bytes + slave.Bytes, Images: 2), (await second.Client.GetEnterprise(acme, Stop)).Usage);
+            Assert.Equal(new EnterpriseUsage(master.Bytes + slave.Bytes, Images: 2, VirtualBytes: 2 * size), (await second.Client.GetEnterprise(acme, Stop)).Usage);
             foreach (var image in new[] { master, slave })
                 Assert.Contains($"\"enterprise\":\"{acme}\"", (await File.ReadAllTextAsync(Path.Combine(data, "layers", $"{image.Id}.json"), Stop)).Replace(" ", "", StringComparison.Ordinal), StringComparison.Ordinal);
 

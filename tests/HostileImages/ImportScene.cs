@@ -27,8 +27,8 @@ internal sealed class ImportScene : IDisposable
     public async Task<ImageManifest> Import(byte[] bytes, ImageFormat? declared, CancellationToken cancellationToken)
     {
         var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", declared));
-        var upload = await _receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, cancellationToken);
-        return await _converter.Convert(ImageId.New(), plan, upload, Report, cancellationToken);
+        var upload = await _receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, Admit, cancellationToken);
+        return await _converter.Convert(ImageId.New(), plan, upload, Report, Admit, cancellationToken);
     }
 
     public string[] Files() => Directory.GetFiles(Library.Store.Folder, "*", SearchOption.AllDirectories);
@@ -36,4 +36,6 @@ internal sealed class ImportScene : IDisposable
     public void Dispose() => Library.Dispose();
 
     private static Task<bool> Report(ImportStage stage, long bytes) => Task.FromResult(true);
+
+    private static Task Admit(long virtualSizeBytes) => Task.CompletedTask;
 }

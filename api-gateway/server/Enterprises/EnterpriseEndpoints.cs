@@ -22,8 +22,8 @@ internal static class EnterpriseEndpoints
         group.MapGet("/{id}", Get)
             .WithSummary("Get an enterprise")
             .WithDescription(
-                "With its quotas and what it has of each at the moment: images that hold something or are about to, retired ones until they are gone; the space of their own layers; imports "
-                + "under way; virtual machines that are deployed or about to be. The header ETag names the version of what PATCH changes.");
+                "With its quotas and what it has of each at the moment: images that hold something or are about to, retired ones until they are gone; the space of their own layers, and the sizes "
+                + "of their disks as guests see them; imports under way; virtual machines that are deployed or about to be. The header ETag names the version of what PATCH changes.");
         group.MapPatch("/{id}", Change)
             .WithSummary("Rename an enterprise, or change its quotas")
             .WithDescription(

@@ -25,8 +25,9 @@ internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDo
             using var export = await client.Get(new(context.Request.Method), ticket, format, compression, silence.Token);
             if (!export.IsSuccessStatusCode)
             {
-                if (export.Headers.RetryAfter is { } retry) response.Headers.RetryAfter = retry.ToString();
-                return HttpMethods.IsHead(context.Request.Method) ? TypedResults.StatusCode((int)export.StatusCode) : await ImageUpload.Refusal(export, silence.Token);
+                if (!HttpMethods.IsHead(context.Request.Method)) return await ImageUpload.Refusal(export, response, silence.Token);
+                ImageUpload.CopyRetryAfter(export, response);
+                return TypedResults.StatusCode((int)export.StatusCode);
             }
 
             Describe(export, response);

@@ -29,7 +29,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
     }
 
     /// <returns>The refusal of the data plane as it stands, or null when it took the bytes.</returns>
-    /// <exception cref="FaultException">data-plane-unavailable.</exception>
+    /// <exception cref="FaultException">data-plane-unavailable; the refusal, where the connection broke over it.</exception>
     public async Task<IResult?> Send(UploadTicket ticket, OperationId operation, HttpRequest request)
     {
         var cancellationToken = request.HttpContext.RequestAborted;
@@ -37,7 +37,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         {
             using var response = await client.Send(ticket, request.Body, request.ContentLength, cancellationToken);
             if (response.IsSuccessStatusCode) return null;
-            return await Refusal(response, cancellationToken);
+            return await Refusal(response, request.HttpContext.Response, cancellationToken);
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
         {
@@ -45,6 +45,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
             cancellationToken.ThrowIfCancellationRequested();
             if (exception is BadHttpRequestException) throw;
             if (exception.InnerException is BadHttpRequestException inner) throw inner;
+            if (await FindRefusal(operation) is { } refusal) throw new FaultException(refusal, exception);
             throw FaultException.Unavailable(
                 "data-plane-unavailable",
                 "The library's data plane did not take the bytes; the import was cancelled. Repeat the upload later.",
@@ -52,14 +53,33 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
     }
 
-    /// <summary>The data plane's problem, as it stands.</summary>
-    public static async Task<IResult> Refusal(HttpResponseMessage response, CancellationToken cancellationToken)
+    /// <summary>The data plane's problem, as it stands, and when to repeat the request.</summary>
+    public static async Task<IResult> Refusal(HttpResponseMessage response, HttpResponse answer, CancellationToken cancellationToken)
     {
         if (response.Content.Headers.ContentType?.MediaType is not Problem.ContentType)
             throw new HttpRequestException($"The data plane answered {(int)response.StatusCode} without a problem.");
         await response.Content.LoadIntoBufferAsync(MaxRefusalBytes, cancellationToken);
+        CopyRetryAfter(response, answer);
         var body = await response.Content.ReadAsByteArrayAsync(cancellationToken);
         return TypedResults.Text(body, Problem.ContentType, (int)response.StatusCode);
+    }
+
+    public static void CopyRetryAfter(HttpResponseMessage response, HttpResponse answer)
+    {
+        if (response.Headers.RetryAfter is { } retry) answer.Headers.RetryAfter = retry.ToString();
+    }
+
+    /// <summary>What is refused while its bytes come loses its answer, since the data plane closes the connection on a sender that goes on: the import tells why it has failed.</summary>
+    private async Task<Fault?> FindRefusal(OperationId operation)
+    {
+        try
+        {
+            return await datacenter.GetOperation(operation) is { Status: OperationStatus.Failed, Fault: { Kind: not FaultKind.Unavailable } refusal } ? refusal : null;
+        }
+        catch (Exception exception) when (exception is FaultException || Interruptions.IsInterruption(exception))
+        {
+            return null;
+        }
     }
 
     /// <summary>The data plane ends an import whose bytes stop. One whose bytes never reached it has to be ended from here.</summary>

@@ -14,7 +14,7 @@ internal sealed class UploadPart(UploadClient client)
         try
         {
             using var response = await client.SendPart(ticket, offset, request.Body, request.ContentLength, cancellationToken);
-            if (!response.IsSuccessStatusCode) return await ImageUpload.Refusal(response, cancellationToken);
+            if (!response.IsSuccessStatusCode) return await ImageUpload.Refusal(response, context.Response, cancellationToken);
             context.Response.Headers[Tus.Offset] = response.Headers.GetValues(Tus.Offset).Single();
             return TypedResults.NoContent();
         }

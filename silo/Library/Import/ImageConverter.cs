@@ -34,14 +34,16 @@ internal sealed partial class ImageConverter
     }
 
     /// <summary>Makes the layer and the manifest, durably. Leaves nothing behind when it fails.</summary>
-    /// <exception cref="FaultException">image-corrupt; image-malformed; no-space; qemu-img-failed.</exception>
+    /// <param name="admit">Asked for what was compressed; what was not has been admitted when it was received.</param>
+    /// <exception cref="FaultException">image-corrupt; image-malformed; quota-virtual-bytes; no-space; qemu-img-failed.</exception>
     /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
-    public async Task<ImageManifest> Convert(ImageId image, UploadPlan plan, ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
+    public async Task<ImageManifest> Convert(
+        ImageId image, UploadPlan plan, ReceivedUpload upload, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         try
         {
             _confinement.Give(upload.Path);
-            var source = upload.Image is { } plain ? new Source(upload.Path, upload.Bytes, plain) : await Expand(plan, upload, report, cancellationToken);
+            var source = upload.Image is { } plain ? new Source(upload.Path, upload.Bytes, plain) : await Expand(plan, upload, report, admit, cancellationToken);
             await Check(source, report, cancellationToken);
             KillPoints.Reach("import.checked");
             await Rewrite(plan.Layer, source, report, cancellationToken);
@@ -68,7 +70,7 @@ internal sealed partial class ImageConverter
         foreach (var layer in plan.Layers) await _store.Delete(layer);
     }
 
-    private async Task<Source> Expand(UploadPlan plan, ReceivedUpload upload, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<Source> Expand(UploadPlan plan, ReceivedUpload upload, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var path = _store.ExpandedPathOf(plan.Layer);
         var expanded = 0L;
@@ -80,6 +82,7 @@ internal sealed partial class ImageConverter
         if (FormatDetector.Compression(file) is not null)
             throw ImportFaults.Malformed("it is compressed more than once");
         var image = ImageInspector.Inspect(file, plan.Command.Format, _maxVirtualBytes);
+        await admit(image.VirtualSizeBytes);
         _confinement.Give(path);
         return new(path, RandomAccess.GetLength(file), image);
     }

@@ -14,9 +14,9 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     private const long SpaceCheckBytes = 64 << 20;
 
     /// <param name="announcedBytes">What the transport says will come, or null.</param>
-    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; quota-virtual-bytes; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
-    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, CancellationToken cancellationToken)
+    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var command = plan.Command;
         if (announcedBytes is { } announced && command.Bytes is { } declared && announced != declared)
@@ -26,13 +26,13 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         var path = store.PartPathOf(plan.Layer);
         try
         {
-            var (bytes, sha256) = await Copy(body, path, command.Bytes, report, cancellationToken);
+            var (bytes, sha256) = await Copy(body, path, command, report, admit, cancellationToken);
             if (command.Bytes is { } expected && bytes != expected)
                 throw ImportFaults.UploadMismatch($"{expected} bytes were declared and {bytes} came.");
             if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
-            return Inspect(path, command.Format, bytes, sha256);
+            return await Inspect(path, command.Format, bytes, sha256, admit);
         }
         catch (Exception exception)
         {
@@ -44,18 +44,19 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     }
 
     /// <summary>Looks at an upload that has come whole into its file, in parts or as a clone. What is refused leaves nothing behind.</summary>
-    /// <exception cref="FaultException">upload-mismatch; a code of <see cref="Qcow2Inspector"/>.</exception>
+    /// <exception cref="FaultException">upload-mismatch; quota-virtual-bytes; a code of <see cref="Qcow2Inspector"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
-    public async Task<ReceivedUpload> Examine(UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
+    public async Task<ReceivedUpload> Examine(UploadPlan plan, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var path = store.PartPathOf(plan.Layer);
         try
         {
+            await AdmitHead(path, plan.Command.Format, admit);
             var (bytes, sha256) = await Hash(path, report, cancellationToken);
             if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
-            return Inspect(path, plan.Command.Format, bytes, sha256);
+            return await Inspect(path, plan.Command.Format, bytes, sha256, admit);
         }
         catch (Exception exception) when (exception is FaultException or ImportCancelledException)
         {
@@ -93,9 +94,10 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
-    private async Task<(long Bytes, string Sha256)> Copy(Stream body, string path, long? declaredBytes, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<(long Bytes, string Sha256)> Copy(
+        Stream body, string path, ImportCommand command, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
-        var (total, reportedAt, spaceAt) = (0L, time.GetTimestamp(), SpaceCheckBytes);
+        var (total, reportedAt, spaceAt, isHead) = (0L, time.GetTimestamp(), SpaceCheckBytes, true);
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
         {
@@ -105,13 +107,19 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
             {
                 total += read;
-                if (declaredBytes < total)
-                    throw ImportFaults.UploadMismatch($"{declaredBytes} bytes were declared and more came.");
+                if (command.Bytes < total)
+                    throw ImportFaults.UploadMismatch($"{command.Bytes} bytes were declared and more came.");
                 if (total > library.Value.MaxUploadBytes)
                     throw ImportFaults.TooLargeUpload(library.Value.MaxUploadBytes);
 
                 hash.AppendData(buffer, 0, read);
                 await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+                if (isHead && total >= ImageHead.Bytes)
+                {
+                    isHead = false;
+                    await AdmitHead(path, command.Format, admit);
+                }
+
                 if (total >= spaceAt)
                 {
                     spaceAt = total + SpaceCheckBytes;
@@ -133,13 +141,24 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     }
 
     // What is in a compressed file nobody knows before it is expanded, which takes time: its sender need not wait for that.
-    private ReceivedUpload Inspect(string path, ImageFormat? format, long bytes, string sha256)
+    private async Task<ReceivedUpload> Inspect(string path, ImageFormat? format, long bytes, string sha256, DiskAdmission admit)
     {
         using var file = File.OpenHandle(path);
         if (FormatDetector.Compression(file) is not { } compression)
-            return new(path, bytes, sha256, Compression: null, ImageInspector.Inspect(file, format, options.Value.MaxVirtualBytes));
+        {
+            var image = ImageInspector.Inspect(file, format, options.Value.MaxVirtualBytes);
+            await admit(image.VirtualSizeBytes);
+            return new(path, bytes, sha256, Compression: null, image);
+        }
+
         CompressedFile.Check(file, compression, CompressedFile.BoundOf(options.Value, library.Value));
         return new(path, bytes, sha256, compression, Image: null);
+    }
+
+    /// <summary>What is too large is sent away before all of it has come, or been read.</summary>
+    public async Task AdmitHead(string path, ImageFormat? format, DiskAdmission admit)
+    {
+        if (ImageHead.VirtualSize(path, format, options.Value.MaxVirtualBytes) is { } virtualSizeBytes) await admit(virtualSizeBytes);
     }
 
     private void RequireSpace(long moreBytes)

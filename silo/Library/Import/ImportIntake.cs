@@ -44,7 +44,7 @@ internal sealed partial class ImportIntake(
     /// <summary>Goes on with an upload that has come whole, in the background.</summary>
     /// <param name="claim">Given back at the end of the import.</param>
     public void Finish(ImageId image, UploadPlan plan, IDisposable claim) =>
-        Run(image, plan, claim, token => receiver.Examine(plan, queue.ReportTo(image, plan), token));
+        Run(image, plan, claim, token => receiver.Examine(plan, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), token));
 
     public long Measure(string path)
     {
@@ -72,10 +72,10 @@ internal sealed partial class ImportIntake(
         var (file, before) = folders.Open(path);
         using var owned = file;
         await using var content = new FileStream(file, FileAccess.Read, bufferSize: 0);
-        var report = queue.ReportTo(image, plan);
+        var (report, admit) = (queue.ReportTo(image, plan), queue.AdmitTo(image, plan));
         var upload = TryClone(file, plan.Layer)
-            ? await receiver.Examine(plan, report, cancellationToken)
-            : await receiver.Receive(plan, content, before.Bytes, report, cancellationToken);
+            ? await receiver.Examine(plan, report, admit, cancellationToken)
+            : await receiver.Receive(plan, content, before.Bytes, report, admit, cancellationToken);
         if (UnixFiles.FactsOf(file) == before && upload.Bytes == before.Bytes) return upload;
         File.Delete(upload.Path);
         throw ImportFaults.FileChanged();

@@ -60,6 +60,22 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         };
     }
 
+    /// <summary>How the size of an import's disk is told to its image.</summary>
+    public DiskAdmission AdmitTo(ImageId image, UploadPlan plan)
+    {
+        return async virtualSizeBytes =>
+        {
+            try
+            {
+                if (!await grains.Image(image).AcceptDisk(plan.Operation, virtualSizeBytes)) throw new ImportCancelledException();
+            }
+            catch (Exception exception) when (exception is TimeoutException or OrleansException or FaultException { Fault.Kind: FaultKind.Unavailable })
+            {
+                // The image looks once more before it is Ready.
+            }
+        };
+    }
+
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(stoppingToken)).Append(ReportWaiting(stoppingToken)));
 
@@ -120,7 +136,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         {
             var report = ReportTo(job.Image, job.Plan);
             var manifest = job.Upload is { } upload
-                ? await converter.Convert(job.Image, job.Plan, upload, report, stoppingToken)
+                ? await converter.Convert(job.Image, job.Plan, upload, report, AdmitTo(job.Image, job.Plan), stoppingToken)
                 : await converter.Flatten(job.Image, job.Plan, report, stoppingToken);
             bool? isReady = null;
             await Tell(job.Image, async grain => isReady = (await grain.CompleteImport(job.Plan.Operation, manifest)).Status is ImageStatus.Ready);

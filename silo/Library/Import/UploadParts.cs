@@ -7,7 +7,7 @@ namespace Instances.Library.Import;
 
 /// <summary>Takes the parts of an upload into one file. How far it is, is the length of the file: nothing else is to be kept, and nothing gets out of step.</summary>
 /// <remarks>Whoever calls has claimed the file: there is one writer at a time.</remarks>
-internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptions> options, TimeProvider time)
+internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiver, IOptions<ImportOptions> options, TimeProvider time)
 {
     private const int BufferBytes = 256 << 10;
 
@@ -18,9 +18,9 @@ internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptio
     /// <param name="offset">Where the sender says that the part begins.</param>
     /// <param name="announcedBytes">What the transport says will come, or null.</param>
     /// <returns>How far the upload is, durably.</returns>
-    /// <exception cref="FaultException">upload-mismatch; upload-aborted; upload-timed-out; no-space.</exception>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; upload-timed-out; no-space; quota-virtual-bytes: the file is gone, and the import is to be failed.</exception>
     /// <exception cref="ImportCancelledException">The owner says so; the file is gone.</exception>
-    public async Task<long> Append(UploadPlan plan, long offset, long? announcedBytes, Stream body, ProgressReport report, CancellationToken cancellationToken)
+    public async Task<long> Append(UploadPlan plan, long offset, long? announcedBytes, Stream body, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var (path, length) = (store.PartPathOf(plan.Layer), plan.Command.Bytes!.Value);
         try
@@ -31,12 +31,12 @@ internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptio
             if (announcedBytes > length - start) throw TooLong(length);
             if (store.FreeBytes - (length - start) < store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(store.Folder);
             await RequireNotCancelled(report, start);
-            var end = await Take(file, start, length, body, report, cancellationToken);
+            var end = await Take(file, start, plan.Command, body, report, () => receiver.AdmitHead(path, plan.Command.Format, admit), cancellationToken);
             KillPoints.Reach("import.part-received");
             await RequireNotCancelled(report, end);
             return end;
         }
-        catch (ImportCancelledException)
+        catch (Exception exception) when (exception is ImportCancelledException or FaultException { Fault.Code: "quota-virtual-bytes" })
         {
             File.Delete(path);
             throw;
@@ -47,12 +47,13 @@ internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptio
         }
     }
 
-    private async Task<long> Take(SafeFileHandle file, long start, long length, Stream body, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<long> Take(
+        SafeFileHandle file, long start, ImportCommand command, Stream body, ProgressReport report, Func<Task> admitHead, CancellationToken cancellationToken)
     {
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
         {
-            return await Copy(file, start, length, body, buffer, report, cancellationToken);
+            return await Copy(file, start, command.Bytes!.Value, body, buffer, report, admitHead, cancellationToken);
         }
         catch (FaultException exception) when (exception.Fault.Code is "upload-mismatch")
         {
@@ -67,7 +68,8 @@ internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptio
         }
     }
 
-    private async Task<long> Copy(SafeFileHandle file, long start, long length, Stream body, byte[] buffer, ProgressReport report, CancellationToken cancellationToken)
+    private async Task<long> Copy(
+        SafeFileHandle file, long start, long length, Stream body, byte[] buffer, ProgressReport report, Func<Task> admitHead, CancellationToken cancellationToken)
     {
         var (end, reportedAt, spaceAt) = (start, time.GetTimestamp(), start + SpaceCheckBytes);
         for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
@@ -75,6 +77,7 @@ internal sealed class UploadParts(FolderLibraryStore store, IOptions<ImportOptio
             if (end + read > length) throw TooLong(length);
             await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
             end += read;
+            if (end >= ImageHead.Bytes && end - read < ImageHead.Bytes) await admitHead();
             if (end >= spaceAt)
             {
                 spaceAt = end + SpaceCheckBytes;

@@ -20,14 +20,14 @@ public sealed class EnterpriseEndpointTests(Gateway gateway)
     [Fact]
     public async Task Create_Enterprise_LeadsToItWithItsUsage()
     {
-        using var created = await gateway.Http.Post("/enterprises", """{"name":"acme","quotas":{"images":10,"libraryBytes":1099511627776}}""");
+        using var created = await gateway.Http.Post("/enterprises", """{"name":"acme","quotas":{"images":10,"libraryBytes":1099511627776,"virtualBytes":2199023255552}}""");
 
         Assert.Equal(HttpStatusCode.Created, created.StatusCode);
         var enterprise = await created.Read<EnterpriseView>();
         using var read = await gateway.Http.GetAsync(created.Headers.Location, Cancelled);
         var view = await read.Read<EnterpriseView>();
-        Assert.Equal(new EnterpriseQuotas(LibraryBytes: 1L << 40, Images: 10), view.Quotas);
-        Assert.Equal((enterprise.Id, "acme", 7, "\"1\""), (view.Id, view.Name, view.Usage!.Images, read.Headers.ETag!.ToString()));
+        Assert.Equal(new EnterpriseQuotas(LibraryBytes: 1L << 40, Images: 10, VirtualBytes: 2L << 40), view.Quotas);
+        Assert.Equal((enterprise.Id, "acme", 7, 70, "\"1\""), (view.Id, view.Name, view.Usage!.Images, view.Usage.VirtualBytes, read.Headers.ETag!.ToString()));
         Assert.Null(enterprise.Usage);
     }
 

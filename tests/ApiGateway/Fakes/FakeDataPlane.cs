@@ -13,6 +13,8 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     public const string Refused = "refused-at-once";
     public const string RefusedLate = "refused-at-the-end";
     public const string Broken = "broken";
+    public const string Busy = "busy";
+    public const string RefusedInTheMiddle = "refused-in-the-middle";
 
     private readonly WebApplication _app;
 
@@ -55,6 +57,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     private async Task<IResult> TakePart(string name, HttpContext context)
     {
         if (context.Request.Headers.Authorization != $"Bearer {FakeDatacenter.Secret}") return Refusal(403, "ticket-invalid");
+        if (name.StartsWith(Busy, StringComparison.Ordinal)) return Away(context);
         if (context.Request.Headers["Upload-Offset"] != $"{Datacenter!.Offsets.GetValueOrDefault(name)}") return Refusal(409, "upload-mismatch");
         var buffer = new byte[64 * 1024];
         for (int count; (count = await context.Request.Body.ReadAsync(buffer, context.RequestAborted)) > 0;)
@@ -70,6 +73,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     private async Task<IResult> Take(string name, HttpContext context)
     {
         if (context.Request.Headers.Authorization != $"Bearer {FakeDatacenter.Secret}") return Refusal(403, "ticket-invalid");
+        if (name.StartsWith(Busy, StringComparison.Ordinal)) return Away(context);
         if (name.StartsWith(Refused, StringComparison.Ordinal)) return Refusal(422, "image-format-wrong");
         context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>().MaxRequestBodySize = null;
         var buffer = new byte[64 * 1024];
@@ -77,11 +81,18 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         {
             var total = Received.AddOrUpdate(name, count, (_, before) => before + count);
             Arrived?.Invoke(name, total);
+            if (name.StartsWith(RefusedInTheMiddle, StringComparison.Ordinal)) context.Abort();
         }
 
         return name.StartsWith(RefusedLate, StringComparison.Ordinal) ? Refusal(422, "digest-wrong")
             : name.StartsWith(Broken, StringComparison.Ordinal) ? TypedResults.InternalServerError()
             : TypedResults.Accepted((string?)null);
+    }
+
+    private static IResult Away(HttpContext context)
+    {
+        context.Response.Headers.RetryAfter = "7";
+        return Refusal(503, "too-many-uploads");
     }
 
     public static IResult Refusal(int status, string code) => TypedResults.Text(

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Enterprises;
+using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -86,12 +87,16 @@ internal sealed class ScriptedOperation(OperationView first)
         }
     }
 
-    public void Publish(long version, OperationStatus status = OperationStatus.Running)
+    public void Publish(long version, OperationStatus status = OperationStatus.Running) => Change(newest => newest with { Version = version, Status = status });
+
+    public void Fail(Fault fault) => Change(newest => newest with { Version = newest.Version + 1, Status = OperationStatus.Failed, Fault = fault });
+
+    private void Change(Func<OperationView, OperationView> change)
     {
         TaskCompletionSource changed;
         lock (_lock)
         {
-            _newest = _newest with { Version = version, Status = status };
+            _newest = change(_newest);
             changed = _changed;
             _changed = new(TaskCreationOptions.RunContinuationsAsynchronously);
         }

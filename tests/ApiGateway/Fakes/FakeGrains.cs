@@ -215,6 +215,8 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes) => throw new NotSupportedException();
 
+    public Task<bool> AcceptDisk(OperationId operation, long virtualSizeBytes) => throw new NotSupportedException();
+
     public Task<ImageView> CompleteImport(OperationId operation, ImageManifest manifest) => throw new NotSupportedException();
 
     public Task FailImport(OperationId operation, Fault fault) => throw new NotSupportedException();
@@ -270,6 +272,7 @@ internal sealed class FakeOperationGrain(FakeDatacenter datacenter) : Grain, IOp
     public Task<OperationView> Cancel()
     {
         if (Script is not { } script) throw FaultException.NotFound("operation-not-found", "There is no such operation.");
+        if (script.Newest.IsFinished) throw FaultException.Conflict("operation-finished", "The operation has finished.");
         if (script.Newest.Kind is OperationKind.Import) script.Publish(script.Newest.Version + 1, OperationStatus.Cancelled);
         else script.Publish(script.Newest.Version + 1, OperationStatus.Unwinding);
         return Task.FromResult(script.Newest);
@@ -340,7 +343,7 @@ internal sealed class FakeEnterpriseGrain(FakeDatacenter datacenter) : Grain, IE
         : throw FaultException.Conflict("enterprise-exists", "There is another enterprise of this id.");
 
     public Task<EnterpriseView> Get() => datacenter.Enterprises.TryGetValue(Id, out var found)
-        ? Task.FromResult(Views.Enterprise(Id, found.Spec, found.Version) with { Usage = new(Images: 7) })
+        ? Task.FromResult(Views.Enterprise(Id, found.Spec, found.Version) with { Usage = new(Images: 7, VirtualBytes: 70) })
         : throw FaultException.NotFound("enterprise-not-found", "There is no such enterprise.");
 
     public async Task<EnterpriseView> Change(EnterpriseSpec spec, long? ifVersion)
@@ -357,7 +360,7 @@ internal sealed class FakeEnterpriseGrain(FakeDatacenter datacenter) : Grain, IE
         datacenter.Enterprises.TryRemove(Id, out _);
     }
 
-    public Task Admit(Guid claimant, EnterpriseUsage demand) => throw new NotSupportedException();
+    public Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held) => throw new NotSupportedException();
 
     public Task Admitted(Guid claimant) => throw new NotSupportedException();
 }

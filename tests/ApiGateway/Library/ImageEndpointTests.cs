@@ -1,6 +1,7 @@
 using System.Net;
 using Instances.Catalogue;
 using Instances.Fakes;
+using Instances.Faults;
 using Instances.Operations;
 using Instances.VirtualMachines;
 using Xunit;
@@ -80,6 +81,34 @@ public sealed class ImageEndpointTests(Gateway gateway)
 
         var problem = await response.AssertProblem(422, code);
         Assert.Equal("The data plane says no.", problem.GetProperty("detail").GetString());
+    }
+
+    [Fact]
+    public async Task Import_WhoseDataPlaneIsBusy_SaysWhenToRepeatIt()
+    {
+        using var response = await Upload(FakeDataPlane.Busy + _name, new ByteArrayContent(new byte[1000]));
+
+        await response.AssertProblem(503, "too-many-uploads");
+        Assert.Equal("7", response.Headers.GetValues("Retry-After").Single());
+    }
+
+    /// <summary>The connection is closed on a sender that goes on, and the answer goes with it.</summary>
+    [Theory]
+    [InlineData(FaultKind.Capacity, 507, "quota-virtual-bytes")]
+    [InlineData(FaultKind.Invalid, 422, "image-too-large")]
+    [InlineData(FaultKind.Unavailable, 503, "data-plane-unavailable")]
+    public async Task Import_RefusedInTheMiddle_IsAnsweredWithWhatItsOperationSays(FaultKind kind, int status, string code)
+    {
+        var name = FakeDataPlane.RefusedInTheMiddle + _name;
+        gateway.DataPlane.Arrived += (arrived, _) =>
+        {
+            if (arrived == name) OperationOf(name).Fail(new(kind, kind is FaultKind.Unavailable ? "upload-aborted" : code, "Why it was refused."));
+        };
+
+        using var response = await Upload(name, new ByteArrayContent(new byte[MiB / 4]));
+
+        var problem = await response.AssertProblem(status, code);
+        Assert.Equal(kind is not FaultKind.Unavailable, problem.GetProperty("detail").GetString() == "Why it was refused.");
     }
 
     [Fact]

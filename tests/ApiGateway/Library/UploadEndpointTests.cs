@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text;
 using Instances.Client;
+using Instances.Fakes;
 using Instances.Operations;
 using Xunit;
 using static Instances.HttpExtensions;
@@ -34,6 +35,18 @@ public sealed class UploadEndpointTests(Gateway gateway)
         Assert.Equal(HttpStatusCode.NoContent, deleted.StatusCode);
         using var gone = await Tus(HttpMethod.Head, url);
         Assert.Equal((HttpStatusCode.NotFound, "1.0.0"), (gone.StatusCode, gone.Headers.GetValues("Tus-Resumable").Single()));
+    }
+
+    [Fact]
+    public async Task Part_WhoseDataPlaneIsBusy_SaysWhenToRepeatIt()
+    {
+        var metadata = $"name {Convert.ToBase64String(Encoding.UTF8.GetBytes(FakeDataPlane.Busy + _name))},format cmF3";
+        using var created = await Tus(HttpMethod.Post, $"{Local}/images/uploads", ("Upload-Length", "1000"), ("Upload-Metadata", metadata));
+
+        using var part = await Part(created.Headers.Location!.OriginalString, 0, 400);
+
+        await part.AssertProblem(503, "too-many-uploads");
+        Assert.Equal("7", part.Headers.GetValues("Retry-After").Single());
     }
 
     [Theory]

@@ -139,7 +139,7 @@ public sealed class EnterpriseTests(ClusterFixture fixture) : ClusterTest(fixtur
         await image.BeginUpload(OperationId.New(), new("debian", ImageFormat.Raw, Bytes: 1000, Enterprise: _id));
 
         Assert.Equal(_id, (await image.Get()).Enterprise);
-        Assert.Equal(new EnterpriseUsage(LibraryBytes: 1000, Images: 1, Uploads: 1), (await Enterprise.Get()).Usage);
+        Assert.Equal(new EnterpriseUsage(LibraryBytes: 1000, Images: 1, Uploads: 1, VirtualBytes: 1000), (await Enterprise.Get()).Usage);
         await image.CancelUpload();
         Assert.Equal(EnterpriseUsage.None, (await Enterprise.Get()).Usage);
     }

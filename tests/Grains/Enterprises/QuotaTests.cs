@@ -21,13 +21,15 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
     [InlineData("quota-images")]
     [InlineData("quota-uploads")]
     [InlineData("quota-library-bytes")]
+    [InlineData("quota-virtual-bytes")]
     public async Task Imports_OfSeveralAtOnceWhereOneFits_ExactlyOneIsTaken(string code)
     {
         await Create(code switch
         {
             "quota-images" => new(Images: 1),
             "quota-uploads" => new(Uploads: 1),
-            _ => new(LibraryBytes: 1500),
+            "quota-library-bytes" => new(LibraryBytes: 1500),
+            _ => new(VirtualBytes: 1500),
         });
 
         var images = Enumerable.Range(0, 8).Select(_ => (Image: ImageId.New(), Operation: OperationId.New())).ToList();
@@ -93,7 +95,7 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal(code is null ? ImageStatus.Ready : ImageStatus.Failed, image.Status);
         Assert.Equal(image.Status, again.Status);
         Assert.Equal(code is null, Cluster.Layers.Manifests.Contains(id));
-        Assert.Equal(code is null ? new(LibraryBytes: bytes, Images: 1) : EnterpriseUsage.None, (await Enterprise.Get()).Usage);
+        Assert.Equal(code is null ? new(LibraryBytes: bytes, Images: 1, VirtualBytes: 1L << 30) : EnterpriseUsage.None, (await Enterprise.Get()).Usage);
     }
 
     [Fact]
@@ -110,7 +112,7 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
             Assert.Equal("quota-virtual-machines", Assert.Single(outcomes.OfType<Fault>()).Code);
             var refused = appliances[outcomes[0] is null ? 1 : 0];
             Assert.Equal(ApplianceStatus.Undeployed, (await refused.Get()).Status);
-            Assert.Equal(new EnterpriseUsage(LibraryBytes: 1_000_000, Images: 1, VirtualMachines: 2, Cpus: 2, MemoryBytes: 128 * MiB), (await Enterprise.Get()).Usage);
+            Assert.Equal(new EnterpriseUsage(LibraryBytes: 1_000_000, Images: 1, VirtualMachines: 2, Cpus: 2, MemoryBytes: 128 * MiB, VirtualBytes: 1024 * MiB), (await Enterprise.Get()).Usage);
             await Cluster.Undeploy(appliances[outcomes[0] is null ? 0 : 1]);
             Assert.Equal(0, (await Enterprise.Get()).Usage!.VirtualMachines);
         }
@@ -257,7 +259,7 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
         await promoted.BeginPromotion(OperationId.New(), slave.Id, "gold");
 
         Assert.Equal(_id, (await promoted.Get()).Enterprise);
-        Assert.Equal(before + new EnterpriseUsage(LibraryBytes: slave.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes), Images: 1, Uploads: 1), (await Enterprise.Get()).Usage);
+        Assert.Equal(before + new EnterpriseUsage(LibraryBytes: slave.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes), Images: 1, Uploads: 1, VirtualBytes: 1L << 30), (await Enterprise.Get()).Usage);
         var refused = ImageId.New();
         Assert.Equal("quota-images", (await Outcome(() => Cluster.Grains.Image(refused).BeginPromotion(OperationId.New(), slave.Id, "gold")))?.Code);
         Assert.Equal("image-not-found", (await Outcome(() => Cluster.Grains.Image(refused).Get()))?.Code);

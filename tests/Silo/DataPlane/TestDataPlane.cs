@@ -170,8 +170,10 @@ internal sealed class TestDataPlane : IAsyncDisposable
 internal sealed record Import(ImageId Image, OperationId Operation, UploadTicket Ticket);
 
 /// <summary>A body whose bytes come when the test lets them.</summary>
-internal sealed class HeldContent : HttpContent
+internal sealed class HeldContent(byte[]? first = null) : HttpContent
 {
+    public const int Bytes = 8192;
+
     private readonly TaskCompletionSource _began = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<bool> _goOn = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -184,17 +186,17 @@ internal sealed class HeldContent : HttpContent
 
     protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context)
     {
-        await stream.WriteAsync(new byte[4096]);
+        await stream.WriteAsync(first ?? new byte[Bytes / 2]);
         await stream.FlushAsync();
         _began.TrySetResult();
         if (!await _goOn.Task)
             throw new IOException("The sender breaks off.");
-        await stream.WriteAsync(new byte[4096]);
+        await stream.WriteAsync(new byte[Bytes / 2]);
     }
 
     protected override bool TryComputeLength(out long length)
     {
-        length = 8192;
+        length = Bytes;
         return true;
     }
 }

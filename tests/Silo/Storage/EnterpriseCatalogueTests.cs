@@ -107,16 +107,18 @@ public abstract class EnterpriseCatalogueTests : IDisposable
     public async Task Usage_OfImages_IsWhatTheyHoldOrAreAboutTo()
     {
         var storage = await Database.OpenStorage();
-        await Write(storage, Image(_acme, ImageStatus.Ready, bytes: 10));
-        await Write(storage, Image(_acme, ImageStatus.Corrupt, bytes: 20));
-        await Write(storage, Image(_acme, ImageStatus.Retired, bytes: 40));
-        await Write(storage, Image(_acme, ImageStatus.Failed, bytes: 0) with { QuotaBytes = 5000 });
+        await Write(storage, Image(_acme, ImageStatus.Ready, bytes: 10) with { VirtualBytes = 1000 });
+        await Write(storage, Image(_acme, ImageStatus.Corrupt, bytes: 20) with { VirtualBytes = 2000 });
+        await Write(storage, Image(_acme, ImageStatus.Retired, bytes: 40) with { VirtualBytes = 4000 });
+        await Write(storage, Image(_acme, ImageStatus.Failed, bytes: 0) with { QuotaBytes = 5000, VirtualBytes = 500_000 });
         var importing = Image(_acme, ImageStatus.Importing, bytes: 0) with { QuotaBytes = 80 };
         await Write(storage, importing);
-        await Write(storage, Image(_other, ImageStatus.Ready, bytes: 1000));
+        await Write(storage, Image(_other, ImageStatus.Ready, bytes: 1000) with { VirtualBytes = 100_000 });
 
-        Assert.Equal(new EnterpriseUsage(LibraryBytes: 150, Images: 4, Uploads: 1), await UsageOf(_acme));
-        Assert.Equal(new EnterpriseUsage(LibraryBytes: 70, Images: 3), await UsageOf(_acme, importing.Id, Guid.NewGuid()));
+        Assert.Equal(new EnterpriseUsage(LibraryBytes: 150, Images: 4, Uploads: 1, VirtualBytes: 7000), await UsageOf(_acme));
+        await Write(storage, importing with { VirtualBytes = 8000 });
+        Assert.Equal(new EnterpriseUsage(LibraryBytes: 150, Images: 4, Uploads: 1, VirtualBytes: 15_000), await UsageOf(_acme));
+        Assert.Equal(new EnterpriseUsage(LibraryBytes: 70, Images: 3, VirtualBytes: 7000), await UsageOf(_acme, importing.Id, Guid.NewGuid()));
         Assert.Equal(EnterpriseUsage.None, await UsageOf(EnterpriseId.New()));
     }
 
@@ -124,16 +126,29 @@ public abstract class EnterpriseCatalogueTests : IDisposable
     public async Task Usage_OfACapture_CountsEachOfItsImagesOnce()
     {
         var storage = await Database.OpenStorage();
-        var made = Image(_acme, ImageStatus.Ready, bytes: 10);
-        var capturing = Appliance(_acme, ApplianceStatus.Bundling) with { Planned = [new(made.Id), ImageId.New(), ImageId.New()] };
+        var (made, second) = (Image(_acme, ImageStatus.Ready, bytes: 10) with { VirtualBytes = 1000 }, Image(_acme, ImageStatus.Ready, bytes: 0) with { VirtualBytes = 2000 });
+        var capturing = Appliance(_acme, ApplianceStatus.Bundling) with { Planned = [new(made.Id), new(second.Id), ImageId.New()], VirtualBytes = 7000 };
         await Write(storage, capturing);
+        var another = Appliance(_acme, ApplianceStatus.Bundling) with { Planned = [ImageId.New()], VirtualBytes = 10_000 };
+        await Write(storage, another);
+        await Write(storage, Appliance(_other, ApplianceStatus.Bundling) with { Planned = [ImageId.New()], VirtualBytes = 100_000 });
 
-        Assert.Equal(3, (await UsageOf(_acme)).Images);
+        Assert.Equal((4, 17_000), await Counted());
         await Write(storage, made);
-        Assert.Equal(3, (await UsageOf(_acme)).Images);
-        Assert.Equal(1, (await UsageOf(_acme, capturing.Id)).Images);
-        await Write(storage, capturing with { Planned = null });
-        Assert.Equal(1, (await UsageOf(_acme)).Images);
+        Assert.Equal((4, 17_000), await Counted());
+        Assert.Equal((2, 11_000), await Counted(capturing.Id));
+        await Write(storage, second);
+        Assert.Equal((4, 17_000), await Counted());
+        Assert.Equal((3, 7000), await Counted(another.Id));
+        await Write(storage, another with { Planned = null, VirtualBytes = null });
+        await Write(storage, capturing with { Planned = null, VirtualBytes = null });
+        Assert.Equal((2, 3000), await Counted());
+
+        async Task<(long, long)> Counted(params Guid[] except)
+        {
+            var usage = await UsageOf(_acme, except);
+            return (usage.Images, usage.VirtualBytes);
+        }
     }
 
     [Theory]
@@ -248,6 +263,33 @@ public abstract class EnterpriseCatalogueTests : IDisposable
         Assert.Equal([appliance.Id], (await catalogue.Appliances(EnterpriseId.Default, new())).Items.Select(view => view.Id.Value));
     }
 
+    [Fact]
+    public async Task Rows_FromBeforeVirtualSizesCounted_CountThem()
+    {
+        using var database = CreateEmpty();
+        Migrations.Apply(database, NullLogger.Instance, Migrations.Scripts(database).Where(script => string.CompareOrdinal(script.Name, "0009") < 0));
+        var storage = await Database.OpenStorage(database);
+        foreach (var entry in new[] { Image(_acme, ImageStatus.Ready, change: Disks(1000, 200)), Image(_acme, ImageStatus.Retired, change: Disks(50)), Image(_acme, ImageStatus.Importing) })
+            await Write(storage, entry);
+        var capturing = Image(_acme, ImageStatus.Ready, change: Disks(7));
+        await Write(storage, Appliance(_acme, ApplianceStatus.Bundling) with { Planned = [new(capturing.Id), ImageId.New()] });
+        await Write(storage, capturing);
+
+        Migrations.Apply(database, NullLogger.Instance);
+
+        Assert.Equal((5, 1257), (await Usage()));
+        await Write(storage, Image(_acme, ImageStatus.Ready) with { VirtualBytes = 10_000 });
+        Assert.Equal((6, 11_257), (await Usage()));
+
+        async Task<(long, long)> Usage()
+        {
+            var usage = await new DatabaseCatalogue(database).LibraryUsageOf(_acme, []);
+            return (usage.Images, usage.VirtualBytes);
+        }
+
+        static Func<ImageView, ImageView> Disks(params long[] sizes) => view => view with { Disks = [.. sizes.Select(size => new DiskManifest([], size))] };
+    }
+
     private async Task<EnterpriseUsage> UsageOf(EnterpriseId enterprise, params Guid[] except) =>
         await Catalogue.LibraryUsageOf(enterprise, except) + await Catalogue.MachineUsageOf(enterprise, except);
 
@@ -257,6 +299,7 @@ public abstract class EnterpriseCatalogueTests : IDisposable
         Assert.All(indexes, index => Assert.Contains(index, plan, StringComparison.Ordinal));
         Assert.DoesNotContain("SCAN catalogue", plan, StringComparison.Ordinal);
         Assert.DoesNotContain("Seq Scan", plan, StringComparison.Ordinal);
+        Assert.DoesNotContain("(kind=?)", plan, StringComparison.Ordinal); // All images, once for each image of a capture.
     }
 
     private protected abstract IDatabase CreateEmpty();

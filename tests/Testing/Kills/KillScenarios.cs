@@ -17,7 +17,7 @@ internal static class KillScenarios
 {
     private static readonly string[] Conversion =
     [
-        "import.begun", "import.received", "import.checked", "import.converted", "import.installed", "manifest.unfinished", "import.manifest-written", "import.source-deleted", "import.recorded",
+        "import.begun", "import.received", "import.disk-accepted", "import.checked", "import.converted", "import.installed", "manifest.unfinished", "import.manifest-written", "import.source-deleted", "import.recorded",
     ];
 
     public static readonly IReadOnlyList<KillScenario> All =

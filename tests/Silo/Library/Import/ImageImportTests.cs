@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using System.Security.Cryptography;
 using Instances.Faults;
 using Instances.Operations;
@@ -15,7 +16,10 @@ public sealed class ImageImportTests : IDisposable
     private readonly List<(ImportStage Stage, long Bytes)> _reports = [];
     private readonly ImageId _image = ImageId.New();
 
+    private readonly List<long> _admitted = [];
+
     private ImportStage? _cancelAt;
+    private long _quota = long.MaxValue;
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -182,6 +186,27 @@ public sealed class ImageImportTests : IDisposable
         AssertNothingLeft();
     }
 
+    /// <summary>Before a program is started on the file, and of one that is not compressed before all of it has come, too.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Import_OfADiskThatItsOwnerHasNoRoomFor_IsRefusedBeforeItIsChecked(bool isCompressed)
+    {
+        _quota = (16 << 20) - 1;
+        var bytes = isCompressed ? Gzipped(Plain) : Plain;
+
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => Import(bytes, ImageFormat.Qcow2));
+
+        Assert.Equal("quota-virtual-bytes", refusal.Fault.Code);
+        Assert.Equal([16 << 20], _admitted);
+        Assert.DoesNotContain(_reports, report => report.Stage is ImportStage.Converting);
+        AssertNothingLeft();
+        _quota++;
+        Assert.Equal(16 << 20, (await Import(bytes, ImageFormat.Qcow2)).Disks[0].VirtualSizeBytes);
+        Assert.All(_admitted, size => Assert.Equal(16 << 20, size));
+        Assert.Equal(isCompressed ? 2 : 3, _admitted.Count);
+    }
+
     [Fact]
     public async Task Receive_WithoutSpace_IsRefusedBeforeTheFirstByte()
     {
@@ -190,7 +215,7 @@ public sealed class ImageImportTests : IDisposable
             library.Store, Options.Create(new ImportOptions()), Options.Create(new LibraryOptions()), TimeProvider.System);
 
         var refusal = await Assert.ThrowsAsync<FaultException>(() => receiver.Receive(
-            Plan(ImageFormat.Raw, null, null), new BrokenStream(), null, Report, Token));
+            Plan(ImageFormat.Raw, null, null), new BrokenStream(), null, Report, Admit, Token));
 
         Assert.Equal("no-space", refusal.Fault.Code);
     }
@@ -265,14 +290,14 @@ public sealed class ImageImportTests : IDisposable
         var receiver = new ImageReceiver(library.Store, options, bound, TimeProvider.System);
         var decompressor = new Decompressor(library.Store, library.Confinement, options, bound);
         var converter = new ImageConverter(library.Store, library.Tools, library.Confinement, decompressor, options, TimeProvider.System);
-        var upload = await receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, Token);
-        return await converter.Convert(_image, plan, upload, Report, Token);
+        var upload = await receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, Admit, Token);
+        return await converter.Convert(_image, plan, upload, Report, Admit, Token);
     }
 
     private async Task Receive(Stream body, ImageFormat format)
     {
         var receiver = new ImageReceiver(_library.Store, Options.Create(new ImportOptions()), Options.Create(new LibraryOptions()), TimeProvider.System);
-        await receiver.Receive(Plan(format, null, null), body, announcedBytes: null, Report, Token);
+        await receiver.Receive(Plan(format, null, null), body, announcedBytes: null, Report, Admit, Token);
     }
 
     private static UploadPlan Plan(ImageFormat format, long? bytes, string? sha256) =>
@@ -282,6 +307,19 @@ public sealed class ImageImportTests : IDisposable
     {
         _reports.Add((stage, bytes));
         return Task.FromResult(stage != _cancelAt);
+    }
+
+    private Task Admit(long virtualSizeBytes)
+    {
+        _admitted.Add(virtualSizeBytes);
+        return _quota >= virtualSizeBytes ? Task.CompletedTask : throw FaultException.Capacity("quota-virtual-bytes", "Too large.");
+    }
+
+    private static byte[] Gzipped(byte[] bytes)
+    {
+        using var compressed = new MemoryStream();
+        using (var gzip = new GZipStream(compressed, CompressionLevel.Fastest)) gzip.Write(bytes);
+        return compressed.ToArray();
     }
 
     private void AssertNothingLeft() => Assert.Empty(Directory.GetFiles(_library.Store.Folder, "*", SearchOption.AllDirectories));

@@ -1,0 +1,36 @@
+using System.Buffers.Binary;
+
+namespace Instances.Library.Import;
+
+/// <summary>The first sector of an upload, which comes long before the last: of most formats it says how large the disk is.</summary>
+/// <remarks>Only good for refusing early what is too large. Whether the file is what it says that it is, <see cref="ImageInspector"/> finds out when it has come whole.</remarks>
+internal static class ImageHead
+{
+    public const int Bytes = 512;
+
+    /// <param name="declared">What the sender says that the image is, or null. A raw disk may begin with anything.</param>
+    /// <returns>Null where it is not said there, as in VHDX, fixed VHD and compressed files; or where it is impossible, or more than is allowed, of which others tell more.</returns>
+    public static long? VirtualSize(string path, ImageFormat? declared, long maxVirtualBytes)
+    {
+        if (declared is ImageFormat.Raw) return null;
+        var head = new byte[Bytes];
+        using (var file = File.OpenHandle(path))
+        {
+            if (RandomAccess.Read(file, head, 0) < Bytes) return null;
+        }
+
+        var said = Said(head);
+        return said > 0 && said <= (ulong)maxVirtualBytes ? (long)said : null;
+    }
+
+    private static ulong Said(ReadOnlySpan<byte> head) =>
+        BinaryPrimitives.ReadUInt32BigEndian(head) == Qcow2Header.Magic ? BinaryPrimitives.ReadUInt64BigEndian(head[24..])
+        : head.StartsWith("conectix"u8) ? BinaryPrimitives.ReadUInt64BigEndian(head[48..])
+        : head[0x40..].StartsWith((ReadOnlySpan<byte>)[0x7F, 0x10, 0xDA, 0xBE]) ? Whole(BinaryPrimitives.ReadUInt64LittleEndian(head[0x170..]), 1)
+        : head.StartsWith("KDMV"u8) ? Whole(BinaryPrimitives.ReadUInt64LittleEndian(head[12..]), VmdkHeader.SectorBytes)
+        : 0;
+
+    /// <returns>A number of bytes in whole sectors; 0 where it is larger than any.</returns>
+    private static ulong Whole(ulong count, ulong unit) =>
+        count <= (ulong)long.MaxValue / unit - Bytes ? ((count * unit) + Bytes - 1) / Bytes * Bytes : 0;
+}
