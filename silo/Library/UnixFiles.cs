@@ -62,6 +62,15 @@ internal static class UnixFiles
         return BitConverter.ToInt64(buffer, StatxBlocksOffset) * 512;
     }
 
+    /// <summary>As of a path.</summary>
+    public static long AllocatedBytes(SafeFileHandle file)
+    {
+        var buffer = new byte[StatxBytes];
+        if (statx((int)Descriptor(file), [0], EmptyPath, BlocksMask, buffer) != 0)
+            throw Failure("statx", "an open file");
+        return BitConverter.ToInt64(buffer, StatxBlocksOffset) * 512;
+    }
+
     public static void ChangeMode(string path, UnixFileMode mode) => File.SetUnixFileMode(path, mode);
 
     /// <summary>For a file that only its owner can read, made anew.</summary>

@@ -71,6 +71,44 @@ public sealed class AcceptedImageTests : IDisposable
     public async Task Import_RawOfOneSector_KeepsItsContent() =>
         Assert.Equal(512, (await _scene.Import(Bytes.Disk[..512], ImageFormat.Raw, Token)).Disks[0].VirtualSizeBytes);
 
+    /// <summary>Its receiving is left out here: to hash so much takes many minutes.</summary>
+    [Fact]
+    public async Task Import_RawOfATebibyteWithHoles_KeepsItsContent()
+    {
+        const long Tebibyte = 1L << 40;
+        var plan = ImportScene.PlanOf(ImageFormat.Raw);
+        var (part, kept) = (_scene.Library.Store.PartPathOf(plan.Layer), Path.Combine(_scene.Library.Store.Folder, "disk"));
+        foreach (var path in new[] { part, kept })
+        {
+            using var disk = File.OpenHandle(path, FileMode.Create, FileAccess.Write);
+            foreach (var offset in new[] { 0, Tebibyte / 2, Tebibyte - 4096 }) RandomAccess.Write(disk, Bytes.Disk.AsSpan(0, 4096), offset);
+        }
+
+        InspectedImage image;
+        using (var file = File.OpenHandle(part)) image = ImageInspector.Inspect(file, plan.Command.Format, ImportScene.MaxVirtualBytes);
+        var manifest = await _scene.Convert(plan, new(part, Tebibyte, new string('0', 64), Compression: null, image), Token);
+
+        Assert.Equal(Tebibyte, manifest.Disks[0].VirtualSizeBytes);
+        TestLibrary.QemuImg("compare", "-f", "raw", "-F", "qcow2", kept, _scene.PathOf(manifest));
+        Assert.True(manifest.Disks[0].Layers[0].Bytes < 4 << 20);
+    }
+
+    [Fact]
+    public async Task Receive_OfARawDiskThatIsMostlyZeros_TakesTheSpaceOfTheRest()
+    {
+        var disk = new byte[64 << 20];
+        Bytes.Disk.AsSpan(0, 4096).CopyTo(disk.AsSpan(20 << 20));
+        var plan = ImportScene.PlanOf(ImageFormat.Raw);
+
+        var upload = await _scene.Receive(plan, new MemoryStream(disk), Token);
+
+        Assert.Equal(disk.Length, new FileInfo(upload.Path).Length);
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(disk)), upload.Sha256);
+        Assert.True(UnixFiles.AllocatedBytes(upload.Path) <= 1 << 20);
+        Assert.Equal(disk, await File.ReadAllBytesAsync(upload.Path, Token));
+        await _scene.Convert(plan, upload, Token);
+    }
+
     [Fact]
     public async Task Import_Bitmap_IsDropped()
     {

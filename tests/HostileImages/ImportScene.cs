@@ -26,10 +26,17 @@ internal sealed class ImportScene : IDisposable
 
     public async Task<ImageManifest> Import(byte[] bytes, ImageFormat? declared, CancellationToken cancellationToken)
     {
-        var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", declared));
-        var upload = await _receiver.Receive(plan, new MemoryStream(bytes), announcedBytes: null, Report, Admit, cancellationToken);
-        return await _converter.Convert(ImageId.New(), plan, upload, Report, Admit, cancellationToken);
+        var plan = PlanOf(declared);
+        return await Convert(plan, await Receive(plan, new MemoryStream(bytes), cancellationToken), cancellationToken);
     }
+
+    public static UploadPlan PlanOf(ImageFormat? declared) => new(OperationId.New(), LayerId.New(), new("image", declared));
+
+    public Task<ReceivedUpload> Receive(UploadPlan plan, Stream bytes, CancellationToken cancellationToken) =>
+        _receiver.Receive(plan, bytes, announcedBytes: null, Report, Admit, cancellationToken);
+
+    public Task<ImageManifest> Convert(UploadPlan plan, ReceivedUpload upload, CancellationToken cancellationToken) =>
+        _converter.Convert(ImageId.New(), plan, upload, Report, Admit, cancellationToken);
 
     public string[] Files() => Directory.GetFiles(Library.Store.Folder, "*", SearchOption.AllDirectories);
 

@@ -14,14 +14,15 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     private const long SpaceCheckBytes = 64 << 20;
 
     /// <param name="announcedBytes">What the transport says will come, or null.</param>
+    /// <param name="neededBytes">What it takes of the disk, where its sender knows of holes; null for all of it.</param>
     /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; quota-virtual-bytes; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
-    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
+    public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken, long? neededBytes = null)
     {
         var command = plan.Command;
         if (announcedBytes is { } announced && command.Bytes is { } declared && announced != declared)
             throw ImportFaults.UploadMismatch($"{declared} bytes were declared and {announced} announced.");
-        RequireSpace(command.Bytes ?? announcedBytes ?? 0);
+        RequireSpace(neededBytes ?? command.Bytes ?? announcedBytes ?? 0);
 
         var path = store.PartPathOf(plan.Layer);
         try
@@ -113,7 +114,10 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
                     throw ImportFaults.TooLargeUpload(library.Value.MaxUploadBytes);
 
                 hash.AppendData(buffer, 0, read);
-                await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+
+                // Zeros become a hole: most of a raw disk is that.
+                if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
+                else file.SetLength(file.Seek(read, SeekOrigin.Current));
                 if (isHead && total >= ImageHead.Bytes)
                 {
                     isHead = false;

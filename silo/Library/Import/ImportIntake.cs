@@ -75,7 +75,7 @@ internal sealed partial class ImportIntake(
         var (report, admit) = (queue.ReportTo(image, plan), queue.AdmitTo(image, plan));
         var upload = TryClone(file, plan.Layer)
             ? await receiver.Examine(plan, report, admit, cancellationToken)
-            : await receiver.Receive(plan, content, before.Bytes, report, admit, cancellationToken);
+            : await receiver.Receive(plan, content, before.Bytes, report, admit, cancellationToken, UnixFiles.AllocatedBytes(file));
         if (UnixFiles.FactsOf(file) == before && upload.Bytes == before.Bytes) return upload;
         File.Delete(upload.Path);
         throw ImportFaults.FileChanged();

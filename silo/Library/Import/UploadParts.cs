@@ -75,7 +75,8 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
         {
             if (end + read > length) throw TooLong(length);
-            await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
+            if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
+            else RandomAccess.SetLength(file, end + read);
             end += read;
             if (end >= ImageHead.Bytes && end - read < ImageHead.Bytes) await admitHead();
             if (end >= spaceAt)
