@@ -53,13 +53,15 @@ public sealed record LibraryHealth(
 /// <param name="Expected">The SHA-256 that the layer's file has to have, in lower case hex; null where it could never be read.</param>
 /// <param name="Found">What it has, or <c>unreadable</c>.</param>
 /// <param name="Images">Those that stand on it, at most 100.</param>
+/// <param name="HealingFrom">The host or the URL of the datacenter that a copy is coming from at the moment; null where none is.</param>
 [GenerateSerializer, Immutable, Alias("instances.CorruptLayer")]
 public sealed record CorruptLayer(
     [property: Id(0)] LayerId Layer,
     [property: Id(1)] string? Expected,
     [property: Id(2)] string Found,
     [property: Id(3)] DateTimeOffset FoundAt,
-    [property: Id(4)] IReadOnlyList<ImageId> Images);
+    [property: Id(4)] IReadOnlyList<ImageId> Images,
+    [property: Id(5)] string? HealingFrom = null);
 
 /// <param name="From">The host whose copy took the layer's place, or the URL of the datacenter.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerHealing")]

@@ -16,10 +16,16 @@ internal sealed partial class ScrubGrain
     /// <summary>A layer's file is hardly longer than its disk: its tables take less than a thirty-second part, and this.</summary>
     private const long TableBytes = 64L << 20;
 
-    private readonly Dictionary<(Uri Peer, LayerId Layer), DateTimeOffset> _wrongCopies = [];
+    /// <summary>How long one that could not be reached, or was too slow, is not asked again.</summary>
+    private static readonly TimeSpan AwayPause = LookPeriod;
 
-    /// <summary>Those that could not be reached in this look: one wait for each is enough.</summary>
-    private readonly HashSet<Uri> _away = [];
+    private readonly Dictionary<(Uri Peer, LayerId Layer), DateTimeOffset> _wrongCopies = [];
+    private readonly Dictionary<Uri, DateTimeOffset> _away = [];
+
+    /// <summary>The layers that a copy comes for, each with where from.</summary>
+    private readonly Dictionary<LayerId, string> _healing = [];
+
+    private IGrainTimer? _peerTimer;
 
     /// <summary>Tells the images first: nobody deploys what is known to be corrupt.</summary>
     private async Task Heal(IReadOnlyList<LayerId> corrupt, CancellationToken cancellationToken)
@@ -27,7 +33,29 @@ internal sealed partial class ScrubGrain
         foreach (var layer in corrupt)
         {
             await Judge(await catalogue.ImagesOn(layer));
-            if (await HealFromAHost(layer, cancellationToken) || await HealFromAPeer(layer, cancellationToken)) await Judge(await catalogue.ImagesOn(layer));
+            if (await HealFromAHost(layer, cancellationToken)) await Judge(await catalogue.ImagesOn(layer));
+            else _peerTimer!.Change(TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    /// <summary>What comes from far away may take long: reading, and healing from hosts, go on beside it.</summary>
+    private async Task HealFromPeers(CancellationToken cancellationToken)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
+        try
+        {
+            foreach (var layer in layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer).ToList())
+            {
+                if (layers.FindCheck(layer) is { IsCorrupt: true } && await HealFromAPeer(layer, end.Token)) await Judge(await catalogue.ImagesOn(layer));
+            }
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            LogNotScrubbed(exception.Message);
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            // The silo ends: another one goes on.
         }
     }
 
@@ -37,7 +65,7 @@ internal sealed partial class ScrubGrain
         {
             try
             {
-                if (!await layers.Heal(layer, host.Id.Name, async () => (await GrainFactory.Host(host.Id).Offer([layer]))[0], cancellationToken)) continue;
+                if (!await Heal(layer, host.Id.Name, async () => (await GrainFactory.Host(host.Id).Offer([layer]))[0], cancellationToken)) continue;
                 LogHealed(layer.Value, "host", host.Id.Name);
                 return true;
             }
@@ -53,12 +81,11 @@ internal sealed partial class ScrubGrain
 
     private async Task<bool> HealFromAPeer(LayerId layer, CancellationToken cancellationToken)
     {
-        foreach (var peer in peers.All.Where(peer => !IsPaused(peer, layer)))
+        foreach (var peer in peers.All.Where(peer => !IsPaused(_away, peer, AwayPause) && !IsPaused(_wrongCopies, (peer, layer), WrongCopyPause)))
         {
-            if (_away.Contains(peer)) continue;
             try
             {
-                if (await layers.Heal(layer, peer.ToString(), () => Ask(peer, layer, cancellationToken), cancellationToken))
+                if (await Heal(layer, peer.ToString(), () => Ask(peer, layer, cancellationToken), cancellationToken))
                 {
                     LogHealed(layer.Value, "datacenter", peer.ToString());
                     return true;
@@ -70,7 +97,7 @@ internal sealed partial class ScrubGrain
             }
             catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
             {
-                _away.Add(peer);
+                _away[peer] = time.GetUtcNow();
                 LogAway(peer, layer.Value, exception.Fault.Message);
             }
             catch (FaultException exception)
@@ -82,7 +109,22 @@ internal sealed partial class ScrubGrain
         return false;
     }
 
-    private bool IsPaused(Uri peer, LayerId layer) => _wrongCopies.TryGetValue((peer, layer), out var at) && time.GetUtcNow() - at < WrongCopyPause;
+    /// <exception cref="FaultException">layer-being-healed; and as <see cref="ILibraryStore.Heal"/>.</exception>
+    private async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    {
+        if (!_healing.TryAdd(layer, from)) throw FaultException.Conflict("layer-being-healed", "A copy of it is on its way already.");
+        try
+        {
+            return await layers.Heal(layer, from, offer, cancellationToken);
+        }
+        finally
+        {
+            _healing.Remove(layer);
+        }
+    }
+
+    private bool IsPaused<TKey>(Dictionary<TKey, DateTimeOffset> since, TKey key, TimeSpan pause)
+        where TKey : notnull => since.TryGetValue(key, out var at) && time.GetUtcNow() - at < pause;
 
     /// <summary>An offer that this layer can be: whatever comes is bounded before its first byte.</summary>
     private async Task<LayerOffer> Ask(Uri peer, LayerId layer, CancellationToken cancellationToken)

@@ -31,6 +31,8 @@ internal sealed partial class ScrubGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(LookPeriod, LookPeriod) { KeepAlive = true });
+        _peerTimer = this.RegisterGrainTimer(
+            HealFromPeers, new GrainTimerCreationOptions(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
         return Task.CompletedTask;
     }
 
@@ -46,7 +48,12 @@ internal sealed partial class ScrubGrain(
         var read = checks.Where(check => !check.IsDue(Since)).ToList();
         var corrupt = new List<CorruptLayer>();
         foreach (var check in checks.Where(check => check.IsCorrupt).Take(MaxShown))
-            corrupt.Add(new(check.Layer, check.Sha256, check.Found!, check.CheckedAt!.Value, [.. (await catalogue.ImagesOn(check.Layer)).Take(MaxShown)]));
+        {
+            var images = await catalogue.ImagesOn(check.Layer);
+            corrupt.Add(new(check.Layer, check.Sha256, check.Found!, check.CheckedAt!.Value, [.. images.Take(MaxShown)], _healing.GetValueOrDefault(check.Layer)));
+        }
+
+
         return new(
             Since, checks.Count, checks.Sum(check => check.Bytes), read.Count, read.Sum(check => check.Bytes), _reading, options.Value.ScrubBytesPerSecond,
             checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt, LastHealing(checks));
@@ -55,6 +62,7 @@ internal sealed partial class ScrubGrain(
     public async Task<LibraryHealth> Verify()
     {
         await Save(State with { VerifyFrom = time.GetUtcNow() });
+        _away.Clear();
         _wrongCopies.Clear();
         _timer!.Change(TimeSpan.Zero, LookPeriod);
         return await Get();
@@ -74,7 +82,6 @@ internal sealed partial class ScrubGrain(
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
         try
         {
-            _away.Clear();
             await Heal([.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], end.Token);
             var manifests = await LayersOfManifests(end.Token);
             while (layers.Checks().Where(check => check.IsDue(Since)).MinBy(check => check.CheckedAt ?? DateTimeOffset.MinValue) is { } due)

@@ -26,6 +26,10 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         var found = await Hash(layer, store.PathOf(layer), bytesPerSecond, cancellationToken);
         var sha256 = expected ?? before.Sha256 ?? (found == Unreadable ? null : found);
         var check = before with { Bytes = store.BytesOf(layer), Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found };
+
+        // Where a copy has taken its place meanwhile, what was read is gone.
+        using var turn = _writing.EnterScope();
+        if (Find(layer) is var known && known.HealedAt != before.HealedAt) return known;
         Write(check);
         return check;
     }

@@ -8,7 +8,7 @@ namespace Instances.Testing;
 /// <summary>Other datacenters that answer as a test says.</summary>
 internal sealed class SimulatedPeers : ILibraryPeers
 {
-    private readonly ConcurrentDictionary<Uri, Func<LayerId, LayerOffer>> _answers = new();
+    private readonly ConcurrentDictionary<Uri, Func<LayerId, Task<LayerOffer>>> _answers = new();
     private volatile IReadOnlyList<Uri> _all = [];
 
     public IReadOnlyList<Uri> All => _all;
@@ -16,7 +16,7 @@ internal sealed class SimulatedPeers : ILibraryPeers
     /// <summary>Who was asked, in order.</summary>
     public ConcurrentQueue<Uri> Asked { get; } = new();
 
-    public Uri Add(string name, Func<LayerId, LayerOffer> answer)
+    public Uri Add(string name, Func<LayerId, Task<LayerOffer>> answer)
     {
         var peer = new Uri($"https://gateway.example/api/v1/datacenters/{name}");
         _answers[peer] = answer;
@@ -25,15 +25,19 @@ internal sealed class SimulatedPeers : ILibraryPeers
     }
 
     /// <summary>One whose copy hashes to this.</summary>
-    public Uri AddWithCopy(string name, string sha256, long lengthBytes = SimulatedLayerStore.LayerBytes) =>
-        Add(name, layer => new(layer, SimulatedLayerStore.LayerBytes, lengthBytes, sha256, Path: "", new("https://gateway.example"), Ticket: ""));
+    /// <param name="after">It answers when that has happened; null for at once.</param>
+    public Uri AddWithCopy(string name, string sha256, long lengthBytes = SimulatedLayerStore.LayerBytes, Task? after = null) => Add(name, async layer =>
+    {
+        await (after ?? Task.CompletedTask);
+        return new(layer, SimulatedLayerStore.LayerBytes, lengthBytes, sha256, Path: "", new("https://gateway.example"), Ticket: "");
+    });
 
     public Uri AddFailing(string name, FaultKind kind) => Add(name, _ => throw new FaultException(new(kind, "peer-says-no", "It has none.")));
 
     public Task<LayerOffer> Offer(Uri peer, LayerId layer, CancellationToken cancellationToken)
     {
         Asked.Enqueue(peer);
-        return Task.FromResult(_answers[peer](layer));
+        return _answers[peer](layer);
     }
 
     public void Reset()

@@ -33,7 +33,7 @@ public sealed class LibraryOptionsTests
         var errors = Errors(options);
 
         Assert.Equal(2, errors.Count);
-        Assert.Contains(errors, error => error.Contains("Peers:0", StringComparison.Ordinal) && error.Contains("Peers:2", StringComparison.Ordinal) && !error.Contains("Peers:1", StringComparison.Ordinal));
+        Assert.Contains(errors, error => error!.Contains("Peers:0", StringComparison.Ordinal) && error.Contains("Peers:2", StringComparison.Ordinal) && !error.Contains("Peers:1", StringComparison.Ordinal));
     }
 
     private static List<string?> Errors(string url) => Errors(new LibraryOptions { Peers = [new() { Url = url }] });

@@ -99,6 +99,27 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal((layer, asked[^1].ToString()), (health.LastHealing!.Layer, health.LastHealing.From));
     }
 
+    [Fact]
+    public async Task Verify_WhileADatacenterIsSlow_GoesOnAndShowsWhereTheCopyComesFrom()
+    {
+        var (image, layer) = await Corrupted();
+        var (answer, other) = (new TaskCompletionSource(), await Cluster.AddMaster());
+        var slow = Cluster.Peers.AddWithCopy("slow", SimulatedLayerStore.Sound, after: answer.Task);
+
+        await Verified();
+
+        await AreAsked(1);
+        Assert.Equal(slow.ToString(), Assert.Single((await Scrub.Get()).Corrupt).HealingFrom);
+        await Verified();
+        Assert.NotNull((await Library.OfferLayer(other.Disks[0].Layers[0].Id)).Sha256);
+        Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
+
+        answer.SetResult();
+        await BecomesStatus(image, ImageStatus.Ready);
+        Assert.Single(Cluster.Peers.Asked);
+        Assert.Equal((layer, slow.ToString()), (await Scrub.Get()).LastHealing is { } healing ? (healing.Layer, healing.From) : default);
+    }
+
     /// <summary>Each look tries what is known to be corrupt, and reads it again, which finds it corrupt once more.</summary>
     [Fact]
     public async Task Verify_WithDatacentersThatAreAwayOrSentAWrongCopy_AsksEachOnce()
@@ -107,13 +128,13 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         Uri[] peers = [Cluster.Peers.AddFailing("away", FaultKind.Unavailable), Cluster.Peers.AddWithCopy("wrong", "0bad")];
 
         await Verified();
-
-        Assert.Equal(peers, Cluster.Peers.Asked);
-        Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
+        await AreAsked(2);
 
         // A person who has the library read has them asked again.
         await Verified();
+        await AreAsked(4);
         Assert.Equal([.. peers, .. peers], Cluster.Peers.Asked);
+        Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
         await Recover(image, layer);
     }
 
@@ -125,8 +146,11 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         Cluster.Peers.AddWithCopy("long", SimulatedLayerStore.Sound, lengthBytes: 2 * virtualBytes);
 
         await Verified();
+        await AreAsked(1);
 
-        Assert.NotEmpty(Cluster.Peers.Asked);
+        // When it is asked again, what came of the first time is over.
+        await Verified();
+        await AreAsked(2);
         Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
         await Recover(image, layer);
     }
@@ -164,6 +188,8 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         foreach (var layer in (LayerId[])[LayerId.New(), unsealed, nobodys]) Assert.Equal(("layer-not-found", FaultKind.NotFound), await Refused(layer));
     }
+
+    private Task AreAsked(int times) => Eventually.Holds(() => Task.FromResult(Cluster.Peers.Asked.Count >= times), $"other datacenters are asked {times} times");
 
     private ILibraryGrain Library => Cluster.Grains.Library();
 

@@ -169,6 +169,22 @@ public sealed class LayerCheckTests : IDisposable
     }
 
     [Fact]
+    public async Task Check_OfACorruptLayerThatIsHealedMeanwhile_DoesNotCallTheCopyCorrupt()
+    {
+        var layer = await Sealed();
+        Copy(layer);
+        await Check(layer);
+        Flip(layer);
+        await Check(layer);
+        var reading = Store.Check(layer, expected: null, bytesPerSecond: new FileInfo(Store.PathOf(layer)).Length / 2, Token);
+
+        Assert.True(await Heal(layer));
+        await reading;
+
+        Assert.False(Assert.Single(Store.Checks()).IsCorrupt);
+    }
+
+    [Fact]
     public async Task FindCheck_OfALayer_IsAsAmongAll()
     {
         var (layer, top) = (await Sealed(), LayerId.New());
