@@ -17,7 +17,7 @@ internal sealed partial class ScrubGrain
     private const long TableBytes = 64L << 20;
 
     /// <summary>How long one that could not be reached, or was too slow, is not asked again.</summary>
-    private static readonly TimeSpan AwayPause = LookPeriod;
+    private static readonly TimeSpan AwayPause = LookPeriod / 2;
 
     private readonly Dictionary<(Uri Peer, LayerId Layer), DateTimeOffset> _wrongCopies = [];
     private readonly Dictionary<Uri, DateTimeOffset> _away = [];
@@ -93,7 +93,7 @@ internal sealed partial class ScrubGrain
 
                 if (_wrongCopies.Count >= MaxWrongCopies) _wrongCopies.Clear();
                 _wrongCopies[(peer, layer)] = time.GetUtcNow();
-                LogWrongCopy(layer.Value, peer);
+                LogWrongCopy(peer, layer.Value);
             }
             catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
             {
@@ -148,8 +148,8 @@ internal sealed partial class ScrubGrain
     [LoggerMessage(Level = LogLevel.Debug, Message = "{From} has no good copy of the corrupt layer {Layer}: {Reason}")]
     private partial void LogNoCopy(Guid layer, string from, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} was asked for a copy of the corrupt layer {Layer} and has sent something else, which was not taken. Have its library verified.")]
-    private partial void LogWrongCopy(Guid layer, Uri peer);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} has something else under the id of the corrupt layer {Layer}, which was not taken. Have its library verified.")]
+    private partial void LogWrongCopy(Uri peer, Guid layer);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} could not be asked for a copy of the corrupt layer {Layer}; it is asked again in a while: {Reason}")]
     private partial void LogAway(Uri peer, Guid layer, string reason);

@@ -31,6 +31,8 @@ internal sealed partial class ScrubGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(LookPeriod, LookPeriod) { KeepAlive = true });
+
+        // Interleaves with reading: a layer is healed by one of the two at a time (_healing), and is replaced as a whole.
         _peerTimer = this.RegisterGrainTimer(
             HealFromPeers, new GrainTimerCreationOptions(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
         return Task.CompletedTask;

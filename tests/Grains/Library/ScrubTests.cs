@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>A layer that is not what it was makes its images Corrupt, and a host that has a good copy makes them Ready again.</summary>
+/// <summary>A layer that is not what it was makes its images Corrupt, and a good copy, of a host or else of another datacenter, makes them Ready again.</summary>
 public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private IScrubGrain Scrub => Cluster.Grains.Scrub();
