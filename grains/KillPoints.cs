@@ -12,7 +12,7 @@ internal static class KillPoints
         "retire.marked", "retire.looked", "retire.slaves-marked",
         "restore.manifest-written", "restore.recorded",
         "collection.manifest-deleted", "collection.record-deleted", "collection.bound", "collection.check-deleted", "collection.layer-deleted",
-        "scrub.check-unfinished", "scrub.check-written", "scrub.judged", "scrub.aside-moved", "scrub.pulled", "scrub.settled", "scrub.digest-recorded",
+        "scrub.check-unfinished", "scrub.check-written", "scrub.judged", "scrub.pulled", "scrub.replaced", "scrub.digest-recorded",
         "promote.checked", "promote.converted", "promote.installed", "promote.manifest-written",
         "compaction.planned", "compaction.referenced", "compaction.checked", "compaction.merged", "compaction.installed", "compaction.manifest-written", "compaction.switched", "compaction.recorded",
         "change.manifest-written",

@@ -131,6 +131,9 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Has every layer of the library read from now on.</summary>
     public Task<LibraryHealth> VerifyLibrary(CancellationToken cancellationToken) => Post<LibraryHealth>($"{Root}/library/verify", body: null, cancellationToken);
 
+    /// <summary>A sealed layer of an image.</summary>
+    public Task<LayerView> GetLayer(LayerId layer, CancellationToken cancellationToken) => Get<LayerView>($"{Root}/library/layers/{layer}", cancellationToken);
+
     /// <summary>What compaction does, and what it has done.</summary>
     public Task<LibraryCompaction> GetLibraryCompaction(CancellationToken cancellationToken) => Get<LibraryCompaction>($"{Root}/library/compaction", cancellationToken);
 

@@ -39,6 +39,7 @@ internal static class ApiGateway
         services.AddSingleton<UploadClient>();
         services.AddSingleton<ExportClient>();
         services.AddSingleton<ImageDownload>();
+        services.AddSingleton<LayerRelay>();
         services.AddInstancesOpenApi();
         return services;
     }

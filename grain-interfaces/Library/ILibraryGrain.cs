@@ -75,6 +75,12 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("Offer"), AlwaysInterleave]
     Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> layers);
 
+    /// <summary>Where a layer of an image can be read that is Ready, Retired or, because of another layer, Corrupt; with the SHA-256 that it has to have, where that is known.
+    /// Always interleaves: see the remarks.</summary>
+    /// <exception cref="FaultException">layer-not-found; layer-not-sound: it is known to be corrupt; data-plane-unknown.</exception>
+    [Alias("OfferLayer"), AlwaysInterleave]
+    Task<LayerOffer> OfferLayer(LayerId layer);
+
     /// <summary>Brings sealed layers from a host into the library: starts the transfers or joins those that run, and waits for about a second. To be called again
     /// until it is done. Idempotent. Always interleaves: see the remarks.</summary>
     /// <exception cref="FaultException">layer-missing; layer-corrupt; no-space; transfer-failed; host-unavailable.</exception>

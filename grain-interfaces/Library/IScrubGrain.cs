@@ -4,7 +4,8 @@ namespace Instances.Library;
 
 /// <summary>Reads the library's layers, one after the other and slowly, and looks whether each still is what it was. Keyed by <see cref="Key"/>.</summary>
 /// <remarks>
-/// A layer that is not makes every image that stands on it Corrupt, and is replaced by the copy of a host that still has a good one. Runs by itself.
+/// A layer that is not makes every image that stands on it Corrupt, and is replaced by the copy of a host or, where none has one, of another
+/// datacenter that still has a good one. Runs by itself.
 /// Reading interleaves with everything: what is known of a layer is in a file beside it, and is replaced as a whole.
 /// </remarks>
 [Alias("instances.IScrubGrain")]
@@ -31,6 +32,7 @@ public interface IScrubGrain : IGrainWithStringKey
 /// <param name="BytesPerSecond">The bound on the rate.</param>
 /// <param name="OldestRead">When the layer was read that was not read for longest; null while one was never read.</param>
 /// <param name="Corrupt">At most 100 of them.</param>
+/// <param name="LastHealing">The corrupt layer that was replaced last; null where none was.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryHealth")]
 public sealed record LibraryHealth(
     [property: Id(0)] DateTimeOffset Since,
@@ -41,7 +43,8 @@ public sealed record LibraryHealth(
     [property: Id(5)] LayerId? Reading,
     [property: Id(6)] long BytesPerSecond,
     [property: Id(7)] DateTimeOffset? OldestRead,
-    [property: Id(8)] IReadOnlyList<CorruptLayer> Corrupt)
+    [property: Id(8)] IReadOnlyList<CorruptLayer> Corrupt,
+    [property: Id(9)] LayerHealing? LastHealing = null)
 {
     /// <summary>Every layer was read since <see cref="Since"/>.</summary>
     public bool IsDone => LayersRead == Layers;
@@ -50,10 +53,16 @@ public sealed record LibraryHealth(
 /// <param name="Expected">The SHA-256 that the layer's file has to have, in lower case hex; null where it could never be read.</param>
 /// <param name="Found">What it has, or <c>unreadable</c>.</param>
 /// <param name="Images">Those that stand on it, at most 100.</param>
+/// <param name="HealingFrom">The host or the URL of the datacenter that a copy is coming from at the moment; null where none is.</param>
 [GenerateSerializer, Immutable, Alias("instances.CorruptLayer")]
 public sealed record CorruptLayer(
     [property: Id(0)] LayerId Layer,
     [property: Id(1)] string? Expected,
     [property: Id(2)] string Found,
     [property: Id(3)] DateTimeOffset FoundAt,
-    [property: Id(4)] IReadOnlyList<ImageId> Images);
+    [property: Id(4)] IReadOnlyList<ImageId> Images,
+    [property: Id(5)] string? HealingFrom = null);
+
+/// <param name="From">The host whose copy took the layer's place, or the URL of the datacenter.</param>
+[GenerateSerializer, Immutable, Alias("instances.LayerHealing")]
+public sealed record LayerHealing([property: Id(0)] LayerId Layer, [property: Id(1)] string From, [property: Id(2)] DateTimeOffset At);

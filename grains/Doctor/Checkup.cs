@@ -50,7 +50,7 @@ internal static partial class Checkup
             if (image.CorruptLayers.Count > 0)
             {
                 yield return new("image-corrupt", FindingSeverity.Critical, $"image {image.Id}",
-                    $"The image '{image.Name}' needs layers that are corrupt: {string.Join(", ", image.CorruptLayers)}. They are put right as soon as a host has a good copy; else bring their files back from a backup, or delete the image.");
+                    $"The image '{image.Name}' needs layers that are corrupt: {string.Join(", ", image.CorruptLayers)}. They are put right as soon as a host, or a datacenter of Library:Peers, has a good copy; else bring their files back from a backup, or delete the image.");
             }
 
             if (manifests.TryGetValue(image.Id, out var found) && found.Spec is { } spec && spec != image.ToSpec())

@@ -37,10 +37,16 @@ public interface ILibraryStore : ILayerStore
     /// <exception cref="FaultException">layer-missing; no-space.</exception>
     Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken);
 
-    /// <summary>Puts a copy of a corrupt layer in its place, where the copy hashes to what the layer has to. Machines that have the layer open go on with what they have.</summary>
+    /// <summary>As <see cref="Checks"/> has it of one layer, or null where the library has no such sealed layer.</summary>
+    LayerCheck? FindCheck(LayerId layer);
+
+    /// <summary>Puts a copy of a corrupt layer in its place, where the copy hashes to what the layer has to. The layer stays where it is until then; machines that have it open go on with
+    /// what they have. A copy that comes too slowly is given up: after a minute, and one second more for each 64 KiB that have come and each 256 MiB of its length.</summary>
+    /// <param name="from">What is remembered of where it came from.</param>
+    /// <param name="offer">Called again where the ticket of the offer has expired.</param>
     /// <returns>False where the copy is no better: the layer is as it was.</returns>
     /// <exception cref="FaultException">no-space; transfer-failed: the layer is as it was.</exception>
-    Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken);
+    Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken);
 
     /// <summary>Makes one layer of several, durably, and compares it with them before it has its name. Reads and changes nothing else. A layer that is there is left alone.</summary>
     /// <param name="bytesPerSecond">Not faster than that.</param>

@@ -96,8 +96,8 @@ internal static class ImageLifecycle
 
         (Corrupt, BeginImport) => Refuse("image-exists", "The image is Corrupt: an import makes a new image."),
         (Corrupt, CompleteImport or FailImport or Publish or Expire or Restore) => Ignore,
-        (Corrupt, Use) => Refuse("image-corrupt", "The image is Corrupt and cannot be deployed: choose another image, or let a host that has a good copy of its layers come back."),
-        (Corrupt, Export) => Refuse("image-corrupt", "The image is Corrupt and cannot be exported: what came out would not be what it was. Let a host that has a good copy of its layers come back."),
+        (Corrupt, Use) => Refuse("image-corrupt", "The image is Corrupt and cannot be deployed: choose another image, or let a host, or a datacenter of Library:Peers, that has a good copy of its layers come back."),
+        (Corrupt, Export) => Refuse("image-corrupt", "The image is Corrupt and cannot be exported: what came out would not be what it was. Let a host, or a datacenter of Library:Peers, that has a good copy of its layers come back."),
         (Corrupt, Change or FindCorrupt) => Accept(Corrupt),
         (Corrupt, FindSound) => Accept(Ready),
         (Corrupt, ImageCommand.Delete) => Accept(Retired),

@@ -7,7 +7,10 @@ namespace Instances.Library;
 /// <param name="Sha256">What the file has to hash to, in lower case hex; null until it was read once.</param>
 /// <param name="CheckedAt">When it was last read whole; null until then.</param>
 /// <param name="Found">What it hashed to then, where that was something else, or <c>unreadable</c>: the layer is corrupt. Null for a sound one.</param>
-public sealed record LayerCheck(LayerId Layer, long Bytes, string? Sha256 = null, DateTimeOffset? CheckedAt = null, string? Found = null)
+/// <param name="HealedAt">When a good copy has last taken its place; null for never.</param>
+/// <param name="HealedFrom">The host that the copy came from, or the URL of the datacenter.</param>
+public sealed record LayerCheck(
+    LayerId Layer, long Bytes, string? Sha256 = null, DateTimeOffset? CheckedAt = null, string? Found = null, DateTimeOffset? HealedAt = null, string? HealedFrom = null)
 {
     [JsonIgnore]
     public bool IsCorrupt => Found is not null;

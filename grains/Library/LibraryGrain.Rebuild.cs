@@ -128,7 +128,7 @@ internal sealed partial class LibraryGrain
         if (manifest.Master is { } master && !context.Images.Contains(master))
             Remark(manifest.Id, manifest.Name, "master-missing", $"Its master {master} is not in the library. It can be deployed all the same: its layers are all there.");
         if (needed.Intersect(context.Corrupt).ToList() is { Count: > 0 } corrupt)
-            Remark(manifest.Id, manifest.Name, "layer-corrupt", $"It needs layers that are corrupt: {string.Join(", ", corrupt)}. They are put right when a host has a good copy; else bring their files back from a backup.");
+            Remark(manifest.Id, manifest.Name, "layer-corrupt", $"It needs layers that are corrupt: {string.Join(", ", corrupt)}. They are put right when a host, or a datacenter of Library:Peers, has a good copy; else bring their files back from a backup.");
     }
 
     private async Task<HashSet<EnterpriseId>> Enterprises()

@@ -9,7 +9,7 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>The library's files, and the sweep that removes what nobody refers to. Rebuild and usage stand in the other parts.</summary>
+/// <summary>The library's files, and the sweep that removes what nobody refers to. Rebuild, usage and layers for other datacenters stand in the other parts.</summary>
 internal sealed partial class LibraryGrain(
     [PersistentState("library", StorageNames.Grains)] IPersistentState<LibraryState> stored,
     ICatalogue catalogue,

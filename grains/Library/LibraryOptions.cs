@@ -35,6 +35,10 @@ public sealed class LibraryOptions
     [Range(1L << 16, long.MaxValue)]
     public long ScrubBytesPerSecond { get; set; } = 32L << 20;
 
+    /// <summary>Other datacenters that are asked for a good copy of a corrupt layer when no host has one, in this order; none where nothing is set.</summary>
+    [PeerUrls]
+    public IList<LibraryPeer> Peers { get; init; } = [];
+
     /// <summary>How long an upload in parts waits for the next byte: time to find a connection again.</summary>
     [Range(typeof(TimeSpan), "00:00:05", "365.00:00:00")]
     public TimeSpan UploadResumeBound { get; set; } = TimeSpan.FromHours(24);

@@ -8,10 +8,12 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
+/// <summary>Reads layers, one after the other. Where good copies of corrupt ones come from stands in the other part.</summary>
 internal sealed partial class ScrubGrain(
     [PersistentState("scrub", StorageNames.Grains)] IPersistentState<ScrubState> stored,
     ICatalogue catalogue,
     ILibraryStore layers,
+    ILibraryPeers peers,
     IOptions<LibraryOptions> options,
     TimeProvider time,
     ILogger<ScrubGrain> logger) : StoredGrain<ScrubState>(stored), IScrubGrain
@@ -29,6 +31,10 @@ internal sealed partial class ScrubGrain(
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(LookPeriod, LookPeriod) { KeepAlive = true });
+
+        // Interleaves with reading: a layer is healed by one of the two at a time (_healing), and is replaced as a whole.
+        _peerTimer = this.RegisterGrainTimer(
+            HealFromPeers, new GrainTimerCreationOptions(Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan) { KeepAlive = true, Interleave = true });
         return Task.CompletedTask;
     }
 
@@ -44,15 +50,22 @@ internal sealed partial class ScrubGrain(
         var read = checks.Where(check => !check.IsDue(Since)).ToList();
         var corrupt = new List<CorruptLayer>();
         foreach (var check in checks.Where(check => check.IsCorrupt).Take(MaxShown))
-            corrupt.Add(new(check.Layer, check.Sha256, check.Found!, check.CheckedAt!.Value, [.. (await catalogue.ImagesOn(check.Layer)).Take(MaxShown)]));
+        {
+            var images = await catalogue.ImagesOn(check.Layer);
+            corrupt.Add(new(check.Layer, check.Sha256, check.Found!, check.CheckedAt!.Value, [.. images.Take(MaxShown)], _healing.GetValueOrDefault(check.Layer)));
+        }
+
+
         return new(
             Since, checks.Count, checks.Sum(check => check.Bytes), read.Count, read.Sum(check => check.Bytes), _reading, options.Value.ScrubBytesPerSecond,
-            checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt);
+            checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt, LastHealing(checks));
     }
 
     public async Task<LibraryHealth> Verify()
     {
         await Save(State with { VerifyFrom = time.GetUtcNow() });
+        _away.Clear();
+        _wrongCopies.Clear();
         _timer!.Change(TimeSpan.Zero, LookPeriod);
         return await Get();
     }
@@ -71,15 +84,15 @@ internal sealed partial class ScrubGrain(
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
         try
         {
-            await Heal(end.Token);
+            await Heal([.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], end.Token);
             var manifests = await LayersOfManifests(end.Token);
             while (layers.Checks().Where(check => check.IsDue(Since)).MinBy(check => check.CheckedAt ?? DateTimeOffset.MinValue) is { } due)
             {
                 var manifest = manifests.GetValueOrDefault(due.Layer);
                 switch (await Read(due.Layer, manifest?.Sha256, end.Token))
                 {
-                    case { IsCorrupt: true }:
-                        await Heal(end.Token);
+                    case { IsCorrupt: true, Layer: var corrupt }:
+                        await Heal([corrupt], end.Token);
                         break;
                     case { Sha256: { } sha256 } when manifest is { Sha256: null }:
                         await FanOut.Each(await catalogue.ImagesOn(due.Layer), image => GrainFactory.Image(image).RecordDigest(due.Layer, sha256));
@@ -124,36 +137,6 @@ internal sealed partial class ScrubGrain(
         }
     }
 
-    /// <summary>Tells the images first: nobody deploys what is known to be corrupt.</summary>
-    private async Task Heal(CancellationToken cancellationToken)
-    {
-        foreach (var corrupt in layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer).ToList())
-        {
-            await Judge(await catalogue.ImagesOn(corrupt));
-            if (await HealFromAHost(corrupt, cancellationToken)) await Judge(await catalogue.ImagesOn(corrupt));
-        }
-    }
-
-    private async Task<bool> HealFromAHost(LayerId layer, CancellationToken cancellationToken)
-    {
-        foreach (var host in (await GrainFactory.Datacenter().Hosts()).Where(host => host.Status is not HostStatus.Away))
-        {
-            try
-            {
-                if (!await layers.Heal(layer, async () => (await GrainFactory.Host(host.Id).Offer([layer]))[0], cancellationToken)) continue;
-                LogHealed(layer.Value, host.Id.Name);
-                return true;
-            }
-            catch (FaultException exception)
-            {
-                // Most hosts do not have it.
-                LogNoCopy(layer.Value, host.Id.Name, exception.Fault.Message);
-            }
-        }
-
-        return false;
-    }
-
     /// <summary>Images whose layers were put right: also those that a crash has kept from being told.</summary>
     private async Task JudgeCorruptImages() => await Judge(await catalogue.ImagesIn(ImageStatus.Corrupt));
 
@@ -165,12 +148,6 @@ internal sealed partial class ScrubGrain(
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The layer {Layer} is corrupt: its SHA-256 has to be {Expected} and is {Found}. Its images are Corrupt until a good copy is found.")]
     private partial void LogCorrupt(Guid layer, string? expected, string? found);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The corrupt layer {Layer} was replaced by the copy of host {Host}.")]
-    private partial void LogHealed(Guid layer, string host);
-
-    [LoggerMessage(Level = LogLevel.Debug, Message = "Host {Host} has no copy of the corrupt layer {Layer}: {Reason}")]
-    private partial void LogNoCopy(Guid layer, string host, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be scrubbed; it is tried again: {Reason}")]
     private partial void LogNotScrubbed(string reason);

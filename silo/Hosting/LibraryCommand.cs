@@ -108,7 +108,8 @@ internal static class LibraryCommand
     {
         var lines = health.Corrupt.Select(layer =>
             $"corrupt  {layer.Layer}: its SHA-256 has to be {layer.Expected ?? "(never read)"} and is {layer.Found}. Images: {string.Join(", ", layer.Images)}. "
-            + "It is put right when a host that has a good copy is there; else restore the file from a backup.").ToList();
+            + (layer.HealingFrom is { } from ? $"A copy of it is coming from {from}. " : "") + "It is put right when a host, or a datacenter of Library:Peers, has a good copy; else restore the file from a backup.").ToList();
+        if (health.LastHealing is { } healing) lines.Add($"The last layer that was put right is {healing.Layer}, at {healing.At:u}, with the copy of {healing.From}.");
         lines.Add($"{health.Layers} layers ({health.Bytes.Bytes()}) read: {(health.Corrupt.Count == 0 ? "all are sound" : $"{health.Corrupt.Count} are corrupt")}.");
         return string.Join(Environment.NewLine, lines);
     }

@@ -5,13 +5,19 @@ using Instances.Library.Transfer;
 namespace Instances.Library;
 
 /// <summary>The library: layers, and beside them a manifest (<c>&lt;image&gt;.json</c>, <c>&lt;image&gt;.json.new</c> while it is written) for each image, what
-/// <see cref="LayerChecks"/> keeps, and the database that it belongs to (<c>library.binding</c>). A corrupt layer lies aside (<c>incoming/&lt;layer&gt;.bad</c>) while a copy takes its place.</summary>
+/// <see cref="LayerChecks"/> keeps, and the database that it belongs to (<c>library.binding</c>). Copies of corrupt layers come into a store of their own (<c>incoming/copies</c>), which holds nothing
+/// else and is emptied at start: each is there for as long as its layer waits for it.</summary>
 internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibraryStore
 {
     private const int ManifestSchema = 1;
-    private const string AsideExtension = ".bad";
+    private const string CopiesName = "copies";
     private const string BindingName = "library.binding";
 
+    private const long MinHealingBytesPerSecond = 64 << 10;
+    private const long MinHashedBytesPerSecond = 256L << 20;
+
+    private readonly LayerTransfers _transfers;
+    private readonly FolderLayerStore _copies;
     private readonly LayerChecks _checks;
     private readonly LayerMerger _merger;
     private readonly ILogger<FolderLibraryStore> _logger;
@@ -20,33 +26,43 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         : base(folder, options, qemuImg, transfers)
     {
         (_checks, _merger, _logger) = (new(this, transfers.Time), new(this, transfers.Time), logger);
-        foreach (var aside in Directory.EnumerateFiles(Incoming, $"*{AsideExtension}"))
-        {
-            if (LayerId.TryParse(Path.GetFileNameWithoutExtension(aside), null, out var layer)) Settle(layer);
-        }
-
+        var copies = Path.Combine(Incoming, CopiesName);
+        if (Directory.Exists(copies)) Directory.Delete(copies, recursive: true);
+        (_transfers, _copies) = (transfers, new(copies, options, qemuImg, transfers));
         _checks.Clean();
         foreach (var unfinished in Directory.EnumerateFiles(Folder, "*.json.new").Append($"{BindingPath}.new")) File.Delete(unfinished);
     }
 
+    /// <summary>How long a copy of a corrupt layer may take to come, besides what its bytes and its length allow.</summary>
+    public TimeSpan HealingPatience { get; init; } = TimeSpan.FromMinutes(1);
+
     public IReadOnlyList<LayerCheck> Checks() => _checks.List();
+
+    public LayerCheck? FindCheck(LayerId layer) => IsSealed(layer) ? _checks.Find(layer) : null;
 
     public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken) =>
         _checks.Check(layer, expected, bytesPerSecond, cancellationToken);
 
-    public async Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    public async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
     {
-        // A host that shares this folder has no other copy.
-        if (_checks.Find(layer).Sha256 is not { } sha256 || (await offer()).Store == Id) return false;
-        Guard(layer, () => UnixFiles.Publish(PathOf(layer), AsidePathOf(layer)));
-        KillPoints.Reach("scrub.aside-moved");
+        if (_checks.Find(layer).Sha256 is not { } sha256) return false;
+
+        // A host that shares this folder has no other copy. Who says that it is another file needs not send it.
+        if (await offer() is var first && (first.Store == Id || (first.Sha256 is { } said && said != sha256))) return false;
+        LayerOffer? next = first;
+        await _copies.Delete(layer);
         try
         {
-            while (!(await Pull([layer], async _ => [await offer() with { Sha256 = sha256 }])).IsDone) cancellationToken.ThrowIfCancellationRequested();
-            KillPoints.Reach("scrub.pulled");
+            var begun = _transfers.Time.GetTimestamp();
+            while (await _copies.Pull([layer], _ => Renew()) is { IsDone: false } progress)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                if (_transfers.Time.GetElapsedTime(begun) > HealingBound(progress.Layers[0].BytesMoved, first.LengthBytes))
+                    throw TransferFaults.Failed(layer, "it comes too slowly.");
+            }
 
-            // What was linked or cloned was not read on its way.
-            return !(await _checks.Check(layer, sha256, long.MaxValue, cancellationToken)).IsCorrupt;
+            KillPoints.Reach("scrub.pulled");
+            return await _checks.Replace(layer, _copies.PathOf(layer), sha256, from, cancellationToken);
         }
         catch (FaultException exception) when (exception.Fault.Code == TransferFaults.CorruptCode)
         {
@@ -54,8 +70,16 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         }
         finally
         {
-            Settle(layer);
-            KillPoints.Reach("scrub.settled");
+            // What one source has sent is no beginning for the next one.
+            await _transfers.End(_copies, layer);
+            await _copies.Delete(layer);
+        }
+
+        async Task<IReadOnlyList<LayerOffer>> Renew()
+        {
+            var offered = next ?? await offer();
+            next = null;
+            return [offered with { Sha256 = sha256 }];
         }
     }
 
@@ -67,7 +91,6 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     {
         _checks.Delete(layer);
         KillPoints.Reach("collection.check-deleted");
-        File.Delete(AsidePathOf(layer));
         return base.Delete(layer);
     }
 
@@ -141,16 +164,9 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
 
     public Task WriteBinding(LibraryBinding binding) => WriteDurably(BindingPath, binding);
 
-    /// <summary>Ends a healing, also one that a crash has interrupted: what lies aside goes where its copy was found to be sound, and is put back else.</summary>
-    private void Settle(LayerId layer)
-    {
-        var aside = AsidePathOf(layer);
-        if (!File.Exists(aside)) return;
-        if (Contains(layer) && _checks.Find(layer) is { CheckedAt: not null, IsCorrupt: false }) File.Delete(aside);
-        else UnixFiles.Publish(aside, PathOf(layer));
-    }
-
-    private string AsidePathOf(LayerId layer) => Path.Combine(Incoming, $"{layer}{AsideExtension}");
+    /// <summary>Holes come without bytes, and are hashed like the rest.</summary>
+    private TimeSpan HealingBound(long movedBytes, long lengthBytes) =>
+        HealingPatience + TimeSpan.FromSeconds((movedBytes / (double)MinHealingBytesPerSecond) + (lengthBytes / (double)MinHashedBytesPerSecond));
 
     private string BindingPath => Path.Combine(Folder, BindingName);
 

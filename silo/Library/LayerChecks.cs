@@ -23,11 +23,28 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
     public async Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
     {
         var before = Find(layer);
-        var found = await Hash(layer, bytesPerSecond, cancellationToken);
+        var found = await Hash(layer, store.PathOf(layer), bytesPerSecond, cancellationToken);
         var sha256 = expected ?? before.Sha256 ?? (found == Unreadable ? null : found);
         var check = before with { Bytes = store.BytesOf(layer), Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found };
+
+        // Where a copy has taken its place meanwhile, what was read is gone.
+        using var turn = _writing.EnterScope();
+        if (Find(layer) is var known && known.HealedAt != before.HealedAt) return known;
         Write(check);
         return check;
+    }
+
+    /// <summary>Puts a copy in the place of a layer, where it hashes to what the layer has to, and remembers durably that the layer is sound. Another copy is left where it is.</summary>
+    /// <param name="copy">A sealed file in the same file system.</param>
+    public async Task<bool> Replace(LayerId layer, string copy, string sha256, string from, CancellationToken cancellationToken)
+    {
+        // It may have been linked or cloned: then nobody has read it on its way. A layer that was deleted meanwhile stays so.
+        if (await Hash(layer, copy, long.MaxValue, cancellationToken) != sha256 || !store.Contains(layer)) return false;
+        UnixFiles.Publish(copy, store.PathOf(layer));
+        KillPoints.Reach("scrub.replaced");
+        var now = time.GetUtcNow();
+        Write(new(layer, store.BytesOf(layer), sha256, CheckedAt: now, Found: null, HealedAt: now, HealedFrom: from));
+        return true;
     }
 
     /// <summary>Removes what a crash has left of layers that are gone.</summary>
@@ -45,13 +62,13 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         File.Delete($"{PathOf(layer)}.new");
     }
 
-    private async Task<string> Hash(LayerId layer, long bytesPerSecond, CancellationToken cancellationToken)
+    private async Task<string> Hash(LayerId layer, string path, long bytesPerSecond, CancellationToken cancellationToken)
     {
         var block = ArrayPool<byte>.Shared.Rent(BlockBytes);
         try
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            await using var file = File.OpenRead(store.PathOf(layer));
+            await using var file = File.OpenRead(path);
             var pace = new Pace(bytesPerSecond, time);
             var bytes = 0L;
             for (int read; (read = await file.ReadAsync(block.AsMemory(0, BlockBytes), cancellationToken)) > 0;)

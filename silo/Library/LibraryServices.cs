@@ -17,6 +17,7 @@ internal static class LibraryServices
         services.AddSingleton(provider => ActivatorUtilities.CreateInstance<FolderLibraryStore>(
             provider, provider.GetRequiredService<IOptions<LibraryOptions>>().Value.Folder is { Length: > 0 } folder ? folder : LayersOf(provider).Folder, LayersOf(provider)));
         services.AddSingleton<ILibraryStore>(provider => provider.GetRequiredService<FolderLibraryStore>());
+        services.AddSingleton<ILibraryPeers, LibraryPeers>();
         services.AddSingleton<ImageReceiver>();
         services.AddSingleton<Decompressor>();
         services.AddSingleton<ImageConverter>();

@@ -79,7 +79,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     public void Touch(LayerId layer) => _uses[layer] = Interlocked.Increment(ref _lastUse);
 
     public LayerOffer Offer(LayerId layer) => Layers.GetValueOrDefault(layer)
-        ? new(layer, LayerBytes, LayerBytes, Sha256: null, PathOf(layer), Address: null, Ticket: "")
+        ? new(layer, LayerBytes, LayerBytes, Sha256: null, PathOf(layer), new($"http://simulated/{layer}"), Ticket: "")
         : throw FileFaults.LayerMissing(layer);
 
     public async Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer)
@@ -118,15 +118,20 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         if (!Layers.ContainsKey(layer)) throw FileFaults.LayerMissing(layer);
         var found = Digests.GetValueOrDefault(layer, Sound);
         var sha256 = expected ?? _checks.GetValueOrDefault(layer)?.Sha256 ?? found;
-        return Task.FromResult(_checks[layer] = new(layer, LayerBytes, sha256, time.GetUtcNow(), found == sha256 ? null : found));
+        var before = _checks.GetValueOrDefault(layer) ?? new(layer, LayerBytes);
+        return Task.FromResult(_checks[layer] = before with { Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found });
     }
 
-    public async Task<bool> Heal(LayerId layer, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    public LayerCheck? FindCheck(LayerId layer) => Layers.GetValueOrDefault(layer) ? _checks.GetValueOrDefault(layer) ?? new(layer, LayerBytes) : null;
+
+    /// <summary>Takes the copy for what the offer says, and that of a host, whose offers say nothing, for what <see cref="Copies"/> has.</summary>
+    public async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
     {
-        await offer();
-        if (!Copies.TryGetValue(layer, out var copy) || copy != _checks[layer].Sha256) return false;
+        if (((await offer()).Sha256 ?? Copies.GetValueOrDefault(layer)) is not { } copy || copy != _checks[layer].Sha256) return false;
         Digests[layer] = copy;
-        return !(await Check(layer, copy, long.MaxValue, cancellationToken)).IsCorrupt;
+        var check = await Check(layer, copy, long.MaxValue, cancellationToken);
+        _checks[layer] = check with { HealedAt = time.GetUtcNow(), HealedFrom = from };
+        return !check.IsCorrupt;
     }
 
     /// <summary>The next merge fails with this.</summary>

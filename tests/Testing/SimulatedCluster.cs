@@ -36,6 +36,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public SimulatedLayerStore Layers { get; } = new();
 
+    /// <summary>Other datacenters; none at the start of a test.</summary>
+    public SimulatedPeers Peers { get; } = new();
+
     public ScriptedProbe Probe { get; } = new();
 
     /// <summary>What calls of grains fail with, by the name of their method. Each fails one call, in a way that no grain of the product does.</summary>
@@ -80,6 +83,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         FailNext.Clear();
         _afterNext.Clear();
         Layers.ReleaseMerges();
+        Peers.Reset();
         Host.Reset();
         HostOptions.RestartPause = new HostOptions().RestartPause;
         Doctor.StallBound = new DoctorOptions().StallBound;
@@ -208,6 +212,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
             silo.Services.AddSingleton<ILayerStore>(Layers);
             silo.Services.AddSingleton<ILibraryStore>(Layers);
+            silo.Services.AddSingleton<ILibraryPeers>(Peers);
             silo.Services.AddSingleton<IDataPlane, NoDataPlane>();
             silo.Services.AddSingleton<IImports>(Imports);
             silo.Services.AddSingleton<ISagaProbe>(Probe);

@@ -1,4 +1,3 @@
-using System.Buffers;
 using Instances.Faults;
 using Instances.Problems;
 using Microsoft.Net.Http.Headers;
@@ -8,8 +7,6 @@ namespace Instances.Library;
 /// <summary>Leads an export from the data plane to the caller, piece by piece. One that does not come to its end ends the connection: it never looks whole.</summary>
 internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDownload> logger)
 {
-    private const int BufferBytes = 256 << 10;
-
     private static readonly string[] Described = [HeaderNames.ContentDisposition, HeaderNames.ContentType, DigestedBody.LengthHeader];
 
     /// <returns>The refusal of the data plane as it stands, or nothing more to answer.</returns>
@@ -33,7 +30,7 @@ internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDo
             Describe(export, response);
             if (HttpMethods.IsHead(context.Request.Method)) return TypedResults.Empty;
             await using var body = new DigestedBody(response);
-            await Copy(await export.Content.ReadAsStreamAsync(silence.Token), body, silence, context.RequestAborted);
+            await BoundedCopy.Copy(await export.Content.ReadAsStreamAsync(silence.Token), body, silence, client.SilenceBound, context.RequestAborted);
             var digest = export.TrailingHeaders.TryGetValues(DigestedBody.Trailer, out var values) ? values.Single() : throw new HttpRequestException("The export has no digest.");
             await body.Complete(digest, context.RequestAborted);
             return TypedResults.Empty;
@@ -61,27 +58,6 @@ internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDo
         }
 
         response.Headers.CacheControl = "no-store";
-    }
-
-    private async Task Copy(Stream from, Stream to, CancellationTokenSource silence, CancellationToken cancellationToken)
-    {
-        var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
-        try
-        {
-            while (true)
-            {
-                silence.CancelAfter(client.SilenceBound);
-                var read = await from.ReadAsync(buffer, silence.Token);
-                // The caller may take as long as the server's own bounds allow.
-                silence.CancelAfter(Timeout.InfiniteTimeSpan);
-                if (read == 0) return;
-                await to.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
-            }
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(buffer);
-        }
     }
 
     [LoggerMessage(LogLevel.Warning, "An export broke off, and the connection to its receiver was ended: {Reason}")]

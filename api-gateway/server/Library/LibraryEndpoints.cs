@@ -11,10 +11,10 @@ internal static class LibraryEndpoints
         var library = routes.MapGroup("/library").WithTags("Library");
         library.MapGet("/health", Health)
             .WithSummary("Get the library's health")
-            .WithDescription("How many layers were read and found sound in this round, and which are corrupt, with the images that stand on them. Reads no layer.");
+            .WithDescription("How many layers were read and found sound in this round, and which are corrupt, with the images that stand on them, and which layer was put right last, and from where. Reads no layer.");
         library.MapPost("/verify", Verify)
             .WithSummary("Read the whole library")
-            .WithDescription("Begins a round: every layer is read from now on, slowly. Its progress is the library's health. A corrupt layer is replaced by the good copy of a host where there is one.");
+            .WithDescription("Begins a round: every layer is read from now on, slowly. Its progress is the library's health. A corrupt layer is replaced by the good copy of a host, or of another datacenter that Library:Peers names, where there is one.");
         library.MapGet("/compaction", Compaction)
             .WithSummary("Get what compaction does")
             .WithDescription("Chains of images are kept short in the background: which layers become one now, how many images have a chain that is too deep, and what was done so far.");
@@ -30,6 +30,7 @@ internal static class LibraryEndpoints
         library.MapGet("/rebuild", FindRebuild)
             .WithSummary("Get the rebuild")
             .WithDescription("How far the rebuild is that runs, or what the last one did, and which images it left out and why.");
+        library.MapLayers();
         library.MapGet("/usage", Usage)
             .WithSummary("Get the library's usage")
             .WithDescription(

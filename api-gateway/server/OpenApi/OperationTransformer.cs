@@ -4,6 +4,7 @@ using Instances.Problems;
 using Instances.Requests;
 using Microsoft.AspNetCore.Mvc.ApiExplorer;
 using Microsoft.AspNetCore.OpenApi;
+using Microsoft.Net.Http.Headers;
 using Microsoft.OpenApi;
 
 namespace Instances.OpenApi;
@@ -21,6 +22,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         if (IsConditional(description.HttpMethod!, description.RelativePath)) operation.Parameters.Add(IfMatch());
         if (IsUpload(description.HttpMethod!, description.RelativePath)) operation.RequestBody = Upload("The bytes of the disk image.", "application/octet-stream");
         if (IsExport(description.RelativePath)) ((OpenApiResponse)operation.Responses!["200"]).Content = Binary("application/octet-stream");
+        if (IsLayerContent(description.RelativePath)) DescribeRanges(operation);
         if (IsTus(description)) DescribeTus(operation, description);
         if (description.RelativePath.StartsWith("api/", StringComparison.Ordinal))
         {
@@ -48,6 +50,21 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
         method == HttpMethods.Post && path.TrimEnd('/').EndsWith("/images", StringComparison.Ordinal);
 
     private static bool IsExport(string path) => path.EndsWith("/images/{id}/export", StringComparison.Ordinal);
+
+    private static bool IsLayerContent(string path) => path.EndsWith("/library/layers/{layerId}/content", StringComparison.Ordinal);
+
+    private static void DescribeRanges(OpenApiOperation operation)
+    {
+        ((OpenApiResponse)operation.Responses!["206"]).Content = Binary("application/octet-stream");
+        operation.Parameters!.Add(new OpenApiParameter
+        {
+            Name = HeaderNames.Range,
+            In = ParameterLocation.Header,
+            Required = true,
+            Description = "Which bytes, such as bytes=0-65535.",
+            Schema = new OpenApiSchema { Type = JsonSchemaType.String },
+        });
+    }
 
     private static bool IsConditional(string method, string path) =>
         method == HttpMethods.Patch && (path.EndsWith("/images/{id}", StringComparison.Ordinal) || path.EndsWith("/enterprises/{id}", StringComparison.Ordinal));

@@ -6,7 +6,7 @@ namespace Instances.Library.Export;
 internal static class ExportFaults
 {
     public static FaultException LayerUnreadable(LayerId layer, string what, Exception? cause = null) => new(
-        new(FaultKind.Conflict, "layer-unreadable", $"The layer {layer} of the image cannot be read: {what}. Have the library verified: a good copy takes its place where a host has one."), cause);
+        new(FaultKind.Conflict, "layer-unreadable", $"The layer {layer} of the image cannot be read: {what}. Have the library verified: a good copy takes its place where a host, or a datacenter of Library:Peers, has one."), cause);
 
     public static FaultException FormatUnsupported(string what) => FaultException.Invalid("export-format-unsupported", $"{what} Export the image as qcow2, raw or vhdx.");
 

@@ -14,6 +14,19 @@ internal sealed record LayerExtents(IReadOnlyList<long> Data, long? Next)
     /// <summary>How many extents one answer holds.</summary>
     public const int MaxExtents = 8192;
 
+    /// <summary>Whether the extents lie one behind the other in a file of this length, from a place on, and what follows lies behind them.</summary>
+    public bool IsWithin(long from, long lengthBytes)
+    {
+        var end = from;
+        foreach (var (offset, length) in Ranges)
+        {
+            if (offset < end || length <= 0 || offset > lengthBytes - length) return false;
+            end = offset + length;
+        }
+
+        return Next is not { } next || (next > from && next >= end && next <= lengthBytes);
+    }
+
     public IEnumerable<ByteRange> Ranges => Data.Chunk(2).Select(pair => new ByteRange(pair[0], pair[1]));
 }
 

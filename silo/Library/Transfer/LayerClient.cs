@@ -1,13 +1,13 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Http.Headers;
-using System.Net.Http.Json;
+using System.Text.Json;
 using Instances.Faults;
 using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Reads layers from other silos' data planes. Has an HTTP client of its own, which logs nothing: its requests carry tickets.</summary>
+/// <summary>Reads layers from other silos' data planes, and from other datacenters' gateways. Believes neither: every answer is bounded. Has an HTTP client of its own, which logs nothing: its requests carry tickets.</summary>
 /// <remarks>
 /// Throws <see cref="TransferBrokenException"/> for what may go well when it is tried again, <see cref="TicketRefusedException"/>, and a
 /// <see cref="FaultException"/> with <c>layer-missing</c>.
@@ -15,6 +15,9 @@ namespace Instances.Library.Transfer;
 internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvider time) : IDisposable
 {
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
+
+    /// <summary>The longest list of extents has less than half of it.</summary>
+    private const int MaxJsonBytes = 1 << 20;
 
     private readonly HttpMessageInvoker _http = new(new SocketsHttpHandler
     {
@@ -29,7 +32,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
     {
         using var quiet = new Silence(this, cancellationToken);
         using var response = await Get(offer, $"/extents?from={from.ToString(CultureInfo.InvariantCulture)}", range: null, quiet);
-        return await quiet.Hear(() => response.Content.ReadFromJsonAsync<LayerExtents>(InstancesJson.Options, quiet.Token)) is { Data.Count: var count } extents && count % 2 == 0
+        return await ReadJson<LayerExtents>(response, quiet) is { Data.Count: var count } extents && count % 2 == 0
             ? extents
             : throw new TransferBrokenException("the other side's list of extents cannot be read.");
     }
@@ -40,7 +43,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
         using var quiet = new Silence(this, cancellationToken);
         using var response = await Get(offer, "/digest", range: null, quiet);
         if (response.StatusCode is HttpStatusCode.Accepted) return null;
-        return (await quiet.Hear(() => response.Content.ReadFromJsonAsync<LayerDigest>(InstancesJson.Options, quiet.Token)))?.Sha256;
+        return (await ReadJson<LayerDigest>(response, quiet))?.Sha256;
     }
 
     /// <summary>Reads ranges, which are in ascending order and within the bounds of one request.</summary>
@@ -60,7 +63,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
             return;
         }
 
-        var boundary = response.Content.Headers.ContentType?.Parameters.SingleOrDefault(parameter => parameter.Name == "boundary")?.Value?.Trim('"');
+        var boundary = response.Content.Headers.ContentType?.Parameters.FirstOrDefault(parameter => parameter.Name == "boundary")?.Value?.Trim('"');
         foreach (var part in ranges)
         {
             await body.ReadHead(boundary, part);
@@ -73,7 +76,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
     private async Task<HttpResponseMessage> Get(LayerOffer offer, string what, string? range, Silence quiet)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, $"{offer.Address}{what}");
-        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", offer.Ticket);
+        if (offer.Ticket.Length > 0) request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", offer.Ticket);
         if (range is not null) request.Headers.TryAddWithoutValidation("Range", range);
         var response = await quiet.Hear(() => _http.SendAsync(request, quiet.Token));
         if (response.IsSuccessStatusCode) return response;
@@ -87,6 +90,12 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
             };
         }
     }
+
+    private static Task<T?> ReadJson<T>(HttpResponseMessage response, Silence quiet) => quiet.Hear(async () =>
+    {
+        await response.Content.LoadIntoBufferAsync(MaxJsonBytes, quiet.Token);
+        return JsonSerializer.Deserialize<T>(await response.Content.ReadAsByteArrayAsync(quiet.Token), InstancesJson.Options);
+    });
 
     private static TransferBrokenException Unexpected(HttpResponseMessage response) => new($"the other side answered {(int)response.StatusCode}.");
 
@@ -110,7 +119,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
             {
                 throw new TransferBrokenException($"the other side was silent for {client.Bound.TotalSeconds:0} s.", exception);
             }
-            catch (Exception exception) when (exception is HttpRequestException or IOException or System.Text.Json.JsonException)
+            catch (Exception exception) when (exception is HttpRequestException or IOException or JsonException)
             {
                 throw new TransferBrokenException($"the connection broke: {exception.Message}", exception);
             }

@@ -13,6 +13,10 @@ internal sealed class LayerPull
     private const int MaxRefusals = 3;
 
     private const int BufferBytes = 1 << 20;
+
+    /// <summary>How often it is looked whether there is still space: the other side may send more than it has said, and others take space meanwhile.</summary>
+    private const long SpaceLookBytes = 64L << 20;
+
     private const int NameIsTaken = 17; // EEXIST
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(500);
@@ -94,6 +98,7 @@ internal sealed class LayerPull
     /// <summary>The file that is offered, where its path leads to it here too.</summary>
     private string? FileHere()
     {
+        if (_offer.Path.Length == 0) return null;
         var file = new FileInfo(_offer.Path);
         return file is { Exists: true, LinkTarget: null } && file.Name == $"{_offer.Id}.qcow2" && file.Length == _offer.LengthBytes && file.UnixFileMode == UnixFiles.SealedMode
             ? file.FullName
@@ -120,7 +125,7 @@ internal sealed class LayerPull
                 RequireSpace(_offer.Bytes);
                 using var to = SparseFile.Create(unfinished);
                 await Copy(from, to);
-                Require(to.Finish(_offer.LengthBytes), _offer.Sha256);
+                Require(to.Finish(_offer.LengthBytes, Stop), _offer.Sha256);
             }
             else
             {
@@ -171,7 +176,7 @@ internal sealed class LayerPull
             if (part.Position > 0) Volatile.Write(ref _arrived, UnixFiles.AllocatedBytes(path));
             RequireSpace(_offer.Bytes - _arrived);
             await Insist(() => DownloadRest(part));
-            digest = part.Finish(_offer.LengthBytes);
+            digest = part.Finish(_offer.LengthBytes, Stop);
         }
 
         try
@@ -192,6 +197,7 @@ internal sealed class LayerPull
         for (long? from = part.Position; from is { } position;)
         {
             var extents = await _transfers.Client.Extents(_offer, position, Stop);
+            if (!extents.IsWithin(position, _offer.LengthBytes)) throw new TransferBrokenException("the other side's list of extents is out of order, or not of this layer.");
             foreach (var ranges in ByteRanges.Requests(extents.Ranges))
                 await _transfers.Client.Read(_offer, ranges, (offset, bytes) => Write(part, offset, bytes), Stop);
             from = extents.Next;
@@ -249,6 +255,7 @@ internal sealed class LayerPull
     {
         await to.Write(offset, bytes, Stop);
         Volatile.Write(ref _arrived, _arrived + bytes.Length);
+        if (_moved / SpaceLookBytes != (_moved + bytes.Length) / SpaceLookBytes) RequireSpace(0);
         Volatile.Write(ref _moved, _moved + bytes.Length);
         if (_transfers.Time.GetElapsedTime(_measuredAt) is { TotalSeconds: >= 1 and var seconds })
         {

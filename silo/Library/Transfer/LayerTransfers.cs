@@ -70,6 +70,16 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
         return progress;
     }
 
+    /// <summary>Ends a transfer that nobody wants any more, where there is one, and waits until it has ended. What has arrived is kept.</summary>
+    public async Task End(FolderLayerStore store, LayerId layer)
+    {
+        LayerPull? pull;
+        lock (_lock) _pulls.Remove((store.Folder, layer), out pull);
+        if (pull is null) return;
+        pull.Cancel();
+        await pull.Done.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+    }
+
     public void Dispose()
     {
         lock (_lock)

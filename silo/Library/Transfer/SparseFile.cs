@@ -46,7 +46,7 @@ internal sealed class SparseFile : IDisposable
     /// <param name="offset">At or behind <see cref="Position"/>; what lies between stays a hole.</param>
     public async ValueTask Write(long offset, ReadOnlyMemory<byte> data, CancellationToken cancellationToken)
     {
-        Skip(offset);
+        Skip(offset, cancellationToken);
         await RandomAccess.WriteAsync(_file, data, offset, cancellationToken);
         _hash.AppendData(data.Span);
         Position += data.Length;
@@ -57,9 +57,9 @@ internal sealed class SparseFile : IDisposable
 
     /// <summary>Gives the file its length.</summary>
     /// <returns>The SHA-256 in lower case hex. Nothing can be written after it.</returns>
-    public string Finish(long length)
+    public string Finish(long length, CancellationToken cancellationToken)
     {
-        Skip(length);
+        Skip(length, cancellationToken);
         RandomAccess.SetLength(_file, length);
         return Convert.ToHexStringLower(_hash.GetHashAndReset());
     }
@@ -70,10 +70,13 @@ internal sealed class SparseFile : IDisposable
         _hash.Dispose();
     }
 
-    private void Skip(long offset)
+    private void Skip(long offset, CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(offset, Position);
         for (; Position < offset; Position += Math.Min(Zeros.Length, offset - Position))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
             _hash.AppendData(Zeros, 0, (int)Math.Min(Zeros.Length, offset - Position));
+        }
     }
 }

@@ -26,6 +26,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         _app = builder.Build();
         _app.MapPut("/uploads/{name}", Take);
         _app.MapPatch("/uploads/{name}", TakePart);
+        _app.MapGet("/layers/{name}/{what?}", Read);
         _app.MapMethods("/exports/{name}", [HttpMethods.Get, HttpMethods.Head], Give);
     }
 
@@ -38,6 +39,9 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     /// <summary>What is done with an export, by the name of its image.</summary>
     public ConcurrentDictionary<string, Func<HttpContext, Task>> Exports { get; } = [];
 
+    /// <summary>What is done with a request for a layer, by its id.</summary>
+    public ConcurrentDictionary<string, Func<HttpContext, Task>> Layers { get; } = [];
+
     /// <summary>Raised after each piece.</summary>
     public event Action<string, long>? Arrived;
 
@@ -46,6 +50,12 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     public Task Start() => _app.StartAsync();
 
     public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    private async Task Read(string name, HttpContext context)
+    {
+        if (context.Request.Headers.Authorization == $"Bearer {FakeDatacenter.Secret}") await Layers[name](context);
+        else await Refusal(403, "ticket-invalid").ExecuteAsync(context);
+    }
 
     private async Task Give(string name, HttpContext context)
     {

@@ -46,6 +46,9 @@ internal sealed class FakeDatacenter
 
     public ConcurrentDictionary<ImageId, (ImageId Source, string? Name)> Promotions { get; } = [];
 
+    /// <summary>The layers of the library, each with its SHA-256 where that is known.</summary>
+    public ConcurrentDictionary<LayerId, string?> LayerDigests { get; } = [];
+
     /// <summary>Whether the host that is there is in maintenance.</summary>
     public bool Maintenance { get; set; }
 

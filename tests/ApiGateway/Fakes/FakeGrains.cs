@@ -416,7 +416,8 @@ internal sealed class FakeScrubGrain : Grain, IScrubGrain
 
     private static LibraryHealth Health(int read) => new(
         DateTimeOffset.UnixEpoch, Layers: 2, Bytes: 20, read, read * 10, Reading: null, BytesPerSecond: 5, OldestRead: null,
-        [new(LayerId.Parse("00000000-0000-8000-8000-000000000001"), "aa", "bb", DateTimeOffset.UnixEpoch, [])]);
+        [new(LayerId.Parse("00000000-0000-8000-8000-000000000001"), "aa", "bb", DateTimeOffset.UnixEpoch, [])],
+        new(LayerId.Parse("00000000-0000-8000-8000-000000000002"), "https://gateway.example/api/v1/datacenters/west", DateTimeOffset.UnixEpoch));
 }
 
 /// <summary>Merges two layers once it is told to look.</summary>
@@ -432,8 +433,12 @@ internal sealed class FakeCompactionGrain : Grain, ICompactionGrain
 }
 
 /// <summary>Only what people ask for. A dry run would rebuild two images; no rebuild was begun.</summary>
-internal sealed class FakeLibraryGrain : Grain, ILibraryGrain
+internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibraryGrain
 {
+    public Task<LayerOffer> OfferLayer(LayerId layer) => datacenter.LayerDigests.TryGetValue(layer, out var sha256)
+        ? Task.FromResult(new LayerOffer(layer, Bytes: 4096, LengthBytes: 65_536, sha256, $"/layers/{layer}.qcow2", new(datacenter.DataPlane!, $"layers/{layer}"), FakeDatacenter.Secret))
+        : throw FaultException.NotFound("layer-not-found", "There is no such layer.");
+
     public Task<LibraryRebuild> Rebuild(bool dryRun) => Task.FromResult(new LibraryRebuild(Views.At, dryRun, FinishedAt: null, 3, Rebuilt: 2, Known: 0, LeftOut: 1, []));
 
     public Task<LibraryRebuild> GetRebuild() => throw FaultException.NotFound("rebuild-not-found", "The library was not rebuilt.");

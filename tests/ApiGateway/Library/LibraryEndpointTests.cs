@@ -17,6 +17,7 @@ public sealed class LibraryEndpointTests(Gateway gateway)
         Assert.Equal((2, 1, false), (health.Layers, health.LayersRead, health.IsDone));
         var corrupt = Assert.Single(health.Corrupt);
         Assert.Equal(("aa", "bb"), (corrupt.Expected, corrupt.Found));
+        Assert.Equal("https://gateway.example/api/v1/datacenters/west", health.LastHealing?.From);
     }
 
     [Fact]

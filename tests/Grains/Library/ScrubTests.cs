@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Simulation;
@@ -7,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>A layer that is not what it was makes its images Corrupt, and a host that has a good copy makes them Ready again.</summary>
+/// <summary>A layer that is not what it was makes its images Corrupt, and a good copy, of a host or else of another datacenter, makes them Ready again.</summary>
 public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private IScrubGrain Scrub => Cluster.Grains.Scrub();
@@ -64,6 +65,148 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         Assert.Empty((await Scrub.Get()).Corrupt);
         Assert.Equal(OperationStatus.Succeeded, (await scene.Deploy()).Status);
+    }
+
+    [Fact]
+    public async Task Verify_WhenAHostHasAGoodCopy_AsksNoOtherDatacenter()
+    {
+        var (image, layer) = await Corrupted();
+        Cluster.Peers.AddWithCopy("west", SimulatedLayerStore.Sound);
+
+        await Recover(image, layer);
+
+        Assert.Empty(Cluster.Peers.Asked);
+        Assert.Equal((layer, new HostOptions().Name), (await Scrub.Get()).LastHealing is { } healing ? (healing.Layer, healing.From) : default);
+    }
+
+    [Fact]
+    public async Task Verify_WhenNoHostHasAGoodCopy_TakesThatOfTheFirstDatacenterThatHasOne()
+    {
+        var (image, layer) = await Corrupted();
+        Uri[] asked =
+        [
+            Cluster.Peers.AddFailing("away", FaultKind.Unavailable), Cluster.Peers.AddFailing("without", FaultKind.NotFound), Cluster.Peers.AddWithCopy("wrong", "0bad"),
+            Cluster.Peers.AddWithCopy("good", SimulatedLayerStore.Sound),
+        ];
+        Cluster.Peers.AddWithCopy("good-too", SimulatedLayerStore.Sound);
+
+        await Scrub.Verify();
+
+        await BecomesStatus(image, ImageStatus.Ready);
+        Assert.Equal(asked, Cluster.Peers.Asked);
+        var health = await Scrub.Get();
+        Assert.Empty(health.Corrupt);
+        Assert.Equal((layer, asked[^1].ToString()), (health.LastHealing!.Layer, health.LastHealing.From));
+    }
+
+    [Fact]
+    public async Task Verify_WhileADatacenterIsSlow_GoesOnAndShowsWhereTheCopyComesFrom()
+    {
+        var (image, layer) = await Corrupted();
+        var (answer, other) = (new TaskCompletionSource(), await Cluster.AddMaster());
+        var slow = Cluster.Peers.AddWithCopy("slow", SimulatedLayerStore.Sound, after: answer.Task);
+
+        await Verified();
+
+        await AreAsked(1);
+        Assert.Equal(slow.ToString(), Assert.Single((await Scrub.Get()).Corrupt).HealingFrom);
+        await Verified();
+        Assert.NotNull((await Library.OfferLayer(other.Disks[0].Layers[0].Id)).Sha256);
+        Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
+
+        answer.SetResult();
+        await BecomesStatus(image, ImageStatus.Ready);
+        Assert.Single(Cluster.Peers.Asked);
+        Assert.Equal((layer, slow.ToString()), (await Scrub.Get()).LastHealing is { } healing ? (healing.Layer, healing.From) : default);
+    }
+
+    /// <summary>Each look tries what is known to be corrupt, and reads it again, which finds it corrupt once more.</summary>
+    [Fact]
+    public async Task Verify_WithDatacentersThatAreAwayOrSentAWrongCopy_AsksEachOnce()
+    {
+        var (image, layer) = await Corrupted();
+        Uri[] peers = [Cluster.Peers.AddFailing("away", FaultKind.Unavailable), Cluster.Peers.AddWithCopy("wrong", "0bad")];
+
+        await Verified();
+        await AreAsked(2);
+
+        // A person who has the library read has them asked again.
+        await Verified();
+        await AreAsked(4);
+        Assert.Equal([.. peers, .. peers], Cluster.Peers.Asked);
+        Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
+        await Recover(image, layer);
+    }
+
+    [Fact]
+    public async Task Verify_WithADatacenterWhoseFileIsLongerThanTheDisk_DoesNotTakeIt()
+    {
+        var (image, layer) = await Corrupted();
+        var virtualBytes = (await Image(image)).Disks[0].VirtualSizeBytes;
+        Cluster.Peers.AddWithCopy("long", SimulatedLayerStore.Sound, lengthBytes: 2 * virtualBytes);
+
+        await Verified();
+        await AreAsked(1);
+
+        // When it is asked again, what came of the first time is over.
+        await Verified();
+        await AreAsked(2);
+        Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
+        await Recover(image, layer);
+    }
+
+    [Fact]
+    public async Task OfferLayer_OfAReadyImage_NamesTheDigestThatItHasToHave()
+    {
+        var image = await Cluster.AddMaster();
+        var layer = image.Disks[0].Layers[0].Id;
+        Assert.Null((await Library.OfferLayer(layer)).Sha256);
+
+        await Verified();
+
+        Assert.Equal((layer, SimulatedLayerStore.Sound), await Library.OfferLayer(layer) is var offer ? (offer.Id, offer.Sha256) : default);
+    }
+
+    [Fact]
+    public async Task OfferLayer_OfACorruptImage_GivesWhatIsSoundOfIt()
+    {
+        var (image, layer) = await Corrupted();
+        var sound = (await Image(image)).Disks[0].Layers[0].Id;
+
+        Assert.Equal(sound, (await Library.OfferLayer(sound)).Id);
+        Assert.Equal(("layer-not-sound", FaultKind.Conflict), await Refused(layer));
+        await Recover(image, layer);
+        Assert.Equal(layer, (await Library.OfferLayer(layer)).Id);
+    }
+
+    [Fact]
+    public async Task OfferLayer_OfWhatIsNoImages_DoesNotFindIt()
+    {
+        var (unsealed, nobodys) = (LayerId.New(), LayerId.New());
+        Cluster.Layers.Layers[unsealed] = false;
+        Cluster.Layers.Layers[nobodys] = true;
+
+        foreach (var layer in (LayerId[])[LayerId.New(), unsealed, nobodys]) Assert.Equal(("layer-not-found", FaultKind.NotFound), await Refused(layer));
+    }
+
+    private Task AreAsked(int times) => Eventually.Holds(() => Task.FromResult(Cluster.Peers.Asked.Count >= times), $"other datacenters are asked {times} times");
+
+    private ILibraryGrain Library => Cluster.Grains.Library();
+
+    private async Task<(string Code, FaultKind Kind)> Refused(LayerId layer) =>
+        (await Assert.ThrowsAsync<FaultException>(() => Library.OfferLayer(layer))).Fault is var fault ? (fault.Code, fault.Kind) : default;
+
+    /// <summary>A slave whose own layer is known to be corrupt, and of which nobody has a copy.</summary>
+    private async Task<(ImageId Image, LayerId Layer)> Corrupted()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var image = (await scene.AssertInstances(await scene.CreateInstance(new(UpdateImages: true)), 1))[0];
+        var layer = image.Disks[0].Layers[^1].Id;
+        await Verified();
+        Cluster.Layers.Digests[layer] = "0bad";
+        await Verified();
+        await BecomesStatus(image.Id, ImageStatus.Corrupt);
+        return (image.Id, layer);
     }
 
     [Fact]

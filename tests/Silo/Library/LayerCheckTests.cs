@@ -112,8 +112,11 @@ public sealed class LayerCheckTests : IDisposable
         Assert.True(await Heal(layer));
 
         Assert.Equal(sha256, DigestOf(Store, layer));
-        Assert.False(Assert.Single(Store.Checks()).IsCorrupt);
-        Assert.Empty(Directory.GetFiles(Store.Incoming));
+        Assert.Equal((false, "host-2"), Assert.Single(Store.Checks()) is var check ? (check.IsCorrupt, check.HealedFrom) : default);
+        AssertNothingIsLeft(Store);
+
+        // It is remembered, whatever is read afterwards.
+        Assert.Equal(check.HealedAt, (await Check(layer)).HealedAt);
     }
 
     [Fact]
@@ -129,27 +132,68 @@ public sealed class LayerCheckTests : IDisposable
         Assert.False(await Heal(layer));
 
         Assert.Equal(before, DigestOf(Store, layer));
-        Assert.True(Assert.Single(Store.Checks()).IsCorrupt);
-        Assert.Empty(Directory.GetFiles(Store.Incoming));
+        Assert.Equal((true, null), Assert.Single(Store.Checks()) is var check ? (check.IsCorrupt, check.HealedFrom) : default);
+        AssertNothingIsLeft(Store);
     }
 
-    // While a layer lies aside, a machine that is switched on does not find it.
     [Fact]
-    public async Task Heal_FromAHostThatSharesTheFolder_NeverLaysTheLayerAside()
+    public async Task Heal_FromAHostThatSharesTheFolder_FindsNoOtherCopy()
     {
         var layer = await Sealed();
         await Check(layer);
         Flip(layer);
         await Check(layer);
-        var wasThere = true;
 
-        Assert.False(await Store.Heal(layer, () =>
+        Assert.False(await Store.Heal(layer, "host-1", () => Task.FromResult(Store.Offer(layer)), Token));
+
+        Assert.True(Store.Contains(layer));
+    }
+
+    [Fact]
+    public async Task Heal_FromAHostWhoseCopyIsAnotherByItsOwnAccount_DoesNotReadIt()
+    {
+        var layer = await Sealed();
+        Copy(layer);
+        await Check(layer);
+        Flip(layer);
+        await Check(layer);
+        var offers = 0;
+
+        Assert.False(await Store.Heal(layer, "host-2", () =>
         {
-            wasThere &= Store.Contains(layer);
-            return Task.FromResult(Store.Offer(layer));
+            offers++;
+            return Task.FromResult(_host.Store.Offer(layer) with { Sha256 = "00" });
         }, Token));
 
-        Assert.True(wasThere);
+        Assert.Equal(1, offers);
+    }
+
+    [Fact]
+    public async Task Check_OfACorruptLayerThatIsHealedMeanwhile_DoesNotCallTheCopyCorrupt()
+    {
+        var layer = await Sealed();
+        Copy(layer);
+        await Check(layer);
+        Flip(layer);
+        await Check(layer);
+        var reading = Store.Check(layer, expected: null, bytesPerSecond: new FileInfo(Store.PathOf(layer)).Length / 2, Token);
+
+        Assert.True(await Heal(layer));
+        await reading;
+
+        Assert.False(Assert.Single(Store.Checks()).IsCorrupt);
+    }
+
+    [Fact]
+    public async Task FindCheck_OfALayer_IsAsAmongAll()
+    {
+        var (layer, top) = (await Sealed(), LayerId.New());
+        await Store.CreateLayer(top, null, Size, Token);
+
+        Assert.Equal(Assert.Single(Store.Checks()), Store.FindCheck(layer));
+        Assert.Equal(await Check(layer), Store.FindCheck(layer));
+        Assert.Null(Store.FindCheck(top));
+        Assert.Null(Store.FindCheck(LayerId.New()));
     }
 
     [Fact]
@@ -166,21 +210,24 @@ public sealed class LayerCheckTests : IDisposable
         Assert.True(Assert.Single(Store.Checks()).IsCorrupt);
     }
 
-    // Killed after the corrupt layer was laid aside.
+    // Killed while a copy came, or before it had taken the layer's place.
     [Fact]
-    public async Task Start_AfterAHealingThatWasInterrupted_PutsTheLayerBack()
+    public async Task Start_WithACopyThatHasNotTakenItsLayersPlace_RemovesIt()
     {
         var layer = await Sealed();
         await Check(layer);
         Flip(layer);
         await Check(layer);
         var before = DigestOf(Store, layer);
-        File.Move(Store.PathOf(layer), Path.Combine(Store.Incoming, $"{layer}.bad"));
+        var copies = Path.Combine(Store.Incoming, "copies");
+        await File.WriteAllTextAsync(Path.Combine(copies, $"{layer}.qcow2"), "the copy", Token);
+        await File.WriteAllTextAsync(Path.Combine(copies, "incoming", $"{layer}.part"), "a part of it", Token);
 
         var store = Reopened();
 
         Assert.Equal(before, DigestOf(store, layer));
-        Assert.Empty(Directory.GetFiles(store.Incoming));
+        Assert.True(Assert.Single(store.Checks()).IsCorrupt);
+        AssertNothingIsLeft(store);
     }
 
     // Killed while a layer was read that was deleted meanwhile.
@@ -194,23 +241,9 @@ public sealed class LayerCheckTests : IDisposable
         Assert.Empty(Directory.GetFiles(Reopened().Folder));
     }
 
-    // Killed after the copy was found to be sound, before what lay aside was removed.
-    [Fact]
-    public async Task Start_AfterAHealingThatWasDone_KeepsTheCopy()
-    {
-        var layer = await Sealed();
-        var sha256 = (await Check(layer)).Sha256;
-        await File.WriteAllTextAsync(Path.Combine(Store.Incoming, $"{layer}.bad"), "corrupt", Token);
-
-        var store = Reopened();
-
-        Assert.Equal(sha256, DigestOf(store, layer));
-        Assert.Empty(Directory.GetFiles(store.Incoming));
-    }
-
     private Task<LayerCheck> Check(LayerId layer) => Store.Check(layer, expected: null, long.MaxValue, Token);
 
-    private Task<bool> Heal(LayerId layer) => Store.Heal(layer, () => Task.FromResult(_host.Store.Offer(layer)), Token);
+    private Task<bool> Heal(LayerId layer) => Store.Heal(layer, "host-2", () => Task.FromResult(_host.Store.Offer(layer)), Token);
 
     private async Task<LayerId> Sealed()
     {
@@ -237,6 +270,8 @@ public sealed class LayerCheckTests : IDisposable
         File.WriteAllBytes(path, bytes);
         File.SetUnixFileMode(path, UnixFiles.SealedMode);
     }
+
+    private static void AssertNothingIsLeft(FolderLibraryStore store) => Assert.Empty(Directory.GetFiles(store.Incoming, "*", SearchOption.AllDirectories));
 
     private FolderLibraryStore Reopened() => _library.Open();
 

@@ -35,7 +35,7 @@ internal static class KillScenarios
             ],
             Collect),
         new("retire with slaves", ["retire.marked", "retire.marked:2", "retire.slaves-marked", "retire.looked:2"], RetireWithSlaves),
-        new("scrub", ["scrub.check-unfinished", "scrub.check-written", "scrub.judged", "scrub.aside-moved", "scrub.pulled", "scrub.settled"], Scrub),
+        new("scrub", ["scrub.check-unfinished", "scrub.check-written", "scrub.judged", "scrub.pulled", "scrub.replaced"], Scrub),
         new("first scrub", ["scrub.check-written", "scrub.digest-recorded", "manifest.unfinished"], FirstScrub),
         new("promote", ["import.begun", "promote.checked", "promote.converted", "promote.installed", "manifest.unfinished", "promote.manifest-written", "import.recorded"], Promote),
         new("compaction",

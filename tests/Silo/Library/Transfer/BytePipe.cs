@@ -84,6 +84,8 @@ internal sealed class BytePipe : IAsyncDisposable
         var buffer = new byte[16 << 10];
         for (int read; (read = await from.ReadAsync(buffer, _stop.Token)) > 0;)
         {
+            // A client may hold a second connection, which it has made before.
+            if (StaysBroken) return;
             if (Interlocked.Add(ref _bytes, read) >= Interlocked.Read(ref _breakAt))
             {
                 Interlocked.Exchange(ref _breakAt, long.MaxValue);

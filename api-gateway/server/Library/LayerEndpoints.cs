@@ -1,0 +1,55 @@
+using System.ComponentModel;
+using System.Net.Mime;
+using Instances.Datacenters;
+using Instances.Faults;
+using Microsoft.AspNetCore.Http.HttpResults;
+
+namespace Instances.Library;
+
+/// <summary>Sealed layers as they lie in the library. Other datacenters heal theirs with them: <c>content</c> and what is below it speak as the data planes of silos do.</summary>
+internal static class LayerEndpoints
+{
+    public static void MapLayers(this IEndpointRouteBuilder library)
+    {
+        var layer = library.MapGroup("/layers/{layerId}");
+        layer.MapGet("", Get)
+            .WithSummary("Get a layer")
+            .WithDescription(
+                "A layer of an image that is Ready or Retired, or Corrupt because of another layer (404 layer-not-found else). One that is known to be corrupt is not given: 409 layer-not-sound. "
+                + "A datacenter that names this one in Library:Peers asks here for a good copy of a layer that is corrupt there.");
+        layer.MapGet("/content", GetContent)
+            .Produces(StatusCodes.Status206PartialContent, contentType: MediaTypeNames.Application.Octet)
+            .WithSummary("Read a layer")
+            .WithDescription(
+                "Pieces of the layer's file. The header Range has to name them: at most 256 that are in ascending order and do not overlap, each with its first and last byte, 16 MiB in all (416 else). "
+                + "Several come as multipart/byteranges. Repr-Digest is the SHA-256 of the whole file (RFC 9530), where it is known. An answer that fails in the middle breaks the connection off.");
+        layer.MapGet("/content/extents", GetExtents)
+            .Produces<LayerExtentsView>()
+            .WithSummary("Get where a layer has data")
+            .WithDescription("Layers are sparse: what lies between the extents are zeros, and need not be read.");
+    }
+
+    private static async Task<Ok<LayerView>> Get(Datacenter datacenter, LayerId layerId)
+    {
+        var offer = await datacenter.Library.OfferLayer(layerId);
+        return TypedResults.Ok(new LayerView(layerId, offer.Bytes, offer.LengthBytes, offer.Sha256));
+    }
+
+    private static async Task<IResult> GetContent(Datacenter datacenter, LayerId layerId, LayerRelay relay, HttpContext context)
+    {
+        var offer = await datacenter.Library.OfferLayer(layerId);
+        if (offer.Sha256 is { } sha256) context.Response.Headers[DigestedBody.Trailer] = DigestedBody.Format(Convert.FromHexString(sha256));
+        return await relay.Send(offer, "", context);
+    }
+
+    private static async Task<IResult> GetExtents(
+        Datacenter datacenter, LayerId layerId, [Description("Only what lies at this byte or behind it.")] long? from, LayerRelay relay, HttpContext context) =>
+        from is < 0
+            ? throw FaultException.Invalid("from-invalid", $"from={from} is not a place in a file: it is 0 or more.")
+            : await relay.Send(await datacenter.Library.OfferLayer(layerId), $"/extents?from={from ?? 0}", context);
+}
+
+/// <summary>Where a layer has data.</summary>
+/// <param name="Data">Offsets and lengths in turn, in ascending order, at most 8192 pairs.</param>
+/// <param name="Next">Where to ask on; null where no more data follows.</param>
+internal sealed record LayerExtentsView(IReadOnlyList<long> Data, long? Next);

@@ -1,0 +1,156 @@
+using Instances.Faults;
+using Instances.Hosts;
+using Microsoft.Extensions.Logging;
+
+namespace Instances.Library;
+
+/// <summary>Where a good copy of a corrupt layer comes from: a host, or else another datacenter.</summary>
+internal sealed partial class ScrubGrain
+{
+    /// <summary>How long another datacenter is not asked again for a layer of which it has sent a wrong copy: that would be sent whole each time. A person who has the library read ends it.</summary>
+    private static readonly TimeSpan WrongCopyPause = TimeSpan.FromHours(24);
+
+    /// <summary>How many of them are remembered; past that they are forgotten.</summary>
+    private const int MaxWrongCopies = 1000;
+
+    /// <summary>A layer's file is hardly longer than its disk: its tables take less than a thirty-second part, and this.</summary>
+    private const long TableBytes = 64L << 20;
+
+    /// <summary>How long one that could not be reached, or was too slow, is not asked again.</summary>
+    private static readonly TimeSpan AwayPause = LookPeriod / 2;
+
+    private readonly Dictionary<(Uri Peer, LayerId Layer), DateTimeOffset> _wrongCopies = [];
+    private readonly Dictionary<Uri, DateTimeOffset> _away = [];
+
+    /// <summary>The layers that a copy comes for, each with where from.</summary>
+    private readonly Dictionary<LayerId, string> _healing = [];
+
+    private IGrainTimer? _peerTimer;
+
+    /// <summary>Tells the images first: nobody deploys what is known to be corrupt.</summary>
+    private async Task Heal(IReadOnlyList<LayerId> corrupt, CancellationToken cancellationToken)
+    {
+        foreach (var layer in corrupt)
+        {
+            await Judge(await catalogue.ImagesOn(layer));
+            if (await HealFromAHost(layer, cancellationToken)) await Judge(await catalogue.ImagesOn(layer));
+            else _peerTimer!.Change(TimeSpan.Zero, Timeout.InfiniteTimeSpan);
+        }
+    }
+
+    /// <summary>What comes from far away may take long: reading, and healing from hosts, go on beside it.</summary>
+    private async Task HealFromPeers(CancellationToken cancellationToken)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
+        try
+        {
+            foreach (var layer in layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer).ToList())
+            {
+                if (layers.FindCheck(layer) is { IsCorrupt: true } && await HealFromAPeer(layer, end.Token)) await Judge(await catalogue.ImagesOn(layer));
+            }
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            LogNotScrubbed(exception.Message);
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
+            // The silo ends: another one goes on.
+        }
+    }
+
+    private async Task<bool> HealFromAHost(LayerId layer, CancellationToken cancellationToken)
+    {
+        foreach (var host in (await GrainFactory.Datacenter().Hosts()).Where(host => host.Status is not HostStatus.Away))
+        {
+            try
+            {
+                if (!await Heal(layer, host.Id.Name, async () => (await GrainFactory.Host(host.Id).Offer([layer]))[0], cancellationToken)) continue;
+                LogHealed(layer.Value, "host", host.Id.Name);
+                return true;
+            }
+            catch (FaultException exception)
+            {
+                // Most hosts do not have it.
+                LogNoCopy(layer.Value, host.Id.Name, exception.Fault.Message);
+            }
+        }
+
+        return false;
+    }
+
+    private async Task<bool> HealFromAPeer(LayerId layer, CancellationToken cancellationToken)
+    {
+        foreach (var peer in peers.All.Where(peer => !IsPaused(_away, peer, AwayPause) && !IsPaused(_wrongCopies, (peer, layer), WrongCopyPause)))
+        {
+            try
+            {
+                if (await Heal(layer, peer.ToString(), () => Ask(peer, layer, cancellationToken), cancellationToken))
+                {
+                    LogHealed(layer.Value, "datacenter", peer.ToString());
+                    return true;
+                }
+
+                if (_wrongCopies.Count >= MaxWrongCopies) _wrongCopies.Clear();
+                _wrongCopies[(peer, layer)] = time.GetUtcNow();
+                LogWrongCopy(peer, layer.Value);
+            }
+            catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
+            {
+                _away[peer] = time.GetUtcNow();
+                LogAway(peer, layer.Value, exception.Fault.Message);
+            }
+            catch (FaultException exception)
+            {
+                LogNoCopy(layer.Value, peer.ToString(), exception.Fault.Message);
+            }
+        }
+
+        return false;
+    }
+
+    /// <exception cref="FaultException">layer-being-healed; and as <see cref="ILibraryStore.Heal"/>.</exception>
+    private async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    {
+        if (!_healing.TryAdd(layer, from)) throw FaultException.Conflict("layer-being-healed", "A copy of it is on its way already.");
+        try
+        {
+            return await layers.Heal(layer, from, offer, cancellationToken);
+        }
+        finally
+        {
+            _healing.Remove(layer);
+        }
+    }
+
+    private bool IsPaused<TKey>(Dictionary<TKey, DateTimeOffset> since, TKey key, TimeSpan pause)
+        where TKey : notnull => since.TryGetValue(key, out var at) && time.GetUtcNow() - at < pause;
+
+    /// <summary>An offer that this layer can be: whatever comes is bounded before its first byte.</summary>
+    private async Task<LayerOffer> Ask(Uri peer, LayerId layer, CancellationToken cancellationToken)
+    {
+        var diskBytes = (await layers.ReadManifests(cancellationToken)).SelectMany(manifest => manifest.Disks)
+            .Where(disk => disk.Layers.Any(known => known.Id == layer)).Select(disk => disk.VirtualSizeBytes).DefaultIfEmpty().Max();
+        if (diskBytes == 0) throw FaultException.NotFound("layer-not-found", "No image needs it: other datacenters are not asked.");
+        var offer = await peers.Offer(peer, layer, cancellationToken);
+        return offer.LengthBytes <= diskBytes + (diskBytes >> 5) + TableBytes
+            ? offer
+            : throw FaultException.Conflict("peer-has-none", $"Its file has {offer.LengthBytes} bytes, and the disk only {diskBytes}: it is another one.");
+    }
+
+    private static LayerHealing? LastHealing(IReadOnlyList<LayerCheck> checks) => checks.Where(check => check.HealedAt is not null).MaxBy(check => check.HealedAt) is { } last
+        ? new(last.Layer, last.HealedFrom ?? "", last.HealedAt!.Value)
+        : null;
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The corrupt layer {Layer} was replaced by the copy of the {Kind} {From}.")]
+    private partial void LogHealed(Guid layer, string kind, string from);
+
+    [LoggerMessage(Level = LogLevel.Debug, Message = "{From} has no good copy of the corrupt layer {Layer}: {Reason}")]
+    private partial void LogNoCopy(Guid layer, string from, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} has something else under the id of the corrupt layer {Layer}, which was not taken. Have its library verified.")]
+    private partial void LogWrongCopy(Uri peer, Guid layer);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} could not be asked for a copy of the corrupt layer {Layer}; it is asked again in a while: {Reason}")]
+    private partial void LogAway(Uri peer, Guid layer, string reason);
+}
