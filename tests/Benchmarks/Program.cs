@@ -7,7 +7,8 @@ var rounds = new Option<int>("--rounds") { Description = "Captures of them.", De
 var changes = new Option<int>("--changes") { Description = "MiB of changes on the 20 GiB disk of the capture that is compared with a copy.", DefaultValueFactory = _ => 256 };
 var disk = new Option<int>("--import") { Description = "MiB of data in the qcow2 file whose import is compared with qemu-img convert.", DefaultValueFactory = _ => 2048 };
 var export = new Option<int>("--export") { Description = "MiB of data on the disk whose export is compared with qemu-img convert.", DefaultValueFactory = _ => 1024 };
-var command = new RootCommand("Measures captures of real machines, imports, exports, and reads through chains, each against its yardstick in the same run.") { machines, rounds, changes, disk, export };
+var merge = new Option<int>("--merge") { Description = "MiB of small writes in eight layers whose merge is compared with qemu-img rebase.", DefaultValueFactory = _ => 256 };
+var command = new RootCommand("Measures captures of real machines, imports, exports, merges, and reads through chains, each against its yardstick in the same run.") { machines, rounds, changes, disk, export, merge };
 command.SetAction(async (result, _) =>
 {
     var table = new Table().AddColumns("what", "measured", "against", "ratio, goal");
@@ -16,6 +17,7 @@ command.SetAction(async (result, _) =>
     await ImportAgainstConvert.Measure(table, result.GetValue(disk));
     await ReadByDepth.Measure(table);
     await ExportAgainstConvert.Measure(table, result.GetValue(export));
+    await MergeAgainstRebase.Measure(table, result.GetValue(merge));
     AnsiConsole.Write(table);
 });
 return await command.Parse(args).InvokeAsync();
