@@ -81,6 +81,13 @@ internal sealed class LayeredDisk : IDisposable
         }
     }
 
+    /// <summary>For who goes through the disk once, and once only since it was opened.</summary>
+    /// <exception cref="FaultException">layer-unreadable: the tables of a layer name what it has over and over, so that a small file looks like a large one.</exception>
+    public void RequireReadOnce()
+    {
+        if (_layers.Find(layer => layer.IsReadAgain) is { } layer) throw layer.Unreadable("its tables name the same places over and over");
+    }
+
     public void Dispose() => _layers.ForEach(layer => layer.Dispose());
 
     public FaultException Unreadable(string what) => ExportFaults.LayerUnreadable(_layers[0].Id, what);
