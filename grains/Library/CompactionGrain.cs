@@ -138,8 +138,11 @@ internal sealed partial class CompactionGrain(
                 await RequireSound(await image.Get(), merge, cancellationToken);
                 KillPoints.Reach("compaction.checked");
                 var bytes = await layers.Merge(merge, options.Value.CompactionBytesPerSecond, cancellationToken);
+                foreach (var corrupt in CorruptOfOthers(merge)) throw Corrupt(corrupt);
                 if (await image.CompleteMerge(merge, bytes))
                 {
+                    // In between, the scrub may have told those whose layers they were, and not this image.
+                    if (CorruptOfOthers(merge) is [_, ..] corrupt) await image.Judge([.. corrupt.Select(check => check.Layer)]);
                     LogMerged(planned.Image.Value, merge.Parts.Count(), planned.BytesBefore, bytes);
                     await Save(State with
                     {
@@ -191,17 +194,24 @@ internal sealed partial class CompactionGrain(
     {
         if (layers.Contains(merge.Merged)) return;
         var known = image.Disks.SelectMany(disk => disk.Layers).Concat(merge.Instead ?? []).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
-        var checks = layers.Checks().ToDictionary(check => check.Layer);
         var since = time.GetUtcNow() - options.Value.ScrubPeriod;
 
         // What others stand on already: a reading of this round of the scrub is enough.
-        var below = (merge.Instead ?? []).Select(layer => layer.Id).Where(layer => !checks.TryGetValue(layer, out var check) || check.IsDue(since) || check.IsCorrupt);
+        var below = OfOthers(merge).Where(check => check.IsDue(since) || check.IsCorrupt).Select(check => check.Layer);
         foreach (var part in below.Concat(merge.Parts))
         {
             var check = await layers.Check(part, known.GetValueOrDefault(part), options.Value.CompactionBytesPerSecond, cancellationToken);
-            if (check.IsCorrupt) throw FaultException.Conflict("layer-corrupt", $"The layer {part} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
+            if (check.IsCorrupt) throw Corrupt(check);
         }
     }
+
+    /// <summary>The layers that the image comes to by this.</summary>
+    private IEnumerable<LayerCheck> OfOthers(LayerMerge merge) => (merge.Instead ?? []).Select(layer => layers.FindCheck(layer.Id));
+
+    private IReadOnlyList<LayerCheck> CorruptOfOthers(LayerMerge merge) => [.. OfOthers(merge).Where(check => check.IsCorrupt)];
+
+    private static FaultException Corrupt(LayerCheck check) =>
+        FaultException.Conflict("layer-corrupt", $"The layer {check.Layer} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{Layers} layers of the image {Image} became one: {Before} bytes before, {After} after.")]
     private partial void LogMerged(Guid image, int layers, long before, long after);

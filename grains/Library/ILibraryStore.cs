@@ -31,6 +31,9 @@ public interface ILibraryStore : ILayerStore
     /// <summary>What is known of the content of each sealed layer. Reads no layer.</summary>
     IReadOnlyList<LayerCheck> Checks();
 
+    /// <summary>What is known of the content of one layer. Does not read it.</summary>
+    LayerCheck FindCheck(LayerId layer);
+
     /// <summary>Reads a sealed layer whole, and remembers durably what it hashes to. The first digest is the one that it has to have from then on, unless one is expected.</summary>
     /// <param name="expected">What it was said to hash to when it came, in lower case hex; null where nobody knows. What was found at an earlier check is not believed more.</param>
     /// <param name="bytesPerSecond">Not faster than that.</param>

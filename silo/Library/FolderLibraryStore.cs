@@ -31,6 +31,8 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
 
     public IReadOnlyList<LayerCheck> Checks() => _checks.List();
 
+    public LayerCheck FindCheck(LayerId layer) => _checks.Find(layer);
+
     public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken) =>
         _checks.Check(layer, expected, bytesPerSecond, cancellationToken);
 

@@ -111,7 +111,9 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     public const string Sound = "5dfa";
 
     public IReadOnlyList<LayerCheck> Checks() =>
-        [.. Layers.Where(layer => layer.Value).Select(layer => _checks.GetValueOrDefault(layer.Key) ?? new(layer.Key, LayerBytes))];
+        [.. Layers.Where(layer => layer.Value).Select(layer => FindCheck(layer.Key))];
+
+    public LayerCheck FindCheck(LayerId layer) => _checks.GetValueOrDefault(layer) ?? new(layer, LayerBytes);
 
     public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
     {

@@ -142,6 +142,66 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.Undeploy();
     }
 
+    /// <summary>The scrub tells the images whose layers they are: this one comes to them later.</summary>
+    [Fact]
+    public async Task Compact_OverALayerThatIsFoundCorruptMeanwhile_LeavesTheImageAsItIs()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var (bad, top) = ((await scene.Image(first)).Disks[0].Layers[1].Id, (await scene.Image(second)).Disks[0].Layers[^1].Id);
+        Cluster.Layers.HoldMerges();
+        await Compaction.Compact();
+        await Eventually.Holds(() => Task.FromResult(Cluster.Layers.FindCheck(top).CheckedAt is not null), "its layers were found to be sound");
+
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        Cluster.Layers.Digests[bad] = "0bad";
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        foreach (var image in await Cluster.Catalogue.ImagesOn(bad)) await Cluster.Grains.Image(image).Judge([bad]);
+        Cluster.Layers.ReleaseMerges();
+        await Eventually.Holds(async () => (await Compaction.Get()) is { Running: null }, "the merge has ended");
+
+        Assert.Equal("layer-corrupt", (await Compaction.Get()).LastFailure?.Fault.Code);
+        var after = await scene.Image(second);
+        Assert.Equal((ImageStatus.Ready, 10), (after.Status, after.Disks[0].Layers.Count));
+        Cluster.Layers.Digests.TryRemove(bad, out _);
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        await Cluster.Grains.Image(first).Judge([]);
+        await Compacted(second);
+        await scene.Undeploy();
+    }
+
+    /// <summary>The sweep has looked for references before this image had one.</summary>
+    [Fact]
+    public async Task Compact_OverTheChainOfAnImageThatASweepIsAboutToTake_WaitsForTheSweep()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var gone = (await scene.Image(first)).Disks[0].Layers[1].Id;
+        await Cluster.Grains.Image(first).Delete();
+        var (referenced, answered) = (Signal(), Signal());
+        Cluster.AfterNext("Instances.Library.IImageGrain.BeginMerge", () => Task.FromResult(referenced.TrySetResult()));
+        Cluster.AfterNext("Instances.Library.ILibraryGrain.FindMissing", () => Task.FromResult(answered.TrySetResult()));
+        var isAnswered = false;
+        Cluster.FailingCatalogue.AfterNextReferences(async () =>
+        {
+            await Compaction.Compact();
+            await referenced.Task.WaitAsync(Bounds.Wait);
+            await Task.WhenAny(answered.Task, Task.Delay(TimeSpan.FromMilliseconds(500)));
+            isAnswered = answered.Task.IsCompleted;
+        });
+
+        await Cluster.Grains.Library().Sweep();
+
+        Assert.False(isAnswered, "the library has answered while layers were still to be removed");
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure is { Fault.Code: "layer-missing" } failure && failure.Image == second, "the failure is shown");
+        var image = await Compacted(second);
+        Assert.DoesNotContain(image.Disks[0].Layers, layer => layer.Id == gone);
+        Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+        await scene.Undeploy();
+
+        static TaskCompletionSource Signal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+
     [Fact]
     public async Task Compact_SaysWhatItDoesAndWhatItHasDone()
     {
