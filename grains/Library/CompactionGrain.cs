@@ -134,8 +134,9 @@ internal sealed partial class CompactionGrain(
         {
             if (await image.BeginMerge(merge))
             {
-                await RequireThere(merge);
-                await RequireSound(await image.Get(), merge, cancellationToken);
+                var view = await image.Get();
+                await RequireHeld(view, merge);
+                await RequireSound(view, merge, cancellationToken);
                 KillPoints.Reach("compaction.checked");
                 var bytes = await layers.Merge(merge, options.Value.CompactionBytesPerSecond, cancellationToken);
                 foreach (var corrupt in CorruptOfOthers(merge)) throw Corrupt(corrupt);
@@ -182,11 +183,13 @@ internal sealed partial class CompactionGrain(
         }
     }
 
-    /// <summary>The image to which the lower layers belong may have gone before this one referred to them. A sweep that does not know of the reference ends before the library answers.</summary>
-    private async Task RequireThere(LayerMerge merge)
+    /// <summary>The image that the lower layers are of may go at any time, and a sweep that has found nobody to refer to them removes them, however late it comes to that. While that image is there
+    /// and this one refers to them too, no sweep ever has found that.</summary>
+    private async Task RequireHeld(ImageView image, LayerMerge merge)
     {
-        if (merge.Instead is not null && await GrainFactory.Library().FindMissing(merge.Under) is [var missing, ..])
-            throw FaultException.Conflict("layer-missing", $"The layer {missing}, which another image had, has gone with it.");
+        if (merge.Instead is null || layers.Contains(merge.Merged)) return;
+        var isHeld = (await ChainsBefore(image)).Any(chain => chain.Take(merge.Under.Count).Select(layer => layer.Id).SequenceEqual(merge.Under));
+        if (!isHeld) throw FaultException.Conflict("layer-missing", $"The image has gone that the layer {merge.Below} was of, and the layer goes with it.");
     }
 
     /// <summary>What is corrupt must not become a part of something that looks sound. The scrub tells the images.</summary>

@@ -472,7 +472,6 @@ internal sealed class FakeLibraryGrain : Grain, ILibraryGrain
 
     public Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
 
-    public Task<IReadOnlyList<LayerId>> FindMissing(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
 
     public Task<LibraryInventory> Inventory() => throw new NotSupportedException();
 
