@@ -187,7 +187,7 @@ internal sealed partial class CompactionGrain(
     /// and this one refers to them too, no sweep ever has found that.</summary>
     private async Task RequireHeld(ImageView image, LayerMerge merge)
     {
-        if (merge.Instead is null || layers.Contains(merge.Merged)) return;
+        if (merge.Instead is null || image.Disks.Any(disk => disk.Layers[^1].Id == merge.Merged)) return;
         var isHeld = (await ChainsBefore(image)).Any(chain => chain.Take(merge.Under.Count).Select(layer => layer.Id).SequenceEqual(merge.Under));
         if (!isHeld) throw FaultException.Conflict("layer-missing", $"The image has gone that the layer {merge.Below} was of, and the layer goes with it.");
     }

@@ -100,6 +100,44 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
     }
 
     [Fact]
+    public async Task Compact_OverTheChainOfAnotherImageThatACrashInterrupts_IsGoneOnWith()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var lower = (await scene.Image(first)).Disks[0].Layers;
+        await HoldMergeOf(second);
+
+        await Cluster.Crash();
+        Cluster.Layers.ReleaseMerges();
+        var image = await Compacted(second);
+
+        Assert.Equal(lower, image.Disks[0].Layers.SkipLast(1));
+        await scene.AssertRestsDeployed();
+        await scene.Undeploy();
+    }
+
+    /// <summary>Whether all was referred to in between is not known when it is gone on with.</summary>
+    [Fact]
+    public async Task Compact_OverTheChainOfAnImageThatGoesBeforeTheSwitchIsTriedAgain_FindsAnotherWay()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        Cluster.FailNext["CompleteMerge"] = new TimeoutException("A test says so.");
+        await Compaction.Compact();
+        await Eventually.Holds(() => Task.FromResult(Cluster.FailNext.IsEmpty), "the call was lost");
+
+        await Cluster.Grains.Image(first).Delete();
+        await Cluster.Grains.Library().Sweep();
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure is { Fault.Code: "layer-missing" } failure && failure.Image == second, "the failure is shown");
+        var image = await Compacted(second);
+
+        Assert.InRange(image.Disks[0].Layers.Count, 2, Cluster.Library.MaxChainDepth);
+        Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+        await scene.Undeploy();
+    }
+
+    [Fact]
     public async Task Compact_OverTheChainOfAnImageThatWentBefore_FindsAnotherWay()
     {
         var (scene, first, second) = await TwoDeepImages();
