@@ -100,10 +100,6 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("Judge"), AlwaysInterleave]
     Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers);
 
-    /// <summary>Which of some layers are not there. Waits for a sweep that is under way: for who has begun to refer to layers that he had no hold on before. Those that are there stay then.</summary>
-    [Alias("FindMissing")]
-    Task<IReadOnlyList<LayerId>> FindMissing(IReadOnlyList<LayerId> layers);
-
     /// <summary>What there is, for who looks whether all of it has an owner. Always interleaves: see the remarks.</summary>
     [Alias("Inventory"), AlwaysInterleave]
     Task<LibraryInventory> Inventory();

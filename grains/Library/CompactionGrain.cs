@@ -134,12 +134,16 @@ internal sealed partial class CompactionGrain(
         {
             if (await image.BeginMerge(merge))
             {
-                await RequireThere(merge);
-                await RequireSound(await image.Get(), merge, cancellationToken);
+                var view = await image.Get();
+                await RequireHeld(view, merge);
+                await RequireSound(view, merge, cancellationToken);
                 KillPoints.Reach("compaction.checked");
                 var bytes = await layers.Merge(merge, options.Value.CompactionBytesPerSecond, cancellationToken);
+                foreach (var corrupt in CorruptOfOthers(merge)) throw Corrupt(corrupt);
                 if (await image.CompleteMerge(merge, bytes))
                 {
+                    // In between, the scrub may have told those whose layers they were, and not this image.
+                    if (CorruptOfOthers(merge) is [_, ..] corrupt) await image.Judge([.. corrupt.Select(check => check.Layer)]);
                     LogMerged(planned.Image.Value, merge.Parts.Count(), planned.BytesBefore, bytes);
                     await Save(State with
                     {
@@ -163,11 +167,11 @@ internal sealed partial class CompactionGrain(
             LogNotMerged(planned.Image.Value, exception.Fault.Code, exception.Fault.Message);
             await GiveUp(exception.Fault);
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is not (FaultException or TimeoutException or OrleansException or StateWriteException or OperationCanceledException))
         {
-            // The others must not suffer from it.
-            LogNotMerged(planned.Image.Value, "layer-unreadable", exception.Message);
-            await GiveUp(new(FaultKind.Internal, "layer-unreadable", $"A file of its layers cannot be read or written: {exception.Message}"));
+            // A file that cannot be read, or a defect. The other images must not suffer from it.
+            LogBroken(planned.Image.Value, exception);
+            await GiveUp(new(FaultKind.Internal, "merge-failed", $"Its layers could not be merged: {exception.Message}"));
         }
 
         async Task GiveUp(Fault? failure)
@@ -179,11 +183,13 @@ internal sealed partial class CompactionGrain(
         }
     }
 
-    /// <summary>The image to which the lower layers belong may have gone before this one referred to them. A sweep that does not know of the reference ends before the library answers.</summary>
-    private async Task RequireThere(LayerMerge merge)
+    /// <summary>The image that the lower layers are of may go at any time, and a sweep that has found nobody to refer to them removes them, however late it comes to that. While that image is there
+    /// and this one refers to them too, no sweep ever has found that.</summary>
+    private async Task RequireHeld(ImageView image, LayerMerge merge)
     {
-        if (merge.Instead is not null && await GrainFactory.Library().FindMissing(merge.Under) is [var missing, ..])
-            throw FaultException.Conflict("layer-missing", $"The layer {missing}, which another image had, has gone with it.");
+        if (merge.Instead is null || image.Disks.Any(disk => disk.Layers[^1].Id == merge.Merged)) return;
+        var isHeld = (await ChainsBefore(image)).Any(chain => chain.Take(merge.Under.Count).Select(layer => layer.Id).SequenceEqual(merge.Under));
+        if (!isHeld) throw FaultException.Conflict("layer-missing", $"The image has gone that the layer {merge.Below} was of, and the layer goes with it.");
     }
 
     /// <summary>What is corrupt must not become a part of something that looks sound. The scrub tells the images.</summary>
@@ -191,23 +197,33 @@ internal sealed partial class CompactionGrain(
     {
         if (layers.Contains(merge.Merged)) return;
         var known = image.Disks.SelectMany(disk => disk.Layers).Concat(merge.Instead ?? []).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
-        var checks = layers.Checks().ToDictionary(check => check.Layer);
         var since = time.GetUtcNow() - options.Value.ScrubPeriod;
 
         // What others stand on already: a reading of this round of the scrub is enough.
-        var below = (merge.Instead ?? []).Select(layer => layer.Id).Where(layer => !checks.TryGetValue(layer, out var check) || check.IsDue(since) || check.IsCorrupt);
+        var below = OfOthers(merge).Where(check => check.IsDue(since) || check.IsCorrupt).Select(check => check.Layer);
         foreach (var part in below.Concat(merge.Parts))
         {
             var check = await layers.Check(part, known.GetValueOrDefault(part), options.Value.CompactionBytesPerSecond, cancellationToken);
-            if (check.IsCorrupt) throw FaultException.Conflict("layer-corrupt", $"The layer {part} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
+            if (check.IsCorrupt) throw Corrupt(check);
         }
     }
+
+    /// <summary>The layers that the image comes to by this.</summary>
+    private IEnumerable<LayerCheck> OfOthers(LayerMerge merge) => (merge.Instead ?? []).Select(layer => layers.FindCheck(layer.Id)).OfType<LayerCheck>();
+
+    private IReadOnlyList<LayerCheck> CorruptOfOthers(LayerMerge merge) => [.. OfOthers(merge).Where(check => check.IsCorrupt)];
+
+    private static FaultException Corrupt(LayerCheck check) =>
+        FaultException.Conflict("layer-corrupt", $"The layer {check.Layer} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
 
     [LoggerMessage(Level = LogLevel.Information, Message = "{Layers} layers of the image {Image} became one: {Before} bytes before, {After} after.")]
     private partial void LogMerged(Guid image, int layers, long before, long after);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Layers of the image {Image} could not be merged ({Code}); it is as it was, and it is tried again: {Reason}")]
     private partial void LogNotMerged(Guid image, string code, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Layers of the image {Image} could not be merged; it is as it was, and it is tried again.")]
+    private partial void LogBroken(Guid image, Exception exception);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Chains could not be looked at; it is tried again: {Reason}")]
     private partial void LogNotLooked(string reason);

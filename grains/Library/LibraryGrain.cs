@@ -174,8 +174,6 @@ internal sealed partial class LibraryGrain(
         return new([.. others.Where(layer => !referenced.Contains(layer))], kept);
     }
 
-    public Task<IReadOnlyList<LayerId>> FindMissing(IReadOnlyList<LayerId> wanted) => Task.FromResult<IReadOnlyList<LayerId>>([.. wanted.Where(layer => !layers.Contains(layer))]);
-
     public async Task<LibraryInventory> Inventory()
     {
         var stored = layers.List();

@@ -13,8 +13,7 @@ internal sealed class LayerMerger(FolderLayerStore store, TimeProvider time)
     {
         if (store.IsSealed(merge.Merged)) return store.BytesOf(merge.Merged);
         foreach (var layer in merge.Needed.Where(layer => !store.IsSealed(layer))) throw FileFaults.LayerMissing(layer);
-        var bytes = merge.Parts.Sum(store.BytesOf);
-        if (store.FreeBytes - bytes < Math.Max(store.MinimumFreeBytes, store.TotalBytes / ReservedShare)) throw FileFaults.NoSpaceLeft(store.Folder);
+        RequireSpace(merge.Parts.Sum(store.BytesOf));
 
         var target = store.ConvertedPathOf(merge.Merged);
         try
@@ -37,11 +36,16 @@ internal sealed class LayerMerger(FolderLayerStore store, TimeProvider time)
     public static FaultException Differs() =>
         new(new(FaultKind.Internal, "merge-differs", "What was made of layers does not have their content. It was thrown away, and they are as they were."));
 
+    private void RequireSpace(long bytes)
+    {
+        if (store.FreeBytes - bytes < Math.Max(store.MinimumFreeBytes, store.TotalBytes / ReservedShare)) throw FileFaults.NoSpaceLeft(store.Folder);
+    }
+
     private async Task Write(LayerMerge merge, string target, long bytesPerSecond, CancellationToken cancellationToken)
     {
         using var parts = LayeredDisk.OpenLayers([.. merge.Parts], store.PathOf);
         var belowBytes = SizeBelow();
-        await MergedLayerFile.Write(parts, belowBytes, target, $"{merge.Below}.qcow2", new(bytesPerSecond, time), cancellationToken);
+        await MergedLayerFile.Write(parts, belowBytes, target, $"{merge.Below}.qcow2", new(bytesPerSecond, time), () => RequireSpace(bytes: 0), cancellationToken);
         KillPoints.Reach("compaction.merged");
 
         using var merged = LayeredDisk.OpenLayers([merge.Merged], _ => target);

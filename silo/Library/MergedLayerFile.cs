@@ -33,6 +33,8 @@ internal sealed class MergedLayerFile : IDisposable
     private readonly long _belowBytes;
     private readonly SafeFileHandle _file;
     private readonly Pace _pace;
+    private readonly Action _requireSpace;
+    private readonly long _tables;
     private readonly byte[] _l1;
     private readonly byte[] _table = new byte[ClusterBytes];
     private readonly byte[] _chunk = ArrayPool<byte>.Shared.Rent(ChunkBytes);
@@ -44,11 +46,13 @@ internal sealed class MergedLayerFile : IDisposable
     /// <param name="parts">The layers that become one, and no other.</param>
     /// <param name="belowBytes">How far what lies below reaches. Behind that are zeros which need not be said.</param>
     /// <param name="path">Where nothing is.</param>
-    private MergedLayerFile(LayeredDisk parts, long belowBytes, string path, Pace pace)
+    /// <param name="requireSpace">Called as more is written: what is said to be in the layers may be more than the space that they take.</param>
+    private MergedLayerFile(LayeredDisk parts, long belowBytes, string path, Pace pace, Action requireSpace)
     {
-        (_parts, _belowBytes, _pace) = (parts, belowBytes, pace);
-        var tables = (parts.VirtualSizeBytes + Reach - 1) / Reach;
-        _l1 = new byte[(tables * sizeof(ulong) + ClusterBytes - 1) / ClusterBytes * ClusterBytes];
+        (_parts, _belowBytes, _pace, _requireSpace) = (parts, belowBytes, pace, requireSpace);
+        _tables = (parts.VirtualSizeBytes - 1) / Reach + 1;
+        if (_tables > MaxTables) throw parts.Unreadable("its disk is larger than one of a layer can be");
+        _l1 = new byte[(_tables * sizeof(ulong) + ClusterBytes - 1) / ClusterBytes * ClusterBytes];
         _end = ClusterBytes + _l1.Length;
         _file = File.OpenHandle(path, FileMode.CreateNew, FileAccess.Write);
     }
@@ -56,9 +60,9 @@ internal sealed class MergedLayerFile : IDisposable
     /// <summary>Writes the whole file. It is not durable when this returns.</summary>
     /// <param name="backing">The relative name of the layer below.</param>
     /// <exception cref="Faults.FaultException">layer-unreadable.</exception>
-    public static async Task Write(LayeredDisk parts, long belowBytes, string path, string backing, Pace pace, CancellationToken cancellationToken)
+    public static async Task Write(LayeredDisk parts, long belowBytes, string path, string backing, Pace pace, Action requireSpace, CancellationToken cancellationToken)
     {
-        using var file = new MergedLayerFile(parts, belowBytes, path, pace);
+        using var file = new MergedLayerFile(parts, belowBytes, path, pace, requireSpace);
         await file.Write(backing, cancellationToken);
     }
 
@@ -82,7 +86,7 @@ internal sealed class MergedLayerFile : IDisposable
 
         var references = new Qcow2References(_end / ClusterBytes);
         var layout = new Qcow2Layout(
-            _parts.VirtualSizeBytes, (int)((_parts.VirtualSizeBytes + Reach - 1) / Reach), ClusterBytes, _end, references, Qcow2Features.ExtendedL2, backing);
+            _parts.VirtualSizeBytes, (int)_tables, ClusterBytes, _end, references, Qcow2Features.ExtendedL2, backing);
         foreach (var cluster in references.Clusters(_end)) await Append(cluster, cancellationToken);
         await WriteAt(ClusterBytes, _l1, cancellationToken);
         RandomAccess.SetLength(_file, _end);
@@ -97,9 +101,10 @@ internal sealed class MergedLayerFile : IDisposable
         {
             cancellationToken.ThrowIfCancellationRequested();
             (var kind, bytes) = _parts.Trace(offset, Math.Min(end - offset, ChunkBytes));
-            if (kind is LayerRunKind.Absent) (_, bytes) = _parts.Trace(offset, end - offset);
+            if (kind is not LayerRunKind.Data) (_, bytes) = _parts.Trace(offset, end - offset);
             if (kind is LayerRunKind.Data) await Copy(offset, (int)bytes, cancellationToken);
             else if (kind is LayerRunKind.Zeros) MarkZeros(offset, bytes);
+            _parts.RequireReadOnce();
             await _pace.Keep(_parts.BytesRead + _written, cancellationToken);
         }
     }
@@ -175,5 +180,6 @@ internal sealed class MergedLayerFile : IDisposable
         if (_written - _synced < UnsyncedBytes) return;
         RandomAccess.FlushToDisk(_file);
         _synced = _written;
+        _requireSpace();
     }
 }

@@ -111,7 +111,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     public const string Sound = "5dfa";
 
     public IReadOnlyList<LayerCheck> Checks() =>
-        [.. Layers.Where(layer => layer.Value).Select(layer => _checks.GetValueOrDefault(layer.Key) ?? new(layer.Key, LayerBytes))];
+        [.. Layers.Where(layer => layer.Value).Select(layer => FindCheck(layer.Key)!)];
 
     public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
     {

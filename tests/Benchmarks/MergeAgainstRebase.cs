@@ -39,7 +39,7 @@ internal static class MergeAgainstRebase
             async Task Merge()
             {
                 using var parts = LayeredDisk.OpenLayers([.. chain.Skip(1)], PathOf);
-                await MergedLayerFile.Write(parts, parts.VirtualSizeBytes, target, $"{chain[0]}.qcow2", Pace.Unlimited, default);
+                await MergedLayerFile.Write(parts, parts.VirtualSizeBytes, target, $"{chain[0]}.qcow2", Pace.Unlimited, () => { }, default);
                 using var merged = LayeredDisk.OpenLayers([chain[^1]], _ => target);
                 if (!await LayerComparison.IsMerged(parts, merged, parts.VirtualSizeBytes, Pace.Unlimited, default)) throw new InvalidOperationException("The merged layer is another one.");
             }

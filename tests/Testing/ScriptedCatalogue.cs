@@ -14,6 +14,7 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 {
     private int _failures;
     private TaskCompletionSource? _held;
+    private Func<Task>? _afterNextReferences;
 
     /// <summary>What the next looks for users of other enterprises find, as if machines had come or gone in between.</summary>
     public ConcurrentQueue<Func<IReadOnlyList<VirtualMachineId>>> ForeignUsers { get; } = new();
@@ -28,6 +29,9 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
         _held = new(TaskCreationOptions.RunContinuationsAsynchronously);
         return _held.Task.WaitAsync(Bounds.Wait);
     }
+
+    /// <summary>Something that happens after the next look at all references, before who looks sees them.</summary>
+    public void AfterNextReferences(Func<Task> then) => Volatile.Write(ref _afterNextReferences, then);
 
     public async Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit)
     {
@@ -84,7 +88,12 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status) => inner.ImagesIn(status);
 
-    public Task<IReadOnlySet<LayerId>> ReferencedLayers() => inner.ReferencedLayers();
+    public async Task<IReadOnlySet<LayerId>> ReferencedLayers()
+    {
+        var referenced = await inner.ReferencedLayers();
+        if (Interlocked.Exchange(ref _afterNextReferences, null) is { } then) await then();
+        return referenced;
+    }
 
     public Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer) => inner.ImagesOn(layer);
 

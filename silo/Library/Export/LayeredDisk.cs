@@ -6,6 +6,9 @@ namespace Instances.Library.Export;
 /// <summary>A disk as its machine would see it: all layers of its chain, open for reading.</summary>
 internal sealed class LayeredDisk : IDisposable
 {
+    /// <summary>The most entries of L1 tables that all layers have together: 256 MiB of memory, a hundred layers of a disk of 80 TiB.</summary>
+    private const long MaxTables = 32L << 20;
+
     private readonly List<Qcow2Layer> _layers = [];
 
     private LayeredDisk()
@@ -37,7 +40,13 @@ internal sealed class LayeredDisk : IDisposable
         try
         {
             // The top first: it is the first to be asked.
-            foreach (var layer in chain.Reverse()) disk._layers.Add(Qcow2Layer.Open(layer, pathOf(layer)));
+            var tables = 0L;
+            foreach (var layer in chain.Reverse())
+            {
+                disk._layers.Add(Qcow2Layer.Open(layer, pathOf(layer)));
+                if ((tables += disk._layers[^1].Tables) > MaxTables) throw disk._layers[^1].Unreadable("the tables of its chain take more memory than they may");
+            }
+
             return disk;
         }
         catch
@@ -79,6 +88,13 @@ internal sealed class LayeredDisk : IDisposable
             else part.Span.Clear();
             (offset, buffer) = (offset + run.Bytes, buffer[(int)run.Bytes..]);
         }
+    }
+
+    /// <summary>For who goes through the disk once, and once only since it was opened.</summary>
+    /// <exception cref="FaultException">layer-unreadable: the tables of a layer name what it has over and over, so that a small file looks like a large one.</exception>
+    public void RequireReadOnce()
+    {
+        if (_layers.Find(layer => layer.IsReadAgain) is { } layer) throw layer.Unreadable("its tables name the same places over and over");
     }
 
     public void Dispose() => _layers.ForEach(layer => layer.Dispose());

@@ -19,7 +19,6 @@ internal sealed class Qcow2Layer : IDisposable
     private const int MinClusterBits = 9;
     private const int MaxClusterBits = 21;
     private const int MinClusterBitsOfExtendedL2 = 14;
-    private const int MaxL1Bytes = 32 << 20;
     private const int MaxNameBytes = 1023; // As QEMU's.
     private const ulong OffsetMask = 0x00FF_FFFF_FFFF_FE00;
     private const ulong CompressedFlag = 1UL << 62;
@@ -68,8 +67,14 @@ internal sealed class Qcow2Layer : IDisposable
 
     public long VirtualSizeBytes { get; }
 
+    /// <summary>How many entries its L1 table has, which is in memory.</summary>
+    public int Tables => _tables.Length;
+
     /// <summary>How much was read of the file so far, tables too.</summary>
     public long BytesRead { get; private set; }
+
+    /// <summary>Whether more was read than there is, the last cluster counted whole. Who goes through the disk once, and sees this, reads what tables of the file name over and over.</summary>
+    public bool IsReadAgain => BytesRead > _fileBytes + (1L << _clusterBits);
 
     private bool IsDivided => _entryBits == 4;
 
@@ -154,7 +159,7 @@ internal sealed class Qcow2Layer : IDisposable
     {
         if (VirtualSizeBytes <= 0) throw Unreadable("its size is impossible");
         var needed = ((VirtualSizeBytes - 1) >> ReachBits) + 1;
-        if (needed > MaxL1Bytes / sizeof(ulong) || entries < needed) throw Unreadable("its first table does not fit its size");
+        if (needed > Qcow2Layout.MaxTables || entries < needed) throw Unreadable("its first table does not fit its size");
         RequireCluster(offset);
         var tables = new ulong[needed];
         var raw = MemoryMarshal.AsBytes(tables.AsSpan());
@@ -226,7 +231,7 @@ internal sealed class Qcow2Layer : IDisposable
         }
     }
 
-    private FaultException Unreadable(string what, Exception? cause = null) => ExportFaults.LayerUnreadable(_id, what, cause);
+    public FaultException Unreadable(string what, Exception? cause = null) => ExportFaults.LayerUnreadable(_id, what, cause);
 
     private static uint Number32(ReadOnlySpan<byte> bytes, int offset) => BinaryPrimitives.ReadUInt32BigEndian(bytes[offset..]);
 

@@ -12,6 +12,9 @@ internal readonly record struct Qcow2Layout(long VirtualSizeBytes, int Tables, l
     public const int ClusterBits = 16;
     public const int ClusterBytes = 1 << ClusterBits;
 
+    /// <summary>The most entries of an L1 table that QEMU reads.</summary>
+    public const int MaxTables = (32 << 20) / sizeof(ulong);
+
     /// <summary>In an entry of a table: what it names is used once.</summary>
     public const ulong UsedOnce = 1UL << 63;
 

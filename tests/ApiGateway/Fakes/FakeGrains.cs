@@ -480,7 +480,6 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
 
     public Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
 
-    public Task<IReadOnlyList<LayerId>> FindMissing(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
 
     public Task<LibraryInventory> Inventory() => throw new NotSupportedException();
 

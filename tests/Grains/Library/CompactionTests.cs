@@ -86,18 +86,54 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await FailNext(second);
         var lower = (await scene.Image(first)).Disks[0].Layers;
 
-        // As soon as the second image refers to them.
-        Cluster.AfterNext("Instances.Library.IImageGrain.BeginMerge", async () =>
-        {
-            await Cluster.Grains.Image(first).Delete();
-            await Cluster.Grains.Library().Sweep();
-        });
+        await HoldMergeOf(second);
+        await Cluster.Grains.Image(first).Delete();
+        await Cluster.Grains.Library().Sweep();
+        Cluster.Layers.ReleaseMerges();
         var image = await Compacted(second);
 
         Assert.Equal(lower, image.Disks[0].Layers.Take(2));
         Assert.Equal(3, image.Disks[0].Layers.Count);
         Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
         await scene.AssertRestsDeployed();
+        await scene.Undeploy();
+    }
+
+    [Fact]
+    public async Task Compact_OverTheChainOfAnotherImageThatACrashInterrupts_IsGoneOnWith()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var lower = (await scene.Image(first)).Disks[0].Layers;
+        await HoldMergeOf(second);
+
+        await Cluster.Crash();
+        Cluster.Layers.ReleaseMerges();
+        var image = await Compacted(second);
+
+        Assert.Equal(lower, image.Disks[0].Layers.SkipLast(1));
+        await scene.AssertRestsDeployed();
+        await scene.Undeploy();
+    }
+
+    /// <summary>Whether all was referred to in between is not known when it is gone on with.</summary>
+    [Fact]
+    public async Task Compact_OverTheChainOfAnImageThatGoesBeforeTheSwitchIsTriedAgain_FindsAnotherWay()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        Cluster.FailNext["CompleteMerge"] = new TimeoutException("A test says so.");
+        await Compaction.Compact();
+        await Eventually.Holds(() => Task.FromResult(Cluster.FailNext.IsEmpty), "the call was lost");
+
+        await Cluster.Grains.Image(first).Delete();
+        await Cluster.Grains.Library().Sweep();
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure is { Fault.Code: "layer-missing" } failure && failure.Image == second, "the failure is shown");
+        var image = await Compacted(second);
+
+        Assert.InRange(image.Disks[0].Layers.Count, 2, Cluster.Library.MaxChainDepth);
+        Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
         await scene.Undeploy();
     }
 
@@ -140,6 +176,63 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
         await Compacted(second);
         await scene.Undeploy();
+    }
+
+    /// <summary>The scrub tells the images whose layers they are: this one comes to them later.</summary>
+    [Fact]
+    public async Task Compact_OverALayerThatIsFoundCorruptMeanwhile_LeavesTheImageAsItIs()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var bad = (await scene.Image(first)).Disks[0].Layers[1].Id;
+        await HoldMergeOf(second);
+
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        Cluster.Layers.Digests[bad] = "0bad";
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        foreach (var image in await Cluster.Catalogue.ImagesOn(bad)) await Cluster.Grains.Image(image).Judge([bad]);
+        Cluster.Layers.ReleaseMerges();
+        await Eventually.Holds(async () => (await Compaction.Get()) is { Running: null }, "the merge has ended");
+
+        Assert.Equal("layer-corrupt", (await Compaction.Get()).LastFailure?.Fault.Code);
+        var after = await scene.Image(second);
+        Assert.Equal((ImageStatus.Ready, 10), (after.Status, after.Disks[0].Layers.Count));
+        Cluster.Layers.Digests.TryRemove(bad, out _);
+        await Cluster.Layers.Check(bad, expected: null, long.MaxValue, TestContext.Current.CancellationToken);
+        await Cluster.Grains.Image(first).Judge([]);
+        await Compacted(second);
+        await scene.Undeploy();
+    }
+
+    /// <summary>One that has found nobody to refer to them may remove them at any time from then on, also on a silo that was taken for dead.</summary>
+    [Fact]
+    public async Task Compact_OverLayersThatASweepIsAboutToRemove_IsRefused()
+    {
+        var (scene, first, second) = await TwoDeepImages();
+        await FailNext(second);
+        var gone = (await scene.Image(first)).Disks[0].Layers[1].Id;
+        var (looked, end) = (Signal(), Signal());
+        Cluster.FailingCatalogue.AfterNextReferences(() =>
+        {
+            looked.SetResult();
+            return end.Task;
+        });
+        await Cluster.Grains.Image(first).Delete();
+        var sweep = Cluster.Grains.Library().Sweep();
+        await looked.Task.WaitAsync(Bounds.Wait, TestContext.Current.CancellationToken);
+        Assert.True(Cluster.Layers.Contains(gone));
+
+        await Compaction.Compact();
+        await Eventually.Holds(async () => (await Compaction.Get()).LastFailure is { Fault.Code: "layer-missing" } failure && failure.Image == second, "the failure is shown");
+        end.SetResult();
+        await sweep;
+
+        var image = await Compacted(second);
+        Assert.False(Cluster.Layers.Contains(gone));
+        Assert.All(image.Disks[0].Layers, layer => Assert.True(Cluster.Layers.Layers[layer.Id]));
+        await scene.Undeploy();
+
+        static TaskCompletionSource Signal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 
     [Fact]
@@ -225,15 +318,17 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         Assert.InRange((await Compacted(image.Id)).Disks[0].Layers.Count, 2, 8);
     }
 
-    [Fact]
-    public async Task Compact_ThatFails_LeavesTheImageAndIsTriedAgain()
+    [Theory]
+    [InlineData("no-space")]
+    [InlineData("merge-failed")]
+    public async Task Compact_ThatFails_LeavesTheImageAndIsTriedAgain(string code)
     {
         var (scene, image) = await DeepImage();
-        Cluster.Layers.FailNextMerge(FaultException.Capacity("no-space", "The disk is full."));
+        Cluster.Layers.FailNextMerge(code == "no-space" ? FaultException.Capacity(code, "The disk is full.") : new OverflowException("A test says so."));
         await Compaction.Compact();
         await Eventually.Holds(async () => (await Compaction.Get()).LastFailure?.Image == image.Id, "the failure is shown");
 
-        Assert.Equal("no-space", (await Compaction.Get()).LastFailure!.Fault.Code);
+        Assert.Equal(code, (await Compaction.Get()).LastFailure!.Fault.Code);
         Assert.Equal(image.Disks[0].Layers.Count, (await scene.Image(image.Id)).Disks[0].Layers.Count);
         await scene.AssertNothingWithoutOwner();
         Assert.Equal(2, (await Compacted(image.Id)).Disks[0].Layers.Count);
@@ -342,6 +437,15 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         });
         await Compaction.Compact();
         await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image && Cluster.FailNext.IsEmpty, "the merge is planned");
+    }
+
+    /// <summary>Compacts until an image's merge has begun: all that is looked at before was found to be right.</summary>
+    private async Task HoldMergeOf(ImageId image)
+    {
+        var top = (await Cluster.Grains.Image(image).Get()).Disks[0].Layers[^1].Id;
+        Cluster.Layers.HoldMerges();
+        await Compaction.Compact();
+        await Eventually.Holds(() => Task.FromResult(Cluster.Layers.FindCheck(top) is { CheckedAt: not null }), "its layers were found to be sound");
     }
 
     private async Task<ImageView> Compacted(ImageId image)

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Globalization;
 using Instances.Faults;
 using Xunit;
@@ -238,6 +239,61 @@ public sealed class LayerMergerTests : IDisposable
         Assert.True(await Store.Merge(new(LayerId.New(), chain, 1), Unlimited, Token) > 0);
     }
 
+    /// <summary>A guest that has taken its QEMU over writes what it likes into the header: a size for which there are no tables that any program would read.</summary>
+    [Fact]
+    public async Task Merge_OfALayerThatSaysItIsEndless_IsRefused()
+    {
+        var chain = await Chain(3);
+        Rewrite(Store.PathOf(chain[2]), file =>
+        {
+            file[79] = 0; // No subclusters.
+            BinaryPrimitives.WriteInt32BigEndian(file[20..], 21);
+            BinaryPrimitives.WriteInt64BigEndian(file[24..], 1L << 60);
+            BinaryPrimitives.WriteInt32BigEndian(file[36..], 1 << 21);
+            BinaryPrimitives.WriteInt64BigEndian(file[40..], 2 << 20);
+        }, bytes: 20 << 20);
+
+        Assert.Equal("layer-unreadable", (await Assert.ThrowsAsync<FaultException>(() => Store.Merge(new(LayerId.New(), chain, 1), Unlimited, Token))).Fault.Code);
+        Assert.Empty(Directory.GetFiles(Store.Incoming));
+    }
+
+    /// <summary>Tables that name one cluster over and over make much of a small file.</summary>
+    [Fact]
+    public async Task Merge_OfALayerWhoseTablesNameOneClusterForAll_IsRefused()
+    {
+        const long Bytes = 16L << 30;
+        List<LayerId> chain = [await Layer(below: null, [], Bytes)];
+        chain.Add(await Layer(chain[0], ["write -P 1 0 64k"], Bytes));
+        chain.Add(await Layer(chain[1], ["write -P 1 0 64k"], Bytes));
+        Rewrite(Store.PathOf(chain[2]), NameOneClusterForAll);
+
+        Assert.Equal("layer-unreadable", (await Assert.ThrowsAsync<FaultException>(() => Store.Merge(new(LayerId.New(), chain, 1), Unlimited, Token))).Fault.Code);
+        Assert.Empty(Directory.GetFiles(Store.Incoming));
+    }
+
+    /// <summary>A top that says it is larger than anything, over one that ends early: all behind that is zeros, of which there is nothing to say.</summary>
+    [Fact]
+    public async Task Merge_OfALayerThatSaysItIsHuge_IsDoneAtOnce()
+    {
+        List<LayerId> chain = [await Layer(below: null)];
+        chain.Add(await Layer(chain[0], "write -P 1 0 64k"));
+        chain.Add(await Layer(chain[1], "write -P 2 1M 64k"));
+        Rewrite(Store.PathOf(chain[2]), file =>
+        {
+            var l1 = (int)BinaryPrimitives.ReadInt64BigEndian(file[40..]);
+            file[l1..(l1 + 8)].CopyTo(file[(16 << 20)..]);
+            BinaryPrimitives.WriteInt64BigEndian(file[24..], 1L << 50);
+            BinaryPrimitives.WriteInt32BigEndian(file[36..], 1 << 22);
+            BinaryPrimitives.WriteInt64BigEndian(file[40..], 16 << 20);
+        }, bytes: 48 << 20);
+        var merge = new LayerMerge(LayerId.New(), chain, 1);
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+
+        await Store.Merge(merge, Unlimited, Token);
+
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20), $"{clock.Elapsed}");
+    }
+
     [Fact]
     public async Task Merge_OfALayerThatIsNotThere_IsRefused()
     {
@@ -271,6 +327,31 @@ public sealed class LayerMergerTests : IDisposable
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => work);
         Assert.Empty(Directory.GetFiles(Store.Incoming));
         Assert.Equal(chain.ToHashSet(), Store.List().Select(layer => layer.Id).ToHashSet());
+    }
+
+    /// <summary>Its file takes next to nothing, and it says that it has more than there is room for.</summary>
+    [Fact]
+    public async Task Merge_OfALayerThatHasMoreThanItTakes_LeavesATwentiethFree()
+    {
+        using var small = new TestLibrary(tmpfsBytes: 200 << 20);
+        const long Bytes = 256L << 20;
+        List<LayerId> chain = [await Layer(below: null, [], Bytes, small.Store)];
+        foreach (var _ in new[] { 1, 2 }) chain.Add(await Layer(chain[^1], ["write -P 1 0 64k"], Bytes, small.Store));
+        Rewrite(small.Store.PathOf(chain[2]), NameOneClusterForAll);
+        using (var file = new FileStream(small.Store.PathOf(chain[2]), FileMode.Open)) file.SetLength(1L << 40);
+        var (least, watched) = (long.MaxValue, new CancellationTokenSource());
+        var watch = Task.Run(async () =>
+        {
+            for (; !watched.IsCancellationRequested; await Task.Yield()) least = Math.Min(least, small.Store.FreeBytes);
+        }, Token);
+
+        var fault = (await Assert.ThrowsAsync<FaultException>(() => small.Store.Merge(new(LayerId.New(), chain, 1), Unlimited, Token))).Fault;
+
+        await watched.CancelAsync();
+        await watch;
+        Assert.Equal("no-space", fault.Code);
+        Assert.True(least > 0, "all of the disk was taken");
+        Assert.Empty(Directory.GetFiles(small.Store.Incoming));
     }
 
     [Fact]
@@ -320,6 +401,28 @@ public sealed class LayerMergerTests : IDisposable
         await store.Seal(layer);
         return layer;
     }
+
+    /// <summary>All tables are one, of which each entry names the same cluster.</summary>
+    private static void NameOneClusterForAll(Span<byte> file)
+    {
+        var l1 = file[(int)BinaryPrimitives.ReadInt64BigEndian(file[40..])..];
+        for (var table = 1; table < BinaryPrimitives.ReadInt32BigEndian(file[36..]); table++) l1[..8].CopyTo(l1[(table * 8)..]);
+        var l2 = file[(int)(BinaryPrimitives.ReadInt64BigEndian(l1) & 0x00FF_FFFF_FFFF_FE00)..];
+        for (var entry = 1; entry < 4096; entry++) l2[..16].CopyTo(l2[(entry * 16)..]);
+    }
+
+    /// <param name="bytes">How large the file is at least.</param>
+    private static void Rewrite(string path, Change change, int bytes = 0)
+    {
+        var file = File.ReadAllBytes(path);
+        Array.Resize(ref file, Math.Max(bytes, file.Length));
+        change(file);
+        UnixFiles.ChangeMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        File.WriteAllBytes(path, file);
+        UnixFiles.ChangeMode(path, UnixFiles.SealedMode);
+    }
+
+    private delegate void Change(Span<byte> file);
 
     private string Digest(LayerId layer) => Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(Store.PathOf(layer))));
 }

@@ -130,6 +130,8 @@ internal sealed class KillScene : IAsyncDisposable
         return image;
     }
 
+    public bool Toss() => _random.Next(2) == 0;
+
     public byte[] DiskOf(ImageId image) => _images[image].Disk;
 
     /// <param name="disk">What its disk holds.</param>
