@@ -69,22 +69,37 @@ internal sealed partial class ImageGrain
         try
         {
             // What was compressed, or came without a length, may have become larger than what was admitted, and what its record counts until it is Ready.
-            await ClaimMore(UsageOf(manifest), MakeReady);
-            KillPoints.Reach("import.recorded");
-            await CloseImport();
+            await ClaimMore(UsageOf(manifest), () => MakeReady(manifest, next));
+            await CloseReady();
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Capacity)
         {
+            // First: a database from a backup that does not know the library is refused this. There the image may have been Ready, and waits for the rebuild.
+            await GrainFactory.Library().Unpublish([Id]);
             await EndImport(operation, OperationStatus.Failed, exception.Fault);
         }
 
         return State.ToView(Id);
+    }
 
-        Task MakeReady()
-        {
-            foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
-            return SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
-        }
+    /// <summary>Of a rebuild: the image was Ready in what the database does not know, and no quota takes it away.</summary>
+    private async Task CompleteLost(ImageManifest manifest)
+    {
+        if (Decide(ImageCommand.CompleteImport) is not { } next) return;
+        await MakeReady(manifest, next);
+        await CloseReady();
+    }
+
+    private Task MakeReady(ImageManifest manifest, ImageStatus next)
+    {
+        foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
+        return SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
+    }
+
+    private Task CloseReady()
+    {
+        KillPoints.Reach("import.recorded");
+        return CloseImport();
     }
 
     public Task FailImport(OperationId operation, Fault fault) => EndImport(operation, OperationStatus.Failed, fault);
