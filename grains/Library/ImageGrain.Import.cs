@@ -146,10 +146,11 @@ internal sealed partial class ImageGrain
 
     /// <summary>Writes the intent, with the reminder that ends it before it and the record that shows it behind it.</summary>
     /// <param name="look">Looks once more, behind the record; where it throws, nothing has begun.</param>
-    private async Task Begin(RunningImport import, Func<Task>? look = null)
+    /// <param name="spaceBytes">What its bytes take, where they are known to have holes; null for all of them.</param>
+    private async Task Begin(RunningImport import, Func<Task>? look = null, long? spaceBytes = null)
     {
         var command = import.Command;
-        await RequireImportable(command);
+        await RequireImportable(command, spaceBytes);
         await GrainFactory.Claim(command.Enterprise, Id.Value, import.ToUsage(), async () =>
         {
             var library = GrainFactory.Library();
@@ -198,7 +199,7 @@ internal sealed partial class ImageGrain
     private static FaultException AlreadyBegun(RunningImport running) => FaultException.Conflict(
         "image-exists", running.Way is ImportWay.OneRequest ? "The image is Importing: its bytes are on their way already." : "The image is Importing already, by another request.");
 
-    private async Task RequireImportable(ImportCommand command)
+    private async Task RequireImportable(ImportCommand command, long? spaceBytes)
     {
         Names.Require(command.Name, "an image");
         ImageRules.Require(command.Details);
@@ -208,8 +209,8 @@ internal sealed partial class ImageGrain
             if (bytes > options.Value.MaxUploadBytes)
                 throw FaultException.Invalid("image-too-large", $"The upload has {bytes.Bytes()}: {options.Value.MaxUploadBytes.Bytes()} are allowed.");
             var freeBytes = (await GrainFactory.Library().Get()).FreeBytes;
-            if (bytes > freeBytes)
-                throw FaultException.Capacity("no-space", $"The upload has {bytes.Bytes()} and the library has {freeBytes.Bytes()} left: free some space first.");
+            if ((spaceBytes ?? bytes) is var needed && needed > freeBytes)
+                throw FaultException.Capacity("no-space", $"The upload has {needed.Bytes()} and the library has {freeBytes.Bytes()} left: free some space first.");
         }
 
         if (command.Sha256 is { } sha256 && (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigit)))

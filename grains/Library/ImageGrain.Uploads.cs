@@ -36,8 +36,9 @@ internal sealed partial class ImageGrain
         }
         else
         {
-            var bytes = await GrainFactory.Library().MeasureFile(path);
-            await Begin(new(operation, LayerId.New(), command with { Bytes = bytes }, SecretHash: "", time.GetUtcNow(), ImportWay.Path, Path: path));
+            var file = await GrainFactory.Library().MeasureFile(path);
+            await Begin(
+                new(operation, LayerId.New(), command with { Bytes = file.Bytes }, SecretHash: "", time.GetUtcNow(), ImportWay.Path, Path: path), spaceBytes: file.SpaceBytes);
         }
 
         await BeginRecord();
