@@ -52,7 +52,7 @@ internal sealed partial class ImageGrain
         if (import.IsWhole)
         {
             // Nobody may be working on it since a silo died.
-            if (State.Status is ImageStatus.Importing && !await TakeUp()) await EndImport(import.Operation, OperationStatus.Failed, Interrupted());
+            if (State.Status is ImageStatus.Importing) await EndIdle(import);
             RequireUpload();
             return View(length);
         }

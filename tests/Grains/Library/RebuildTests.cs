@@ -335,6 +335,35 @@ public sealed class RebuildTests : IAsyncLifetime
         Assert.Equal(new EnterpriseUsage(LibraryBytes: 11, Images: 1, VirtualBytes: 1024), (await _cluster.Grains.Enterprise(enterprise).Get()).Usage);
     }
 
+    /// <summary>The backup knows that all bytes had come. They are gone since: there is an image of them.</summary>
+    [Fact]
+    public async Task Upload_ThatHasBecomeAnImageSinceTheBackup_IsTakenForThatWhenItsSenderAsks()
+    {
+        await _cluster.AddMaster();
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        await _cluster.Grains.Image(image).BeginUpload(operation, new("debian", ImageFormat.Raw, Bytes: 1));
+        await _cluster.Grains.Image(image).CompleteUpload(operation);
+        await Library.Sweep();
+        var backup = _cluster.BackUpDatabase();
+        var layer = (await _cluster.Catalogue.ImageLayers()).Single(known => known.Id == image).Layers[0];
+        _cluster.Layers.Layers[layer] = true;
+        var now = TimeProvider.System.GetUtcNow();
+        var manifest = new ImageManifest(image, "debian", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, image)], 512)], now, new(operation, now, ImageFormat.Raw, "00", 1));
+        await _cluster.Layers.WriteManifest(manifest);
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).CompleteImport(operation, manifest)).Status);
+        await Library.Sweep();
+        await _cluster.LoseDatabase(backup);
+        _cluster.Imports.HasBytes = false;
+
+        Assert.Equal(1, (await _cluster.Grains.Image(image).GetUpload()).Offset);
+
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).Get()).Status);
+        await Run();
+        await Library.Sweep();
+        Assert.Contains(image, _cluster.Layers.Manifests);
+        Assert.True(_cluster.Layers.Contains(layer));
+    }
+
     [Fact]
     public async Task Rebuild_OnADatabaseFromABackup_GivesWhatWasRetiredThenItsGraceAnew()
     {
