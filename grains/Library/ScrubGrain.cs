@@ -55,7 +55,6 @@ internal sealed partial class ScrubGrain(
             corrupt.Add(new(check.Layer, check.Sha256, check.Found!, check.CheckedAt!.Value, [.. images.Take(MaxShown)], _healing.GetValueOrDefault(check.Layer)));
         }
 
-
         return new(
             Since, checks.Count, checks.Sum(check => check.Bytes), read.Count, read.Sum(check => check.Bytes), _reading, options.Value.ScrubBytesPerSecond,
             checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt, LastHealing(checks));
