@@ -55,10 +55,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("TakeUpUpload"), AlwaysInterleave]
     Task<bool> TakeUpUpload(ImageId image, UploadPlan plan);
 
-    /// <summary>The length in bytes of a file that may be imported. Always interleaves: see the remarks.</summary>
+    /// <summary>How large a file is that may be imported. Always interleaves: see the remarks.</summary>
     /// <exception cref="FaultException">path-not-allowed.</exception>
     [Alias("MeasureFile"), AlwaysInterleave]
-    Task<long> MeasureFile(string path);
+    Task<MeasuredFile> MeasureFile(string path);
 
     /// <summary>Copies a file and makes an image of it, in the background. Idempotent while that runs. Always interleaves: see the remarks.</summary>
     /// <exception cref="FaultException">too-many-uploads. What the file is refused for, ends the import.</exception>

@@ -10,9 +10,9 @@ public interface IImports
     /// <exception cref="FaultException">too-many-uploads.</exception>
     bool TakeUp(ImageId image, UploadPlan plan);
 
-    /// <summary>The length in bytes of a file that may be imported.</summary>
+    /// <summary>How large a file is that may be imported.</summary>
     /// <exception cref="FaultException">path-not-allowed.</exception>
-    long Measure(string path);
+    MeasuredFile Measure(string path);
 
     /// <summary>Copies a file and makes an image of it, in the background. Does nothing where that runs.</summary>
     /// <exception cref="FaultException">too-many-uploads. What the file is refused for, ends the import.</exception>

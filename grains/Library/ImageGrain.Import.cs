@@ -69,22 +69,37 @@ internal sealed partial class ImageGrain
         try
         {
             // What was compressed, or came without a length, may have become larger than what was admitted, and what its record counts until it is Ready.
-            await ClaimMore(UsageOf(manifest), MakeReady);
-            KillPoints.Reach("import.recorded");
-            await CloseImport();
+            await ClaimMore(UsageOf(manifest), () => MakeReady(manifest, next));
+            await CloseReady();
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Capacity)
         {
+            // First: a database from a backup that does not know the library is refused this. There the image may have been Ready, and waits for the rebuild.
+            await GrainFactory.Library().Unpublish([Id]);
             await EndImport(operation, OperationStatus.Failed, exception.Fault);
         }
 
         return State.ToView(Id);
+    }
 
-        Task MakeReady()
-        {
-            foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
-            return SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
-        }
+    /// <summary>Of a rebuild: the image was Ready in what the database does not know, and no quota takes it away.</summary>
+    private async Task CompleteLost(ImageManifest manifest)
+    {
+        if (Decide(ImageCommand.CompleteImport) is not { } next) return;
+        await MakeReady(manifest, next);
+        await CloseReady();
+    }
+
+    private Task MakeReady(ImageManifest manifest, ImageStatus next)
+    {
+        foreach (var step in Steps) _reporter?.Step(step, StepStatus.Done);
+        return SaveListed(State with { Status = next, Manifest = manifest, Ended = Outcome(OperationStatus.Succeeded, fault: null) });
+    }
+
+    private Task CloseReady()
+    {
+        KillPoints.Reach("import.recorded");
+        return CloseImport();
     }
 
     public Task FailImport(OperationId operation, Fault fault) => EndImport(operation, OperationStatus.Failed, fault);
@@ -131,10 +146,11 @@ internal sealed partial class ImageGrain
 
     /// <summary>Writes the intent, with the reminder that ends it before it and the record that shows it behind it.</summary>
     /// <param name="look">Looks once more, behind the record; where it throws, nothing has begun.</param>
-    private async Task Begin(RunningImport import, Func<Task>? look = null)
+    /// <param name="spaceBytes">What its bytes take, where they are known to have holes; null for all of them.</param>
+    private async Task Begin(RunningImport import, Func<Task>? look = null, long? spaceBytes = null)
     {
         var command = import.Command;
-        await RequireImportable(command);
+        await RequireImportable(command, spaceBytes);
         await GrainFactory.Claim(command.Enterprise, Id.Value, import.ToUsage(), async () =>
         {
             var library = GrainFactory.Library();
@@ -183,7 +199,7 @@ internal sealed partial class ImageGrain
     private static FaultException AlreadyBegun(RunningImport running) => FaultException.Conflict(
         "image-exists", running.Way is ImportWay.OneRequest ? "The image is Importing: its bytes are on their way already." : "The image is Importing already, by another request.");
 
-    private async Task RequireImportable(ImportCommand command)
+    private async Task RequireImportable(ImportCommand command, long? spaceBytes)
     {
         Names.Require(command.Name, "an image");
         ImageRules.Require(command.Details);
@@ -193,8 +209,8 @@ internal sealed partial class ImageGrain
             if (bytes > options.Value.MaxUploadBytes)
                 throw FaultException.Invalid("image-too-large", $"The upload has {bytes.Bytes()}: {options.Value.MaxUploadBytes.Bytes()} are allowed.");
             var freeBytes = (await GrainFactory.Library().Get()).FreeBytes;
-            if (bytes > freeBytes)
-                throw FaultException.Capacity("no-space", $"The upload has {bytes.Bytes()} and the library has {freeBytes.Bytes()} left: free some space first.");
+            if ((spaceBytes ?? bytes) is var needed && needed > freeBytes)
+                throw FaultException.Capacity("no-space", $"The upload has {needed.Bytes()} and the library has {freeBytes.Bytes()} left: free some space first.");
         }
 
         if (command.Sha256 is { } sha256 && (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigit)))

@@ -36,8 +36,9 @@ internal sealed partial class ImageGrain
         }
         else
         {
-            var bytes = await GrainFactory.Library().MeasureFile(path);
-            await Begin(new(operation, LayerId.New(), command with { Bytes = bytes }, SecretHash: "", time.GetUtcNow(), ImportWay.Path, Path: path));
+            var file = await GrainFactory.Library().MeasureFile(path);
+            await Begin(
+                new(operation, LayerId.New(), command with { Bytes = file.Bytes }, SecretHash: "", time.GetUtcNow(), ImportWay.Path, Path: path), spaceBytes: file.SpaceBytes);
         }
 
         await BeginRecord();
@@ -51,7 +52,7 @@ internal sealed partial class ImageGrain
         if (import.IsWhole)
         {
             // Nobody may be working on it since a silo died.
-            if (State.Status is ImageStatus.Importing && !await TakeUp()) await EndImport(import.Operation, OperationStatus.Failed, Interrupted());
+            if (State.Status is ImageStatus.Importing) await EndIdle(import);
             RequireUpload();
             return View(length);
         }

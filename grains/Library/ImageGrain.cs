@@ -92,7 +92,7 @@ internal sealed partial class ImageGrain(
     {
         if (State.Status is ImageStatus.Retired) await SaveListed(State with { RetiredAt = time.GetUtcNow() });
         if (file is null) return;
-        if (State.Import is { } import && State.Status is ImageStatus.Importing && file.GetOperation() == import.Operation) await CompleteImport(import.Operation, file);
+        if (State.Import is { } import && State.Status is ImageStatus.Importing && file.GetOperation() == import.Operation) await CompleteLost(file);
         else if (State.Manifest is { } present) await SaveListed(State with { Manifest = present with { Disks = file.Disks }, Merge = null });
     }
 

@@ -133,7 +133,7 @@ internal sealed partial class LibraryGrain(
 
     public Task<bool> TakeUpUpload(ImageId image, UploadPlan plan) => Task.FromResult(imports.TakeUp(image, plan));
 
-    public Task<long> MeasureFile(string path) => Task.FromResult(imports.Measure(path));
+    public Task<MeasuredFile> MeasureFile(string path) => Task.FromResult(imports.Measure(path));
 
     public Task TakeFile(ImageId image, UploadPlan plan, string path)
     {

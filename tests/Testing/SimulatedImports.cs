@@ -10,6 +10,9 @@ internal sealed class SimulatedImports : IImports
     /// <summary>The files that there are, with their lengths.</summary>
     public ConcurrentDictionary<string, long> Files { get; } = new();
 
+    /// <summary>The space that those take that have holes.</summary>
+    public ConcurrentDictionary<string, long> DataBytes { get; } = new();
+
     public ConcurrentQueue<UploadPlan> TakenUp { get; } = new();
 
     public ConcurrentQueue<(UploadPlan Plan, string Path)> TakenFiles { get; } = new();
@@ -30,8 +33,8 @@ internal sealed class SimulatedImports : IImports
         return HasBytes;
     }
 
-    public long Measure(string path) => Files.TryGetValue(path, out var bytes)
-        ? bytes
+    public MeasuredFile Measure(string path) => Files.TryGetValue(path, out var bytes)
+        ? new(bytes, DataBytes.GetValueOrDefault(path, bytes))
         : throw new FaultException(new(FaultKind.Forbidden, "path-not-allowed", "No."));
 
     public void TakeFile(ImageId image, UploadPlan plan, string path)

@@ -46,11 +46,11 @@ internal sealed partial class ImportIntake(
     public void Finish(ImageId image, UploadPlan plan, IDisposable claim) =>
         Run(image, plan, claim, token => receiver.Examine(plan, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), token));
 
-    public long Measure(string path)
+    public MeasuredFile Measure(string path)
     {
         var (file, facts) = folders.Open(path);
-        file.Dispose();
-        return facts.Bytes;
+        using var owned = file;
+        return new(facts.Bytes, UnixFiles.AllocatedBytes(file));
     }
 
     public void TakeFile(ImageId image, UploadPlan plan, string path)

@@ -72,25 +72,41 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         SafeFileHandle file, long start, long length, Stream body, byte[] buffer, ProgressReport report, Func<Task> admitHead, CancellationToken cancellationToken)
     {
         var (end, reportedAt, spaceAt) = (start, time.GetTimestamp(), start + SpaceCheckBytes);
-        for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
+        try
         {
-            if (end + read > length) throw TooLong(length);
-            if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
-            else RandomAccess.SetLength(file, end + read);
-            end += read;
-            if (end >= ImageHead.Bytes && end - read < ImageHead.Bytes) await admitHead();
-            if (end >= spaceAt)
+            for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
             {
-                spaceAt = end + SpaceCheckBytes;
-                if (store.FreeBytes < store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(store.Folder);
+                if (end + read > length) throw TooLong(length);
+                if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
+                end += read;
+                if (end >= ImageHead.Bytes && end - read < ImageHead.Bytes) await admitHead();
+                if (end >= spaceAt)
+                {
+                    spaceAt = end + SpaceCheckBytes;
+                    Extend(file, end);
+                    if (store.FreeBytes < store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(store.Folder);
+                }
+
+                if (time.GetElapsedTime(reportedAt) < options.Value.ReportPeriod) continue;
+                reportedAt = time.GetTimestamp();
+                await RequireNotCancelled(report, end);
             }
 
-            if (time.GetElapsedTime(reportedAt) < options.Value.ReportPeriod) continue;
-            reportedAt = time.GetTimestamp();
-            await RequireNotCancelled(report, end);
+            return end;
         }
+        finally
+        {
+            Extend(file, end);
+        }
+    }
 
-        return end;
+    /// <summary>Zeros at the end become a hole. What lies before them is durable first: a file system may remember a new length before bytes that were written earlier, and after a power
+    /// cut zeros would stand in their place, up to where the sender goes on.</summary>
+    private static void Extend(SafeFileHandle file, long end)
+    {
+        if (RandomAccess.GetLength(file) >= end) return;
+        RandomAccess.FlushToDisk(file);
+        RandomAccess.SetLength(file, end);
     }
 
     private static FaultException TooLong(long length) => ImportFaults.PartMismatch($"The upload was declared with {length} bytes, and the part goes past them.");

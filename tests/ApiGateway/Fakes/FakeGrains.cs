@@ -462,7 +462,7 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
 
     public Task<bool> TakeUpUpload(ImageId image, UploadPlan plan) => throw new NotSupportedException();
 
-    public Task<long> MeasureFile(string path) => throw new NotSupportedException();
+    public Task<MeasuredFile> MeasureFile(string path) => throw new NotSupportedException();
 
     public Task TakeFile(ImageId image, UploadPlan plan, string path) => throw new NotSupportedException();
 

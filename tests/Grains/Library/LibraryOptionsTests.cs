@@ -25,6 +25,19 @@ public sealed class LibraryOptionsTests
     [InlineData("https://gateway.example/api/v1/datacenters/west#x")]
     public void Peers_ThatAreNoDatacenters_AreRefused(string url) => Assert.Contains("Library:Peers:0:Url has to be", Assert.Single(Errors(url)), StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData("https://me:secret@gateway.example/api/v1/datacenters/west", "not shown, since it may have one.")]
+    [InlineData("https://gateway.example/api/v1/datacenters/west?token=secret", "not shown, since it may have one.")]
+    [InlineData("me:secret@gateway.example", "not shown, since it may have one.")]
+    [InlineData("west", "'west'.")]
+    public void Peers_ThatAreRefused_AreShownWithoutTheirSecrets(string url, string shown)
+    {
+        var error = Assert.Single(Errors(url))!;
+
+        Assert.EndsWith($"it is {shown}", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Errors_AreAllToldAtOnce()
     {

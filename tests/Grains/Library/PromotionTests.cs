@@ -74,7 +74,7 @@ public sealed class PromotionTests(ClusterFixture fixture) : ClusterTest(fixture
 
         Assert.Equal("image-not-found", (await Assert.ThrowsAsync<FaultException>(() => Promoted.BeginPromotion(_operation, slave.Id, name: null))).Fault.Code);
 
-        Assert.Empty(Cluster.Imports.TakenPromotions);
+        Assert.DoesNotContain(Cluster.Imports.TakenPromotions, plan => plan.Operation == _operation);
         Assert.DoesNotContain(_id, await Cluster.Catalogue.KnownImages());
         await scene.AssertNothingWithoutOwner();
     }

@@ -5,6 +5,8 @@ using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Testing;
+using Orleans;
+using Orleans.Runtime;
 using Xunit;
 
 namespace Instances.Grains.Tests.Library;
@@ -287,6 +289,76 @@ public sealed class RebuildTests : IAsyncLifetime
 
         Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).Get()).Status);
         Assert.Equal(OperationStatus.Succeeded, (await _cluster.Grains.Operation(operation).Find())!.Status);
+        await Library.Sweep();
+        Assert.Contains(image, _cluster.Layers.Manifests);
+        Assert.True(_cluster.Layers.Contains(layer));
+    }
+
+    /// <summary>The backup knows neither the size of the import's disk nor that the quota was raised: what was Ready stays so.</summary>
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task Rebuild_OnADatabaseFromABackup_TakesAnImportWhateverTheQuotas(bool isReminded)
+    {
+        await _cluster.AddMaster();
+        var (enterprise, image, operation) = (EnterpriseId.New(), ImageId.New(), OperationId.New());
+        await _cluster.Grains.Enterprise(enterprise).Create(new("acme", new(LibraryBytes: 10, VirtualBytes: 512)));
+        await _cluster.Grains.Image(image).BeginUpload(operation, new("debian", Format: null, Bytes: 10, Enterprise: enterprise));
+        await Library.Sweep();
+        var backup = _cluster.BackUpDatabase();
+        var layer = (await _cluster.Catalogue.ImageLayers()).Single(known => known.Id == image).Layers[0];
+        await _cluster.Grains.Enterprise(enterprise).Change(new("acme"), ifVersion: null);
+        _cluster.Layers.Layers[layer] = true;
+        var now = TimeProvider.System.GetUtcNow();
+        var manifest = new ImageManifest(image, "debian", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 11, image)], 1024)], now, new(operation, now, ImageFormat.Qcow2, "00", 10))
+        {
+            Enterprise = enterprise,
+        };
+        await _cluster.Layers.WriteManifest(manifest);
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).CompleteImport(operation, manifest)).Status);
+        await Library.Sweep();
+        await _cluster.LoseDatabase(backup);
+
+        if (isReminded)
+        {
+            _cluster.Library.UploadIdleBound = TimeSpan.Zero;
+            var remind = () => _cluster.Grains.Image(image).AsReference<IRemindable>().ReceiveReminder("import", default, TestContext.Current.CancellationToken);
+            Assert.Equal("library-unknown", (await Assert.ThrowsAsync<FaultException>(remind)).Fault.Code);
+            Assert.Equal(ImageStatus.Importing, (await _cluster.Grains.Image(image).Get()).Status);
+        }
+
+        await Run();
+
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).Get()).Status);
+        Assert.Equal(OperationStatus.Succeeded, (await _cluster.Grains.Operation(operation).Find())!.Status);
+        await Library.Sweep();
+        Assert.Contains(image, _cluster.Layers.Manifests);
+        Assert.True(_cluster.Layers.Contains(layer));
+        Assert.Equal(new EnterpriseUsage(LibraryBytes: 11, Images: 1, VirtualBytes: 1024), (await _cluster.Grains.Enterprise(enterprise).Get()).Usage);
+    }
+
+    /// <summary>The backup knows that all bytes had come. They are gone since: there is an image of them.</summary>
+    [Fact]
+    public async Task Upload_ThatHasBecomeAnImageSinceTheBackup_IsTakenForThatWhenItsSenderAsks()
+    {
+        await _cluster.AddMaster();
+        var (image, operation) = (ImageId.New(), OperationId.New());
+        await _cluster.Grains.Image(image).BeginUpload(operation, new("debian", ImageFormat.Raw, Bytes: 1));
+        await _cluster.Grains.Image(image).CompleteUpload(operation);
+        await Library.Sweep();
+        var backup = _cluster.BackUpDatabase();
+        var layer = (await _cluster.Catalogue.ImageLayers()).Single(known => known.Id == image).Layers[0];
+        _cluster.Layers.Layers[layer] = true;
+        var now = TimeProvider.System.GetUtcNow();
+        var manifest = new ImageManifest(image, "debian", ImageKind.Master, Master: null, Parent: null, [new([new(layer, Parent: null, Bytes: 1, image)], 512)], now, new(operation, now, ImageFormat.Raw, "00", 1));
+        await _cluster.Layers.WriteManifest(manifest);
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).CompleteImport(operation, manifest)).Status);
+        await Library.Sweep();
+        await _cluster.LoseDatabase(backup);
+        _cluster.Imports.HasBytes = false;
+
+        Assert.Equal(1, (await _cluster.Grains.Image(image).GetUpload()).Offset);
+
+        Assert.Equal(ImageStatus.Ready, (await _cluster.Grains.Image(image).Get()).Status);
+        await Run();
         await Library.Sweep();
         Assert.Contains(image, _cluster.Layers.Manifests);
         Assert.True(_cluster.Layers.Contains(layer));

@@ -142,6 +142,23 @@ public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
             () => Cluster.Grains.Image(ImageId.New()).BeginImportFromPath(OperationId.New(), new("debian", ImageFormat.Raw), "/etc/passwd"))).Fault.Code);
     }
 
+    /// <summary>The library has 1000 bytes left.</summary>
+    [Theory, InlineData(1000, null), InlineData(1001, "no-space")]
+    public async Task FromPath_FileWithHoles_NeedsRoomForItsDataOnly(long dataBytes, string? code)
+    {
+        var path = $"/srv/{_id}";
+        Cluster.Imports.Files[path] = 1L << 40;
+        Cluster.Imports.DataBytes[path] = dataBytes;
+        var free = Cluster.Layers.FreeBytes;
+        Cluster.Layers.FreeBytes = 1000;
+
+        var outcome = await Xunit.Record.ExceptionAsync(() => Image.BeginImportFromPath(_operation, new("debian", ImageFormat.Raw), path));
+
+        Cluster.Layers.FreeBytes = free;
+        Assert.Equal(code, (outcome as FaultException)?.Fault.Code);
+        Assert.Equal(code is null, Cluster.Imports.TakenFiles.Any(taken => taken.Path == path && taken.Plan.Command.Bytes == 1L << 40));
+    }
+
     private Task Begin() => Image.BeginUpload(_operation, new("debian", ImageFormat.Raw, Length));
 
     private async Task<UploadPlan> Part(long received)

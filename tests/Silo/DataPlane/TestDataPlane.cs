@@ -186,7 +186,7 @@ internal sealed class HeldContent(byte[]? first = null) : HttpContent
 
     protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context)
     {
-        await stream.WriteAsync(first ?? new byte[Bytes / 2]);
+        await stream.WriteAsync(first ?? [.. Enumerable.Repeat((byte)0xA5, Bytes / 2)]);
         await stream.FlushAsync();
         _began.TrySetResult();
         if (!await _goOn.Task)

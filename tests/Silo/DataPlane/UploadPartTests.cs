@@ -53,6 +53,25 @@ public sealed class UploadPartTests
         Assert.Equal(OperationStatus.Succeeded, (await plane.End(import)).Status);
     }
 
+    /// <summary>How far an upload is, is the length of its file. A power cut must not leave one that is longer than the bytes that are on the disk.</summary>
+    [Fact]
+    public async Task Part_WithZerosBehindItsBytes_GetsItsLengthWhenTheyAreDurable()
+    {
+        await using var plane = await TestDataPlane.Start();
+        byte[] bytes = [.. Disk[..4096], .. new byte[8192], .. Disk[..4096], .. new byte[4096]];
+        var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", ImageFormat.Raw, bytes.Length));
+        var (path, lengths) = (plane.Store.PartPathOf(plan.Layer), new List<long>());
+
+        Assert.Equal(8192, await Append(bytes[..8192], 0));
+        Assert.Equal(bytes.Length, await Append(bytes[8192..], 8192));
+
+        Assert.Equal([0, 4096, 4096, 8192, 8192, 16384, 16384], lengths);
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(path, Token));
+
+        Task<long> Append(byte[] part, long offset) => plane.Service<UploadParts>().Append(
+            plan, offset, announcedBytes: null, new PieceByPiece(part, () => lengths.Add(new FileInfo(path).Length)), (_, _) => Task.FromResult(true), _ => Task.CompletedTask, Token);
+    }
+
     [Fact]
     public async Task Silo_RestartedInTheMiddle_GoesOnWhereItWas()
     {
@@ -319,6 +338,16 @@ public sealed class UploadPartTests
         Assert.True(status == response.StatusCode, $"{response.StatusCode} {text}");
         using var json = JsonDocument.Parse(text);
         Assert.Equal(code, json.RootElement.GetProperty("code").GetString());
+    }
+
+    /// <param name="look">Called before each piece, and at the end.</param>
+    private sealed class PieceByPiece(byte[] bytes, Action look) : MemoryStream(bytes)
+    {
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            look();
+            return base.ReadAsync(buffer[..Math.Min(buffer.Length, 4096)], cancellationToken);
+        }
     }
 
     /// <summary>Zeroes that come in chunks.</summary>

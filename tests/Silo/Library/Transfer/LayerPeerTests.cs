@@ -125,6 +125,19 @@ public sealed class LayerPeerTests : IAsyncLifetime
         ["sends extents out of order"] = (peer => Extents(peer, [2 * Page, Page, 0, Page], next: null), "transfer-failed"),
         ["leads back"] = (peer => Extents(peer, [0, Page], next: 0), "transfer-failed"),
         ["leads nowhere"] = (peer => Extents(peer, [], next: 0), "transfer-failed"),
+        ["names it by a number"] = (peer => peer.Instead[""] = (_, context) => context.Response.WriteAsync("{\"id\":5,\"bytes\":1,\"lengthBytes\":1}"), "peer-unavailable"),
+        ["describes it in no JSON that is read"] = (peer => peer.Instead[""] = (_, context) => context.Response.WriteAsync(new string('[', 60_000)), "peer-unavailable"),
+        ["describes it in broken letters"] = (peer => peer.Instead[""] = (_, context) => context.Response.Body.WriteAsync((byte[])[.. "{\"id\":\""u8, 0xFF, .. "\"}"u8]).AsTask(), "peer-unavailable"),
+        ["leads elsewhere"] = (peer => peer.Instead[""] = Redirect, "peer-unavailable"),
+        ["leads elsewhere for its bytes"] = (peer => peer.Instead["content"] = Redirect, "transfer-failed"),
+        ["compresses its bytes"] = (
+            peer =>
+            {
+                Extents(peer, [0, Length], next: null);
+                peer.Instead["content"] = Compressed;
+            },
+            "no copy"),
+        ["sends extents in words"] = (peer => peer.Instead["extents"] = (_, context) => context.Response.WriteAsync("{\"data\":[\"0\",{}]}"), "transfer-failed"),
         ["has holes alone"] = (peer => Extents(peer, [], next: null), "no copy"),
     };
 
@@ -264,6 +277,21 @@ public sealed class LayerPeerTests : IAsyncLifetime
     {
         Begin(context);
         return context.Response.Body.WriteAsync(bytes).AsTask();
+    }
+
+    private static Task Redirect(LayerId layer, HttpContext context)
+    {
+        context.Response.Redirect("http://127.0.0.1:9/");
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Gibibytes of zeros, in as many bytes as were asked for and more.</summary>
+    private static async Task Compressed(LayerId layer, HttpContext context)
+    {
+        Begin(context);
+        context.Response.Headers.ContentEncoding = "gzip";
+        await using var gzip = new System.IO.Compression.GZipStream(context.Response.Body, System.IO.Compression.CompressionLevel.Fastest, leaveOpen: true);
+        for (var mebibytes = 0; mebibytes < 4096; mebibytes++) await gzip.WriteAsync(new byte[1 << 20], context.RequestAborted);
     }
 
     private static async Task EndlessPiece(LayerId layer, HttpContext context)
