@@ -71,8 +71,7 @@ internal sealed partial class ScrubGrain
             }
             catch (FaultException exception)
             {
-                // Most hosts do not have it.
-                LogNoCopy(layer.Value, host.Id.Name, exception.Fault.Message);
+                Tell(layer, host.Id.Name, exception.Fault);
             }
         }
 
@@ -102,7 +101,7 @@ internal sealed partial class ScrubGrain
             }
             catch (FaultException exception)
             {
-                LogNoCopy(layer.Value, peer.ToString(), exception.Fault.Message);
+                Tell(layer, peer.ToString(), exception.Fault);
             }
         }
 
@@ -121,6 +120,13 @@ internal sealed partial class ScrubGrain
         {
             _healing.Remove(layer);
         }
+    }
+
+    /// <summary>Most hosts do not have it: what is worth telling is why a copy that there is could not be taken.</summary>
+    private void Tell(LayerId layer, string from, Fault fault)
+    {
+        if (fault.Kind is FaultKind.NotFound or FaultKind.Conflict) LogNoCopy(layer.Value, from, fault.Message);
+        else LogNotTaken(layer.Value, from, fault.Message);
     }
 
     private bool IsPaused<TKey>(Dictionary<TKey, DateTimeOffset> since, TKey key, TimeSpan pause)
@@ -147,6 +153,9 @@ internal sealed partial class ScrubGrain
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "{From} has no good copy of the corrupt layer {Layer}: {Reason}")]
     private partial void LogNoCopy(Guid layer, string from, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The copy of the corrupt layer {Layer} that {From} may have could not be taken; it is tried again: {Reason}")]
+    private partial void LogNotTaken(Guid layer, string from, string reason);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} has something else under the id of the corrupt layer {Layer}, which was not taken. Have its library verified.")]
     private partial void LogWrongCopy(Uri peer, Guid layer);

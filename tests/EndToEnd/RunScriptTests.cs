@@ -14,7 +14,7 @@ public sealed class RunScriptTests
         var data = ServerProcess.MakeDataFolder();
         try
         {
-            var facts = await Run("--once", "--json", "--data", data, "--port", $"{ServerProcess.FreePort()}");
+            var facts = await Run("--once", "--json", "--data", data, "--port", $"{Ports.Free()}");
 
             Assert.True(facts.GetProperty("ok").GetBoolean());
             var boots = facts.GetProperty("boots");
@@ -51,7 +51,7 @@ public sealed class RunScriptTests
             // PostgreSQL's own user has to pass through it.
             File.SetUnixFileMode(folder.FullName, (UnixFileMode)0b111_101_101);
             var script = $"set -euo pipefail; source '{Repository.Root}/silo/setup.sh'; source '{Repository.Root}/silo/cluster.sh'; "
-                + $"start_postgresql ./cluster/postgresql {ServerProcess.FreePort()}; test -e cluster/postgresql/data/postmaster.pid; stop_postgresql; test ! -e cluster/postgresql/data/postmaster.pid";
+                + $"start_postgresql ./cluster/postgresql {Ports.Free()}; test -e cluster/postgresql/data/postmaster.pid; stop_postgresql; test ! -e cluster/postgresql/data/postmaster.pid";
             using var process = Process.Start(new ProcessStartInfo("bash", ["-c", script]) { WorkingDirectory = folder.FullName, RedirectStandardError = true })!;
             var errors = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
             await process.WaitForExitAsync(TestContext.Current.CancellationToken);

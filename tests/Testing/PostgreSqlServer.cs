@@ -11,7 +11,7 @@ internal sealed class PostgreSqlServer : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-postgresql-").FullName;
     private readonly string _connectionString;
-    private readonly int _port = ServerProcess.FreePort();
+    private readonly int _port = Ports.Free();
     private int _databases;
     private bool _isRunning;
 

@@ -118,7 +118,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
     {
         var data = folder ?? DataOf(name);
         Directory.CreateDirectory(data);
-        var (http, silo, client) = (ServerProcess.FreePort(), ServerProcess.FreePort(), ServerProcess.FreePort());
+        var (http, silo, client) = (Ports.Free(), Ports.Free(), Ports.Free());
         string[] arguments =
         [
             "--data", data, "--port", $"{http}", $"--Host:Name={name}", $"--Silo:Roles={roles}", $"--Silo:Port={silo}", $"--Silo:ClientPort={client}",
@@ -130,7 +130,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
 
     private ClusterProcess Gateway(string name, IEnumerable<int> clientPorts)
     {
-        var address = new Uri($"http://127.0.0.1:{ServerProcess.FreePort()}");
+        var address = new Uri($"http://127.0.0.1:{Ports.Free()}");
         string[] arguments = ["--urls", $"{address}", .. clientPorts.Index().Select(port => $"--Datacenters:local:Gateways:{port.Index}=127.0.0.1:{port.Item}")];
         return new(name, Program("api-gateway/server", "Instances.ApiGateway.dll"), address, Path.Combine(_folder, $"{name}.log"), arguments, new Dictionary<string, string>());
     }

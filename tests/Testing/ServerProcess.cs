@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Net;
-using System.Net.Sockets;
 using Instances.Client;
 
 namespace Instances.Testing;
@@ -8,8 +7,6 @@ namespace Instances.Testing;
 /// <summary>The product as a user runs it: a process of its own, on a data folder of its own.</summary>
 internal sealed class ServerProcess : IAsyncDisposable
 {
-    private static readonly System.Collections.Concurrent.ConcurrentDictionary<int, bool> s_given = new();
-
     private const int SigTerm = 15;
 
     private readonly Process _process;
@@ -43,7 +40,7 @@ internal sealed class ServerProcess : IAsyncDisposable
     /// <param name="configuration">As <c>--Section:Key=value</c>.</param>
     public static async Task<ServerProcess> Start(string dataFolder, params string[] configuration)
     {
-        var port = FreePort();
+        var port = Ports.Free();
         var clock = Stopwatch.StartNew();
         var process = new Process
         {
@@ -119,15 +116,6 @@ internal sealed class ServerProcess : IAsyncDisposable
     {
         if (line.Data is null) return;
         lock (_log) _log.Add(line.Data);
-    }
-
-    /// <summary>A port that is free, and was not given before: whoever was given it may not have taken it yet.</summary>
-    public static int FreePort()
-    {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        var port = ((IPEndPoint)socket.LocalEndPoint!).Port;
-        return s_given.TryAdd(port, true) ? port : FreePort();
     }
 
     [System.Runtime.InteropServices.DllImport("libc", EntryPoint = "kill")]

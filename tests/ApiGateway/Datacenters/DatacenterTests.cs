@@ -1,9 +1,9 @@
 using System.Net;
 using System.Net.Http.Json;
-using System.Net.Sockets;
 using System.Text.Json;
 using Instances.ApiGateway;
 using Instances.Fakes;
+using Instances.Testing;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.Configuration;
@@ -61,7 +61,7 @@ public sealed class DatacenterTests(Gateway gateway)
     [Fact]
     public async Task Datacenter_ThatComesAndGoes_IsServedWhileItIsThere()
     {
-        var (siloPort, gatewayPort) = (FreePort(), FreePort());
+        var (siloPort, gatewayPort) = (Ports.Free(), Ports.Free());
         await using var app = await Standalone(("Datacenters:east:Gateways:0", $"127.0.0.1:{gatewayPort}"));
         using var http = Gateway.ClientOf(app);
         Assert.Equal(HttpStatusCode.ServiceUnavailable, await Status(http));
@@ -118,13 +118,6 @@ public sealed class DatacenterTests(Gateway gateway)
         builder.Services.AddSingleton(new FakeDatacenter());
         builder.UseOrleans(silo => silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: ClusterNames.ServiceId, clusterId: datacenter));
         return builder.Build();
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     private static async Task<WebApplication> Standalone(params (string Key, string Value)[] settings)

@@ -1,6 +1,5 @@
 using System.Net;
 using System.Net.Http.Headers;
-using System.Net.Sockets;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Storage;
@@ -38,7 +37,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
         builder.Services.AddDataPlane();
         builder.Host.UseOrleans(silo =>
         {
-            silo.UseLocalhostClustering(FreePort(), gatewayPort: 0, serviceId: "instances", clusterId: "test");
+            silo.UseLocalhostClustering(Ports.Free(), gatewayPort: 0, serviceId: "instances", clusterId: "test");
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
         });
@@ -157,13 +156,6 @@ internal sealed class TestDataPlane : IAsyncDisposable
         {
             return false;
         }
-    }
-
-    private static int FreePort()
-    {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
 }
 

@@ -62,7 +62,7 @@ public sealed class LibraryCommandTests
     /// <param name="answers">Of a gateway, in turn. What is no rebuild is sent as a conflict.</param>
     private static async Task<(int Code, string Said)> Run(bool dryRun, params object[] answers)
     {
-        var url = $"http://127.0.0.1:{ServerProcess.FreePort()}/";
+        var url = $"http://127.0.0.1:{Ports.Free()}/";
         using var listener = new HttpListener { Prefixes = { url } };
         listener.Start();
         var answering = Answer(listener, answers);
