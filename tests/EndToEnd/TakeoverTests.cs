@@ -15,6 +15,9 @@ public sealed class TakeoverTests(ITestOutputHelper output)
 
     private static readonly TimeSpan AfterFreeze = TimeSpan.FromSeconds(45);
 
+    /// <summary>So many that some of their calls go by way of each silo.</summary>
+    private const int Others = 16;
+
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
     [Theory]
@@ -26,6 +29,7 @@ public sealed class TakeoverTests(ITestOutputHelper output)
         await datacenter.InitializeAsync();
         var (cluster, client) = (datacenter.Cluster, datacenter.Cluster.Client);
         var appliance = await datacenter.Deployed("shop");
+        var others = await Task.WhenAll(Enumerable.Range(0, Others).Select(number => client.CreateAppliance(new($"other-{number}"), Stop)));
         var operation = await client.CreateInstance(appliance, new(Quiesce: Quiesce.None), Stop);
         await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(1)) || File.Exists(Marker(2))), "a silo has reached the step behind the commit");
         var (gone, other) = File.Exists(Marker(1)) ? (1, 2) : (2, 1);
@@ -38,6 +42,9 @@ public sealed class TakeoverTests(ITestOutputHelper output)
         output.WriteLine($"Taken up {clock.Elapsed.TotalSeconds:0.0} s after the silo was {(isFrozen ? "frozen" : "killed")}.");
         Assert.InRange(clock.Elapsed, TimeSpan.Zero, isFrozen ? AfterFreeze : AfterKill);
         Assert.Equal(OperationStatus.Running, (await client.GetOperation(operation.Id, Stop)).Status);
+
+        // A frozen silo keeps its connections to the gateways: none of them may go on sending calls that way.
+        await Task.WhenAll(others.Select(other => client.GetAppliance(other.Id, Stop)));
     }
 
     private string Marker(int number) => Path.Combine(Path.GetTempPath(), $"instances-held-{Environment.ProcessId}-{GetHashCode()}-{number}");

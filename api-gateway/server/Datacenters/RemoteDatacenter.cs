@@ -1,5 +1,6 @@
 using Instances.Faults;
 using Orleans.Configuration;
+using Orleans.Messaging;
 
 namespace Instances.Datacenters;
 
@@ -69,7 +70,8 @@ internal sealed partial class RemoteDatacenter(
         services.AddSingleton(loggers);
         services.AddOrleansClient(client =>
         {
-            client.UseStaticClustering(options.EndPoints());
+            client.Services.AddSingleton(provider => new LiveGateways(options.EndPoints(), RefreshPeriod, provider, clock));
+            client.Services.AddSingleton<IGatewayListProvider>(provider => provider.GetRequiredService<LiveGateways>());
             client.Configure<ClusterOptions>(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, name));
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
             client.Configure<GatewayOptions>(gateways => gateways.GatewayListRefreshPeriod = RefreshPeriod);
@@ -77,6 +79,7 @@ internal sealed partial class RemoteDatacenter(
             client.Services.AddSingleton<IClientConnectionRetryFilter>(this);
             client.Services.AddSingleton(clock);
             client.AddOutgoingGrainCallFilter<CallRepeater>();
+            client.Services.AddSingleton<IOutgoingGrainCallFilter>(provider => provider.GetRequiredService<LiveGateways>());
             client.AddOutgoingGrainCallFilter<LostCallFilter>();
         });
         return services.BuildServiceProvider();
