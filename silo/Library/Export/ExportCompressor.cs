@@ -50,9 +50,9 @@ internal sealed class ExportCompressor(ProcessConfinement confinement)
                 await write(stream, token);
                 isWhole = true;
             }
-            catch (IOException)
+            catch (Exception exception) when (exception is IOException || (exception is OperationCanceledException && !stop.IsCancellationRequested))
             {
-                // The program has ended and takes no more; its outcome tells why. What goes wrong with a layer is a fault.
+                // The program has ended and takes no more, or its pipe was closed over that; its outcome tells why. What goes wrong with a layer is a fault.
             }
         }
 
