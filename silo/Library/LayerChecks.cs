@@ -40,6 +40,9 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
     {
         // It may have been linked or cloned: then nobody has read it on its way. A layer that was deleted meanwhile stays so.
         if (await Hash(layer, copy, long.MaxValue, cancellationToken) != sha256 || !store.Contains(layer)) return false;
+
+        // What is in the layer's place is not known until the end: it is read before anybody relies on it, where a crash comes in between.
+        Write(Find(layer) with { CheckedAt = null, Found = null });
         UnixFiles.Publish(copy, store.PathOf(layer));
         KillPoints.Reach("scrub.replaced");
         var now = time.GetUtcNow();

@@ -5,7 +5,7 @@ namespace Instances.Datacenters;
 
 /// <summary>The configured Orleans gateways of a datacenter, without those whose silos its membership says are dead. A silo that is frozen, or whose machine has gone, keeps its connection
 /// open: every call to a grain that goes that way would wait for nothing until it is back.</summary>
-/// <remarks>Asks only for a while after a call has timed out, and as long as one is left out: one reading of the membership table each time that Orleans refreshes its list. Where nobody answers,
+/// <remarks>Asks only for a while after a call has timed out, and as long as one is left out: a few readings of the membership table each time that Orleans refreshes its list. Where nobody answers,
 /// or all would be left out, the list stays as it was configured.</remarks>
 internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpan refreshPeriod, IServiceProvider services, TimeProvider clock)
     : IGatewayListProvider, IOutgoingGrainCallFilter
