@@ -30,7 +30,7 @@ public static class GrainServices
         silo.Services.AddSingleton<Drain>();
         silo.Services.AddSingleton<RetentionWork>();
         silo.Services.AddOptions<HostOptions>().BindConfiguration("Host").ValidateDataAnnotations().ValidateOnStart();
-        silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = host.Value.Name);
+        silo.Services.AddOptions<SiloOptions>().PostConfigure<IOptions<HostOptions>>((options, host) => options.SiloName = NameOf(host.Value.Name, roles));
         silo.Services.AddOptions<OperationOptions>().BindConfiguration("Operations").ValidateDataAnnotations().ValidateOnStart();
         silo.AddPlacementDirector<HostPlacement, HostPlacementDirector>();
         silo.Services.AddOptions<PlacementOptions>().BindConfiguration(PlacementOptions.Section).ValidateDataAnnotations().ValidateOnStart();
@@ -42,4 +42,8 @@ public static class GrainServices
         silo.Services.Configure<GrainTypeOptions>(types => types.Classes.ExceptWith(SiloRoles.All.GrainClasses().Except(roles.GrainClasses())));
         return silo;
     }
+
+    /// <summary>The silo of a host has the host's name. That of any other silo is none that a host can have.</summary>
+    internal static string NameOf(string host, SiloRoles roles) =>
+        roles.Has(SiloRoles.Host) ? host : $"{host}/{roles.ToString().Replace(", ", "-", StringComparison.Ordinal).ToLowerInvariant()}";
 }

@@ -9,8 +9,8 @@ return SiloCommand.Parse(args, arguments => StartErrors.Run(() =>
 {
     var builder = WebApplication.CreateBuilder(new WebApplicationOptions { Args = arguments.Rest, ContentRootPath = AppContext.BaseDirectory });
     builder.AddDataFolder(arguments);
-    var roles = builder.AddSilo();
-    builder.Services.AddApiGateway().AddLocalDatacenter();
+    var (roles, datacenter) = builder.AddSilo();
+    builder.Services.AddApiGateway().AddLocalDatacenter(datacenter);
 
     var app = builder.Build();
     if (roles is not SiloRoles.Control) app.MapDataPlane();

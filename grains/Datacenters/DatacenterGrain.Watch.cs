@@ -39,7 +39,7 @@ internal sealed partial class DatacenterGrain : IRemindable
 
     private async Task Look(CancellationToken cancellationToken)
     {
-        var present = membership.CurrentSnapshot.Members.Values.Where(member => member.Status is SiloStatus.Active).Select(member => member.Name).ToHashSet();
+        var present = manifests.HostSilos(membership, GrainFactory).Select(member => member.Name).ToHashSet();
         foreach (var host in State.RegisteredHosts.Select(registered => registered.Id).ToList())
         {
             if (present.Contains(host.Name))

@@ -7,6 +7,7 @@ using Instances.Operations;
 using Instances.Storage;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using Orleans.Metadata;
 using Orleans.Runtime;
 
 namespace Instances.Datacenters;
@@ -19,6 +20,7 @@ internal sealed partial class DatacenterGrain(
     [PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored,
     ICatalogue catalogue,
     IClusterMembershipService membership,
+    IClusterManifestProvider manifests,
     IOptions<PlacementOptions> options,
     TimeProvider time,
     ILogger<DatacenterGrain> logger)

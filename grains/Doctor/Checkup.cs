@@ -30,6 +30,13 @@ internal static partial class Checkup
                 $"The host {host.Id} does not answer: the virtual machines that should be there, {host.VirtualMachines}, could not be looked at. Start its silo, or forget the host where it is gone for good.");
         }
 
+        foreach (var name in snapshot.HostSilos.GroupBy(silo => silo.Name, silo => silo.Address).Where(name => name.Distinct().Count() > 1))
+        {
+            yield return new("host-name-twice", FindingSeverity.Critical, $"host {name.Key}",
+                $"Two silos run as the host {name.Key}, at {string.Join(" and ", name.Distinct().Order(StringComparer.Ordinal))}: the machines of one of them cannot be seen, and may be deployed a second time. "
+                + "Stop the one that does not belong there, and give it a name of its own (Host:Name).");
+        }
+
         if (snapshot.Library is null)
             yield return new("library-away", FindingSeverity.Warning, "library", "The library does not answer and could not be looked at: start the silo that sees it.");
     }

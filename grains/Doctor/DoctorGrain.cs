@@ -6,12 +6,20 @@ using Instances.Library;
 using Instances.Operations;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
+using Orleans.Metadata;
 using Orleans.Runtime;
 
 namespace Instances.Doctor;
 
 /// <summary>Takes the snapshots and carries remedies out; what is wrong in a snapshot is decided in <see cref="Checkup"/>.</summary>
-internal sealed partial class DoctorGrain(ICatalogue catalogue, IReminderTable reminders, IOptions<DoctorOptions> options, TimeProvider time, ILogger<DoctorGrain> logger)
+internal sealed partial class DoctorGrain(
+    ICatalogue catalogue,
+    IReminderTable reminders,
+    IClusterMembershipService membership,
+    IClusterManifestProvider manifests,
+    IOptions<DoctorOptions> options,
+    TimeProvider time,
+    ILogger<DoctorGrain> logger)
     : Grain, IDoctorGrain
 {
     /// <summary>How long a host or the library may take for its inventory.</summary>
@@ -77,7 +85,10 @@ internal sealed partial class DoctorGrain(ICatalogue catalogue, IReminderTable r
         var known = await catalogue.KnownImages();
         return new(
             hosts, inventories, library, reservations, entries, await catalogue.DeployedMachines(), images, known, importing,
-            await catalogue.ReferencedLayers(), appliances, operations, owners, await FailedOperations(library, known));
+            await catalogue.ReferencedLayers(), appliances, operations, owners, await FailedOperations(library, known))
+        {
+            HostSilos = [.. manifests.HostSilos(membership, GrainFactory).Select(silo => new HostSilo(silo.Name, $"{silo.SiloAddress.Endpoint}"))],
+        };
     }
 
     private async Task<HashSet<OperationId>> FailedOperations(LibraryInventory? library, IReadOnlySet<ImageId> known)

@@ -37,6 +37,9 @@ internal sealed record Snapshot(
     IReadOnlySet<GrainId> ReminderOwners,
     IReadOnlySet<OperationId> FailedOperations)
 {
+    /// <summary>The active silos that have a host, each with the host's name and its address.</summary>
+    public IReadOnlyList<HostSilo> HostSilos { get; init; } = [];
+
     /// <summary>Whether an operation may still need what it has.</summary>
     public bool Runs(OperationId operation) => Operations.ContainsKey(operation) || IsRunByAnAppliance(operation);
 
@@ -47,3 +50,6 @@ internal sealed record Snapshot(
         Inventories.Values.Sum(host => host.Layers.Count), Library?.Layers.Count ?? 0, Library?.Manifests.Count ?? 0, Images.Count, Appliances.Count, Operations.Count,
         Reservations.Count, Reminders.Count);
 }
+
+/// <param name="Address">Its IP address and port.</param>
+internal sealed record HostSilo(string Name, string Address);

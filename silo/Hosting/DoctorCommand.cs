@@ -21,12 +21,12 @@ internal static class DoctorCommand
         };
         gateway.AddTo(command);
         command.SetAction((result, cancellationToken) => Run(
-            result.GetRequiredValue(gateway.Url), result.GetRequiredValue(gateway.Datacenter), result.GetValue(fix), result.GetValue(gateway.Json), Console.Out, Console.Error, cancellationToken));
+            result.GetRequiredValue(gateway.Url), result.GetValue(gateway.Datacenter), result.GetValue(fix), result.GetValue(gateway.Json), Console.Out, Console.Error, cancellationToken));
         return command;
     }
 
     /// <returns>The exit code. What is only good to know counts as no finding.</returns>
-    internal static Task<int> Run(Uri url, string datacenter, bool fix, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
+    internal static Task<int> Run(Uri url, string? datacenter, bool fix, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
         GatewayOptions.Ask(url, datacenter, errors, async client =>
         {
             var report = await client.Examine(fix, cancellationToken);

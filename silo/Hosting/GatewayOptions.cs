@@ -2,12 +2,16 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Text.Json;
 using Instances.Client;
+using Instances.Datacenters;
 
 namespace Instances.Hosting;
 
 /// <summary>What every command has that asks a datacenter through a gateway that runs.</summary>
 internal sealed class GatewayOptions
 {
+    /// <summary>The gateway asks each datacenter for 2 s at most.</summary>
+    private static readonly TimeSpan ListBound = TimeSpan.FromSeconds(30);
+
     /// <summary>The exit code where the datacenter could not be asked.</summary>
     public const int NotAsked = 2;
 
@@ -18,7 +22,11 @@ internal sealed class GatewayOptions
         CustomParser = result => Uri.TryCreate(result.Tokens[0].Value, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" ? uri : Refused(result),
     };
 
-    public Option<string> Datacenter { get; } = new("--datacenter") { Description = "The datacenter's name.", DefaultValueFactory = _ => "local" };
+    public Option<string?> Datacenter { get; } = new("--datacenter")
+    {
+        Description = "The datacenter's name. By default that of Silo__Datacenter in the environment, else the only one that the gateway serves.",
+        DefaultValueFactory = _ => Environment.GetEnvironmentVariable("Silo__Datacenter"),
+    };
 
     public Option<bool> Json { get; } = new("--json") { Description = "Print the report as JSON." };
 
@@ -28,18 +36,27 @@ internal sealed class GatewayOptions
     }
 
     /// <returns>What <paramref name="run"/> returns, or <see cref="NotAsked"/>.</returns>
-    public static async Task<int> Ask(Uri url, string datacenter, TextWriter errors, Func<InstancesClient, Task<int>> run)
+    public static async Task<int> Ask(Uri url, string? datacenter, TextWriter errors, Func<InstancesClient, Task<int>> run)
     {
         try
         {
             using var http = new HttpClient { BaseAddress = url, Timeout = Timeout.InfiniteTimeSpan };
-            return await run(new InstancesClient(http, datacenter));
+            return await run(new InstancesClient(http, datacenter ??= await FindOnly(http)));
         }
         catch (Exception exception) when (exception is ProblemException or HttpRequestException or IOException or JsonException or OperationCanceledException)
         {
-            await errors.WriteLineAsync($"The datacenter '{datacenter}' could not be asked at {url}: {exception.Message}");
+            await errors.WriteLineAsync($"{(datacenter is null ? "The datacenter" : $"The datacenter '{datacenter}'")} could not be asked at {url}: {exception.Message}");
             return NotAsked;
         }
+    }
+
+    /// <exception cref="IOException">The gateway serves several.</exception>
+    private static async Task<string> FindOnly(HttpClient http)
+    {
+        using var bound = new CancellationTokenSource(ListBound);
+        var served = await http.GetFromJsonAsync<DatacenterView[]>("api/v1/datacenters", InstancesJson.Options, bound.Token) ?? [];
+        return served is [var only] ? only.Name : throw new IOException(
+            $"this gateway serves {string.Join(", ", served.Select(view => view.Name))}. Name one of them with --datacenter.");
     }
 
     private static Uri? Refused(ArgumentResult result)

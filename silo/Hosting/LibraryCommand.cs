@@ -24,7 +24,7 @@ internal static class LibraryCommand
             + "Ending this command does not end the reading.");
         gateway.AddTo(verify);
         verify.SetAction((result, cancellationToken) => Verify(
-            result.GetRequiredValue(gateway.Url), result.GetRequiredValue(gateway.Datacenter), result.GetValue(gateway.Json), Console.Out, Console.Error, cancellationToken));
+            result.GetRequiredValue(gateway.Url), result.GetValue(gateway.Datacenter), result.GetValue(gateway.Json), Console.Out, Console.Error, cancellationToken));
         return new Command("library", "Looks after the appliance library of a datacenter.") { verify, CreateRebuild() };
     }
 
@@ -42,13 +42,13 @@ internal static class LibraryCommand
         };
         gateway.AddTo(rebuild);
         rebuild.SetAction((result, cancellationToken) => Rebuild(
-            result.GetRequiredValue(gateway.Url), result.GetRequiredValue(gateway.Datacenter), result.GetValue(dryRun), result.GetValue(gateway.Json), Console.Out, Console.Error,
+            result.GetRequiredValue(gateway.Url), result.GetValue(gateway.Datacenter), result.GetValue(dryRun), result.GetValue(gateway.Json), Console.Out, Console.Error,
             cancellationToken));
         return rebuild;
     }
 
     /// <returns>The exit code.</returns>
-    internal static Task<int> Rebuild(Uri url, string datacenter, bool dryRun, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
+    internal static Task<int> Rebuild(Uri url, string? datacenter, bool dryRun, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
         GatewayOptions.Ask(url, datacenter, errors, async client =>
         {
             var begun = await client.RebuildLibrary(dryRun, cancellationToken);
@@ -85,7 +85,7 @@ internal static class LibraryCommand
     }
 
     /// <returns>The exit code.</returns>
-    internal static Task<int> Verify(Uri url, string datacenter, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
+    internal static Task<int> Verify(Uri url, string? datacenter, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
         GatewayOptions.Ask(url, datacenter, errors, async client =>
         {
             var begun = await client.VerifyLibrary(cancellationToken);

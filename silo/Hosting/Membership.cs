@@ -12,11 +12,11 @@ internal static class Membership
     /// <param name="urls">Where the web server will listen: its port is free still, and not for this.</param>
     public static void AddMembership(this ISiloBuilder silo, SiloSettings settings, StorageProvider storage, string? urls)
     {
-        silo.Services.AddOptions<ClusterOptions>().Configure(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, ClusterNames.Local));
+        silo.Services.AddOptions<ClusterOptions>().Configure(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, settings.Datacenter));
         if (storage is StorageProvider.Sqlite)
         {
             // One process is the whole cluster: its membership needs no table.
-            silo.UseLocalhostClustering(FreePort(urls), settings.ClientPort, serviceId: ClusterNames.ServiceId, clusterId: ClusterNames.Local);
+            silo.UseLocalhostClustering(FreePort(urls), settings.ClientPort, serviceId: ClusterNames.ServiceId, clusterId: settings.Datacenter);
             return;
         }
 
@@ -33,6 +33,7 @@ internal static class Membership
             if (settings.ClientPort != 0) endpoint.GatewayListeningEndpoint = new(address, settings.ClientPort);
         });
         silo.Services.Configure<ClusterMembershipOptions>(Tune);
+        if (settings.Roles.Has(SiloRoles.Host)) silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, HostNameGuard>();
 #pragma warning disable ORLEANSEXP003 // The directory that is no experiment ends grains in healthy silos when another silo goes, and with them operations that run.
         silo.AddDistributedGrainDirectory();
 #pragma warning restore ORLEANSEXP003

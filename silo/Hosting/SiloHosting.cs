@@ -21,7 +21,7 @@ internal static class SiloHosting
     /// <summary>Where this process keeps everything, and where it listens.</summary>
     public static void AddDataFolder(this WebApplicationBuilder builder, SiloArguments arguments)
     {
-        Directory.CreateDirectory(arguments.DataFolder);
+        builder.Services.AddSingleton(DataFolder.Take(arguments.DataFolder));
         builder.Configuration["Data:Folder"] = arguments.DataFolder;
         builder.Configuration["LayerStore:Folder"] ??= Path.Combine(arguments.DataFolder, "layers");
         builder.Configuration["Qemu:RunFolder"] ??= Path.Combine(arguments.DataFolder, "machines");
@@ -35,11 +35,12 @@ internal static class SiloHosting
         : $"{IPAddress.Loopback}";
 
     /// <summary>The silo with the roles that the configuration gives it.</summary>
-    /// <returns>The roles.</returns>
-    public static SiloRoles AddSilo(this WebApplicationBuilder builder)
+    /// <returns>The roles, and the name of its datacenter.</returns>
+    public static (SiloRoles Roles, string Datacenter) AddSilo(this WebApplicationBuilder builder)
     {
         var (folder, services) = (builder.Configuration["Data:Folder"]!, builder.Services);
         var settings = builder.Configuration.GetSection(SiloSettings.Section).Get<SiloSettings>() ?? new();
+        builder.NameHost(settings.Roles);
         services.AddOptions<SiloSettings>().BindConfiguration(SiloSettings.Section).ValidateDataAnnotations().ValidateOnStart();
         services.AddSingleton<IValidateOptions<SiloSettings>, SiloSettingsValidator>();
         services.AddOptions<StorageOptions>().BindConfiguration(StorageOptions.Section).ValidateDataAnnotations().ValidateOnStart();
@@ -50,14 +51,25 @@ internal static class SiloHosting
         services.Configure<Microsoft.Extensions.Hosting.HostOptions>(host => host.ShutdownTimeout = settings.DrainBound + StopReserve);
         builder.UseOrleans(silo =>
         {
-            silo.AddStorage(provider => OpenDatabase(provider.GetRequiredService<IOptions<StorageOptions>>().Value, folder));
+            silo.AddStorage(provider => OpenDatabase(provider.GetRequiredService<IOptions<StorageOptions>>().Value, folder), settings.Datacenter);
             silo.AddMembership(settings, builder.Configuration.GetValue<StorageProvider>($"{StorageOptions.Section}:{nameof(StorageOptions.Provider)}"), builder.Configuration["urls"]);
             silo.AddInstancesGrains(settings.Roles);
             silo.AddStartupTask<SiloStart>();
         });
         // Behind Orleans' own, so that it is told to stop before.
         services.AddHostedService<SiloDrain>();
-        return settings.Roles;
+        return (settings.Roles, settings.Datacenter);
+    }
+
+    /// <summary>A host keeps the name that its data folder has. Other silos have no host: the name is that of their machine, and tells nobody anything but people.</summary>
+    private static void NameHost(this WebApplicationBuilder builder, SiloRoles roles)
+    {
+        var configured = builder.Configuration["Host:Name"] is { Length: > 0 } name ? name : null;
+        // A name that is none is reported with everything else that is wrong, and not kept.
+        if (configured is not null && !HostId.TryParse(configured, null, out _)) return;
+        builder.Configuration["Host:Name"] = roles.Has(SiloRoles.Host) ? Folder().KeepHostName(configured) : configured ?? DataFolder.HostNameOf(Environment.MachineName);
+
+        DataFolder Folder() => (DataFolder)builder.Services.Single(service => service.ServiceType == typeof(DataFolder)).ImplementationInstance!;
     }
 
     private static IDatabase OpenDatabase(StorageOptions options, string folder) => options.Provider switch

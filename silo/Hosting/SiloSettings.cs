@@ -1,5 +1,6 @@
 using System.ComponentModel.DataAnnotations;
 using System.Net;
+using Instances.Datacenters;
 using Instances.Storage;
 using Microsoft.Extensions.Options;
 
@@ -12,6 +13,10 @@ internal sealed class SiloSettings
 
     /// <summary>One or more of Control, Host and Library, with commas between them.</summary>
     public SiloRoles Roles { get; set; } = SiloRoles.All;
+
+    /// <summary>The datacenter that this silo is a part of: the name of its cluster, of its database, and in the paths of the interface.</summary>
+    [Required, RegularExpression(@"\A[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\z", ErrorMessage = "Silo:Datacenter has 1 to 63 letters, digits and hyphens.")]
+    public string Datacenter { get; set; } = ClusterNames.Local;
 
     /// <summary>The IP address of this machine at which other silos, and gateways in processes of their own, reach this silo. Its web server listens there, too.</summary>
     [Required]

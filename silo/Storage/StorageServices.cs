@@ -1,4 +1,5 @@
 using Instances.Catalogue;
+using Instances.Datacenters;
 using Orleans.Configuration;
 using Orleans.Serialization.Serializers;
 
@@ -7,11 +8,12 @@ namespace Instances.Storage;
 internal static class StorageServices
 {
     /// <summary>Grain states, reminders and the catalogue in one database, which is brought to this release's form at start.</summary>
-    public static ISiloBuilder AddStorage(this ISiloBuilder silo, Func<IServiceProvider, IDatabase> database)
+    /// <param name="datacenter">The database belongs to this datacenter, and to no other.</param>
+    public static ISiloBuilder AddStorage(this ISiloBuilder silo, Func<IServiceProvider, IDatabase> database, string datacenter = ClusterNames.Local)
     {
         silo.Services.AddSingleton(database);
         silo.Services.AddSingleton<ICatalogue, DatabaseCatalogue>();
-        silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, MigrateAtStart>();
+        silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(services => ActivatorUtilities.CreateInstance<MigrateAtStart>(services, datacenter));
         silo.AddAdoNetGrainStorage(StorageNames.Grains, options => options.Configure<IDatabase>(Configure));
         silo.UseAdoNetReminderService(options => options.Configure<IDatabase>(Configure));
         silo.Services.AddSingleton<IGeneralizedCodec, DriverExceptionCodec>();
@@ -33,13 +35,14 @@ internal static class StorageServices
     }
 
     /// <summary>The first thing that a silo does: storage and reminders read their statements from the database in later stages.</summary>
-    private sealed class MigrateAtStart(IDatabase database, ILogger<IDatabase> logger) : ILifecycleParticipant<ISiloLifecycle>
+    private sealed class MigrateAtStart(IDatabase database, string datacenter, ILogger<IDatabase> logger) : ILifecycleParticipant<ISiloLifecycle>
     {
         public void Participate(ISiloLifecycle lifecycle) =>
             lifecycle.Subscribe(nameof(MigrateAtStart), ServiceLifecycleStage.First, cancellationToken =>
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 Migrations.Apply(database, logger);
+                DatabaseFacts.Claim(database, datacenter);
                 return Task.CompletedTask;
             });
     }

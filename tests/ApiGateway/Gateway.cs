@@ -71,7 +71,7 @@ public sealed class Gateway : IAsyncLifetime
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Trace).AddProvider(_logs);
         builder.Services.AddSingleton(Cluster.Client);
-        builder.Services.AddApiGateway().AddLocalDatacenter();
+        builder.Services.AddApiGateway().AddLocalDatacenter(ClusterNames.Local);
         configure?.Invoke(builder.Services);
         var app = builder.Build();
         app.MapApiGateway();

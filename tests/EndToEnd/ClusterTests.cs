@@ -88,6 +88,18 @@ public sealed class ClusterTests(SimulatedDatacenter datacenter, ITestOutputHelp
     }
 
     [Fact]
+    public async Task Silo_OfAHostThatRunsElsewhere_RefusesToStart()
+    {
+        var second = Cluster.Second("host-1");
+        second.Start();
+        await second.Ended();
+
+        Assert.Equal(1, second.ExitCode);
+        Assert.Contains("- The host name 'host-1' is taken", second.Tail(), StringComparison.Ordinal);
+        Assert.All(Cluster.Hosts, process => Assert.True(process.IsRunning, $"{process.Name} runs"));
+    }
+
+    [Fact]
     public async Task Silo_WithMistakesInItsConfiguration_NamesThemAllAndEnds()
     {
         using var process = Process.Start(new ProcessStartInfo("dotnet",

@@ -69,6 +69,15 @@ internal sealed class ClusterProcess(string name, string program, Uri address, s
         await _process!.WaitForExitAsync(bound.Token);
     }
 
+    /// <summary>Waits until it has ended by itself.</summary>
+    public async Task Ended()
+    {
+        using var bound = new CancellationTokenSource(2 * Bounds.Wait);
+        await _process!.WaitForExitAsync(bound.Token);
+    }
+
+    public int ExitCode => _process!.ExitCode;
+
     /// <summary>Waits until it says that it can serve.</summary>
     public Task Ready() => Eventually.Holds(IsReady, $"{name} is ready; see {log}");
 

@@ -97,6 +97,9 @@ internal sealed class ProcessCluster : IAsyncDisposable
         }
     }
 
+    /// <summary>Another silo that has the name of a host, on a data folder of its own. It is not started, and not ended with the cluster.</summary>
+    public ClusterProcess Second(string host) => Silo(host, "Host", DataOf($"{host}-second"), ["--Host:Hypervisor=simulated"]).Process;
+
     public string DataOf(string silo) => Path.Combine(_folder, silo);
 
     public async ValueTask DisposeAsync()

@@ -5,6 +5,6 @@ internal static class ClusterNames
 {
     public const string ServiceId = "instances";
 
-    /// <summary>The datacenter that the process itself is.</summary>
+    /// <summary>The name of a datacenter whose silos are given no other (<c>Silo:Datacenter</c>).</summary>
     public const string Local = "local";
 }

@@ -22,7 +22,7 @@ internal sealed class DatacenterDirectory(IEnumerable<IDatacenterConnection> con
 internal static class DatacenterServices
 {
     /// <summary>Serves the cluster that this process is part of, by the <see cref="IClusterClient"/> that is registered.</summary>
-    public static IServiceCollection AddLocalDatacenter(this IServiceCollection services, string name = ClusterNames.Local) =>
+    public static IServiceCollection AddLocalDatacenter(this IServiceCollection services, string name) =>
         services.AddSingleton<IDatacenterConnection>(provider => new LocalDatacenter(name, provider.GetRequiredService<IClusterClient>()));
 
     /// <summary>Serves the datacenters of the section <c>Datacenters</c>, each as a client.</summary>

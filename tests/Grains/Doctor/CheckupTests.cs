@@ -68,6 +68,17 @@ public sealed class CheckupTests
         Assert.Equal([Host, other], symptoms.Select(symptom => Assert.IsType<Remedy.RemoveOrphan>(symptom.Remedy).Host));
     }
 
+    [Fact]
+    public void Examine_TwoSilosOfOneHost_NamesBoth()
+    {
+        var snapshot = Empty with { HostSilos = [new("host-1", "10.0.0.1:11111"), new("host-2", "10.0.0.2:11111"), new("host-1", "10.0.0.3:11111")] };
+
+        var symptom = Assert.Single(Examine(snapshot));
+
+        Assert.Equal(("host-name-twice", "host host-1", null), (symptom.Code, symptom.Subject, symptom.Remedy));
+        Assert.Contains("10.0.0.1:11111 and 10.0.0.3:11111", symptom.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(VirtualMachineStatus.Deploying)]
     [InlineData(VirtualMachineStatus.Capturing)]

@@ -19,7 +19,7 @@ public sealed class MigrationTests : IDisposable
         Migrations.Apply(database.Database, NullLogger.Instance);
 
         Assert.Equal(before, database.Column("SELECT SchemaVersionID || ' ' || ScriptName || ' ' || Applied FROM SchemaVersions"));
-        Assert.Equal(8, before.Count);
+        Assert.Equal(Migrations.Scripts(database.Database).Count(), before.Count);
         Assert.Contains("0001-orleans-main.sql", before[0], StringComparison.Ordinal);
     }
 
@@ -34,7 +34,7 @@ public sealed class MigrationTests : IDisposable
         using var connection = sources[0].DataSource.OpenConnection();
         using var command = connection.CreateCommand();
         command.CommandText = "SELECT count(*) FROM SchemaVersions";
-        Assert.Equal(8L, command.ExecuteScalar());
+        Assert.Equal((long)Migrations.Scripts(sources[0]).Count(), command.ExecuteScalar());
         sources.ForEach(source => source.Dispose());
     }
 

@@ -1,0 +1,19 @@
+using Orleans.Metadata;
+using Orleans.Runtime;
+
+namespace Instances.Hosts;
+
+/// <summary>The silos that have a host. A silo of an earlier release may have the name of a host and only the role Control.</summary>
+internal static class HostSilosExtensions
+{
+    /// <summary>Those that are active.</summary>
+    public static IEnumerable<ClusterMember> HostSilos(this IClusterManifestProvider manifests, IClusterMembershipService membership, IGrainFactory grains)
+    {
+        var type = grains.Host(new("any")).GetGrainId().Type;
+        return membership.CurrentSnapshot.Members.Values.Where(member => member.Status is SiloStatus.Active && manifests.HasGrain(member.SiloAddress, type));
+    }
+
+    /// <summary>True also while it is not known.</summary>
+    public static bool HasGrain(this IClusterManifestProvider manifests, SiloAddress silo, GrainType type) =>
+        !manifests.Current.Silos.TryGetValue(silo, out var manifest) || manifest.Grains.ContainsKey(type);
+}

@@ -1,0 +1,105 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+
+namespace Instances.Hosting;
+
+/// <summary>The folder where a process keeps everything. It has one process at a time, and one host name for ever.</summary>
+internal sealed class DataFolder : IDisposable
+{
+    private const string LockName = "lock";
+    private const string HostNameName = "host.name";
+
+    /// <summary>The name of every host before names were kept in the data folder.</summary>
+    private const string FormerHostName = "local";
+
+    private const int ReadWrite = 0x2 | 0x40 | 0x80000; // O_RDWR | O_CREAT | O_CLOEXEC: no child process inherits the lock.
+    private const int OwnerOnly = 0x180; // 0600
+    private const int ExclusiveWithoutWaiting = 0x2 | 0x4; // LOCK_EX | LOCK_NB
+    private const int WouldBlock = 11; // EWOULDBLOCK
+
+    private readonly SafeFileHandle _lock;
+
+    private DataFolder(string path, bool isNew, SafeFileHandle @lock) => (Path, IsNew, _lock) = (path, isNew, @lock);
+
+    public string Path { get; }
+
+    /// <summary>No release has kept anything in it yet.</summary>
+    private bool IsNew { get; }
+
+    /// <summary>Takes the folder for this process. The system frees it when the process ends, however that happens.</summary>
+    /// <exception cref="StartException">Another process has it, or it cannot be written.</exception>
+    public static DataFolder Take(string path)
+    {
+        try
+        {
+            var isNew = !Directory.Exists(path) || !Directory.EnumerateFileSystemEntries(path).Any(entry => System.IO.Path.GetFileName(entry) is "instances.db" or "layers" or "machines");
+            Directory.CreateDirectory(path);
+            var file = Lock(path, System.IO.Path.Combine(path, LockName));
+            RandomAccess.SetLength(file, 0);
+            RandomAccess.Write(file, Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId}\n")), 0);
+            return new(path, isNew, file);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new StartException($"The data folder {path} cannot be used: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>The host's name: the one that the folder has, else the one that is configured, else the machine's host name. The folder keeps it from then on.</summary>
+    /// <param name="configured">Null where nothing is configured.</param>
+    /// <exception cref="StartException">The folder belongs to a host of another name.</exception>
+    public string KeepHostName(string? configured)
+    {
+        var file = System.IO.Path.Combine(Path, HostNameName);
+        if (File.Exists(file) && File.ReadAllText(file).Trim() is { Length: > 0 } kept)
+        {
+            return configured is null || configured == kept ? kept : throw new StartException(
+                $"The data folder {Path} belongs to the host '{kept}', and Host:Name is '{configured}'. Records name the host of each machine by its name: leave Host:Name out, or use another data folder. "
+                + $"To rename a host that has no machines, delete {file}.");
+        }
+
+        var name = configured ?? (IsNew ? HostNameOf(Environment.MachineName) : FormerHostName);
+        // A crash leaves the file as it was, or whole.
+        File.WriteAllText($"{file}.new", $"{name}\n");
+        File.Move($"{file}.new", file, overwrite: true);
+        return name;
+    }
+
+    public void Dispose() => _lock.Dispose();
+
+    /// <summary>The first label of a machine's name, as a host name of this product.</summary>
+    internal static string HostNameOf(string machine)
+    {
+        var label = new string([.. machine.Split('.')[0].Select(letter => char.IsAsciiLetterOrDigit(letter) ? letter : '-').Take(63)]).Trim('-');
+        return label.Length > 0 ? label : FormerHostName;
+    }
+
+    private static SafeFileHandle Lock(string folder, string path)
+    {
+        var descriptor = open(Encoding.UTF8.GetBytes(path + '\0'), ReadWrite, OwnerOnly);
+        if (descriptor < 0) throw new IOException($"{path} cannot be opened: {Marshal.GetLastPInvokeErrorMessage()}.");
+        var file = new SafeFileHandle(descriptor, ownsHandle: true);
+        if (flock(file, ExclusiveWithoutWaiting) == 0) return file;
+        var error = Marshal.GetLastPInvokeError();
+        var holder = error == WouldBlock ? ReadHolder(file) : null;
+        file.Dispose();
+        if (error != WouldBlock) throw new IOException($"{path} cannot be locked: {Marshal.GetPInvokeErrorMessage(error)}.");
+        throw new StartException(
+            $"The data folder {folder} is in use by another process{(holder is null ? "" : $" (pid {holder})")}. Stop that process first, or choose another folder with --data.");
+    }
+
+    private static string? ReadHolder(SafeFileHandle file)
+    {
+        var bytes = new byte[32];
+        var text = Encoding.ASCII.GetString(bytes, 0, RandomAccess.Read(file, bytes, 0)).Trim();
+        return text.Length > 0 && text.All(char.IsAsciiDigit) ? text : null;
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int open(byte[] path, int flags, int mode);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int flock(SafeFileHandle file, int operation);
+}

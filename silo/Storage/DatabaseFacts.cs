@@ -1,0 +1,26 @@
+using Dapper;
+using Instances.Hosting;
+
+namespace Instances.Storage;
+
+/// <summary>What a database says about itself: the table <c>database_fact</c> (the migration script 0010-database-facts.sql).</summary>
+internal static class DatabaseFacts
+{
+    private const string Datacenter = "datacenter";
+
+    /// <summary>Makes the database that of a datacenter where it belongs to none.</summary>
+    /// <exception cref="StartException">It belongs to another one.</exception>
+    public static void Claim(IDatabase database, string datacenter)
+    {
+        using var connection = database.DataSource.OpenConnection();
+        connection.Execute(
+            "INSERT INTO database_fact (name, value) VALUES (@name, @value) ON CONFLICT (name) DO NOTHING", new { name = Datacenter, value = datacenter });
+        var owner = connection.QuerySingle<string>("SELECT value FROM database_fact WHERE name = @name", new { name = Datacenter });
+        if (!string.Equals(owner, datacenter, StringComparison.Ordinal))
+        {
+            throw new StartException(
+                $"The database {database.Name} belongs to the datacenter '{owner}', and Silo:Datacenter is '{datacenter}'. Each datacenter has a database of its own: "
+                + $"set Silo:Datacenter={owner}, or name another database.");
+        }
+    }
+}
