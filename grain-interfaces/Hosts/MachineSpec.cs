@@ -8,6 +8,9 @@ namespace Instances.Hosts;
 /// <param name="Deployment">The operation that deployed it: a machine that is deployed again gets new layers and a new run folder.</param>
 /// <param name="Name">The guest's host name.</param>
 /// <param name="Disks">The boot disk first. The last layer of each chain is the writable top, which the host makes.</param>
+/// <param name="InstanceId">The guest's identity (the NoCloud <c>instance-id</c>); null in files and messages of earlier releases.</param>
+/// <param name="MachineType">The versioned machine type of QEMU, such as <c>pc-q35-7.2</c>, which the host chooses when the machine is deployed. Null for a machine that an earlier release
+/// deployed: it keeps the unversioned type and QEMU's own choice of PCI addresses until it is deployed again.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineSpec")]
 public sealed record MachineSpec(
     [property: Id(0)] VirtualMachineId Id,
@@ -19,4 +22,6 @@ public sealed record MachineSpec(
     [property: Id(6)] IReadOnlyList<DiskChain> Disks,
     [property: Id(7)] IReadOnlyList<PortForward> PortForwards,
     [property: Id(8)] IReadOnlyList<string> SshAuthorizedKeys,
-    [property: Id(9)] string? UserData);
+    [property: Id(9)] string? UserData,
+    [property: Id(10)] string? InstanceId = null,
+    [property: Id(11)] string? MachineType = null);

@@ -233,7 +233,11 @@ public sealed record UploadPlan(
 /// <param name="Disks">The slave's disks as they were when it began; their layers are kept until it ends.</param>
 /// <param name="Layers">For each of them the base layer to make.</param>
 [GenerateSerializer, Immutable, Alias("instances.Promotion")]
-public sealed record Promotion([property: Id(0)] ImageId Source, [property: Id(1)] IReadOnlyList<DiskManifest> Disks, [property: Id(2)] IReadOnlyList<LayerId> Layers);
+public sealed record Promotion(
+    [property: Id(0)] ImageId Source,
+    [property: Id(1)] IReadOnlyList<DiskManifest> Disks,
+    [property: Id(2)] IReadOnlyList<LayerId> Layers,
+    [property: Id(3)] GuestIdentity? Identity = null);
 
 /// <summary>How far an upload in parts is.</summary>
 /// <param name="Operation">Its import, where progress is watched and the end is told.</param>

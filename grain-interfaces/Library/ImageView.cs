@@ -107,6 +107,12 @@ public sealed record ImportFacts(
 [GenerateSerializer, Immutable, Alias("instances.PromotionFacts")]
 public sealed record PromotionFacts([property: Id(0)] OperationId Operation, [property: Id(1)] DateTimeOffset At, [property: Id(2)] ImageId Source);
 
+/// <summary>The machine that a guest on an image knows itself as.</summary>
+/// <param name="VirtualMachine">The machine that the image was captured from.</param>
+/// <param name="InstanceId">Its NoCloud <c>instance-id</c> at that time.</param>
+[GenerateSerializer, Immutable, Alias("instances.GuestIdentity")]
+public sealed record GuestIdentity([property: Id(0)] VirtualMachineId VirtualMachine, [property: Id(1)] string InstanceId);
+
 /// <summary>The formats that can be imported.</summary>
 public enum ImageFormat
 {
@@ -176,6 +182,10 @@ public sealed record ImageManifest(
     [Id(15)]
     public ImageSharing Sharing { get; init; }
 
+    /// <summary>Null for an imported image, for one that an earlier release captured, and for masters promoted from these.</summary>
+    [Id(16)]
+    public GuestIdentity? Identity { get; init; }
+
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
 
     /// <summary>The import, the capture or the promotion that has made the image; null where the manifest does not say so.</summary>
@@ -240,6 +250,10 @@ public sealed record ImageView(
     /// <summary>Which enterprises' machines may use it.</summary>
     [Id(22)]
     public ImageSharing Sharing { get; init; }
+
+    /// <summary>The identity of the guest that was captured; null where the image has none.</summary>
+    [Id(23)]
+    public GuestIdentity? Identity { get; init; }
 
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
 }

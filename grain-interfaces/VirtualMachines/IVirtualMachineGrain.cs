@@ -88,13 +88,15 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
 
 /// <summary>What a saga needs to know of a machine that it captures.</summary>
 /// <param name="Disks">The disks as they are; the last layer of each is the one to be sealed.</param>
+/// <param name="InstanceId">The guest's identity; null from a silo of an earlier release.</param>
 [GenerateSerializer, Immutable, Alias("instances.CaptureTarget")]
 public sealed record CaptureTarget(
     [property: Id(0)] VirtualMachineId Id,
     [property: Id(1)] string Name,
     [property: Id(2)] HostId Host,
     [property: Id(3)] ImageId Image,
-    [property: Id(4)] IReadOnlyList<DiskChain> Disks);
+    [property: Id(4)] IReadOnlyList<DiskChain> Disks,
+    [property: Id(5)] string? InstanceId = null);
 
 /// <summary>How a capture ended for a machine.</summary>
 /// <param name="Captured">Whether its layers up to the sealed ones belong to an image by now.</param>

@@ -37,6 +37,16 @@ public enum TransportProtocol
     Udp,
 }
 
+/// <summary>Which identity a guest has: the NoCloud <c>instance-id</c>. cloud-init runs its first-boot work (host keys, users, user data) once for each identity.</summary>
+public enum MachineIdentity
+{
+    /// <summary>The identity of the machine that the image was captured from: the guest continues as that machine. For an image without one, the machine's own.</summary>
+    Keep,
+
+    /// <summary>A new identity at each deployment.</summary>
+    New,
+}
+
 /// <param name="Name">The machine's name and its guest's host name: 1 to 63 letters, digits and hyphens; unique in its appliance.</param>
 /// <param name="Image">The image to deploy, Ready.</param>
 /// <param name="Cpus">1 to 64, not below the image's minimum; null for the image's default, which is 1 where the image says nothing.</param>
@@ -46,6 +56,8 @@ public enum TransportProtocol
 /// <param name="PortForwards">At most 32.</param>
 /// <param name="SshAuthorizedKeys">OpenSSH public keys for the guest's default user, at most 32.</param>
 /// <param name="UserData">Given to the guest as NoCloud user data as it is, at most 64 KiB; excludes SSH keys, which it can hold itself.</param>
+/// <param name="Identity">Null for the machine's own identity: it stays the same through captures and redeployments, and a machine that is made from another machine's image starts
+/// with a new one.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineSpec")]
 public sealed record VirtualMachineSpec(
     [property: Id(0)] string Name,
@@ -55,13 +67,16 @@ public sealed record VirtualMachineSpec(
     [property: Id(4)] IReadOnlyList<long>? DataDisks = null,
     [property: Id(5)] IReadOnlyList<PortForward>? PortForwards = null,
     [property: Id(6)] IReadOnlyList<string>? SshAuthorizedKeys = null,
-    [property: Id(7)] string? UserData = null);
+    [property: Id(7)] string? UserData = null,
+    [property: Id(8)] MachineIdentity? Identity = null);
 
 /// <param name="Host">Where it is deployed, or null.</param>
 /// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
 /// <param name="PortForwards">While deployed: with the host ports that are in use.</param>
 /// <param name="WishedStatus">Running, Paused or Stopped: what people, and the guest itself by shutting down, want it to be; null when Undeployed.</param>
 /// <param name="Problem">What stands between the wished status and the present one, and what to do about it; null where nothing does.</param>
+/// <param name="Identity">As the machine was created or changed; null for the machine's own identity.</param>
+/// <param name="InstanceId">The guest's effective identity (the NoCloud <c>instance-id</c>); null when Undeployed.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineView")]
 public sealed record VirtualMachineView(
     [property: Id(0)] VirtualMachineId Id,
@@ -77,7 +92,9 @@ public sealed record VirtualMachineView(
     [property: Id(10)] IReadOnlyList<DiskChain> Disks,
     [property: Id(11)] DateTimeOffset CreatedAt,
     [property: Id(12)] VirtualMachineStatus? WishedStatus = null,
-    [property: Id(13)] string? Problem = null);
+    [property: Id(13)] string? Problem = null,
+    [property: Id(14)] MachineIdentity? Identity = null,
+    [property: Id(15)] string? InstanceId = null);
 
 /// <summary>A disk as a chain of layers.</summary>
 /// <param name="Layers">From the base to the top, at least one. For a deployed machine the last one is its writable top.</param>

@@ -227,7 +227,10 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         var quiesced = _quiesced[instance.Machine];
         var facts = new CaptureFacts(
             Operation.Id, appliance.Id, instance.Machine, instance.MachineName, _lastSeal, quiesced.Consistency, Window.TotalMilliseconds, quiesced.Detail);
-        return new(instance.Image, instance.ImageName, ImageKind.Slave, instance.Master, instance.Parent, [.. target.Disks.Select(ToManifest)], _lastSeal, Import: null, facts);
+        return new(instance.Image, instance.ImageName, ImageKind.Slave, instance.Master, instance.Parent, [.. target.Disks.Select(ToManifest)], _lastSeal, Import: null, facts)
+        {
+            Identity = target.InstanceId is { } identity ? new(instance.Machine, identity) : null,
+        };
 
         DiskManifest ToManifest(DiskChain disk) => new(
             [.. disk.Layers.Index().Select(layer => known.GetValueOrDefault(layer.Item) ?? new LayerManifest(layer.Item, layer.Index == 0 ? null : disk.Layers[layer.Index - 1], Bytes: 0, instance.Image))],

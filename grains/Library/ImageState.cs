@@ -64,6 +64,7 @@ internal sealed record ImageState : IStoredState
         Promotion = Manifest?.Promotion,
         Enterprise = Manifest?.Enterprise ?? Import?.Command.Enterprise ?? EnterpriseId.Default,
         Sharing = Manifest?.Sharing ?? ImageSharing.Private,
+        Identity = Manifest?.Identity,
     };
 
     public ImageState WithCatalogue(ImageId id)

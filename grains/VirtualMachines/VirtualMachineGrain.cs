@@ -158,7 +158,7 @@ internal sealed class VirtualMachineGrain(
         }
 
         var deployment = State.Deployment!;
-        return new(Id, State.Spec!.Name, deployment.Host, State.Spec.Image, deployment.Disks);
+        return new(Id, State.Spec!.Name, deployment.Host, State.Spec.Image, deployment.Disks, VirtualMachineState.InstanceIdOf(Id, deployment));
     }
 
     public async Task EndCapture(OperationId operation, CaptureEnd end, bool force)
@@ -297,7 +297,8 @@ internal sealed class VirtualMachineGrain(
         DiskChain[] disks = [.. fromImage, .. blank];
         if (disks.Length > VirtualMachineSpecRules.MaxDisks)
             throw FaultException.Invalid("virtual-machine-invalid", $"The image and the data disks make {disks.Length} disks: {VirtualMachineSpecRules.MaxDisks} are allowed.");
-        return new(operation, host, disks, [.. disks.Select(disk => disk.Layers[^1])], State.Spec.PortForwards ?? [], Wished: VirtualMachineStatus.Running);
+        return new(operation, host, disks, [.. disks.Select(disk => disk.Layers[^1])], State.Spec.PortForwards ?? [], Wished: VirtualMachineStatus.Running,
+            InstanceId: GuestIdentities.Choose(Id, operation, State.Spec.Identity, image.Identity));
     }
 
     private MachineSpec Specification()
@@ -305,7 +306,7 @@ internal sealed class VirtualMachineGrain(
         var (spec, deployment) = (State.Spec!, State.Deployment!);
         return new(
             Id, State.Appliance, deployment.Operation, spec.Name, State.Cpus, State.MemoryBytes, deployment.Disks,
-            spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData);
+            spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData, VirtualMachineState.InstanceIdOf(Id, deployment));
     }
 
     /// <summary>With what the image gives a machine that names no size. One that its image's minimum is too much for is refused before anything is written.</summary>

@@ -50,7 +50,10 @@ internal sealed record VirtualMachineState : IStoredState
     public VirtualMachineView ToView(VirtualMachineId id, VirtualMachineStatus status) => new(
         id, Appliance, Spec!.Name, status, Spec.Image, Cpus, MemoryBytes, Spec.DataDisks ?? [],
         Deployment?.PortForwards ?? Spec.PortForwards ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt,
-        WishedStatus, Deployment?.Problem);
+        WishedStatus, Deployment?.Problem, Spec.Identity, Deployment is null ? null : InstanceIdOf(id, Deployment));
+
+    /// <summary>A deployment of an earlier release does not name its identity, which was this one.</summary>
+    public static string InstanceIdOf(VirtualMachineId id, Deployment deployment) => deployment.InstanceId ?? GuestIdentities.OfDeployment(id, deployment.Operation);
 
     public VirtualMachineState WithCatalogue(VirtualMachineId id) => this with
     {
@@ -66,6 +69,7 @@ internal sealed record VirtualMachineState : IStoredState
 /// <param name="Capture">The capture that has the machine; null otherwise.</param>
 /// <param name="Wished">Running, Paused or Stopped.</param>
 /// <param name="Problem">What stands between the wished status and the observed one.</param>
+/// <param name="InstanceId">The guest's identity; null for a deployment of an earlier release.</param>
 internal sealed record Deployment(
     OperationId Operation,
     HostId Host,
@@ -74,7 +78,8 @@ internal sealed record Deployment(
     IReadOnlyList<PortForward> PortForwards,
     RunningCapture? Capture = null,
     VirtualMachineStatus? Wished = null,
-    string? Problem = null)
+    string? Problem = null,
+    string? InstanceId = null)
 {
     /// <summary>Everything that must not be swept away.</summary>
     public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Distinct();

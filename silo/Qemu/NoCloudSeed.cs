@@ -10,9 +10,9 @@ internal static class NoCloudSeed
 {
     private const UnixFileMode OwnerFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
-    /// <summary>A deployment gets new disks, so it is an instance of its own: what is done once for each instance is done again.</summary>
+    /// <summary>cloud-init repeats its first-boot work when the instance-id changes. A silo of an earlier release names none, and its guests have one for each deployment.</summary>
     public static string MetaData(MachineSpec spec) =>
-        $"instance-id: {Quote($"{spec.Id}.{spec.Deployment}")}\nlocal-hostname: {Quote(spec.Name)}\n";
+        $"instance-id: {Quote(spec.InstanceId ?? $"{spec.Id}.{spec.Deployment}")}\nlocal-hostname: {Quote(spec.Name)}\n";
 
     public static string UserData(MachineSpec spec)
     {

@@ -9,13 +9,30 @@ namespace Instances.Qemu;
 
 /// <summary>The command line of one machine. Only its name is text from outside, and is checked here again; all else is numbers, ids, and JSON.</summary>
 /// <remarks>
-/// q35 rather than pc: as quick to boot, and PCI Express. Under software emulation <c>max</c> is as quick as <c>qemu64</c> and has what current
-/// distributions demand of a CPU.
+/// <para>q35 rather than pc: as quick to boot, and PCI Express. Under software emulation <c>max</c> is as quick as <c>qemu64</c> and has what current
+/// distributions demand of a CPU.</para>
+/// <para>The board does not change while a machine is deployed, whatever QEMU is installed and however many disks are added: the machine type is pinned, and every device has a fixed
+/// address on the root bus. Guests derive names of network interfaces from it. The plan, in hexadecimal:</para>
+/// <code>
+/// 00     host bridge            05     entropy                  0e     vsock
+/// 01     boot disk              06-0c  further NICs, 7 of them  10-1d  data disks, 14 of them
+/// 02     display                0d     balloon                  1e     seed
+/// 03     first NIC              0f     free (root ports)        1f     ISA bridge, SATA, SMBus
+/// 04     serial ports (agent)
+/// </code>
+/// <para>Linux names disks in the order of their addresses: the seed comes after the data disks, so that it takes none of their names.</para>
 /// </remarks>
 internal static partial class QemuArguments
 {
     public const string AgentChardev = "agent";
     public const string AgentPort = "org.qemu.guest_agent.0";
+
+    private const int BootDiskSlot = 0x01;
+    private const int NicSlot = 0x03;
+    private const int SerialSlot = 0x04;
+    private const int EntropySlot = 0x05;
+    private const int FirstDataDiskSlot = 0x10;
+    private const int SeedSlot = 0x1e;
 
     private const string Sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -36,7 +53,8 @@ internal static partial class QemuArguments
             "-sandbox", Sandbox,
             "-name", $"guest={spec.Name}",
             "-uuid", spec.Id.ToString(),
-            "-machine", "q35",
+            // Without graphics the firmware prints to the serial line, also that it finds nothing to boot.
+            "-machine", $"{spec.MachineType ?? "q35"},graphics=off",
             "-accel", accelerator,
             .. accelerator == Accelerator.Kvm ? [] : WithoutEventDescriptors,
             "-cpu", accelerator == Accelerator.Kvm ? "host" : "max",
@@ -44,41 +62,46 @@ internal static partial class QemuArguments
             "-m", $"size={Text(spec.MemoryBytes >> 20)}M",
             "-rtc", "base=utc",
             "-boot", "menu=off,strict=on",
+            // A guest that finds another one knows that its disks are from the past, and takes new random numbers and identifiers.
+            "-device", $"vmgenid,guid={spec.Deployment.Value:D}",
             "-chardev", $"socket,id=qmp,path={RunFolder.QmpSocket},server=on,wait=off",
             "-mon", "chardev=qmp,mode=control",
             "-chardev", $"socket,id=serial,path={RunFolder.SerialSocket},server=on,wait=off,logfile={RunFolder.ConsoleLog},logappend=on",
             "-serial", "chardev:serial",
-            .. spec.Disks.SelectMany((chain, index) => Disk(chain, index, pathOf)),
-            .. Seed(),
-            .. Network(spec.Id, ports, guestsReachNetwork),
+            .. spec.Disks.SelectMany((chain, index) => Disk(chain, index, At(index == 0 ? BootDiskSlot : FirstDataDiskSlot + index - 1), pathOf)),
+            .. Seed(At(SeedSlot)),
+            .. Network(spec.Id, ports, guestsReachNetwork, At(NicSlot)),
             "-chardev", $"socket,id={AgentChardev},path={RunFolder.AgentSocket},server=on,wait=off",
-            "-device", "virtio-serial-pci",
+            "-device", $"virtio-serial-pci{At(SerialSlot)}",
             "-device", $"virtserialport,chardev={AgentChardev},name={AgentPort}",
-            "-device", "virtio-rng-pci",
+            "-device", $"virtio-rng-pci{At(EntropySlot)}",
         ];
+
+        // A machine of an earlier release keeps the addresses that its guest knows.
+        string At(int slot) => spec.MachineType is null ? "" : string.Create(CultureInfo.InvariantCulture, $",addr=0x{slot:x2}");
     }
 
     /// <summary>The rule as QEMU repeats it when it cannot listen on the port.</summary>
     public static string ForwardRule(PortForward port) => $"{Protocol(port)}:127.0.0.1:{Text(port.HostPort)}-:{Text(port.GuestPort)}";
 
-    private static IEnumerable<string> Disk(DiskChain chain, int index, Func<LayerId, string> pathOf) =>
+    /// <summary>An error of the host's disk pauses the guest, which then loses nothing: the request is repeated when the guest resumes.</summary>
+    private static IEnumerable<string> Disk(DiskChain chain, int index, string address, Func<LayerId, string> pathOf) =>
     [
         .. BlockNodes.Chain(chain, pathOf).SelectMany(Blockdev),
-        "-device", $"virtio-blk-pci,id=disk{Text(index)},drive={BlockNodes.Format(chain.Layers[^1])},bootindex={Text(index)}",
+        "-device", $"virtio-blk-pci,id=disk{Text(index)},drive={BlockNodes.Format(chain.Layers[^1])},bootindex={Text(index)},werror=stop,rerror=stop{address}",
     ];
 
-    // After the data disks, so that it takes none of their names.
-    private static IEnumerable<string> Seed() =>
+    private static IEnumerable<string> Seed(string address) =>
     [
         .. Blockdev(new() { ["driver"] = "file", ["node-name"] = "seed-file", ["filename"] = RunFolder.SeedFromQemu, ["read-only"] = true }),
         .. Blockdev(new() { ["driver"] = "raw", ["node-name"] = "seed", ["file"] = "seed-file", ["read-only"] = true }),
-        "-device", "virtio-blk-pci,id=seed-disk,drive=seed",
+        "-device", $"virtio-blk-pci,id=seed-disk,drive=seed{address}",
     ];
 
-    private static IEnumerable<string> Network(VirtualMachineId id, IReadOnlyList<PortForward> ports, bool guestsReachNetwork) =>
+    private static IEnumerable<string> Network(VirtualMachineId id, IReadOnlyList<PortForward> ports, bool guestsReachNetwork, string address) =>
     [
         "-netdev", $"user,id=net,restrict={(guestsReachNetwork ? "off" : "on")}{string.Concat(ports.Select(port => ",hostfwd=" + ForwardRule(port)))}",
-        "-device", $"virtio-net-pci,netdev=net,mac={Mac(id)},romfile=",
+        "-device", $"virtio-net-pci,netdev=net,mac={Mac(id)},romfile={address}",
     ];
 
     /// <summary>Of QEMU's range; from the random end of the id, so that a machine keeps it.</summary>

@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Hosts;
 
 namespace Instances.Qemu;
 
@@ -25,9 +26,17 @@ internal static class QemuFaults
         _ => Failed($"The hypervisor failed for the virtual machine '{name}': {Bounded(cause.Message)}", cause),
     };
 
-    /// <param name="lastLine">Of what QEMU printed.</param>
-    public static FaultException NotStarted(string name, string lastLine)
+    /// <param name="said">What QEMU printed.</param>
+    public static FaultException NotStarted(MachineSpec spec, string said, string lastLine)
     {
+        var name = spec.Name;
+        if (spec.MachineType is { } type && said.Contains("unsupported machine type", StringComparison.Ordinal))
+        {
+            return Failed(
+                $"The QEMU of this host does not have the machine type {type} of the virtual machine '{name}', which another QEMU started: install that QEMU again, "
+                + "or create an instance of the machine, undeploy it and deploy the instance.");
+        }
+
         if (lastLine.Contains("No space left on device", StringComparison.Ordinal)) return NoSpace(name);
         if (lastLine.Contains("Cannot allocate memory", StringComparison.Ordinal))
         {

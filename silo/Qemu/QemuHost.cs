@@ -5,11 +5,13 @@ using Instances.Library;
 namespace Instances.Qemu;
 
 /// <summary>What all machines of a host share.</summary>
+/// <param name="MachineType">The newest versioned machine type of this host's QEMU.</param>
 /// <param name="PathOf">Where a layer lies, as an absolute path.</param>
 internal sealed record QemuHost(
     QemuOptions Options,
     QemuIdentity Identity,
     string Accelerator,
+    string? MachineType,
     Func<LayerId, string> PathOf,
     TimeProvider Time,
     ILogger Logger,

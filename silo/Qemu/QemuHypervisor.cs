@@ -57,9 +57,10 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     {
         if (_host is not null) return await List();
         Name = await FindVersion(cancellationToken);
+        var machineType = await FindMachineType(cancellationToken);
         Qemu.RunFolder.CreateRoot(_options.RunFolder);
         _options.RunFolder = ResolveLinks(_options.RunFolder);
-        var host = new QemuHost(_options, await FindIdentity(cancellationToken), Accelerator, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
+        var host = new QemuHost(_options, await FindIdentity(cancellationToken), Accelerator, machineType, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
         var processes = QemuProcess.FindAll(_options.RunFolder);
         await Parallel.ForEachAsync(
             Directory.EnumerateDirectories(_options.RunFolder),
@@ -253,6 +254,14 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
         }
     }
 
+    /// <summary>Of the line <c>q35 Standard PC (Q35 + ICH9, 2009) (alias of pc-q35-7.2)</c>: <c>pc-q35-7.2</c>.</summary>
+    /// <returns>Null for a QEMU that names none: its machines have the unversioned type.</returns>
+    private async Task<string?> FindMachineType(CancellationToken cancellationToken)
+    {
+        var result = await Cli.Wrap(_options.Binary).WithArguments(["-machine", "help"]).WithValidation(CommandResultValidation.None).ExecuteBufferedAsync(cancellationToken);
+        return MachineTypePattern().Match(result.StandardOutput) is { Success: true } match ? match.Groups[1].Value : null;
+    }
+
     private async Task<QemuIdentity> FindIdentity(CancellationToken cancellationToken)
     {
         if (!Environment.IsPrivilegedProcess) return QemuIdentity.SiloUser;
@@ -288,4 +297,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     [GeneratedRegex(@"version (\d+(\.\d+)+)")]
     private static partial Regex VersionPattern();
+
+    [GeneratedRegex(@"^q35\s.*\(alias of (pc-q35-[0-9.]+)\)", RegexOptions.Multiline)]
+    private static partial Regex MachineTypePattern();
 }

@@ -24,7 +24,7 @@ internal sealed partial class QemuMachine
 
             if (_process is not null) return Observe();
             _folder.Create(_host.Identity);
-            if (_folder.ReadMachine() is null) _folder.WriteMachine(_spec);
+            if (_folder.ReadMachine() is null) KeepMachine(_spec with { MachineType = _host.MachineType });
             await StartQemu(cancellationToken);
             return Observe();
         },
@@ -147,7 +147,7 @@ internal sealed partial class QemuMachine
             if (e is OperationCanceledException || !hasEnded) throw;
             var said = ReadLog(logged);
             var taken = ports.Zip(_spec.PortForwards).FirstOrDefault(pair => said.Contains($"'{QemuArguments.ForwardRule(pair.First)}'", StringComparison.Ordinal));
-            if (taken.First is null) throw QemuFaults.NotStarted(_spec.Name, LastLine(said));
+            if (taken.First is null) throw QemuFaults.NotStarted(_spec, said, LastLine(said));
             if (taken.Second.HostPort != 0 || isLastAttempt) throw HostPorts.InUse(taken.First);
             return false;
         }

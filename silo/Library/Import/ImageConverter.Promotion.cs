@@ -34,6 +34,7 @@ internal sealed partial class ImageConverter
                 Details = plan.Command.Details ?? ImageDetails.None,
                 Enterprise = plan.Command.Enterprise,
                 Promotion = new(plan.Operation, now, promotion.Source),
+                Identity = promotion.Identity,
             };
             KillPoints.Reach("promote.installed");
             await _store.WriteManifest(manifest);

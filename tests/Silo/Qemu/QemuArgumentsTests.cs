@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using CsCheck;
 using Instances.Appliances;
 using Instances.Hosts;
@@ -9,7 +10,7 @@ using Xunit;
 
 namespace Instances.Qemu;
 
-public sealed class QemuArgumentsTests
+public sealed partial class QemuArgumentsTests
 {
     [Theory]
     [InlineData(Accelerator.Kvm, 0)]
@@ -74,6 +75,49 @@ public sealed class QemuArgumentsTests
         Assert.Contains("host", closed);
         Assert.Contains(QemuArguments.Build(Spec(), [], Accelerator.Tcg, true, _ => "/"), argument => argument.Contains("restrict=off", StringComparison.Ordinal));
     }
+
+    [Fact]
+    public void Build_WithMoreDisks_MovesNoDevice()
+    {
+        var (one, all) = (Addresses(1), Addresses(15));
+        Assert.Equal(15 + 4, all.Count);
+        Assert.Equal(all.Count, all.Values.Distinct().Count());
+        Assert.All(one, device => Assert.Equal(device.Value, all[device.Key]));
+        Assert.Equal(3, all["virtio-net-pci"]);
+        // Linux names disks in the order of their addresses.
+        Assert.Equal(Enumerable.Range(0, 15).Select(disk => $"disk{disk}").Append("seed-disk"), all.Where(device => device.Key.Contains("disk", StringComparison.Ordinal)).OrderBy(device => device.Value).Select(device => device.Key));
+
+        Dictionary<string, int> Addresses(int disks) => Devices(Spec(disks: [.. Enumerable.Range(0, disks).Select(_ => new DiskChain([LayerId.New()], 1 << 20))]) with { MachineType = "pc-q35-7.2" })
+            .ToDictionary(device => DiskPattern().Match(device) is { Success: true } disk ? disk.Groups[1].Value : device.Split(',')[0], device => Convert.ToInt32(device.Split("addr=")[1], 16));
+    }
+
+    [Fact]
+    public void Build_MachineOfAnEarlierRelease_KeepsItsBoard()
+    {
+        var arguments = QemuArguments.Build(Spec(disks: new DiskChain([LayerId.New()], 1 << 20)), [], Accelerator.Tcg, false, _ => "/");
+        Assert.Contains("q35,graphics=off", arguments);
+        Assert.DoesNotContain(arguments, argument => argument.Contains("addr=", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Build_Generation_ChangesWithTheDeploymentOnly()
+    {
+        var spec = Spec();
+        Assert.Equal(Generation(spec), Generation(spec with { MemoryBytes = 1L << 30 }));
+        Assert.NotEqual(Generation(spec), Generation(spec with { Deployment = OperationId.New() }));
+
+        static string Generation(MachineSpec spec) =>
+            QemuArguments.Build(spec, [], Accelerator.Tcg, false, _ => "/").Single(argument => argument.StartsWith("vmgenid,guid=", StringComparison.Ordinal));
+    }
+
+    private static IEnumerable<string> Devices(MachineSpec spec)
+    {
+        var arguments = QemuArguments.Build(spec, [], Accelerator.Tcg, false, _ => "/");
+        return arguments.Index().Where(argument => argument.Item == "-device").Select(argument => arguments[argument.Index + 1]).Where(device => device.Contains("-pci", StringComparison.Ordinal));
+    }
+
+    [GeneratedRegex("id=([a-z0-9-]*disk[0-9]*),")]
+    private static partial Regex DiskPattern();
 
     private static IEnumerable<JsonElement> Nodes(IReadOnlyList<string> arguments) =>
         arguments.Index().Where(argument => argument.Item == "-blockdev").Select(argument => JsonDocument.Parse(arguments[argument.Index + 1]).RootElement);

@@ -81,6 +81,23 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Start_Deployed_PinsTheMachineTypeThatALaterQemuMayLack()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var pinned = lab.RunFolderOf(spec.Id).ReadMachine()!;
+        Assert.Matches(@"\Apc-q35-\d+\.\d+", pinned.MachineType);
+        Assert.Contains($"{pinned.MachineType},graphics=off", await File.ReadAllTextAsync($"/proc/{lab.PidOf(spec.Id)}/cmdline", Stop), StringComparison.Ordinal);
+
+        await lab.Driver.Power(spec.Id, PowerAction.Off);
+        lab.RunFolderOf(spec.Id).WriteMachine(pinned with { MachineType = "pc-q35-99.9" });
+        await lab.RestartDriver();
+        var refused = await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.On));
+        Assert.Contains("machine type pc-q35-99.9", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Start_FailsBeforeAnythingIsKept_LeavesNoMachine()
     {
         await using var lab = await QemuLab.Create();

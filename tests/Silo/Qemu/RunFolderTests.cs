@@ -80,6 +80,13 @@ public sealed class RunFolderTests : IDisposable
     }
 
     [Fact]
+    public void MetaData_ForASpecification_HasItsIdentity()
+    {
+        Assert.Contains("instance-id: \"this-guest\"\n", NoCloudSeed.MetaData(_spec with { InstanceId = "this-guest" }), StringComparison.Ordinal);
+        Assert.Contains($"instance-id: \"{_spec.Id}.{_spec.Deployment}\"\n", NoCloudSeed.MetaData(_spec), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void ConsoleTail_AnyBytes_AreSafeText()
     {
         Assert.Equal("b\n\t\uFFFD[31m", ConsoleTail.Clean("b\r\n\t\u001b[31m"u8));
