@@ -6,7 +6,7 @@ namespace Instances.Library;
 /// <summary>Layers in one folder.</summary>
 /// <remarks>
 /// <code>
-/// &lt;layer&gt;.qcow2          a layer: sealed (0444), or the writable top of a machine (0640)
+/// &lt;layer&gt;.qcow2          a layer: sealed (0440, read by the group of QEMU), or the writable top of a machine (0600, its user's)
 /// &lt;layer&gt;.new            a layer that is being made
 /// store.id               the identity of the folder
 /// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
@@ -15,15 +15,14 @@ namespace Instances.Library;
 /// </code>
 /// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer, or of an
 /// upload in parts, is taken up again where it is still wanted.
+/// Both folders are the silo's own. Users of machines pass through the first one and see no names in it; nobody else enters the second one.
 /// </remarks>
 internal class FolderLayerStore : ILayerStore
 {
-    private const UnixFileMode TopMode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead;
-    private const UnixFileMode WriteModes = UnixFileMode.UserWrite | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
-
     private readonly QemuImg _qemuImg;
     private readonly LayerTransfers _transfers;
     private readonly long _cacheBytes;
+    private readonly uint _readers;
     private string? _id;
 
     public FolderLayerStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers)
@@ -34,8 +33,10 @@ internal class FolderLayerStore : ILayerStore
         Folder = Path.GetFullPath(folder);
         Incoming = Path.Combine(Folder, "incoming");
         MinimumFreeBytes = options.MinimumFreeBytes;
-        Directory.CreateDirectory(Folder);
-        UnixFiles.CreatePrivateFolder(Incoming);
+        _readers = (uint)options.ReadersGroup;
+        UnixFiles.OwnFolder(Folder, UnixFiles.PassageMode, isConfigured: true);
+        UnixFiles.OwnFolder(Incoming, UnixFiles.PrivateFolderMode);
+        Tighten();
     }
 
     public string Id => _id ??= ReadOrMakeId();
@@ -64,7 +65,7 @@ internal class FolderLayerStore : ILayerStore
     public bool Contains(LayerId layer) => File.Exists(PathOf(layer));
 
     /// <summary>Whether nobody writes to it any more.</summary>
-    public bool IsSealed(LayerId layer) => Contains(layer) && (File.GetUnixFileMode(PathOf(layer)) & WriteModes) == 0;
+    public bool IsSealed(LayerId layer) => Contains(layer) && (File.GetUnixFileMode(PathOf(layer)) & UnixFiles.WriteModes) == 0;
 
     public async Task CreateLayer(LayerId layer, LayerId? parent, long virtualSizeBytes, CancellationToken cancellationToken)
     {
@@ -79,7 +80,7 @@ internal class FolderLayerStore : ILayerStore
             await _qemuImg.Create(unfinished, parent is { } name ? $"{name}.qcow2" : null, virtualSizeBytes, cancellationToken);
             Guard(layer, () =>
             {
-                UnixFiles.ChangeMode(unfinished, TopMode);
+                UnixFiles.ChangeMode(unfinished, UnixFiles.PrivateMode);
                 UnixFiles.Publish(unfinished, PathOf(layer));
             });
         }
@@ -90,7 +91,7 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
-    public Task<long> Seal(LayerId layer) => Task.FromResult(Guard(layer, () => UnixFiles.Seal(PathOf(layer))));
+    public Task<long> Seal(LayerId layer) => Task.FromResult(Guard(layer, () => UnixFiles.Seal(PathOf(layer), _readers)));
 
     public virtual Task Delete(LayerId layer)
     {
@@ -129,10 +130,32 @@ internal class FolderLayerStore : ILayerStore
     /// <returns>Its space in bytes.</returns>
     public long Install(LayerId layer, string path) => Guard(layer, () =>
     {
-        var bytes = UnixFiles.Seal(path);
+        var bytes = UnixFiles.Seal(path, _readers);
         UnixFiles.Publish(path, PathOf(layer));
         return bytes;
     });
+
+    /// <summary>Takes rights back that earlier releases gave: everybody could read layers, and links could lie where uploads arrive.</summary>
+    private void Tighten()
+    {
+        foreach (var path in Directory.EnumerateFiles(Incoming).Where(path => new FileInfo(path).LinkTarget is not null)) File.Delete(path);
+        foreach (var path in Directory.EnumerateFiles(Folder, "*.qcow2"))
+        {
+            try
+            {
+                var mode = File.GetUnixFileMode(path);
+                var isSealed = (mode & UnixFiles.WriteModes) == 0;
+                if (mode == (isSealed ? UnixFiles.SealedMode : UnixFiles.PrivateMode)) continue;
+                using var file = UnixFiles.OpenUntrusted(path);
+                if (isSealed) UnixFiles.Protect(file, _readers);
+                else File.SetUnixFileMode(file, UnixFiles.PrivateMode);
+            }
+            catch (Exception exception) when (exception is FileNotFoundException or UnauthorizedAccessException)
+            {
+                // Deleted since the folder was read, or another user's.
+            }
+        }
+    }
 
     private string ReadOrMakeId()
     {
@@ -157,7 +180,7 @@ internal class FolderLayerStore : ILayerStore
         return new(
             id,
             paths.Sum(BytesOf),
-            IsSealed: paths.Contains(layer) && ModeOf(layer) is { } mode && (mode & WriteModes) == 0,
+            IsSealed: paths.Contains(layer) && ModeOf(layer) is { } mode && (mode & UnixFiles.WriteModes) == 0,
             IsPartial: !paths.Contains(layer),
             File.GetLastAccessTimeUtc(paths[0]));
     }

@@ -27,7 +27,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     {
         (_checks, _merger, _logger) = (new(this, transfers.Time), new(this, transfers.Time), logger);
         var copies = Path.Combine(Incoming, CopiesName);
-        if (Directory.Exists(copies)) Directory.Delete(copies, recursive: true);
+        UnixFiles.DeleteTree(copies);
         (_transfers, _copies) = (transfers, new(copies, options, qemuImg, transfers));
         _checks.Clean();
         foreach (var unfinished in Directory.EnumerateFiles(Folder, "*.json.new").Append($"{BindingPath}.new")) File.Delete(unfinished);
@@ -180,7 +180,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
             // One that a crash has left is read-only.
             File.Delete(unfinished);
             await File.WriteAllBytesAsync(unfinished, JsonSerializer.SerializeToUtf8Bytes(content, InstancesJson.Options));
-            UnixFiles.ChangeMode(unfinished, UnixFiles.SealedMode);
+            UnixFiles.ChangeMode(unfinished, UnixFileMode.UserRead);
             UnixFiles.SyncFile(unfinished);
             KillPoints.Reach("manifest.unfinished");
             UnixFiles.Publish(unfinished, path);

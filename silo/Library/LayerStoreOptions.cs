@@ -29,6 +29,10 @@ public sealed class LayerStoreOptions
 
     public TransferMode Transfer { get; set; }
 
+    /// <summary>The number of the group that may read layers if the silo is root: QEMU runs in it. Hosts that share a folder use the same one.</summary>
+    [Range(1, int.MaxValue)]
+    public int ReadersGroup { get; set; } = 69_999;
+
     /// <summary>How many layers come into this silo at a time.</summary>
     [Range(1, 64)]
     public int MaxTransfers { get; set; } = 4;

@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
+using Instances.Library.Import;
+using Microsoft.Extensions.Options;
 
 namespace Instances.Library;
 
@@ -10,6 +12,12 @@ namespace Instances.Library;
 /// </remarks>
 internal sealed partial class ProcessConfinement
 {
+    /// <summary>Where a confined program finds the file that it reads; it may write to it too if the file was given. Also its standard input.</summary>
+    public const string Source = "/dev/fd/0";
+
+    /// <summary>Where a confined program finds the file that it writes.</summary>
+    public const string Target = "/dev/fd/3";
+
     private readonly string[] _network;
     private readonly ILogger<ProcessConfinement> _logger;
     private string[] _user = [];
@@ -24,37 +32,34 @@ internal sealed partial class ProcessConfinement
             LogWithNetwork();
     }
 
-    /// <summary>Makes confined programs an unprivileged user, where this process is root and that user can reach the folder that they work in.</summary>
-    public void Become(string user, string folder)
+    /// <summary>Makes confined programs another user, if this process is root.</summary>
+    /// <exception cref="OptionsValidationException">There is no such user, or this system lets nobody become it.</exception>
+    public void Become(string user)
     {
         if (!Environment.IsPrivilegedProcess)
             return;
-
-        if (UnixUser.Find(user) is { } found)
+        if (user == UnixUser.RootName)
         {
-            string[] become =
-            [
-                "setpriv", $"--reuid={found.UserId}", $"--regid={found.GroupId}", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all",
-            ];
-            UnixFiles.ChangeOwner(folder, found);
-            if (Permitted([.. become, "test", "-w", folder]))
-            {
-                _user = become;
-                _owner = found;
-                return;
-            }
-
-            UnixFiles.ChangeOwner(folder, UnixUser.Root);
+            LogPrivileged();
+            return;
         }
 
-        LogPrivileged(user, folder);
+        if (UnixUser.Find(user) is not { } found)
+            throw Refusal($"the user '{user}' of Import:User does not exist. Make that user, or name another one.");
+        string[] become =
+        [
+            "setpriv", $"--reuid={found.UserId}", $"--regid={found.GroupId}", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all",
+        ];
+        if (!Permitted([.. become, "true"]))
+            throw Refusal($"no program can be started as the user '{user}' of Import:User. Install util-linux, and let the server keep CAP_SETUID, CAP_SETGID and CAP_SETPCAP.");
+        (_user, _owner) = (become, found);
     }
 
-    /// <summary>Lets confined programs work on a file that this process made.</summary>
+    /// <summary>Lets confined programs work on a file that this process made: they get it as an open file, and reach no folder.</summary>
     public void Give(string path)
     {
         if (_owner is { } owner)
-            UnixFiles.ChangeOwner(path, owner);
+            UnixFiles.Give(path, owner, UnixFiles.PrivateMode, maxLinks: 1);
     }
 
     /// <summary>What to put before a command.</summary>
@@ -64,6 +69,16 @@ internal sealed partial class ProcessConfinement
         "prlimit", $"--as={Number(bounds.MemoryBytes)}", $"--cpu={Number(bounds.CpuSeconds)}", $"--fsize={Number(bounds.FileBytes)}", "--core=0", "--nofile=64",
         .. _network, .. _user,
     ];
+
+    /// <summary>What to put before a command that works on files of this process: a shell opens them before it becomes the program, which finds them as
+    /// <see cref="Source"/> and <see cref="Target"/>.</summary>
+    /// <param name="target">One that was given (<see cref="Give"/>), or null.</param>
+    public IReadOnlyList<string> Prefix(ProcessBounds bounds, string source, string? target = null) => target is null
+        ? ["/bin/sh", "-c", "exec \"$@\" <\"$0\"", source, .. Prefix(bounds)]
+        : ["/bin/sh", "-c", "target=$1; shift; exec \"$@\" <\"$0\" 3<>\"$target\"", source, target, .. Prefix(bounds)];
+
+    private static OptionsValidationException Refusal(string reason) =>
+        new("Import", typeof(ImportOptions), [$"Uploads would be checked as root: {reason} Import:User=root accepts the risk."]);
 
     private static string Number(long value) => value.ToString(CultureInfo.InvariantCulture);
 
@@ -85,6 +100,6 @@ internal sealed partial class ProcessConfinement
     [LoggerMessage(LogLevel.Warning, "This system lets no process be cut off from the network (unshare --net): image checks run with it. Images that name other places are refused before.")]
     private partial void LogWithNetwork();
 
-    [LoggerMessage(LogLevel.Warning, "Image checks run as root: the user {User} does not exist or cannot reach {Folder}. Set Import:User, or let everybody pass through the folders above.")]
-    private partial void LogPrivileged(string user, string folder);
+    [LoggerMessage(LogLevel.Warning, "Image checks run as root, because Import:User says so: a hostile image that takes qemu-img over takes this host over")]
+    private partial void LogPrivileged();
 }

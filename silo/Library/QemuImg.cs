@@ -27,20 +27,26 @@ internal sealed class QemuImg(ProcessConfinement confinement)
 
     /// <summary>Reads the header of a file of unknown origin.</summary>
     public Task<ProcessOutcome> Info(string path, ImageFile format, ProcessBounds bounds, CancellationToken cancellationToken) =>
-        RunConfined([Program, "info", "--output=json", .. format.Source(path)], bounds, cancellationToken);
+        RunConfined([Program, "info", "--output=json", .. format.Source(ProcessConfinement.Source)], bounds, path, target: null, cancellationToken);
 
     /// <summary>Checks the structure of a file of unknown origin. Only exit code 0 is good.</summary>
     /// <param name="repair">Whether reference counts that a crash left behind are put right first, in the file.</param>
     public Task<ProcessOutcome> Check(string path, ImageFile format, bool repair, ProcessBounds bounds, CancellationToken cancellationToken)
     {
         string[] repairing = repair ? ["-r", "all"] : [];
-        return RunConfined([Program, "check", "-q", .. repairing, .. format.Source(path)], bounds, cancellationToken);
+        return RunConfined([Program, "check", "-q", .. repairing, .. format.Source(ProcessConfinement.Source)], bounds, path, target: null, cancellationToken);
     }
 
     /// <summary>Writes the content of a file of unknown origin to a base layer of ours. The target is not durable when this returns.</summary>
-    public Task<ProcessOutcome> ConvertToBase(string source, ImageFile format, string target, ProcessBounds bounds, CancellationToken cancellationToken) =>
-        RunConfined(
-            [Program, "convert", "-q", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", .. format.Source(source), target], bounds, cancellationToken);
+    /// <param name="target">Is made anew.</param>
+    public Task<ProcessOutcome> ConvertToBase(string source, ImageFile format, string target, ProcessBounds bounds, CancellationToken cancellationToken)
+    {
+        new FileStream(target, UnixFiles.PrivateFile()).Dispose();
+        confinement.Give(target);
+        return RunConfined(
+            [Program, "convert", "-q", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", .. format.Source(ProcessConfinement.Source), ProcessConfinement.Target],
+            bounds, source, target, cancellationToken);
+    }
 
     /// <summary>A value within options: commas are doubled.</summary>
     internal static string Escaped(string value) => value.Replace(",", ",,", StringComparison.Ordinal);
@@ -51,8 +57,8 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     public async Task Flatten(string top, string target, ProcessBounds bounds, CancellationToken cancellationToken) =>
         (await BoundedProcess.Run([Program, "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", top, target], bounds, cancellationToken)).RequireSuccess();
 
-    private Task<ProcessOutcome> RunConfined(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
-        BoundedProcess.Run([.. confinement.Prefix(bounds), .. command], bounds, cancellationToken);
+    private Task<ProcessOutcome> RunConfined(IReadOnlyList<string> command, ProcessBounds bounds, string source, string? target, CancellationToken cancellationToken) =>
+        BoundedProcess.Run([.. confinement.Prefix(bounds, source, target), .. command], bounds, cancellationToken);
 }
 
 /// <summary>A disk format as qemu-img names it.</summary>

@@ -1,31 +1,62 @@
 using System.ComponentModel;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library;
 
-/// <summary>Linux' file system calls, those that .NET does not offer and those that it offers on Unix only.</summary>
+/// <summary>The system calls that .NET does not offer, and the file calls that it offers on Unix only.</summary>
+/// <remarks>Root never follows a link that another user may have made: what lies in a folder of another user is opened with O_NOFOLLOW and changed through its descriptor.</remarks>
 #pragma warning disable CA1416 // Hosts run Linux: there is no other platform to guard against, and no use in marking every caller.
 internal static class UnixFiles
 {
-    /// <summary>Of what nobody writes to any more.</summary>
-    public const UnixFileMode SealedMode = UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+    /// <summary>Of what only the silo's user reads and writes.</summary>
+    public const UnixFileMode PrivateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    private const int ReadOnlyDirectory = 0x0 | 0x80000; // O_RDONLY | O_CLOEXEC
+    /// <summary>Of the folders that lead to files of machines: their users pass through, and see no names.</summary>
+    public const UnixFileMode PassageMode = PrivateFolderMode | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
+
+    public const UnixFileMode PrivateFolderMode = PrivateMode | UnixFileMode.UserExecute;
+
+    /// <summary>All that a user may do who is not the owner.</summary>
+    public const UnixFileMode OthersMode =
+        UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
+
+    public const UnixFileMode WriteModes = UnixFileMode.UserWrite | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite;
+
+    private const int ReadOnly = 0;
+    private const int ReadWrite = 2;
+    private const int Append = 0x400;
+    private const int NonBlocking = 0x800;
+    private const int CloseOnExec = 0x80000;
+    private const int PathOnly = 0x200000; // O_PATH
+    private const uint CloseRangeCloseOnExec = 4;
     private const int CurrentFolder = -100; // AT_FDCWD
-    private const uint BlocksMask = 0x400; // STATX_BLOCKS
+    private const int RemoveFolder = 0x200; // AT_REMOVEDIR
+    private const int EmptyPath = 0x1000; // AT_EMPTY_PATH
+    private const uint BasicStats = 0x7FF; // STATX_BASIC_STATS
     private const int StatxBytes = 256;
-    private const int StatxBlocksOffset = 48;
     private const int SeekData = 3; // SEEK_DATA
     private const int SeekHole = 4; // SEEK_HOLE
     private const nuint CloneFile = 0x40049409; // FICLONE
+    private const int NoSuchFile = 2; // ENOENT
     private const int NothingThere = 6; // ENXIO
+    private const int IsFolder = 21; // EISDIR
+    private const int NotEmpty = 39; // ENOTEMPTY
     private const long OpenAt2 = 437; // SYS_openat2, on every architecture
     private const ulong OpenFlags = 0x0 | 0x100 | 0x800 | 0x80000; // O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC
     private const ulong ResolveBeneathWithoutLinks = 0x02 | 0x04 | 0x08; // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
-    private const int EmptyPath = 0x1000; // AT_EMPTY_PATH
-    private const uint BasicStats = 0x7FF; // STATX_BASIC_STATS
+
+    /// <summary>No program makes deeper folders here. Who takes one over must not exhaust the stack and the descriptors of the silo.</summary>
+    private const int MaxTreeDepth = 32;
+
+    // These two differ between the architectures.
+    private static readonly int Folder = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x4000 : 0x10000;
+    private static readonly int NoFollow = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x8000 : 0x20000;
+
+    /// <summary>Of a layer that nobody writes to any more. A group reads it only if the silo is root: else machines run as the silo's own user.</summary>
+    public static UnixFileMode SealedMode { get; } = Environment.IsPrivilegedProcess ? UnixFileMode.UserRead | UnixFileMode.GroupRead : UnixFileMode.UserRead;
 
     /// <summary>Makes the content of a file durable. Moves what the kernel still holds of it, whoever wrote that.</summary>
     public static void SyncFile(string path) => Sync(path);
@@ -41,34 +72,39 @@ internal static class UnixFiles
     }
 
     /// <summary>Makes a file durable, read-only and root's: a machine's user must not be able to change what other machines stand on.</summary>
+    /// <param name="readers">The group whose members may read it. Used only if this process is root: nobody else can give a file away.</param>
     /// <returns>Its space in bytes.</returns>
-    public static long Seal(string path)
+    public static long Seal(string path, uint readers)
     {
-        ChangeMode(path, SealedMode);
-        if (Environment.IsPrivilegedProcess)
-            ChangeOwner(path, UnixUser.Root);
-        SyncFile(path);
+        using var file = OpenUntrusted(path);
+        Protect(file, readers);
+        if (fsync(file) != 0)
+            throw Failure("fsync", path);
         SyncFolder(Path.GetDirectoryName(path)!);
-        return AllocatedBytes(path);
+        return AllocatedBytes(file);
+    }
+
+    /// <summary>Makes a file read-only and, if this process is root, root's and readable for a group.</summary>
+    public static void Protect(SafeFileHandle file, uint readers)
+    {
+        // The owner first: the former one could undo the change of the mode.
+        if (Environment.IsPrivilegedProcess)
+            ChangeOwner(file, UnixUser.Root with { GroupId = readers });
+        File.SetUnixFileMode(file, SealedMode);
     }
 
     /// <summary>The space that a file takes, which for a sparse file is less than its length.</summary>
-    public static long AllocatedBytes(string path)
+    public static long AllocatedBytes(string path) => Statistics(path).AllocatedBytes;
+
+    /// <summary>As of a path.</summary>
+    public static long AllocatedBytes(SafeFileHandle file) => StatisticsOf(Statx(file)).AllocatedBytes;
+
+    /// <exception cref="FileNotFoundException">There is none.</exception>
+    public static FileStatistics Statistics(string path)
     {
         // statx, not stat: its structure is the same on every architecture.
         var buffer = new byte[StatxBytes];
-        if (statx(CurrentFolder, PathBytes(path), 0, BlocksMask, buffer) != 0)
-            throw Failure("statx", path);
-        return BitConverter.ToInt64(buffer, StatxBlocksOffset) * 512;
-    }
-
-    /// <summary>As of a path.</summary>
-    public static long AllocatedBytes(SafeFileHandle file)
-    {
-        var buffer = new byte[StatxBytes];
-        if (statx((int)Descriptor(file), [0], EmptyPath, BlocksMask, buffer) != 0)
-            throw Failure("statx", "an open file");
-        return BitConverter.ToInt64(buffer, StatxBlocksOffset) * 512;
+        return statx(CurrentFolder, PathBytes(path), 0, BasicStats, buffer) == 0 ? StatisticsOf(buffer) : throw Failure("statx", path);
     }
 
     public static void ChangeMode(string path, UnixFileMode mode) => File.SetUnixFileMode(path, mode);
@@ -79,18 +115,89 @@ internal static class UnixFiles
         Mode = FileMode.Create,
         Access = FileAccess.Write,
         BufferSize = 0,
-        UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+        UnixCreateMode = PrivateMode,
     };
 
-    /// <summary>Makes a folder that only its owner can enter. One that is there is left as it is.</summary>
-    public static void CreatePrivateFolder(string path) =>
-        Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-
-    public static void ChangeOwner(string path, UnixUser owner)
+    /// <summary>Makes a folder with a mode. One that is there gets that mode and, if this process is root, becomes root's.</summary>
+    /// <param name="isConfigured">The configuration names it: then it may be a link, which only the operator can have made.</param>
+    /// <exception cref="IOException">What is there is not a folder, or a link.</exception>
+    public static void OwnFolder(string path, UnixFileMode mode, bool isConfigured = false)
     {
-        if (chown(PathBytes(path), owner.UserId, owner.GroupId) != 0)
-            throw Failure("chown", path);
+        Directory.CreateDirectory(path, mode);
+        using var folder = Open(path, ReadOnly | Folder | CloseOnExec | (isConfigured ? 0 : NoFollow));
+        if (Environment.IsPrivilegedProcess)
+            ChangeOwner(folder, UnixUser.Root);
+        try
+        {
+            // Also because the process' mask takes rights away.
+            File.SetUnixFileMode(folder, mode);
+        }
+        catch (UnauthorizedAccessException) when (!Environment.IsPrivilegedProcess)
+        {
+            // Another user's folder, which that user protects.
+        }
     }
+
+    public static void GiveFolder(string path, UnixUser owner)
+    {
+        using var folder = Open(path, ReadOnly | Folder | NoFollow | CloseOnExec);
+        ChangeOwner(folder, owner);
+    }
+
+    public static void ChangeOwner(SafeFileHandle file, UnixUser owner)
+    {
+        if (fchown(file, owner.UserId, owner.GroupId) != 0)
+            throw Failure("fchown", "an open file");
+    }
+
+    /// <summary>Gives a file to a user.</summary>
+    /// <param name="maxLinks">How many names it may have. A second name may be one that another user has made.</param>
+    /// <exception cref="IOException">It is a link, no regular file, or has more names.</exception>
+    public static void Give(string path, UnixUser owner, UnixFileMode mode, uint maxLinks = uint.MaxValue)
+    {
+        using var file = OpenUntrusted(path);
+        if (FactsOf(file) is not { IsRegular: true } facts || facts.Links > maxLinks)
+            throw new IOException($"'{path}' is not a regular file of one name: it was left as it is. Find out who put it there, and delete it.");
+        ChangeOwner(file, owner);
+        File.SetUnixFileMode(file, mode);
+    }
+
+    /// <summary>Deletes a file or a folder with all that is in it. Follows no link, whoever changes the folders meanwhile.</summary>
+    /// <exception cref="IOException">It cannot be deleted, or somebody keeps filling it.</exception>
+    public static void DeleteTree(string path)
+    {
+        using var parent = OpenFolder(Path.GetDirectoryName(path)!);
+        Delete(parent, Path.GetFileName(path), MaxTreeDepth);
+    }
+
+    /// <summary>A folder as a handle: <c>/proc/self/fd/N/name</c> is a short path to what is in it, however deep it lies.</summary>
+    public static SafeFileHandle OpenFolder(string path) => Open(path, ReadOnly | Folder | CloseOnExec);
+
+    /// <summary>A socket, to connect to it as <c>/proc/self/fd/N</c>. A link that somebody less trusted has put there is not followed.</summary>
+    public static SafeFileHandle OpenSocket(SafeFileHandle folder, string name)
+    {
+        var descriptor = openat(folder, PathBytes(name), PathOnly | NoFollow | CloseOnExec);
+        if (descriptor < 0)
+            throw Failure("openat", name);
+        var socket = new SafeFileHandle(descriptor, ownsHandle: true);
+        if ((BitConverter.ToUInt16(Statx(socket), 28) & 0xF000) == 0xC000)
+            return socket;
+        socket.Dispose();
+        throw new IOException($"'{name}' is not a socket.");
+    }
+
+    /// <summary>A file that somebody less trusted may have put there: a link is not followed, and a pipe does not block.</summary>
+    public static SafeFileHandle OpenUntrusted(string path) => Open(path, ReadOnly | NoFollow | NonBlocking | CloseOnExec);
+
+    /// <summary>The same, to read it and to add to its end.</summary>
+    public static SafeFileHandle OpenUntrustedForAppend(string path) => Open(path, ReadWrite | Append | NoFollow | NonBlocking | CloseOnExec);
+
+    /// <summary>Keeps every open descriptor of this process, whoever opened it, from the programs that it starts.</summary>
+    /// <returns>False where the kernel is older than 5.11.</returns>
+    public static bool KeepDescriptorsFromChildren() => close_range(3, uint.MaxValue, CloseRangeCloseOnExec) == 0;
+
+    /// <summary>Takes rights away from all files that this process and its programs make from now on.</summary>
+    public static void SetMask(UnixFileMode mask) => _ = umask((uint)mask);
 
     /// <summary>Gives a file a second name.</summary>
     /// <returns>0, or the error: another file system, a file system without links, too many of them, or a name that is taken.</returns>
@@ -116,27 +223,16 @@ internal static class UnixFiles
     /// <exception cref="IOException">There is none, or it is reached otherwise.</exception>
     public static SafeFileHandle OpenBeneath(string folder, string path)
     {
-        var root = open(PathBytes(folder), ReadOnlyDirectory);
-        if (root < 0)
-            throw Failure("open", folder);
-        try
-        {
-            ulong[] how = [OpenFlags, 0, ResolveBeneathWithoutLinks];
-            var descriptor = syscall(OpenAt2, root, PathBytes(path), how, (nuint)(how.Length * sizeof(ulong)));
-            return descriptor >= 0 ? new SafeFileHandle((nint)descriptor, ownsHandle: true) : throw Failure("openat2", path);
-        }
-        finally
-        {
-            _ = close(root);
-        }
+        using var root = OpenFolder(folder);
+        ulong[] how = [OpenFlags, 0, ResolveBeneathWithoutLinks];
+        var descriptor = syscall(OpenAt2, (int)Descriptor(root), PathBytes(path), how, (nuint)(how.Length * sizeof(ulong)));
+        return descriptor >= 0 ? new SafeFileHandle((nint)descriptor, ownsHandle: true) : throw Failure("openat2", path);
     }
 
     /// <summary>What the file system says of an open file.</summary>
     public static FileFacts FactsOf(SafeFileHandle file)
     {
-        var buffer = new byte[StatxBytes];
-        if (statx((int)Descriptor(file), [0], EmptyPath, BasicStats, buffer) != 0)
-            throw Failure("statx", "an open file");
+        var buffer = Statx(file);
         return new(
             IsRegular: (BitConverter.ToUInt16(buffer, 28) & 0xF000) == 0x8000,
             Links: BitConverter.ToUInt32(buffer, 16),
@@ -146,48 +242,89 @@ internal static class UnixFiles
             Modified: (BitConverter.ToInt64(buffer, 112), BitConverter.ToUInt32(buffer, 120)));
     }
 
+    private static void Delete(SafeFileHandle parent, string name, int depthLeft)
+    {
+        if (unlinkat(parent, PathBytes(name), 0) == 0)
+            return;
+        switch (Marshal.GetLastPInvokeError())
+        {
+            case NoSuchFile:
+                return;
+            case IsFolder:
+                break;
+            default:
+                throw Failure("unlinkat", name);
+        }
+
+        if (depthLeft == 0)
+            throw new IOException($"'{name}' lies deeper than {MaxTreeDepth} folders and was not deleted. Delete it by hand.");
+        var descriptor = openat(parent, PathBytes(name), ReadOnly | Folder | NoFollow | CloseOnExec);
+        if (descriptor < 0)
+            throw Failure("openat", name);
+        using (var folder = new SafeFileHandle(descriptor, ownsHandle: true))
+        {
+            foreach (var entry in Directory.EnumerateFileSystemEntries(PathTo(folder)))
+                Delete(folder, Path.GetFileName(entry), depthLeft - 1);
+        }
+
+        if (unlinkat(parent, PathBytes(name), RemoveFolder) != 0 && Marshal.GetLastPInvokeError() is not NoSuchFile)
+            throw Failure("unlinkat", name);
+    }
+
+    private static string PathTo(SafeFileHandle file) => string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{Descriptor(file)}");
+
     private static nint Descriptor(SafeFileHandle file) => file.DangerousGetHandle();
+
+    private static SafeFileHandle Open(string path, int flags)
+    {
+        var descriptor = open(PathBytes(path), flags);
+        return descriptor >= 0 ? new SafeFileHandle(descriptor, ownsHandle: true) : throw Failure("open", path);
+    }
 
     private static void Sync(string path)
     {
-        var descriptor = open(PathBytes(path), ReadOnlyDirectory);
-        if (descriptor < 0)
-            throw Failure("open", path);
-        try
-        {
-            if (fsync(descriptor) != 0)
-                throw Failure("fsync", path);
-        }
-        finally
-        {
-            _ = close(descriptor);
-        }
+        using var file = Open(path, ReadOnly | CloseOnExec);
+        if (fsync(file) != 0)
+            throw Failure("fsync", path);
     }
+
+    private static byte[] Statx(SafeFileHandle file)
+    {
+        var buffer = new byte[StatxBytes];
+        return statx((int)Descriptor(file), [0], EmptyPath, BasicStats, buffer) == 0 ? buffer : throw Failure("statx", "an open file");
+    }
+
+    private static FileStatistics StatisticsOf(byte[] statx) => new(
+        BitConverter.ToUInt32(statx, 20), BitConverter.ToUInt32(statx, 24), (UnixFileMode)(BitConverter.ToUInt16(statx, 28) & 0xFFF), BitConverter.ToInt64(statx, 48) * 512);
 
     // The same exceptions as .NET's own calls: HResult holds errno.
     private static IOException Failure(string call, string path)
     {
         var error = Marshal.GetLastPInvokeError();
         var message = $"{call} of '{path}' failed: {new Win32Exception(error).Message}";
-        return error == 2 ? new FileNotFoundException(message, path) : new IOException(message, error);
+        return error == NoSuchFile ? new FileNotFoundException(message, path) : new IOException(message, error);
     }
 
     private static byte[] PathBytes(string path) => Encoding.UTF8.GetBytes(path + '\0');
 
+#pragma warning disable IDE1006, SYSLIB1054 // The names are the C library's; generated marshalling would need unsafe code.
     [DllImport("libc", SetLastError = true)]
     private static extern int open(byte[] path, int flags);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int openat(SafeFileHandle folder, byte[] name, int flags);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int unlinkat(SafeFileHandle folder, byte[] name, int flags);
 
     [DllImport("libc", SetLastError = true)]
     private static extern long syscall(long number, int folder, byte[] path, ulong[] how, nuint howBytes);
 
     [DllImport("libc", SetLastError = true)]
-    private static extern int fsync(int descriptor);
+    private static extern int fsync(SafeFileHandle file);
 
     [DllImport("libc", SetLastError = true)]
-    private static extern int close(int descriptor);
-
-    [DllImport("libc", SetLastError = true)]
-    private static extern int chown(byte[] path, uint owner, uint group);
+    private static extern int fchown(SafeFileHandle file, uint owner, uint group);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int link(byte[] path, byte[] name);
@@ -200,7 +337,17 @@ internal static class UnixFiles
 
     [DllImport("libc", SetLastError = true)]
     private static extern int statx(int folder, byte[] path, int flags, uint mask, byte[] buffer);
+
+    [DllImport("libc", SetLastError = true)]
+    private static extern int close_range(uint first, uint last, uint flags);
+
+    [DllImport("libc")]
+    private static extern uint umask(uint mask);
+#pragma warning restore IDE1006, SYSLIB1054
 }
+
+/// <summary>Who owns a file, who may use it, and what it takes on its disk.</summary>
+internal readonly record struct FileStatistics(uint User, uint Group, UnixFileMode Mode, long AllocatedBytes);
 
 /// <summary>What the file system says of a file. Two that are equal are of a file that nobody wrote to in between.</summary>
 /// <param name="Links">How many names it has.</param>

@@ -5,6 +5,8 @@ namespace Instances.Library;
 /// <summary>A user of this system.</summary>
 internal readonly record struct UnixUser(uint UserId, uint GroupId)
 {
+    public const string RootName = "root";
+
     public static UnixUser Root { get; } = new(0, 0);
 
     /// <summary>Looks a local user up.</summary>

@@ -1,4 +1,5 @@
 using System.Text;
+using Instances.Library;
 using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Qemu;
@@ -10,19 +11,18 @@ internal static class ConsoleTail
     public const long MaxLogBytes = 8 << 20;
 
     private const int KeptLogBytes = 1 << 20;
-    private const int NoSuchFileErrno = 2;
     private const char Replacement = '\uFFFD';
 
     public static string Read(string path, int maxBytes)
     {
         try
         {
-            using var file = Posix.OpenUntrusted(path);
+            using var file = UnixFiles.OpenUntrusted(path);
             // A pipe or a device has no length.
             var length = RandomAccess.GetLength(file);
             return Clean(ReadEnd(file, length, maxBytes));
         }
-        catch (IOException e) when (e.HResult == NoSuchFileErrno)
+        catch (FileNotFoundException)
         {
             return "";
         }
@@ -36,7 +36,7 @@ internal static class ConsoleTail
     public static void Trim(string path, long maxBytes = MaxLogBytes)
     {
         if (!File.Exists(path) || new FileInfo(path).Length <= maxBytes) return;
-        using var file = Posix.OpenUntrustedForAppend(path);
+        using var file = UnixFiles.OpenUntrustedForAppend(path);
         var length = RandomAccess.GetLength(file);
         var end = ReadEnd(file, length, (int)Math.Min(KeptLogBytes, maxBytes));
         RandomAccess.SetLength(file, 0);

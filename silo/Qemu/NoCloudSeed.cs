@@ -23,8 +23,8 @@ internal static class NoCloudSeed
         return text.ToString();
     }
 
-    /// <summary>Writes the volume, readable by the silo's user and by whom QEMU runs as. It may hold secrets.</summary>
-    public static async Task Write(MachineSpec spec, RunFolder folder, QemuIdentity identity, CancellationToken cancellationToken)
+    /// <summary>Writes the volume, readable by the silo's user alone. It may hold secrets.</summary>
+    public static async Task Write(MachineSpec spec, RunFolder folder, CancellationToken cancellationToken)
     {
         if (File.Exists(folder.SeedPath)) return;
         var content = Path.Combine(folder.Path, "seed");
@@ -44,7 +44,6 @@ internal static class NoCloudSeed
             await Cli.Wrap("genisoimage")
                 .WithArguments(["-quiet", "-output", temporary, "-volid", "cidata", "-joliet", "-rock", content])
                 .ExecuteAsync(cancellationToken);
-            identity.Share(temporary);
             File.Move(temporary, folder.SeedPath, overwrite: true);
         }
         finally

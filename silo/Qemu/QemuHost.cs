@@ -9,7 +9,7 @@ namespace Instances.Qemu;
 /// <param name="PathOf">Where a layer lies, as an absolute path.</param>
 internal sealed record QemuHost(
     QemuOptions Options,
-    QemuIdentity Identity,
+    QemuUsers Users,
     string Accelerator,
     string? MachineType,
     Func<LayerId, string> PathOf,

@@ -4,8 +4,16 @@ namespace Instances.Qemu;
 
 internal sealed partial class QemuHypervisor
 {
-    [LoggerMessage(LogLevel.Warning, "QEMU runs as root: {Reason}.")]
-    private partial void LogRunsAsRoot(string reason);
+    [LoggerMessage(LogLevel.Warning, "QEMU runs as root, because Qemu:RunAs says so: a guest that breaks out of QEMU takes this host over")]
+    private partial void LogRunsAsRoot();
+
+    [LoggerMessage(LogLevel.Warning, "All machines run as the user {User}, because Qemu:RunAs says so: a guest that breaks out of QEMU reaches the disks and the memory of the others. "
+        + "Leave Qemu:RunAs out to give each machine a user of its own")]
+    private partial void LogRunsAsOne(string user);
+
+    [LoggerMessage(LogLevel.Warning, "The silo is not root, so all machines run as its own user: a guest that breaks out of QEMU reaches the other machines, all layers, the database and its password. "
+        + "Run the silo as root to give each machine a user of its own")]
+    private partial void LogRunsAsSilo();
 
     [LoggerMessage(LogLevel.Error, "The machine of the run folder {Folder} cannot be adopted.")]
     private partial void LogNotAdopted(string folder, Exception cause);

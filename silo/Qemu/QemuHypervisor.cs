@@ -15,13 +15,14 @@ using Microsoft.Extensions.Options;
 namespace Instances.Qemu;
 
 /// <summary>Runs machines as QEMU processes, which outlive the silo.</summary>
-internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
+internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsyncDisposable
 {
     private const int MaxChanges = 4096;
     private const int AdoptAtOnce = 8;
     private static readonly TimeSpan TidyEvery = TimeSpan.FromSeconds(30);
 
     private readonly QemuOptions _options;
+    private readonly uint _readers;
     private readonly ILayerStore _store;
     private readonly QemuImg _qemuImg;
     private readonly TimeProvider _time;
@@ -29,13 +30,15 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
     private readonly ConcurrentDictionary<VirtualMachineId, QemuMachine> _machines = new();
     private readonly Channel<MachineObservation> _changes;
     private readonly CancellationTokenSource _disposing = new();
+    private Task<QemuUsers>? _users;
     private QemuHost? _host;
     private Task _tidying = Task.CompletedTask;
 
-    public QemuHypervisor(IOptions<QemuOptions> options, ILayerStore store, QemuImg qemuImg, TimeProvider time, ILogger<QemuHypervisor> logger)
+    public QemuHypervisor(IOptions<QemuOptions> options, IOptions<LayerStoreOptions> layers, ILayerStore store, QemuImg qemuImg, TimeProvider time, ILogger<QemuHypervisor> logger)
     {
         _options = options.Value;
         _options.RunFolder = Path.GetFullPath(_options.RunFolder);
+        _readers = (uint)layers.Value.ReadersGroup;
         _store = store;
         _qemuImg = qemuImg;
         _time = time;
@@ -52,15 +55,21 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
 
     public ChannelReader<MachineObservation> Changes => _changes.Reader;
 
+    /// <summary>Before the silo joins its cluster: a host whose machines would have to run as root does not start.</summary>
+    public Task StartAsync(CancellationToken cancellationToken) => Users(cancellationToken);
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
     /// <summary>Done once: what is in the table is not looked for again.</summary>
     public async Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken)
     {
         if (_host is not null) return await List();
+        var users = await Users(cancellationToken);
         Name = await FindVersion(cancellationToken);
         var machineType = await FindMachineType(cancellationToken);
-        Qemu.RunFolder.CreateRoot(_options.RunFolder);
-        _options.RunFolder = ResolveLinks(_options.RunFolder);
-        var host = new QemuHost(_options, await FindIdentity(cancellationToken), Accelerator, machineType, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
+        users.Note(Directory.EnumerateDirectories(_options.RunFolder).Select(path => new RunFolder(path).QemuPath));
+        users.Note(Directory.EnumerateFiles(LayersFolder));
+        var host = new QemuHost(_options, users, Accelerator, machineType, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
         var processes = QemuProcess.FindAll(_options.RunFolder);
         await Parallel.ForEachAsync(
             Directory.EnumerateDirectories(_options.RunFolder),
@@ -121,7 +130,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
                 throw QemuFaults.Failed($"The process {process.Pid} of the machine {machine}, which nobody knows, does not end: look what holds it.");
         }
 
-        Qemu.RunFolder.For(_options.RunFolder, machine).Delete();
+        _host!.Users.Delete(Qemu.RunFolder.For(_options.RunFolder, machine), _host.PathOf);
     }
 
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(_machines.GetValueOrDefault(machine)?.Observation);
@@ -262,36 +271,36 @@ internal sealed partial class QemuHypervisor : IHypervisor, IAsyncDisposable
         return MachineTypePattern().Match(result.StandardOutput) is { Success: true } match ? match.Groups[1].Value : null;
     }
 
-    private async Task<QemuIdentity> FindIdentity(CancellationToken cancellationToken)
+    private Task<QemuUsers> Users(CancellationToken cancellationToken) =>
+        _users is { IsFaulted: false, IsCanceled: false } users ? users : _users = FindUsers(cancellationToken);
+
+    private async Task<QemuUsers> FindUsers(CancellationToken cancellationToken)
     {
-        if (!Environment.IsPrivilegedProcess) return QemuIdentity.SiloUser;
-        if (_options.RunAs.Length == 0)
+        Qemu.RunFolder.CreateRoot(_options.RunFolder);
+        _options.RunFolder = ResolveLinks(_options.RunFolder);
+        if (!Environment.IsPrivilegedProcess)
         {
-            LogRunsAsRoot("it is configured so");
-            return QemuIdentity.SiloUser;
+            LogRunsAsSilo();
+            return QemuUsers.SiloUser;
         }
 
-        var identity = await QemuIdentity.Find(_options.RunAs, Accelerator == Qemu.Accelerator.Kvm, cancellationToken);
-        if (identity is null)
+        if (_options.RunAs == UnixUser.RootName)
         {
-            LogRunsAsRoot($"there is no user '{_options.RunAs}'; make it, or set {QemuOptions.Section}:{nameof(QemuOptions.RunAs)}");
-            return QemuIdentity.SiloUser;
+            LogRunsAsRoot();
+            return QemuUsers.SiloUser;
         }
 
-        foreach (var folder in (string[])[_options.RunFolder, Path.GetDirectoryName(Path.GetFullPath(_store.PathOf(LayerId.New())))!])
-        {
-            if (await identity.Reaches(folder, cancellationToken)) continue;
-            LogRunsAsRoot($"the user '{_options.RunAs}' cannot reach {folder}; move the data out of a private home, or allow others to traverse every folder above it (chmod o+x)");
-            return QemuIdentity.SiloUser;
-        }
-
-        return identity;
+        var users = await QemuUsers.Find(_options, _readers, Accelerator == Qemu.Accelerator.Kvm, [_options.RunFolder, LayersFolder], cancellationToken);
+        if (_options.RunAs.Length > 0) LogRunsAsOne(_options.RunAs);
+        return users;
     }
+
+    private string LayersFolder => Path.GetDirectoryName(Path.GetFullPath(_store.PathOf(LayerId.New())))!;
 
     /// <summary>As the kernel spells it in a process' working folder.</summary>
     private static string ResolveLinks(string path)
     {
-        using var folder = Posix.OpenFolder(path);
+        using var folder = UnixFiles.OpenFolder(path);
         return new FileInfo($"/proc/self/fd/{folder.DangerousGetHandle()}").LinkTarget ?? path;
     }
 

@@ -1,69 +1,43 @@
 using System.Globalization;
 using CliWrap;
-using CliWrap.Buffered;
+using Instances.Library;
 
 namespace Instances.Qemu;
 
-/// <summary>Whom QEMU runs as: an unprivileged user where the silo is root, the silo's own user otherwise.</summary>
-internal sealed class QemuIdentity
+/// <summary>Whom one machine's QEMU runs as: a user of its own if the silo is root, else the silo's own user.</summary>
+/// <param name="User">Null for the silo's own user.</param>
+/// <param name="KvmGroup">The group that may open <c>/dev/kvm</c>, if QEMU needs it for that. Never root's.</param>
+internal sealed record QemuIdentity(UnixUser? User, uint? KvmGroup = null)
 {
-    private readonly uint? _user;
-    private readonly uint? _group;
-    private readonly uint? _kvmGroup;
-
-    private QemuIdentity(uint? user, uint? group, uint? kvmGroup)
-    {
-        _user = user;
-        _group = group;
-        _kvmGroup = kvmGroup;
-    }
-
-    public static QemuIdentity SiloUser { get; } = new(null, null, null);
-
-    public static QemuIdentity Of(uint user, uint group, uint? kvmGroup) => new(user, group, kvmGroup);
-
-    public bool IsSiloUser => _user is null;
-
-    /// <summary>Looks a user up; null where there is none of that name.</summary>
-    public static async Task<QemuIdentity?> Find(string user, bool withKvm, CancellationToken cancellationToken)
-    {
-        if (await Id("-u", user, cancellationToken) is not { } userId || await Id("-g", user, cancellationToken) is not { } groupId) return null;
-        return Of(userId, groupId, withKvm ? Posix.Statistics(Accelerator.KvmDevice).Group : null);
-    }
+    public static QemuIdentity SiloUser { get; } = new(User: null);
 
     /// <summary>What stands before a program's arguments so that it runs as this user, and can never become another.</summary>
     public IReadOnlyList<string> Prefix() =>
     [
         "setpriv",
-        .. _user is { } user ? (string[])["--reuid", Text(user), "--regid", Text(_group!.Value), .. Groups()] : [],
+        .. User is { } user
+            ? (string[])["--reuid", Text(user.UserId), "--regid", Text(user.GroupId), .. Groups(), "--inh-caps=-all", "--bounding-set=-all"]
+            : [],
         "--no-new-privs",
         "--",
     ];
 
-    /// <summary>Gives a file or folder to this user.</summary>
-    public void Own(string path)
-    {
-        if (_user is { } user) Posix.ChangeOwner(path, user, _group!.Value);
-    }
-
     /// <summary>Lets this user, and nobody else, write to a layer.</summary>
     public void OwnLayer(string path)
     {
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead);
-        Own(path);
+        if (User is { } user) UnixFiles.Give(path, user, UnixFiles.PrivateMode);
+        else File.SetUnixFileMode(path, UnixFiles.PrivateMode);
     }
 
-    /// <summary>Lets this user read a file of the silo's user.</summary>
-    public void Share(string path)
+    /// <summary>Lets this user, and nobody else, read a file.</summary>
+    public void Read(string path)
     {
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead);
-        if (_group is { } group) Posix.ChangeOwner(path, 0, group);
+        if (User is { } user) UnixFiles.Give(path, user, UnixFileMode.UserRead);
     }
 
-    /// <summary>Asks the kernel, as this user, whether a folder can be reached: that respects every ancestor, access list and mount.</summary>
-    public async Task<bool> Reaches(string folder, CancellationToken cancellationToken)
+    /// <summary>Asks the kernel, as this user, whether a folder can be passed through: that respects access lists and mounts.</summary>
+    public async Task<bool> PassesThrough(string folder, CancellationToken cancellationToken)
     {
-        if (IsSiloUser) return true;
         var prefix = Prefix();
         var result = await Cli.Wrap(prefix[0])
             .WithArguments([.. prefix.Skip(1), "test", "-x", folder])
@@ -72,13 +46,7 @@ internal sealed class QemuIdentity
         return result.ExitCode == 0;
     }
 
-    private string[] Groups() => _kvmGroup is { } kvm ? ["--groups", Text(kvm)] : ["--clear-groups"];
-
-    private static async Task<uint?> Id(string option, string user, CancellationToken cancellationToken)
-    {
-        var result = await Cli.Wrap("id").WithArguments([option, user]).WithValidation(CommandResultValidation.None).ExecuteBufferedAsync(cancellationToken);
-        return result.ExitCode == 0 ? uint.Parse(result.StandardOutput.Trim(), CultureInfo.InvariantCulture) : null;
-    }
+    private string[] Groups() => KvmGroup is { } kvm ? ["--groups", Text(kvm)] : ["--clear-groups"];
 
     private static string Text(uint id) => id.ToString(CultureInfo.InvariantCulture);
 }

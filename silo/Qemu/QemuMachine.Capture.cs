@@ -38,7 +38,7 @@ internal sealed partial class QemuMachine
             throw FaultException.Invalid("disks-mismatch", $"The virtual machine '{_spec.Name}' has {_spec.Disks.Count} disks, not {next.Count}.");
         if (_hold is { Sealed: true }) return;
         if (_hold is { } before && !before.Next.SequenceEqual(next)) await TakeBack(before);
-        var bytes = next.Sum(layer => Posix.Statistics(_host.PathOf(layer)).AllocatedBytes);
+        var bytes = next.Sum(layer => UnixFiles.Statistics(_host.PathOf(layer)).AllocatedBytes);
         var hold = _hold is { } kept
             ? kept with { Next = next, NextBytes = bytes }
             : new HoldRecord(
@@ -201,7 +201,7 @@ internal sealed partial class QemuMachine
         foreach (var (chain, next) in hold.Previous.Zip(hold.Next))
         {
             var path = _host.PathOf(next);
-            _host.Identity.OwnLayer(path);
+            _identity.OwnLayer(path);
             foreach (var node in BlockNodes.Next(next, path, chain.VirtualSizeBytes))
             {
                 if (!present.Contains(node["node-name"]!.GetValue<string>())) await Qmp.Execute("blockdev-add", node);

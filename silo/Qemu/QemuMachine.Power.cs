@@ -23,7 +23,7 @@ internal sealed partial class QemuMachine
             }
 
             if (_process is not null) return Observe();
-            _folder.Create(_host.Identity);
+            _folder.Create();
             if (_folder.ReadMachine() is null) KeepMachine(_spec with { MachineType = _host.MachineType });
             await StartQemu(cancellationToken);
             return Observe();
@@ -41,7 +41,7 @@ internal sealed partial class QemuMachine
         await StopLateThaw();
         _startAgainUntil = null;
         if (_process is { } process) await End(process, () => Task.CompletedTask, TimeSpan.Zero);
-        _folder.Delete();
+        _host.Users.Delete(_folder, _host.PathOf);
         return _removed = true;
     });
 
@@ -111,9 +111,11 @@ internal sealed partial class QemuMachine
     {
         _startAgainUntil = null;
         if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
-        await NoCloudSeed.Write(_spec, _folder, _host.Identity, cancellationToken);
+        _identity = _host.Users.Take(_folder);
+        await NoCloudSeed.Write(_spec, _folder, cancellationToken);
+        _identity.Read(_folder.SeedPath);
         var chains = ChainsToStart();
-        foreach (var chain in chains) _host.Identity.OwnLayer(_host.PathOf(chain.Layers[^1]));
+        foreach (var chain in chains) _identity.OwnLayer(_host.PathOf(chain.Layers[^1]));
         for (var attempt = 1; ; attempt++)
         {
             var ports = HostPorts.Choose(_spec.PortForwards, _ports);
@@ -130,7 +132,7 @@ internal sealed partial class QemuMachine
         var options = _host.Options;
         var arguments = QemuArguments.Build(_spec with { Disks = chains }, ports, _host.Accelerator, options.GuestsReachNetwork, _host.PathOf);
         var logged = File.Exists(_folder.LogPath) ? new FileInfo(_folder.LogPath).Length : 0;
-        var process = QemuProcess.Start(_folder, _host.Identity, options.Binary, arguments);
+        var process = QemuProcess.Start(_folder, _identity, options.Binary, arguments);
         _process = process;
         _ports = ports;
         _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, ports));

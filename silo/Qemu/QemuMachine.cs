@@ -28,6 +28,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private readonly CancellationTokenSource _disposing = new();
 
     private MachineSpec _spec;
+    private QemuIdentity _identity;
     private IReadOnlyList<DiskChain> _chains;
     private IReadOnlyList<PortForward> _ports;
     private VirtualMachineStatus _status = VirtualMachineStatus.Stopped;
@@ -49,6 +50,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         _host = host;
         _folder = RunFolder.For(host.Options.RunFolder, spec.Id);
         _spec = spec;
+        _identity = host.Users.Of(_folder);
         _chains = spec.Disks;
         _ports = spec.PortForwards;
         _observation = Observe();

@@ -14,9 +14,18 @@ internal sealed record QemuOptions
     [Required]
     public string Binary { get; set; } = "qemu-system-x86_64";
 
-    /// <summary>Whom QEMU runs as where the silo runs as root; empty for root itself, which is for tests only.</summary>
+    /// <summary>Whom QEMU runs as if the silo is root. Empty gives each machine a user of its own; a name gives all machines that one user; <c>root</c> gives a guest
+    /// that breaks out of QEMU the whole host.</summary>
     [RegularExpression("[a-z_][a-z0-9_-]{0,31}")]
-    public string RunAs { get; set; } = "nobody";
+    public string RunAs { get; set; } = "";
+
+    /// <summary>The first of the user ids for machines. The default range is in none of those that Debian, systemd, subuid and directory services use.</summary>
+    [Range(1000, int.MaxValue)]
+    public int FirstUid { get; set; } = 70_000;
+
+    /// <summary>How many user ids there are for machines, and so the most machines of this host.</summary>
+    [Range(1, 1_000_000)]
+    public int Uids { get; set; } = 20_000;
 
     public AcceleratorChoice Accelerator { get; set; } = AcceleratorChoice.Auto;
 

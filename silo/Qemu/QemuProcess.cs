@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using Instances.Library;
 using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
@@ -10,7 +11,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
 {
     // Redirected by a shell, which then becomes setsid, setpriv and QEMU in turn, all with one pid: QEMU is in a session of its own, with no
     // descriptor of the silo, and lives on when the silo or its terminal goes. QEMU's own -daemonize needs setsid(), which its sandbox denies.
-    private const string Script = "exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
+    private const string Script = "umask 077; exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
     private const int ProcessPollMs = 5;
 
     public static Guid BootId { get; } = Guid.Parse(File.ReadAllText("/proc/sys/kernel/random/boot_id"));
@@ -50,7 +51,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         start.Environment.Clear();
         start.Environment["PATH"] = path;
         start.Environment["LC_ALL"] = "C";
-        Posix.KeepDescriptorsFromChildren();
+        UnixFiles.KeepDescriptorsFromChildren();
         using var process = Process.Start(start) ?? throw new IOException("The shell could not be started.");
         return new(process.Id, ReadStart(process.Id) ?? 0);
     }

@@ -59,7 +59,7 @@ internal sealed class QemuRehearsal : IAsyncDisposable
     {
         await Machine.Remove(Machine.Observation.Deployment);
         await Machine.DisposeAsync();
-        Directory.Delete(_folder, recursive: true);
+        UnixFiles.DeleteTree(_folder);
     }
 
     /// <summary>Ends what a silo that died in the middle has left.</summary>
@@ -72,6 +72,6 @@ internal sealed class QemuRehearsal : IAsyncDisposable
             await process.WaitForEnd(host.Options.StopBound, host.Time, CancellationToken.None);
         }
 
-        Directory.Delete(folder, recursive: true);
+        UnixFiles.DeleteTree(folder);
     }
 }

@@ -10,7 +10,9 @@ internal static class QemuServices
     {
         services.AddOptions<QemuOptions>().BindConfiguration(QemuOptions.Section).ValidateDataAnnotations().ValidateOnStart();
         services.TryAddSingleton(TimeProvider.System);
-        services.AddSingleton<IHypervisor, QemuHypervisor>();
+        services.AddSingleton<QemuHypervisor>();
+        services.AddSingleton<IHypervisor>(provider => provider.GetRequiredService<QemuHypervisor>());
+        services.AddHostedService(provider => provider.GetRequiredService<QemuHypervisor>());
         return services;
     }
 }

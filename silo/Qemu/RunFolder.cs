@@ -1,13 +1,14 @@
 using System.Text.Json;
 using Instances.Hosts;
+using Instances.Library;
 using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
 /// <summary>The files of one machine: what it is, which process runs it, and the capture that holds it.</summary>
 /// <remarks>
-/// Records lie in the folder itself, which belongs to the silo's user. QEMU works in a folder below, <c>qemu</c>, which belongs to the user that it runs as:
-/// a guest that breaks out of QEMU cannot change what the silo believes.
+/// Records lie in the folder itself, which belongs to the silo's user. QEMU works in a folder below, <c>qemu</c>, which belongs to the machine's user, and to nobody
+/// else: a guest that breaks out of QEMU cannot change what the silo believes, and reaches no other machine. The silo follows no link in it.
 /// </remarks>
 internal sealed class RunFolder(string path)
 {
@@ -23,8 +24,6 @@ internal sealed class RunFolder(string path)
     private const string MachineFile = "machine.json";
     private const string HoldFile = "hold.json";
     private const string ProcessFile = "process.json";
-    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-    private const UnixFileMode Traversable = OwnerOnly | UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
 
     public string Path { get; } = path;
 
@@ -39,23 +38,53 @@ internal sealed class RunFolder(string path)
     public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
 
     /// <summary>Makes the folder that holds the machines' folders.</summary>
-    public static void CreateRoot(string root) => Directory.CreateDirectory(root, Traversable);
+    public static void CreateRoot(string root) => UnixFiles.OwnFolder(root, UnixFiles.PassageMode, isConfigured: true);
 
     public static RunFolder For(string root, VirtualMachineId machine) => new(System.IO.Path.Combine(root, machine.ToString()));
 
-    public void Create(QemuIdentity identity)
+    public void Create()
     {
-        Directory.CreateDirectory(Path, Traversable);
-        Directory.CreateDirectory(QemuPath, OwnerOnly | UnixFileMode.UserExecute);
-        identity.Own(QemuPath);
-        Posix.SynchronizeFolder(System.IO.Path.GetDirectoryName(Path)!);
+        UnixFiles.OwnFolder(Path, UnixFiles.PassageMode);
+        Directory.CreateDirectory(QemuPath, UnixFiles.PrivateFolderMode);
+        UnixFiles.SyncFolder(System.IO.Path.GetDirectoryName(Path)!);
+    }
+
+    /// <summary>Gives QEMU's folder to a user while no QEMU runs: the console's log stays, all else is made anew.</summary>
+    public void Give(UnixUser user)
+    {
+        // The former user, if there was one, changes nothing from here on.
+        UnixFiles.OwnFolder(QemuPath, UnixFiles.PrivateFolderMode);
+        foreach (var path in Directory.EnumerateFileSystemEntries(QemuPath))
+        {
+            if (path != ConsolePath) UnixFiles.DeleteTree(path);
+            else UnixFiles.Give(path, user, UnixFiles.PrivateMode, maxLinks: 1);
+        }
+
+        UnixFiles.GiveFolder(QemuPath, user);
+        UnixFiles.SyncFolder(Path);
     }
 
     public void Delete()
     {
         if (!Exists) return;
-        Directory.Delete(Path, recursive: true);
-        Posix.SynchronizeFolder(System.IO.Path.GetDirectoryName(Path)!);
+        UnixFiles.DeleteTree(Path);
+        UnixFiles.SyncFolder(System.IO.Path.GetDirectoryName(Path)!);
+    }
+
+    /// <summary>Takes the writable layers of a machine that is about to be removed back from its user, who must own nothing before another machine has that user.</summary>
+    /// <returns>False if it is not known which layers they are.</returns>
+    public bool TakeLayersBack(Func<LayerId, string> pathOf)
+    {
+        if (!Environment.IsPrivilegedProcess) return true;
+        if (ReadUnlessDamaged<MachineSpec>(MachineFile) is not { } machine) return false;
+        var hold = ReadHold();
+        foreach (var layer in machine.Disks.Concat(hold?.Previous ?? []).Select(chain => chain.Layers[^1]).Concat(hold?.Next ?? []).Distinct())
+        {
+            var path = pathOf(layer);
+            if (File.Exists(path) && UnixFiles.Statistics(path).User != UnixUser.Root.UserId) UnixFiles.Give(path, UnixUser.Root, UnixFiles.PrivateMode);
+        }
+
+        return true;
     }
 
     public MachineSpec? ReadMachine() => Read<MachineSpec>(MachineFile);
@@ -77,7 +106,7 @@ internal sealed class RunFolder(string path)
     public void DeleteHold()
     {
         File.Delete(System.IO.Path.Combine(Path, HoldFile));
-        Posix.SynchronizeFolder(Path);
+        UnixFiles.SyncFolder(Path);
     }
 
     private T? ReadUnlessDamaged<T>(string name)
@@ -111,13 +140,13 @@ internal sealed class RunFolder(string path)
     {
         var target = System.IO.Path.Combine(Path, name);
         var temporary = target + ".tmp";
-        using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = OwnerOnly }))
+        using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFiles.PrivateMode }))
         {
             JsonSerializer.Serialize(file, value, InstancesJson.Options);
             file.Flush(flushToDisk: durable);
         }
 
         File.Move(temporary, target, overwrite: true);
-        if (durable) Posix.SynchronizeFolder(Path);
+        if (durable) UnixFiles.SyncFolder(Path);
     }
 }

@@ -41,7 +41,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         ProcessOutcome? outcome = null;
         try
         {
-            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds), .. CommandOf(compression), upload.Path], bounds, standardInput: null, output, stop.Token);
+            outcome = await BoundedProcess.Run([.. confinement.Prefix(bounds, upload.Path), .. CommandOf(compression)], bounds, standardInput: null, output, stop.Token);
         }
         catch (OperationCanceledException) when (refusal is not null)
         {
@@ -66,8 +66,8 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         var total = 0L;
         try
         {
-            using var file = File.OpenHandle(target, FileMode.Create, FileAccess.Write, FileShare.Read);
-            UnixFiles.ChangeMode(target, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            new FileStream(target, UnixFiles.PrivateFile()).Dispose();
+            using var file = File.OpenHandle(target, FileMode.Open, FileAccess.Write, FileShare.Read);
             for (int read; (read = await stream.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellationToken)) > 0; total += read)
             {
                 if (total + read > bound)
@@ -93,8 +93,8 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
     // One thread each: more of them take more memory.
     private static string[] CommandOf(ImageCompression compression) => compression switch
     {
-        ImageCompression.Gzip => ["gzip", "--decompress", "--stdout", "--"],
-        ImageCompression.Xz => ["xz", "--decompress", "--stdout", "--quiet", "--format=xz", "--threads=1", $"--memlimit-decompress={WindowBytes}", "--"],
-        ImageCompression.Zstd => ["zstd", "--decompress", "--stdout", "--quiet", $"--memory={WindowBytes}", "--"],
+        ImageCompression.Gzip => ["gzip", "--decompress", "--stdout"],
+        ImageCompression.Xz => ["xz", "--decompress", "--stdout", "--quiet", "--format=xz", "--threads=1", $"--memlimit-decompress={WindowBytes}"],
+        ImageCompression.Zstd => ["zstd", "--decompress", "--stdout", "--quiet", $"--memory={WindowBytes}"],
     };
 }

@@ -30,7 +30,7 @@ internal sealed partial class ImageConverter
         _time = time;
         _reportPeriod = options.Value.ReportPeriod;
         _maxVirtualBytes = options.Value.MaxVirtualBytes;
-        confinement.Become(options.Value.User, store.Incoming);
+        confinement.Become(options.Value.User);
     }
 
     /// <summary>Makes the layer and the manifest, durably. Leaves nothing behind when it fails.</summary>

@@ -9,7 +9,7 @@ public sealed class ImportOptions : IValidatableObject
     [Range(512, long.MaxValue)]
     public long MaxVirtualBytes { get; set; } = 2L << 40;
 
-    /// <summary>The unprivileged user that checks and converts uploads where this process is root.</summary>
+    /// <summary>The user that checks and converts uploads if this process is root. It must not be one that QEMU runs as.</summary>
     [Required]
     public string User { get; set; } = "nobody";
 

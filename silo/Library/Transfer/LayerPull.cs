@@ -100,7 +100,7 @@ internal sealed class LayerPull
     {
         if (_offer.Path.Length == 0) return null;
         var file = new FileInfo(_offer.Path);
-        return file is { Exists: true, LinkTarget: null } && file.Name == $"{_offer.Id}.qcow2" && file.Length == _offer.LengthBytes && file.UnixFileMode == UnixFiles.SealedMode
+        return file is { Exists: true, LinkTarget: null } && file.Name == $"{_offer.Id}.qcow2" && file.Length == _offer.LengthBytes && (file.UnixFileMode & UnixFiles.WriteModes) == 0
             ? file.FullName
             : null;
     }

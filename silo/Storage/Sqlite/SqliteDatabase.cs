@@ -1,6 +1,7 @@
 using System.Data.Common;
 using DbUp;
 using DbUp.Builder;
+using Instances.Library;
 
 namespace Instances.Storage;
 
@@ -37,11 +38,19 @@ internal sealed class SqliteDatabase(string file) : IDatabase
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(File)!);
+        KeepPrivate();
         UseWriteAheadLog();
         return migrate(DeployChanges.To.SqliteDatabase(_dataSource.ConnectionString));
     }
 
     public void Dispose() => _dataSource.Dispose();
+
+    /// <summary>It holds passwords and keys of guests. SQLite gives the files beside it the mode of the database.</summary>
+    private void KeepPrivate()
+    {
+        if (!System.IO.File.Exists(File)) new FileStream(File, UnixFiles.PrivateFile()).Dispose();
+        foreach (var path in new[] { File, $"{File}-wal", $"{File}-shm" }.Where(System.IO.File.Exists)) UnixFiles.ChangeMode(path, UnixFiles.PrivateMode);
+    }
 
     // Is a property of the file: set once, kept for good. Readers then see the last commit while a writer writes.
     private void UseWriteAheadLog()

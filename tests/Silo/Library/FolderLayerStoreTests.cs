@@ -71,7 +71,7 @@ public sealed class FolderLayerStoreTests : IDisposable
     }
 
     [Fact]
-    public async Task Seal_Layer_BelongsToNobodyWhoRunsMachines()
+    public async Task Seal_Layer_IsRootsAndReadByTheGroupOfMachines()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "Only root gives files away.");
         var layer = LayerId.New();
@@ -80,7 +80,31 @@ public sealed class FolderLayerStoreTests : IDisposable
 
         await Store.Seal(layer);
 
-        Assert.Equal("root 444", TestLibrary.Run("stat", "-c", "%U %a", Store.PathOf(layer)).Trim());
+        Assert.Equal("0 69999 440", TestLibrary.Run("stat", "-c", "%u %g %a", Store.PathOf(layer)).Trim());
+    }
+
+    [Fact]
+    public async Task Open_StoreOfAnEarlierRelease_TakesRightsBack()
+    {
+        var (layer, top) = (LayerId.New(), LayerId.New());
+        await Store.CreateLayer(layer, null, Size, Token);
+        await Store.Seal(layer);
+        await Store.CreateLayer(top, layer, Size, Token);
+        TestLibrary.Run("chmod", "0444", Store.PathOf(layer));
+        TestLibrary.Run("chmod", "0644", Store.PathOf(top));
+        TestLibrary.Run("chmod", "0755", Store.Folder);
+        if (Environment.IsPrivilegedProcess) TestLibrary.Run("chown", "nobody", Store.Incoming);
+        File.CreateSymbolicLink(Store.PartPathOf(top), "/etc/passwd");
+
+        var store = _library.Open();
+
+        Assert.Equal(UnixFiles.SealedMode, File.GetUnixFileMode(store.PathOf(layer)));
+        Assert.True(store.IsSealed(layer));
+        Assert.Equal(UnixFiles.PrivateMode, File.GetUnixFileMode(store.PathOf(top)));
+        Assert.Equal(UnixFiles.PassageMode, File.GetUnixFileMode(store.Folder));
+        Assert.Equal(UnixFiles.PrivateFolderMode, File.GetUnixFileMode(store.Incoming));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(store.Incoming));
+        if (Environment.IsPrivilegedProcess) Assert.Equal(0u, UnixFiles.Statistics(store.Incoming).User);
     }
 
     [Fact]

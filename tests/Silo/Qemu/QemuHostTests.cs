@@ -9,6 +9,7 @@ using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Xunit;
 
 namespace Instances.Qemu;
@@ -19,13 +20,13 @@ public sealed class QemuHostTests
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
     [Fact]
-    public async Task Start_AsRoot_RunsQemuAsNobodyWithNothingOfTheSilo()
+    public async Task Start_AsRoot_RunsQemuAsAnotherUserWithNothingOfTheSilo()
     {
         await using var lab = await QemuLab.Create();
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
         // As whatever started the silo may have left one open: not closed by itself when another program is run.
-        using var leaky = Posix.OpenFolder(lab.Folder);
+        using var leaky = UnixFiles.OpenFolder(lab.Folder);
         var spec = await lab.BlankSpec("blank");
         await lab.Driver.Start(spec, Stop);
 
@@ -138,14 +139,20 @@ public sealed class QemuHostTests
     }
 
     [Fact]
-    public async Task Adopt_FolderThatTheUserCannotReach_WarnsAndWorks()
+    public async Task Start_FolderThatTheUsersCannotPassThrough_IsRefusedUnlessRootIsAskedFor()
     {
         if (!Environment.IsPrivilegedProcess) Assert.Skip("Only root can run QEMU as another user.");
         var log = new ListLogger();
         await using var lab = await QemuLab.Create(logger: log);
-        File.SetUnixFileMode(lab.Folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        File.SetUnixFileMode(lab.Folder, UnixFiles.PrivateFolderMode);
+        var refusal = await Assert.ThrowsAsync<OptionsValidationException>(lab.RestartDriver);
+        Assert.Contains($"chmod o+x {lab.Folder}'", Assert.Single(refusal.Failures), StringComparison.Ordinal);
+        lab.Options.RunAs = "no-such-user";
+        Assert.Contains("'no-such-user'", (await Assert.ThrowsAsync<OptionsValidationException>(lab.RestartDriver)).Message, StringComparison.Ordinal);
+
+        lab.Options.RunAs = UnixUser.RootName;
         await lab.RestartDriver();
-        Assert.Contains("chmod o+x", Assert.Single(log.Lines), StringComparison.Ordinal);
+        Assert.Contains("Qemu:RunAs", Assert.Single(log.Lines), StringComparison.Ordinal);
         var spec = await lab.BlankSpec("blank");
         Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
     }

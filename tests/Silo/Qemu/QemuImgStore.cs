@@ -22,11 +22,7 @@ internal sealed class QemuImgStore(string folder) : ILayerStore
             .ExecuteAsync(cancellationToken);
     }
 
-    public Task<long> Seal(LayerId layer)
-    {
-        File.SetUnixFileMode(PathOf(layer), UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
-        return Task.FromResult(Posix.Statistics(PathOf(layer)).AllocatedBytes);
-    }
+    public Task<long> Seal(LayerId layer) => Task.FromResult(UnixFiles.Seal(PathOf(layer), (uint)new LayerStoreOptions().ReadersGroup));
 
     public Task Delete(LayerId layer)
     {

@@ -227,5 +227,6 @@ internal sealed class QemuLab : IAsyncDisposable
     private static MachineSpec SpecOf(string name, IReadOnlyList<DiskChain> disks, IReadOnlyList<PortForward>? ports, string? userData) =>
         new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), name, 1, 128L << 20, disks, ports ?? [], [], userData);
 
-    private QemuHypervisor NewDriver() => new(Microsoft.Extensions.Options.Options.Create(Options), Store, QemuImg, TimeProvider.System, Logger);
+    private QemuHypervisor NewDriver() => new(
+        Microsoft.Extensions.Options.Options.Create(Options), Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions()), Store, QemuImg, TimeProvider.System, Logger);
 }

@@ -23,7 +23,7 @@ public sealed class RunFolderTests : IDisposable
     [Fact]
     public void Records_WrittenAndReplaced_AreReadBack()
     {
-        Folder.Create(QemuIdentity.SiloUser);
+        Folder.Create();
         Assert.Null(Folder.ReadMachine());
         Folder.WriteMachine(_spec);
         Folder.WriteMachine(_spec with { Name = "other" });
@@ -42,7 +42,7 @@ public sealed class RunFolderTests : IDisposable
     [Fact]
     public void Records_CrashWhileWriting_LeavesTheFormerOne()
     {
-        Folder.Create(QemuIdentity.SiloUser);
+        Folder.Create();
         Folder.WriteMachine(_spec);
         File.WriteAllText(Path.Combine(Folder.Path, "machine.json.tmp"), "{\"half\":");
         Assert.Equal(_spec.Id, Folder.ReadMachine()!.Id);
@@ -58,7 +58,7 @@ public sealed class RunFolderTests : IDisposable
     [Fact]
     public void Records_MayHoldSecrets_AreTheOwnersOnly()
     {
-        Folder.Create(QemuIdentity.SiloUser);
+        Folder.Create();
         Folder.WriteMachine(_spec);
         Assert.Equal(OwnerOnly, File.GetUnixFileMode(Path.Combine(Folder.Path, "machine.json")));
         Assert.Equal(OwnerOnly | UnixFileMode.UserExecute, File.GetUnixFileMode(Folder.QemuPath));
@@ -67,13 +67,13 @@ public sealed class RunFolderTests : IDisposable
     [Fact]
     public async Task Seed_KeysAndName_AreQuotedOnAVolumeForQemuOnly()
     {
-        Folder.Create(QemuIdentity.SiloUser);
-        await NoCloudSeed.Write(_spec, Folder, QemuIdentity.SiloUser, TestContext.Current.CancellationToken);
+        Folder.Create();
+        await NoCloudSeed.Write(_spec, Folder, TestContext.Current.CancellationToken);
         var volume = System.Text.Encoding.Latin1.GetString(await File.ReadAllBytesAsync(Folder.SeedPath, TestContext.Current.CancellationToken));
         Assert.StartsWith("CD001", volume[0x8001..], StringComparison.Ordinal);
         Assert.StartsWith("cidata", volume[0x8028..], StringComparison.OrdinalIgnoreCase);
         Assert.Contains(NoCloudSeed.MetaData(_spec), volume, StringComparison.Ordinal);
-        Assert.Equal(OwnerOnly | UnixFileMode.GroupRead, File.GetUnixFileMode(Folder.SeedPath));
+        Assert.Equal(OwnerOnly, File.GetUnixFileMode(Folder.SeedPath));
         Assert.Equal("#cloud-config\nssh_authorized_keys:\n  - \"ssh-ed25519 AAAA \\\"me\\\"\\u000a: x\"\n", NoCloudSeed.UserData(_spec));
         Assert.Equal("#!/bin/sh\n", NoCloudSeed.UserData(_spec with { UserData = "#!/bin/sh\n" }));
         Assert.Equal(["machine", "qemu", "seed.iso"], Directory.EnumerateFileSystemEntries(Folder.Path).Select(path => Path.GetFileName(path)!).Append("machine").Order());

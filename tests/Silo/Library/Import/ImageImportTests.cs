@@ -78,7 +78,7 @@ public sealed class ImageImportTests : IDisposable
         Assert.Equal(image.Length, manifest.Import.Bytes);
         Assert.Equal([ImportStage.Receiving, ImportStage.Checking, ImportStage.Converting, ImportStage.Publishing], _reports.Select(report => report.Stage).Distinct());
         Assert.Equal(manifest.Id, Assert.Single(await _library.Store.ReadManifests(Token)).Id);
-        Assert.Equal("444", TestLibrary.Run("stat", "-c", "%a", _library.Store.PathOf(layer.Id)).Trim());
+        Assert.Equal(Environment.IsPrivilegedProcess ? "440" : "400", TestLibrary.Run("stat", "-c", "%a", _library.Store.PathOf(layer.Id)).Trim());
         Assert.Contains("extended l2: false", TestLibrary.QemuImg("info", "-f", "qcow2", _library.Store.PathOf(layer.Id)), StringComparison.Ordinal);
     }
 

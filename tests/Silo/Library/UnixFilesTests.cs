@@ -1,0 +1,122 @@
+using Xunit;
+
+namespace Instances.Library;
+
+/// <summary>What root does in folders that another user fills.</summary>
+public sealed class UnixFilesTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("instances-unix-files-").FullName;
+    private readonly string _victim;
+
+    public UnixFilesTests()
+    {
+        _victim = At("victim");
+        File.WriteAllText(_victim, "content");
+        File.SetUnixFileMode(_victim, UnixFiles.PrivateMode);
+    }
+
+    private static UnixUser Other => new(70_001, 70_001);
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public void Give_Link_LeavesItsTarget()
+    {
+        if (!Environment.IsPrivilegedProcess) Assert.Skip("Only root can give files away.");
+        var before = UnixFiles.Statistics(_victim);
+        File.CreateSymbolicLink(At("link"), _victim);
+        Assert.ThrowsAny<IOException>(() => UnixFiles.Give(At("link"), Other, UnixFileMode.OtherRead));
+        UnixFiles.Link(_victim, At("second"));
+        Assert.ThrowsAny<IOException>(() => UnixFiles.Give(At("second"), Other, UnixFileMode.OtherRead, maxLinks: 1));
+        Assert.Equal(before, UnixFiles.Statistics(_victim));
+    }
+
+    [Fact]
+    public void Seal_Link_LeavesItsTarget()
+    {
+        var before = UnixFiles.Statistics(_victim);
+        File.CreateSymbolicLink(At("layer"), _victim);
+        Assert.ThrowsAny<IOException>(() => UnixFiles.Seal(At("layer"), 7));
+        Assert.Equal(before, UnixFiles.Statistics(_victim));
+    }
+
+    [Fact]
+    public void OwnFolder_Link_IsRefused()
+    {
+        Directory.CreateDirectory(At("elsewhere"), UnixFiles.PassageMode);
+        Directory.CreateSymbolicLink(At("link"), At("elsewhere"));
+        Assert.ThrowsAny<IOException>(() => UnixFiles.OwnFolder(At("link"), UnixFiles.PrivateFolderMode));
+        Assert.Equal(UnixFiles.PassageMode, File.GetUnixFileMode(At("elsewhere")));
+    }
+
+    [Fact]
+    public void DeleteTree_WithLinks_DeletesNothingOutside()
+    {
+        Directory.CreateDirectory(At("tree/below"));
+        File.WriteAllText(At("tree/below/file"), "");
+        Directory.CreateDirectory(At("outside"));
+        File.WriteAllText(At("outside/file"), "");
+        Directory.CreateSymbolicLink(At("tree/below/folder"), At("outside"));
+        File.CreateSymbolicLink(At("tree/link"), _victim);
+        Directory.CreateSymbolicLink(At("whole"), At("outside"));
+
+        UnixFiles.DeleteTree(At("tree"));
+        UnixFiles.DeleteTree(At("whole"));
+        UnixFiles.DeleteTree(At("never-there"));
+        Assert.False(Path.Exists(At("tree")));
+        Assert.False(Path.Exists(At("whole")));
+        Assert.True(File.Exists(At("outside/file")));
+        Assert.True(File.Exists(_victim));
+    }
+
+    // Whoever fills a folder could exhaust the stack of the process that deletes it.
+    [Fact]
+    public void DeleteTree_TooDeep_IsRefused()
+    {
+        Directory.CreateDirectory(At("deep/" + string.Join('/', Enumerable.Repeat("a", 100))));
+        Assert.Throws<IOException>(() => UnixFiles.DeleteTree(At("deep")));
+    }
+
+    // Racing a swap of a folder for a link: whichever comes first, nothing outside is deleted.
+    [Fact]
+    public async Task DeleteTree_WhileFoldersAreSwappedForLinks_DeletesNothingOutside()
+    {
+        Directory.CreateDirectory(At("outside"));
+        File.WriteAllText(At("outside/file"), "");
+        using var end = new CancellationTokenSource();
+        var swapping = Task.Run(() =>
+        {
+            for (var round = 0; !end.IsCancellationRequested; round++)
+            {
+                try
+                {
+                    Directory.CreateDirectory(At("tree/below"));
+                    Directory.Move(At("tree/below"), At($"tree/away-{round}"));
+                    Directory.CreateSymbolicLink(At("tree/below"), At("outside"));
+                    File.Delete(At("tree/below"));
+                }
+                catch (IOException)
+                {
+                    // Deleted meanwhile.
+                }
+            }
+        }, CancellationToken.None);
+        for (var round = 0; round < 300; round++)
+        {
+            try
+            {
+                UnixFiles.DeleteTree(At("tree"));
+            }
+            catch (IOException)
+            {
+                // Filled meanwhile.
+            }
+        }
+
+        await end.CancelAsync();
+        await swapping;
+        Assert.True(File.Exists(At("outside/file")));
+    }
+
+    private string At(string path) => Path.Combine(_folder, path);
+}
