@@ -36,6 +36,8 @@ internal static class ApiGateway
         services.AddOptions<HostFilteringOptions>().PostConfigure<IConfiguration>(LoopbackNames.Restrict);
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<DatacenterDirectory>();
+        services.AddOptions<WatchOptions>().BindConfiguration(WatchOptions.Section).ValidateDataAnnotations().ValidateOnStart();
+        services.AddSingleton<OperationWatches>();
         services.AddSingleton<UploadClient>();
         services.AddSingleton<ExportClient>();
         services.AddSingleton<ImageDownload>();
@@ -51,6 +53,8 @@ internal static class ApiGateway
         app.UseSameOrigin();
         app.MapHealth();
         app.MapReference();
+        app.MapProblemPages();
+        LoopbackNames.WarnIfOpen(app.Configuration, app.Logger);
 
         var api = app.MapGroup("/api/v1/datacenters").WithMetadata(new RequestSizeLimitAttribute(MaxJsonBytes));
         api.MapDatacenters();

@@ -21,9 +21,10 @@ internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IRe
             Host.Id,
             Host.Maintenance ? HostStatus.Maintenance : HostStatus.Available,
             Math.Max(0, capacity.View.FreeCpus - machines.Sum(machine => machine.Cpus)),
-            Math.Max(0, capacity.View.FreeMemoryBytes - machines.Sum(machine => machine.MemoryBytes)),
+            Math.Max(0, capacity.View.FreeMemoryBytes - machines.Sum(machine => machine.MemoryBytes + capacity.MachineOverheadBytes)),
             Math.Max(0, capacity.View.FreeDiskBytes - layers.Sum(need => need.Bytes)),
-            lacking);
+            lacking,
+            capacity.MachineOverheadBytes);
     }
 
     /// <param name="recorded">How many machines should be there, asked only where the host is away.</param>

@@ -6,7 +6,9 @@ namespace Instances.Datacenters;
 
 /// <summary>What a host has for machines that are yet to come.</summary>
 /// <param name="Lacking">The layers that would have to be fetched: neither on the host nor reserved for it.</param>
-internal sealed record HostRoom(HostId Id, HostStatus Status, int FreeCpus, long FreeMemoryBytes, long FreeDiskBytes, IReadOnlySet<LayerId> Lacking);
+/// <param name="MachineOverheadBytes">Memory that each machine takes besides its own.</param>
+internal sealed record HostRoom(
+    HostId Id, HostStatus Status, int FreeCpus, long FreeMemoryBytes, long FreeDiskBytes, IReadOnlySet<LayerId> Lacking, long MachineOverheadBytes = 0);
 
 /// <summary>Where machines go, all of them or none.</summary>
 internal abstract record PlacementDecision
@@ -93,12 +95,12 @@ internal abstract record PlacementDecision
         public int Taken { get; private set; }
 
         public bool Fits(PlacementRequest machine) =>
-            machine.Cpus <= _freeCpus && machine.MemoryBytes <= FreeMemoryBytes && Fetched(machine) <= _freeDiskBytes;
+            machine.Cpus <= _freeCpus && machine.MemoryBytes + room.MachineOverheadBytes <= FreeMemoryBytes && Fetched(machine) <= _freeDiskBytes;
 
         public void Take(PlacementRequest machine)
         {
             _freeCpus -= machine.Cpus;
-            FreeMemoryBytes -= machine.MemoryBytes;
+            FreeMemoryBytes -= machine.MemoryBytes + room.MachineOverheadBytes;
             _freeDiskBytes -= Fetched(machine);
             _lacking.ExceptWith(machine.Layers.Select(layer => layer.Layer));
             Taken++;

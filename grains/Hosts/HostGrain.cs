@@ -71,15 +71,15 @@ internal sealed partial class HostGrain(
         await Adopted();
         var machines = await hypervisor.List();
         var host = options.Value;
-        var memory = host.MemoryBytes is > 0 and var configured ? configured : GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        var memory = host.MemoryForMachines(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
         var processors = host.Cpus is > 0 and var given ? given : Environment.ProcessorCount;
         var cpus = (int)Math.Min(int.MaxValue, (long)processors * host.CpuOvercommit);
         var view = new HostView(
             Id, hypervisor.Name, hypervisor.Accelerator, processors, memory,
-            Math.Max(0, memory - machines.Sum(machine => machine.MemoryBytes)),
+            Math.Max(0, memory - machines.Sum(machine => machine.MemoryBytes + hypervisor.MachineOverheadBytes)),
             Math.Max(0, layers.FreeBytes - host.DiskHeadroomBytes),
             machines.Count, cpus, Math.Max(0, cpus - machines.Sum(machine => machine.Cpus)), HostStatus.Available);
-        return new(view, [.. machines.Select(machine => machine.Id)], [.. wanted.Where(layer => !layers.Contains(layer))]);
+        return new(view, [.. machines.Select(machine => machine.Id)], [.. wanted.Where(layer => !layers.Contains(layer))], hypervisor.MachineOverheadBytes);
     }
 
     public async Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken)

@@ -9,9 +9,22 @@ public sealed class HostOptions
     [Required, RegularExpression(@"\A[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\z", ErrorMessage = "Host:Name has 1 to 63 letters, digits and hyphens.")]
     public string Name { get; set; } = "local";
 
-    /// <summary>Memory for machines in bytes; 0 takes what the host has.</summary>
+    private const long ReservedAtLeastBytes = 1L << 30;
+    private const int ReservedShare = 16;
+    private const int ReservedAtMostShare = 4;
+
+    /// <summary>Memory for machines in bytes; 0 takes what the host has without <see cref="ReservedMemoryBytes"/>.</summary>
     [Range(0, long.MaxValue)]
     public long MemoryBytes { get; set; }
+
+    /// <summary>Memory in bytes that the host keeps for its kernel, its page cache and the silo; null for 1 GiB and a sixteenth of its memory, at most a quarter of it.</summary>
+    [Range(0, long.MaxValue)]
+    public long? ReservedMemoryBytes { get; set; }
+
+    /// <param name="hostBytes">What the host has.</param>
+    public long MemoryForMachines(long hostBytes) => MemoryBytes > 0
+        ? MemoryBytes
+        : Math.Max(0, hostBytes - (ReservedMemoryBytes ?? Math.Min(hostBytes / ReservedAtMostShare, ReservedAtLeastBytes + (hostBytes / ReservedShare))));
 
     /// <summary>Processors for machines; 0 takes what the host has.</summary>
     [Range(0, 65_536)]

@@ -22,6 +22,9 @@ public interface IHypervisor
     /// <summary><c>kvm</c>, <c>tcg</c> or <c>simulated</c>.</summary>
     string Accelerator { get; }
 
+    /// <summary>Memory that the hypervisor itself takes for each machine, besides the machine's own.</summary>
+    long MachineOverheadBytes { get; }
+
     /// <summary>Status changes that nobody asked for: a guest that shut down or restarted, a machine that died. Read by the host's grain.</summary>
     ChannelReader<MachineObservation> Changes { get; }
 

@@ -33,6 +33,12 @@ internal static class LayerEndpoints
 
     private static Task GetExtents(LayerId layerId, long from, HttpContext context) => WithLayer(layerId, context, async path =>
     {
+        if (from < 0)
+        {
+            await Problem.For(context, StatusCodes.Status400BadRequest, "request-malformed", "'from' is an offset in the layer: 0 or more.").Write(context);
+            return;
+        }
+
         using var file = File.OpenHandle(path);
         var data = new List<long>();
         var position = from;

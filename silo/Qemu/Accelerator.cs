@@ -15,6 +15,9 @@ internal static class Accelerator
         AcceleratorChoice.Auto => Opens(device) && HasVirtualization(cpuInfo) ? Kvm : Tcg,
     };
 
+    /// <summary>What a QEMU takes besides its guest's memory: its own heap and the caches of its disks' tables, and under emulation the code that it has translated.</summary>
+    public static long OverheadBytes(string accelerator) => accelerator == Kvm ? 128L << 20 : 256L << 20;
+
     private static bool Opens(string device)
     {
         try

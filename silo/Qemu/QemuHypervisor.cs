@@ -53,6 +53,8 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public string Accelerator { get; }
 
+    public long MachineOverheadBytes => Qemu.Accelerator.OverheadBytes(Accelerator);
+
     public ChannelReader<MachineObservation> Changes => _changes.Reader;
 
     /// <summary>Before the silo joins its cluster: a host whose machines would have to run as root does not start.</summary>

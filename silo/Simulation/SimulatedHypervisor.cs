@@ -13,6 +13,8 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
 {
     public string Name => "simulated";
 
+    public long MachineOverheadBytes => 0;
+
     public string Accelerator => "simulated";
 
     public ChannelReader<MachineObservation> Changes => host.Changes.Reader;

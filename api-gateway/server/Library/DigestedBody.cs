@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Globalization;
 using System.Text;
 using Instances.Problems;
+using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
 using Microsoft.Net.Http.Headers;
 
 namespace Instances.Library;
@@ -16,6 +17,11 @@ internal sealed class DigestedBody : WriteOnlyStream
     public const string LengthHeader = "Export-Length";
     public const string Trailer = "Repr-Digest";
 
+    /// <summary>A receiver that takes less is cut off: it must not hold one of few places for days.</summary>
+    public const int MinBytesPerSecond = 16 << 10;
+
+    private static readonly TimeSpan SlowBound = TimeSpan.FromSeconds(30);
+
     private readonly HttpResponse _response;
     private readonly bool _isChunkedHere;
 
@@ -25,6 +31,7 @@ internal sealed class DigestedBody : WriteOnlyStream
         _response = response;
         _isChunkedHere = !response.SupportsTrailers();
         response.Headers[HeaderNames.Trailer] = Trailer;
+        if (response.HttpContext.Features.Get<IHttpMinResponseDataRateFeature>() is { } rate) rate.MinDataRate = new(MinBytesPerSecond, SlowBound);
         if (_isChunkedHere) response.Headers.TransferEncoding = "chunked";
     }
 

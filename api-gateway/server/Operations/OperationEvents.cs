@@ -23,6 +23,7 @@ internal sealed partial class OperationEvents(IOperationGrain grain, long seen) 
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         var services = httpContext.RequestServices;
+        using var place = services.GetRequiredService<OperationWatches>().Take();
         var stopping = services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(httpContext.RequestAborted, stopping);
         var response = httpContext.Response;

@@ -4,7 +4,7 @@ namespace Instances.Problems;
 
 /// <summary>A server that listens on this machine alone answers only to this machine's names: a page of another site that has its own name lead here
 /// (DNS rebinding) would pass for a page of this server. <c>AllowedHosts</c> in the configuration goes before it.</summary>
-internal static class LoopbackNames
+internal static partial class LoopbackNames
 {
     private static readonly string[] Names = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -13,6 +13,15 @@ internal static class LoopbackNames
         var isConfigured = !string.IsNullOrEmpty(configuration["AllowedHosts"]);
         if (!isConfigured && ListensOnLoopbackOnly(configuration)) options.AllowedHosts = Names;
     }
+
+    public static void WarnIfOpen(IConfiguration configuration, ILogger logger)
+    {
+        if (string.IsNullOrEmpty(configuration["AllowedHosts"]) && !ListensOnLoopbackOnly(configuration)) LogOpen(logger);
+    }
+
+    [LoggerMessage(LogLevel.Warning, "The server listens beyond this machine and answers to every name: a page of another site that leads its own name here can use it. "
+        + "Set AllowedHosts to the names of this server, with semicolons between them")]
+    private static partial void LogOpen(ILogger logger);
 
     private static bool ListensOnLoopbackOnly(IConfiguration configuration) =>
         configuration[WebHostDefaults.ServerUrlsKey] is { Length: > 0 } urls

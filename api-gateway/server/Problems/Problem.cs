@@ -7,7 +7,7 @@ using Microsoft.Net.Http.Headers;
 namespace Instances.Problems;
 
 /// <summary>Why a request was not carried out (RFC 9457).</summary>
-/// <param name="Type">A relative URL that names the code.</param>
+/// <param name="Type">A relative URL that names the code: see <see cref="ProblemPages"/>.</param>
 /// <param name="Title">The meaning of the status.</param>
 /// <param name="Status">The HTTP status.</param>
 /// <param name="Detail">What was found, and what to do.</param>
@@ -21,7 +21,7 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
     public const string ContentType = MediaTypeNames.Application.ProblemJson;
 
     public static Problem For(HttpContext context, int status, string code, string detail) => new(
-        $"/problems/{code}",
+        $"{ProblemPages.Path}/{code}",
         ReasonPhrases.GetReasonPhrase(status),
         status,
         detail,
@@ -54,6 +54,8 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
         var response = context.Response;
         response.StatusCode = Status;
         response.Headers.CacheControl = "no-store";
+        // The handler of exceptions clears what was set before.
+        response.Headers.XContentTypeOptions = "nosniff";
         if (Status is StatusCodes.Status503ServiceUnavailable or StatusCodes.Status504GatewayTimeout) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
         return response.WriteAsJsonAsync(this, options: null, ContentType, context.RequestAborted);
     }

@@ -120,6 +120,32 @@ public sealed class OperationEventsTests(Gateway gateway)
     }
 
     [Fact]
+    public async Task Watch_MoreThanTheGatewayServes_IsRefusedUntilOneEnds()
+    {
+        await using var app = await gateway.Start(services => services.Configure<WatchOptions>(options => options.MaxWatches = 1));
+        using var http = Gateway.ClientOf(app);
+        var operation = Begin();
+        var path = $"{Local}/operations/{_id}/events";
+        using var first = await http.GetAsync(path, HttpCompletionOption.ResponseHeadersRead, Cancelled);
+
+        using var refused = await http.GetAsync(path, Cancelled);
+
+        await refused.AssertProblem(503, "too-many-watches");
+        Assert.NotNull(refused.Headers.RetryAfter);
+        operation.Publish(2, OperationStatus.Succeeded);
+        await first.Content.ReadAsStringAsync(Cancelled);
+        HttpStatusCode status;
+        do
+        {
+            // The place is given back after the last byte was sent.
+            using var again = await http.GetAsync(path, HttpCompletionOption.ResponseHeadersRead, Cancelled);
+            status = again.StatusCode;
+        }
+        while (status is HttpStatusCode.ServiceUnavailable);
+        Assert.Equal(HttpStatusCode.OK, status);
+    }
+
+    [Fact]
     public async Task Watch_GatewayThatStops_LetsGo()
     {
         Begin();

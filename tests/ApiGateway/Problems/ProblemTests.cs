@@ -33,6 +33,21 @@ public sealed class ProblemTests(Gateway gateway)
     }
 
     [Fact]
+    public async Task Problem_ItsType_LeadsToAPage()
+    {
+        using var response = await gateway.Http.Get($"/appliances/{Failing(new FaultException(new(FaultKind.Conflict, "some-code", "What was found.")))}");
+        var type = (await response.AssertProblem(409, "some-code")).GetProperty("type").GetString();
+        Assert.Equal(["nosniff"], response.Headers.GetValues("X-Content-Type-Options"));
+
+        using var page = await gateway.Http.GetAsync(type, Cancelled);
+        using var none = await gateway.Http.GetAsync("/problems/Some%3CCode", Cancelled);
+
+        Assert.StartsWith("some-code\n", await page.Content.ReadAsStringAsync(Cancelled), StringComparison.Ordinal);
+        Assert.Equal("text/plain", page.Content.Headers.ContentType?.MediaType);
+        await none.AssertProblem(404, "path-not-found");
+    }
+
+    [Fact]
     public async Task InternalFault_ItsSentence_StaysInTheLog()
     {
         var id = Failing(new FaultException(new(FaultKind.Internal, "state-broken", "row 7 of the table is odd")));

@@ -26,6 +26,14 @@ public sealed class HostLookTests
     }
 
     [Fact]
+    public void Room_OfAHostThatNeedsMemoryForEachMachine_IsWithoutThatOfReservedOnes()
+    {
+        var look = Look([], [], Reserved());
+
+        Assert.Equal(45, (look with { Capacity = look.Capacity! with { MachineOverheadBytes = 5 } }).Room().FreeMemoryBytes);
+    }
+
+    [Fact]
     public void Room_WithAMachineAndALayerThatTheHostHasByNow_CountsThemOnce()
     {
         var room = Look([Machine.Id], [], Reserved()).Room();

@@ -54,6 +54,15 @@ public sealed class PlacementDecisionTests
     }
 
     [Fact]
+    public void Decide_OnAHostThatNeedsMemoryForEachMachine_CountsIt()
+    {
+        HostRoom[] hosts = [Room("a", 10) with { MachineOverheadBytes = 2 }];
+
+        Assert.IsType<PlacementDecision.Place>(PlacementDecision.Decide(hosts, [Machine(3), Machine(3)], PlacementPolicy.Spread));
+        Assert.IsType<PlacementDecision.Refuse>(PlacementDecision.Decide(hosts, [Machine(3), Machine(4)], PlacementPolicy.Spread));
+    }
+
+    [Fact]
     public void Decide_WhenNothingFits_NamesWhatWasAskedForAndWhatEachHostHas()
     {
         HostRoom[] hosts =

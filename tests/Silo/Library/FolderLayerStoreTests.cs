@@ -103,7 +103,7 @@ public sealed class FolderLayerStoreTests : IDisposable
         Assert.Equal(UnixFiles.PrivateMode, File.GetUnixFileMode(store.PathOf(top)));
         Assert.Equal(UnixFiles.PassageMode, File.GetUnixFileMode(store.Folder));
         Assert.Equal(UnixFiles.PrivateFolderMode, File.GetUnixFileMode(store.Incoming));
-        Assert.Empty(Directory.EnumerateFileSystemEntries(store.Incoming));
+        Assert.Empty(Directory.EnumerateFiles(store.Incoming));
         if (Environment.IsPrivilegedProcess) Assert.Equal(0u, UnixFiles.Statistics(store.Incoming).User);
     }
 

@@ -201,6 +201,11 @@ public sealed class LayerDownloadTests : IAsyncLifetime
         var served = await Get(good);
         Assert.Equal(what.Length > 0, served is HttpStatusCode.OK or HttpStatusCode.Accepted);
         Assert.Equal(what.Length == 0, served is HttpStatusCode.RequestedRangeNotSatisfiable);
+        if (what.StartsWith("/extents", StringComparison.Ordinal))
+        {
+            what = "/extents?from=-1";
+            Assert.Equal(HttpStatusCode.BadRequest, await Get(good));
+        }
 
         async Task<HttpStatusCode> Get(string? ticket)
         {
