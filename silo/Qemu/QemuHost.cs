@@ -10,6 +10,7 @@ namespace Instances.Qemu;
 internal sealed record QemuHost(
     QemuOptions Options,
     QemuUsers Users,
+    MachineCgroups Groups,
     string Accelerator,
     string? MachineType,
     Func<LayerId, string> PathOf,

@@ -15,6 +15,9 @@ internal sealed partial class QemuHypervisor
         + "Run the silo as root to give each machine a user of its own")]
     private partial void LogRunsAsSilo();
 
+    [LoggerMessage(LogLevel.Information, "Machines have no control groups with all limits on memory, processors and disks: {Reason}")]
+    private partial void LogNoGroups(string reason);
+
     [LoggerMessage(LogLevel.Error, "The machine of the run folder {Folder} cannot be adopted.")]
     private partial void LogNotAdopted(string folder, Exception cause);
 

@@ -71,7 +71,11 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         var machineType = await FindMachineType(cancellationToken);
         users.Note(Directory.EnumerateDirectories(_options.RunFolder).Select(path => new RunFolder(path).QemuPath));
         users.Note(Directory.EnumerateFiles(LayersFolder));
-        var host = new QemuHost(_options, users, Accelerator, machineType, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
+        var groups = MachineCgroups.Find(MachineCgroups.Mount, File.ReadLines("/proc/self/cgroup"));
+        if (groups.Obstacle is { } obstacle) LogNoGroups(obstacle);
+        var host = new QemuHost(_options, users, groups, Accelerator, machineType, layer => Path.GetFullPath(_store.PathOf(layer)), _time, _logger, _changes.Writer);
+        groups.Sweep(Directory.EnumerateDirectories(_options.RunFolder)
+            .Select(path => VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id) ? id : default).ToHashSet());
         var processes = QemuProcess.FindAll(_options.RunFolder);
         await Parallel.ForEachAsync(
             Directory.EnumerateDirectories(_options.RunFolder),
@@ -133,6 +137,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         }
 
         _host!.Users.Delete(Qemu.RunFolder.For(_options.RunFolder, machine), _host.PathOf);
+        _host.Groups.Remove(machine);
     }
 
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(_machines.GetValueOrDefault(machine)?.Observation);

@@ -42,6 +42,7 @@ internal sealed partial class QemuMachine
         _startAgainUntil = null;
         if (_process is { } process) await End(process, () => Task.CompletedTask, TimeSpan.Zero);
         _host.Users.Delete(_folder, _host.PathOf);
+        _host.Groups.Remove(_spec.Id);
         return _removed = true;
     });
 
@@ -132,7 +133,8 @@ internal sealed partial class QemuMachine
         var options = _host.Options;
         var arguments = QemuArguments.Build(_spec with { Disks = chains }, ports, _host.Accelerator, options.GuestsReachNetwork, _host.PathOf);
         var logged = File.Exists(_folder.LogPath) ? new FileInfo(_folder.LogPath).Length : 0;
-        var process = QemuProcess.Start(_folder, _identity, options.Binary, arguments);
+        var group = _host.Groups.Prepare(_spec.Id, _spec.MemoryBytes, _spec.Cpus, chains.Sum(chain => chain.Layers.Count));
+        var process = QemuProcess.Start(_folder, _identity, group, options.Binary, arguments);
         _process = process;
         _ports = ports;
         _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, ports));

@@ -11,7 +11,8 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
 {
     // Redirected by a shell, which then becomes setsid, setpriv and QEMU in turn, all with one pid: QEMU is in a session of its own, with no
     // descriptor of the silo, and lives on when the silo or its terminal goes. QEMU's own -daemonize needs setsid(), which its sandbox denies.
-    private const string Script = "umask 077; exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
+    // It is no silo for the killer of processes that take too much memory, and joins its control group while it still may.
+    private const string Script = "umask 077; { echo 0 >/proc/self/oom_score_adj; [ \"$0\" = sh ] || echo $$ >\"$0\"; } 2>>" + RunFolder.LogFromQemu + "; exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
     private const int ProcessPollMs = 5;
 
     public static Guid BootId { get; } = Guid.Parse(File.ReadAllText("/proc/sys/kernel/random/boot_id"));
@@ -35,7 +36,8 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
     }
 
     /// <summary>Starts QEMU in a machine's folder, where its output goes to a log.</summary>
-    public static QemuProcess Start(RunFolder folder, QemuIdentity identity, string binary, IReadOnlyList<string> arguments)
+    /// <param name="group">See <see cref="MachineCgroups.Prepare"/>.</param>
+    public static QemuProcess Start(RunFolder folder, QemuIdentity identity, string? group, string binary, IReadOnlyList<string> arguments)
     {
         var start = new ProcessStartInfo("/bin/sh")
         {
@@ -45,7 +47,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        foreach (var argument in (string[])["-c", Script, "sh", "setsid", .. identity.Prefix(), binary, .. arguments]) start.ArgumentList.Add(argument);
+        foreach (var argument in (string[])["-c", Script, group ?? "sh", "setsid", .. identity.Prefix(), binary, .. arguments]) start.ArgumentList.Add(argument);
         // The silo's own environment may hold secrets.
         var path = Environment.GetEnvironmentVariable("PATH");
         start.Environment.Clear();

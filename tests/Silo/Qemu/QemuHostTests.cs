@@ -152,7 +152,7 @@ public sealed class QemuHostTests
 
         lab.Options.RunAs = UnixUser.RootName;
         await lab.RestartDriver();
-        Assert.Contains("Qemu:RunAs", Assert.Single(log.Lines), StringComparison.Ordinal);
+        Assert.Single(log.Lines, line => line.Contains("Qemu:RunAs", StringComparison.Ordinal));
         var spec = await lab.BlankSpec("blank");
         Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
     }
