@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
+using Instances.Library;
 using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Hosting;
@@ -35,7 +36,8 @@ internal sealed class DataFolder : IDisposable
         try
         {
             var isNew = !Directory.Exists(path) || !Directory.EnumerateFileSystemEntries(path).Any(entry => System.IO.Path.GetFileName(entry) is "instances.db" or "layers" or "machines");
-            Directory.CreateDirectory(path);
+            // The users of machines pass through it.
+            if (!Directory.Exists(path)) UnixFiles.OwnFolder(path, UnixFiles.PassageMode);
             var file = Lock(path, System.IO.Path.Combine(path, LockName));
             RandomAccess.SetLength(file, 0);
             RandomAccess.Write(file, Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId}\n")), 0);

@@ -21,7 +21,6 @@ internal static class SiloHosting
     /// <summary>Where this process keeps everything, and where it listens.</summary>
     public static void AddDataFolder(this WebApplicationBuilder builder, SiloArguments arguments)
     {
-        if (!Directory.Exists(arguments.DataFolder)) UnixFiles.OwnFolder(arguments.DataFolder, UnixFiles.PassageMode);
         // What this process makes from now on is its own, unless it says otherwise.
         UnixFiles.SetMask(UnixFiles.OthersMode);
         builder.Services.AddSingleton(DataFolder.Take(arguments.DataFolder));
