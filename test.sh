@@ -5,56 +5,99 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=silo/setup.sh
 source silo/setup.sh
 
-usage() {
-  cat <<'EOF'
-Usage: ./test.sh [PROJECT ...]
+readonly all=(GrainInterfaces Grains ApiGateway Silo HostileImages EndToEnd Chaos)
 
-Installs what is missing, builds everything, and runs the tests of the named projects (default: all): GrainInterfaces Grains ApiGateway Silo HostileImages EndToEnd Chaos
-The last line counts them: 'N passed, N failed'. Exit code 0 only if none failed and some ran.
-EOF
+usage() {
+  cat <<EOT
+Usage: ./test.sh [PROJECT ...] [-- RUNNER-OPTION ...]
+
+Installs what is missing, builds everything, and runs the tests of the named projects (default: all): ${all[*]}
+What follows -- goes to the test runner, for example: ./test.sh EndToEnd -- -class '*KillTests'
+The last line counts the tests: 'N passed, N failed'. Exit code 0 only if none failed and some ran.
+All files of the tests are in one temporary folder. At the end, also after Ctrl-C, every process that works in the folder is ended and the folder is deleted.
+EOT
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then usage; exit 0; fi
-projects=("$@")
-if ((${#projects[@]} == 0)); then projects=(GrainInterfaces Grains ApiGateway Silo HostileImages EndToEnd Chaos); fi
-for project in "${projects[@]}"; do [[ -d tests/$project ]] || fail "There is no test project '$project'; see ./test.sh --help."; done
+projects=() options=()
+while (($#)); do
+  case $1 in
+    --help | -h) usage; exit 0 ;;
+    --) shift; options=("$@"); break ;;
+    *) [[ " ${all[*]} " == *" $1 "* ]] || fail "There is no test project '$1'; see ./test.sh --help."; projects+=("$1") ;;
+  esac
+  shift
+done
+((${#projects[@]})) || projects=("${all[@]}")
 
-# One project that hangs must not keep the others from being counted.
-readonly project_bound=600
+# A project that hangs must not keep the others from being counted. On a quiet machine the slowest takes some four minutes.
+readonly project_bound=3000
 
-# A file system that can clone files is made in a file and mounted, where this user may.
+# XFS: tests make a file system that can clone files, if this user may mount one.
 install_missing mkfs.xfs:xfsprogs
 install_postgresql
 say "Building (Release)"
 dotnet build --nologo -v quiet -c Release Instances.sln
 build_guest
 
-results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
+# Short, because it is a part of the paths of Unix sockets; open, because guests and PostgreSQL run as other users.
+run=$(mktemp -d /tmp/it-XXXXXX)
+readonly run memory=/dev/shm/${run##*/}
+chmod 755 "$run"
+results=$run/results
+mkdir "$results"
+
+# Processes of the tests carry the folder in their command line, their working directory or their environment.
+test_processes() {
+  local process id
+  for process in /proc/[0-9]*; do
+    id=${process#/proc/}
+    [[ $id != "$$" && $id != "$BASHPID" ]] || continue
+    if grep -qaF "$run" "$process/cmdline" "$process/environ" 2>/dev/null || [[ $(readlink "$process/cwd" 2>/dev/null) == "$run"* ]]; then echo "$id"; fi
+  done
+}
+
+clean_up() {
+  trap '' INT TERM
+  trap - EXIT
+  local lane ids
+  for lane in $(jobs -p); do kill -KILL "$lane" 2>/dev/null || true; done
+  while ids=$(test_processes) && [[ -n $ids ]]; do
+    # shellcheck disable=SC2086
+    kill -KILL $ids 2>/dev/null || true
+    sleep 0.2
+  done
+  awk -v run="$run/" -v memory="$memory/" 'index($2, run) == 1 || index($2, memory) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount --lazy
+  rm -rf "$run" "$memory"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 wanted() { [[ " ${projects[*]} " == *" $1 "* ]]; }
 
-# A short run of the program that breaks a cluster of processes is one test, that passes where there was no violation.
+# The short run of the program that breaks a cluster counts as one test: it passes if no promise was broken.
 run_tests() {
+  local -x TMPDIR=$run INSTANCES_TEST_GUEST=$PWD/$guest
   if [[ $1 == Chaos ]]; then
-    INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet tests/Chaos/bin/Release/net10.0/Instances.Chaos.dll --seconds 30 --seed 1
+    timeout --kill-after=30 "$project_bound" dotnet tests/Chaos/bin/Release/net10.0/Instances.Chaos.dll --seconds 30 --seed 1
   else
-    INSTANCES_TEST_GUEST=$PWD/$guest timeout "$project_bound" dotnet "tests/$1/bin/Release/net10.0/Instances.$1.Tests.dll" -noColor
+    timeout --kill-after=30 "$project_bound" dotnet "tests/$1/bin/Release/net10.0/Instances.$1.Tests.dll" -noColor "${options[@]}"
   fi
 }
 
 test_alone() {
-  local project status
+  local project status began
   for project in "$@"; do
     wanted "$project" || continue
     say "Testing $project"
-    status=0
+    status=0 began=$SECONDS
     run_tests "$project" 2>&1 | tee "$results/$project.log" || status=$?
     echo "$status" >"$results/$project.status"
+    echo "$project took $((SECONDS - began)) s"
   done
 }
 
-# What each of them says is shown when it has ended.
+# The output of each project is shown when the project has ended.
 test_beside_others() {
   local project
   for project in "$@"; do
@@ -69,7 +112,9 @@ say "Testing side by side: what needs no cluster of processes"
 test_beside_others GrainInterfaces Grains ApiGateway &
 test_beside_others Silo HostileImages &
 wait
-test_alone EndToEnd Chaos
+# In the background: a shell that waits for a program in the foreground sees Ctrl-C only after the program's end.
+test_alone EndToEnd Chaos &
+wait
 
 passed=0 failed=0 skipped=0
 for project in "${projects[@]}"; do
@@ -92,6 +137,6 @@ for project in "${projects[@]}"; do
   passed=$((passed + $(count Total) - $(count Failed) - $(count Skipped)))
 done
 
-printf '\n'
+printf '\nAll of it took %d s.\n' "$SECONDS"
 if ((skipped)); then printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"; else printf '%d passed, %d failed\n' "$passed" "$failed"; fi
 ((failed == 0 && passed > 0))

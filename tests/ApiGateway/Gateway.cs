@@ -20,7 +20,7 @@ namespace Instances;
 public sealed class Gateway : IAsyncLifetime
 {
     /// <summary>No test waits longer for what has to come.</summary>
-    public static readonly TimeSpan Bound = TimeSpan.FromSeconds(30);
+    public static readonly TimeSpan Bound = TimeSpan.FromMinutes(5);
 
     private readonly LogCapture _logs = new();
     private readonly FakeDatacenter _datacenter = new();

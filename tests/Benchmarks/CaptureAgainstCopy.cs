@@ -14,7 +14,7 @@ internal static class CaptureAgainstCopy
 
     public static async Task Measure(Table table, int changedMib)
     {
-        var data = ServerProcess.MakeDataFolder();
+        await using var data = new DataFolder();
         await using (var server = await ServerProcess.Start(data))
         {
             var client = server.Client;
@@ -48,8 +48,6 @@ internal static class CaptureAgainstCopy
                 $"{ratio:0} times faster, goal {Goal:0}: {(ratio >= Goal ? "[green]reached[/]" : "[red]missed[/]")}");
             await client.Succeeds(await client.Undeploy(appliance.Id, default));
         }
-
-        Directory.Delete(data, recursive: true);
     }
 
     private static async Task Run(string program, params string[] arguments)

@@ -12,7 +12,7 @@ internal static class ConsistencyWindow
 
     public static async Task Measure(Table table, int machines, int rounds)
     {
-        var data = ServerProcess.MakeDataFolder();
+        await using var data = new DataFolder();
         await using (var server = await ServerProcess.Start(data))
         {
             var client = server.Client;
@@ -33,8 +33,6 @@ internal static class ConsistencyWindow
 
             await client.Succeeds(await client.Undeploy(appliance.Id, default));
         }
-
-        Directory.Delete(data, recursive: true);
     }
 
     private static void AddRow(Table table, string what, List<double> windows)

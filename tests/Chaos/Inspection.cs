@@ -12,8 +12,8 @@ namespace Instances.Chaos;
 /// <summary>What must hold when the faults have ended: everything rests, every promise was kept, and nothing is left that has no owner.</summary>
 internal static class Inspection
 {
-    /// <summary>The longest detection of a death, and 30 s; and what this machine takes longer than others.</summary>
-    private static readonly TimeSpan RestBound = TimeSpan.FromSeconds(90);
+    /// <summary>What has not settled by then is stuck. A quiet machine needs about 10 s.</summary>
+    private static readonly TimeSpan RestBound = Bounds.Wait;
 
     private const int GuestImagesTried = 4;
 

@@ -8,8 +8,9 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>A cluster of real processes with simulated hosts: two control silos, two hosts, two gateways, PostgreSQL. Each test leaves all of them running.</summary>
-public sealed class ClusterTests(SimulatedDatacenter datacenter, ITestOutputHelper output) : IClassFixture<SimulatedDatacenter>
+/// <summary>A cluster of real processes with simulated hosts: two control silos, two hosts, two gateways, PostgreSQL.</summary>
+[Collection(nameof(SimulatedDatacenter))]
+public sealed class ClusterTests(SimulatedDatacenter datacenter, ITestOutputHelper output)
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 

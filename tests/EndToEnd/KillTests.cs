@@ -7,16 +7,13 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>The process is killed (SIGKILL) at every step of create-instance, with real guests running, and started again.</summary>
+/// <summary>SIGKILL in create-instance with real guests running, and a new start. Kills at every step, with simulated guests, are in <c>Grains/Appliances/CrashTests</c>.</summary>
 public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Shop>
 {
-    /// <summary>Each server is started with the point where the capture after it is held: one start a point.</summary>
-    private static readonly string[] BeforeCommit =
-    [
-        "prepare", "prepare/web:after", "prepare:after", "quiesce:after", "pause:after", "seal:after", "publish:after", "commit",
-    ];
+    /// <summary>The guests have next layers; are frozen and paused; write to their next layers; all is in the library.</summary>
+    private static readonly string[] BeforeCommit = ["prepare:after", "pause:after", "seal:after", "commit"];
 
-    private static readonly string[] AfterCommit = ["commit:after", "register:after", "undeploy/web:after", "undeploy:after", "update:after", "finish", "finish:after"];
+    private static readonly string[] AfterCommit = ["commit:after", "undeploy/web:after", "finish"];
 
     [Fact]
     public async Task Kill_AtEachStepBeforeTheCommit_LeavesTheApplianceDeployedAsBefore()
@@ -28,7 +25,7 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
             var operation = await shop.CaptureUntilHeld(point, new(Quiesce: Quiesce.Freeze, UpdateImages: true));
             await shop.KillAndRestart();
 
-            await shop.Rests(ApplianceStatus.Deployed, $"after a kill at {point}");
+            await shop.Settles(ApplianceStatus.Deployed, $"after a kill at {point}");
             Assert.Equal(processes, shop.Guests.Ids());
             var machines = await shop.Machines();
             Assert.All(machines, machine => Assert.Equal(VirtualMachineStatus.Running, machine.Status));
@@ -49,7 +46,7 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
             var operation = await shop.CaptureUntilHeld(point, new(Quiesce: Quiesce.None, UpdateImages: true));
             await shop.KillAndRestart();
 
-            await shop.Rests(ApplianceStatus.Undeployed, $"after a kill at {point}");
+            await shop.Settles(ApplianceStatus.Undeployed, $"after a kill at {point}");
             var ended = await shop.Ended(operation);
             Assert.Equal(OperationStatus.Succeeded, ended.Status);
             var machines = await shop.Machines();
@@ -67,12 +64,12 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
     /// <summary>An appliance of two guests on a server that is killed and started again.</summary>
     public sealed class Shop : IAsyncLifetime
     {
-        private readonly string _data = ServerProcess.MakeDataFolder();
+        private readonly DataFolder _data = new();
         private ApplianceId _appliance;
 
         internal ServerProcess Server { get; private set; } = null!;
 
-        internal GuestProcesses Guests => new(_data);
+        internal GuestProcesses Guests => _data.Guests;
 
         private string Marker => Path.Combine(_data, "held");
 
@@ -87,10 +84,8 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
 
         public async ValueTask DisposeAsync()
         {
-            if ((await Server.Client.GetAppliance(_appliance, TestContext.Current.CancellationToken)).Status is ApplianceStatus.Deployed)
-                await Server.Client.End(await Server.Client.Undeploy(_appliance, TestContext.Current.CancellationToken));
             await Server.DisposeAsync();
-            Directory.Delete(_data, recursive: true);
+            await _data.DisposeAsync();
         }
 
         internal async Task StartAndDeploy()
@@ -116,12 +111,12 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
             Server = await ServerProcess.Start(_data);
         }
 
-        /// <summary>Looks at the list only, which wakes no grain: the appliance comes to rest by itself.</summary>
-        internal Task Rests(ApplianceStatus status, string when) => Eventually.Holds(async () =>
+        /// <summary>Reads the list only, which activates no grain: the appliance settles by itself.</summary>
+        internal Task Settles(ApplianceStatus status, string when) => Eventually.Holds(async () =>
         {
             var appliance = (await Server.Client.ListAppliances(default)).Single();
             return appliance.Status == status && appliance.Operation is null;
-        }, $"the appliance rests as {status} {when}");
+        }, $"the appliance is {status} {when}");
 
         internal async Task<OperationView> Ended(OperationView operation) => await Server.Client.End(operation);
 

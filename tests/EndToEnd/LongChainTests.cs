@@ -22,7 +22,7 @@ public sealed class LongChainTests
     [Fact]
     public async Task CreateInstance_ManyTimesInARow_StaysWithinTheBoundAndBoots()
     {
-        var data = ServerProcess.MakeDataFolder();
+        await using var data = new DataFolder();
         await using var server = await ServerProcess.Start(data, "--Library:CompactionPeriod=00:00:01");
         var client = server.Client;
         var master = await client.ImportGuest();
@@ -56,7 +56,6 @@ public sealed class LongChainTests
         Assert.Equal((1, ImageKind.Master), (await Depth(promoted.Image.Value), (await client.FindImage(promoted.Image.Value, Stop))!.Kind));
 
         foreach (var id in new[] { appliance.Id, gold.Appliance }) await client.Succeeds(await client.Undeploy(id, Stop));
-        Directory.Delete(data, recursive: true);
 
         async Task<int> Depth(ImageId id) => (await Layers(id)).Count;
 

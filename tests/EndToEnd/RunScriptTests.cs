@@ -11,34 +11,27 @@ public sealed class RunScriptTests
     [Fact]
     public async Task RunOnce_OnAnEmptyFolder_DoesTheMainJobAndLeavesNothingRunning()
     {
-        var data = ServerProcess.MakeDataFolder();
-        try
-        {
-            var facts = await Run("--once", "--json", "--data", data, "--port", $"{Ports.Free()}");
+        await using var data = new DataFolder();
+        var facts = await Run("--once", "--json", "--data", data, "--port", $"{Ports.Free()}");
 
-            Assert.True(facts.GetProperty("ok").GetBoolean());
-            var boots = facts.GetProperty("boots");
-            Assert.Equal(
-                new[] { 1, 2, 1, 3 },
-                new[] { "first", "afterReset", "afterPlainRedeploy", "afterCaptureAndRedeploy" }.Select(name => boots.GetProperty(name).GetInt32()));
-            var master = Assert.Single(facts.GetProperty("masters").EnumerateArray());
-            Assert.Equal("tiny-linux", master.GetProperty("name").GetString());
-            Assert.NotEmpty(facts.GetProperty("slaves").EnumerateArray());
-            foreach (var slave in facts.GetProperty("slaves").EnumerateArray())
-            {
-                Assert.Equal(master.GetProperty("id").GetString(), slave.GetProperty("masterId").GetString());
-                Assert.Equal($"tiny-linux-{slave.GetProperty("id").GetString()}", slave.GetProperty("name").GetString());
-                Assert.Equal("ready", slave.GetProperty("status").GetString());
-            }
-
-            Assert.Equal(3, facts.GetProperty("captures").GetArrayLength());
-            Assert.Equal(3, facts.GetProperty("deleted").GetArrayLength());
-            Assert.Empty(new GuestProcesses(data).Ids());
-        }
-        finally
+        Assert.True(facts.GetProperty("ok").GetBoolean());
+        var boots = facts.GetProperty("boots");
+        Assert.Equal(
+            new[] { 1, 2, 1, 3 },
+            new[] { "first", "afterReset", "afterPlainRedeploy", "afterCaptureAndRedeploy" }.Select(name => boots.GetProperty(name).GetInt32()));
+        var master = Assert.Single(facts.GetProperty("masters").EnumerateArray());
+        Assert.Equal("tiny-linux", master.GetProperty("name").GetString());
+        Assert.NotEmpty(facts.GetProperty("slaves").EnumerateArray());
+        foreach (var slave in facts.GetProperty("slaves").EnumerateArray())
         {
-            Directory.Delete(data, recursive: true);
+            Assert.Equal(master.GetProperty("id").GetString(), slave.GetProperty("masterId").GetString());
+            Assert.Equal($"tiny-linux-{slave.GetProperty("id").GetString()}", slave.GetProperty("name").GetString());
+            Assert.Equal("ready", slave.GetProperty("status").GetString());
         }
+
+        Assert.Equal(3, facts.GetProperty("captures").GetArrayLength());
+        Assert.Equal(3, facts.GetProperty("deleted").GetArrayLength());
+        Assert.Empty(data.Guests.Ids());
     }
 
     /// <summary>The folder of a cluster is a relative one by default.</summary>

@@ -6,8 +6,9 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>Two control silos, two simulated hosts and two gateways, processes all, with a master image to deploy.</summary>
-public sealed class SimulatedDatacenter : IAsyncLifetime
+/// <summary>Two control silos, two simulated hosts and two gateways, each a process, with a master image to deploy. Each test of the collection leaves all of them running.</summary>
+[CollectionDefinition(nameof(SimulatedDatacenter))]
+public sealed class SimulatedDatacenter : IAsyncLifetime, ICollectionFixture<SimulatedDatacenter>
 {
     private readonly Func<int, string[]> _control;
     private ProcessCluster? _cluster;

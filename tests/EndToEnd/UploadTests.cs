@@ -8,7 +8,8 @@ using Xunit;
 namespace Instances.EndToEnd.Tests;
 
 /// <summary>An upload in parts goes on when what carries it dies in the middle.</summary>
-public sealed class UploadTests(SimulatedDatacenter datacenter) : IClassFixture<SimulatedDatacenter>
+[Collection(nameof(SimulatedDatacenter))]
+public sealed class UploadTests(SimulatedDatacenter datacenter)
 {
     private const int ImageBytes = 96 << 20;
 

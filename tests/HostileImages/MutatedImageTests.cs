@@ -11,7 +11,7 @@ public sealed class MutatedImageTests
     private const string CountVariable = "INSTANCES_MUTATIONS";
     private const int Count = 200;
 
-    private static readonly TimeSpan s_bound = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan s_bound = TimeSpan.FromMinutes(5);
 
     private static readonly string[] s_codes =
     [

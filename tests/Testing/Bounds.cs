@@ -2,6 +2,6 @@ namespace Instances.Testing;
 
 internal static class Bounds
 {
-    /// <summary>How long a test waits for what must happen: long enough for a loaded machine, since only a failing test waits it out.</summary>
-    public static readonly TimeSpan Wait = TimeSpan.FromSeconds(60);
+    /// <summary>How long a test waits for what must happen. Only a failing test waits that long, so the bound suits a slow machine under load.</summary>
+    public static readonly TimeSpan Wait = TimeSpan.FromMinutes(5);
 }

@@ -10,7 +10,7 @@ internal sealed record ClusterHost(string Name, string Hypervisor = "simulated",
 /// <summary>The product as a datacenter runs it: gateways, control silos, host silos and a library, each a process, on a real PostgreSQL.</summary>
 internal sealed class ProcessCluster : IAsyncDisposable
 {
-    private readonly string _folder = ServerProcess.MakeDataFolder();
+    private readonly DataFolder _folder = new();
     private readonly string _connectionString;
     private readonly HttpClient _http;
 
@@ -53,7 +53,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
     /// <summary>Over all gateways.</summary>
     public InstancesClient Client { get; }
 
-    public string Folder => _folder;
+    public string Folder => _folder.Path;
 
     /// <summary>Everything that grains have stored is gone, as from a database that was made anew.</summary>
     public async Task EmptyDatabase()
@@ -67,7 +67,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
     /// <summary>For somebody who wants to look into it afterwards.</summary>
     public bool KeepFolder { get; set; } = Environment.GetEnvironmentVariable("INSTANCES_TEST_KEEP") is { Length: > 0 };
 
-    public GuestProcesses Guests => new(_folder);
+    public GuestProcesses Guests => _folder.Guests;
 
     /// <param name="control">Configuration of the control silo of a number, from 1.</param>
     /// <param name="everywhere">Configuration of every silo.</param>
@@ -105,16 +105,10 @@ internal sealed class ProcessCluster : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         foreach (var process in All.Reverse()) await process.DisposeAsync();
-        foreach (var guest in Guests.Ids())
-        {
-            using var process = System.Diagnostics.Process.GetProcessById(guest);
-            process.Kill();
-            await process.WaitForExitAsync();
-        }
-
         _http.Dispose();
         Database.Dispose();
-        if (!KeepFolder) Directory.Delete(_folder, recursive: true);
+        if (KeepFolder) await _folder.EndGuests();
+        else await _folder.DisposeAsync();
     }
 
     private (ClusterProcess Process, int ClientPort) Silo(string name, string roles, string? folder, string[] configuration)

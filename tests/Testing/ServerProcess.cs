@@ -29,14 +29,6 @@ internal sealed class ServerProcess : IAsyncDisposable
     /// <summary>From the start of the process to the first good answer of <c>readyz</c>.</summary>
     public TimeSpan TimeToReady { get; private set; }
 
-    /// <summary>A folder that the hypervisor's user can reach: those that the system makes for temporary files are closed to others.</summary>
-    public static string MakeDataFolder()
-    {
-        var folder = Directory.CreateTempSubdirectory("instances-e2e-");
-        folder.UnixFileMode |= UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
-        return folder.FullName;
-    }
-
     /// <param name="configuration">As <c>--Section:Key=value</c>.</param>
     public static async Task<ServerProcess> Start(string dataFolder, params string[] configuration)
     {

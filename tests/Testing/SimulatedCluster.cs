@@ -20,15 +20,10 @@ namespace Instances.Testing;
 /// <summary>One silo with the real grains on a real SQLite file, and a simulated host that outlives it.</summary>
 internal sealed class SimulatedCluster : IAsyncDisposable
 {
-    private const string FolderInMemory = "/dev/shm";
-
     /// <summary>Tests leave imports behind that wait for bytes.</summary>
     private const int ManyUploads = 10_000;
 
-    // Nobody cuts the power here: a database in memory spares the waits for the disk.
-    private readonly string _folder = Directory.Exists(FolderInMemory)
-        ? Directory.CreateDirectory(Path.Combine(FolderInMemory, $"instances-test-{Guid.CreateVersion7():N}")).FullName
-        : Directory.CreateTempSubdirectory("instances-test-").FullName;
+    private readonly string _folder = MemoryFolder.Create("cluster-");
 
     private InProcessTestCluster? _cluster;
 

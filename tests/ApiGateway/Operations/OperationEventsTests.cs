@@ -155,7 +155,7 @@ public sealed class OperationEventsTests(Gateway gateway)
         await using var events = new EventReader(response, await response.Content.ReadAsStreamAsync(Cancelled));
         Assert.Equal((1, OperationEvents.Progress), await events.Next());
 
-        await app.StopAsync(Cancelled).WaitAsync(TimeSpan.FromSeconds(10), Cancelled);
+        await app.StopAsync(Cancelled).WaitAsync(Gateway.Bound, Cancelled);
 
         Assert.Null(await events.Next());
         await app.DisposeAsync();

@@ -216,14 +216,14 @@ public sealed class LayerMergerTests : IDisposable
     public async Task Merge_IsNotFasterThanItsRate()
     {
         var chain = await Chain(1);
-        foreach (var part in new[] { 0, 1 }) chain.Add(await Layer(chain[^1], string.Create(CultureInfo.InvariantCulture, $"write -P 7 {part * 8}M 8M")));
+        foreach (var part in new[] { 0, 1 }) chain.Add(await Layer(chain[^1], string.Create(CultureInfo.InvariantCulture, $"write -P 7 {part * 2}M 2M")));
         var merge = new LayerMerge(LayerId.New(), chain, 1);
 
         var clock = System.Diagnostics.Stopwatch.StartNew();
         await Store.Merge(merge, 8 << 20, Token);
 
-        // 16 MiB are read and written, then read twice to compare them.
-        Assert.True(clock.Elapsed > TimeSpan.FromSeconds(7.5), $"{clock.Elapsed}");
+        // The merge reads and writes 4 MiB, then reads them twice to compare: 16 MiB in all.
+        Assert.True(clock.Elapsed > TimeSpan.FromSeconds(1.5), $"{clock.Elapsed}");
     }
 
     /// <summary>What lies below is neither read nor needed: how large it is makes no difference.</summary>
@@ -287,11 +287,8 @@ public sealed class LayerMergerTests : IDisposable
             BinaryPrimitives.WriteInt64BigEndian(file[40..], 16 << 20);
         }, bytes: 48 << 20);
         var merge = new LayerMerge(LayerId.New(), chain, 1);
-        var clock = System.Diagnostics.Stopwatch.StartNew();
 
-        await Store.Merge(merge, Unlimited, Token);
-
-        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20), $"{clock.Elapsed}");
+        await Store.Merge(merge, Unlimited, Token).WaitAsync(Testing.Bounds.Wait, Token);
     }
 
     [Fact]

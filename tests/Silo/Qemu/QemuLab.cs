@@ -20,7 +20,7 @@ namespace Instances.Qemu;
 /// <summary>A host of its own in a folder: layers, run folders, and a driver that can be dropped and made anew over them.</summary>
 internal sealed class QemuLab : IAsyncDisposable
 {
-    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    public static readonly TimeSpan Patience = Testing.Bounds.Wait;
 
     private QemuLab(string folder, Action<QemuOptions>? configure, ILogger<QemuHypervisor>? logger)
     {

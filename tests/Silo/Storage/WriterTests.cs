@@ -48,7 +48,7 @@ public sealed class WriterTests : IDisposable
         Assert.False(write.IsCompleted);
         await transaction.CommitAsync(TestContext.Current.CancellationToken);
 
-        await write.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await write.WaitAsync(Testing.Bounds.Wait, TestContext.Current.CancellationToken);
         Assert.Equal("after", (await storage.Read<TestState>("test-state", id)).State?.Text);
     }
 
@@ -63,7 +63,7 @@ public sealed class WriterTests : IDisposable
         }
 
         var storage = await _database.OpenStorage();
-        await storage.Write("test-state", Guid.NewGuid().Id(), new TestState()).WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        await storage.Write("test-state", Guid.NewGuid().Id(), new TestState()).WaitAsync(Testing.Bounds.Wait, TestContext.Current.CancellationToken);
     }
 
     [Fact]

@@ -21,8 +21,8 @@ internal sealed class KillScene : IAsyncDisposable
 
     private const int DiskBytes = 1 << 20;
 
-    /// <summary>How long a server may take until it is killed, and until what it has left is at rest: an import that nobody goes on with is ended by the second minute.</summary>
-    private static readonly TimeSpan Bound = TimeSpan.FromSeconds(100);
+    /// <summary>How long a server may take until the kill, and after it until everything is idle. The server ends an abandoned import by itself in its second minute.</summary>
+    private static readonly TimeSpan Bound = TimeSpan.FromMinutes(1) + Bounds.Wait;
 
     private readonly Random _random;
     private readonly Dictionary<ImageId, Expected> _images = [];
@@ -35,7 +35,9 @@ internal sealed class KillScene : IAsyncDisposable
 
     public KillReport Report { get; }
 
-    public string Data { get; } = ServerProcess.MakeDataFolder();
+    private readonly DataFolder _folder = new();
+
+    public string Data => _folder.Path;
 
     /// <summary>The library has a folder of its own: the host's copies can heal it.</summary>
     public string Library => Path.Combine(Data, "library");
@@ -61,7 +63,7 @@ internal sealed class KillScene : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await EndServer();
-        if (Directory.Exists(Data)) Directory.Delete(Data, recursive: true);
+        await _folder.DisposeAsync();
     }
 
     public string NewName(string what) => $"{what}-{++_names}";

@@ -129,7 +129,7 @@ public sealed class ImageImportTests : IDisposable
         var image = Made("create", "-q", "-f", "qcow2", "-u", "-b", fifo, "-F", "raw", "$path", "1M");
 
         var refusal = await Assert.ThrowsAsync<FaultException>(
-            () => Import(image, ImageFormat.Qcow2).WaitAsync(TimeSpan.FromSeconds(20), Token));
+            () => Import(image, ImageFormat.Qcow2).WaitAsync(Testing.Bounds.Wait, Token));
 
         Assert.Equal("image-refers-outside", refusal.Fault.Code);
         Assert.DoesNotContain("canary", refusal.Message, StringComparison.Ordinal);

@@ -11,7 +11,7 @@ namespace Instances.Library.Import;
 /// <summary>The queue over real files, with the image's grain played by the test.</summary>
 public sealed class ImportQueueTests : IDisposable
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan s_patience = Testing.Bounds.Wait;
 
     private readonly TestLibrary _library = new();
     private readonly TestGrains _grains = DispatchProxy.Create<IGrainFactory, TestGrains>() as TestGrains ?? throw new InvalidOperationException();

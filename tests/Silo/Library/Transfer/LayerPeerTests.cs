@@ -157,7 +157,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
     public async Task Heal_FromADatacenterThatSendsMoreThanItHasSaid_LeavesTheSpaceThatHasToStayFree()
     {
         const long Disk = 192L << 20;
-        var memory = Directory.CreateDirectory($"/dev/shm/instances-peers-{Guid.NewGuid():N}").FullName;
+        var memory = Testing.MemoryFolder.Create("peers-");
         TestLibrary.Run("mount", "-t", "tmpfs", "-o", $"size={Disk}", "tmpfs", memory);
         try
         {

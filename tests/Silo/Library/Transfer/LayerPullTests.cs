@@ -10,7 +10,7 @@ public sealed class LayerPullTests : IAsyncLifetime
     private const long Length = 64L << 20;
 
     private readonly string _disk = Directory.CreateTempSubdirectory("instances-transfer-").FullName;
-    private readonly string _memory = Directory.CreateDirectory($"/dev/shm/instances-transfer-{Guid.NewGuid():N}").FullName;
+    private readonly string _memory = Testing.MemoryFolder.Create("transfer-");
     private StoreNode _from = null!;
 
     private static CancellationToken Stop => TestContext.Current.CancellationToken;

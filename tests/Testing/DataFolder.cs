@@ -1,0 +1,36 @@
+using System.Diagnostics;
+
+namespace Instances.Testing;
+
+/// <summary>The data folder of a test. QEMU processes outlive their server: those of this folder end with it.</summary>
+internal sealed class DataFolder : IAsyncDisposable
+{
+    /// <summary>Not the system's private mode for temporary folders: the hypervisor's user must be able to pass.</summary>
+    private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
+        | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
+
+    public DataFolder() => File.SetUnixFileMode(Path, Mode);
+
+    public string Path { get; } = Directory.CreateTempSubdirectory("e2e-").FullName;
+
+    public GuestProcesses Guests => new(Path);
+
+    public static implicit operator string(DataFolder folder) => folder.Path;
+
+    /// <summary>Ends the guests, and deletes the folder.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await EndGuests();
+        Directory.Delete(Path, recursive: true);
+    }
+
+    public async Task EndGuests()
+    {
+        foreach (var guest in Guests.Ids())
+        {
+            using var process = Process.GetProcessById(guest);
+            process.Kill();
+            await process.WaitForExitAsync();
+        }
+    }
+}
