@@ -13,7 +13,7 @@ namespace Instances.EndToEnd.Tests;
 /// <summary>Two datacenters, each one process with a database of its own, and two gateways that serve both.</summary>
 public sealed class DatacentersTests(ITestOutputHelper output) : IAsyncLifetime
 {
-    private readonly string _folder = ServerProcess.MakeDataFolder();
+    private readonly DataFolder _folder = new();
     private readonly Dictionary<string, ClusterProcess> _silos = [];
     private readonly List<ClusterProcess> _gateways = [];
 
@@ -44,7 +44,7 @@ public sealed class DatacentersTests(ITestOutputHelper output) : IAsyncLifetime
     public async ValueTask DisposeAsync()
     {
         foreach (var process in All) await process.DisposeAsync();
-        Directory.Delete(_folder, recursive: true);
+        await _folder.DisposeAsync();
     }
 
     [Fact]
