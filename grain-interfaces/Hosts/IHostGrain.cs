@@ -119,7 +119,7 @@ public interface IHostGrain : IGrainWithStringKey
 [GenerateSerializer, Immutable, Alias("instances.NextLayers")]
 public sealed record NextLayers([property: Id(0)] VirtualMachineId Machine, [property: Id(1)] IReadOnlyList<LayerId> Layers);
 
-/// <param name="Detail">Why the consistency is not what was asked for; null where it is.</param>
+/// <param name="Detail">Why the consistency is not what was asked for, or what else there is to know of it; null if there is nothing.</param>
 [GenerateSerializer, Immutable, Alias("instances.QuiesceOutcome")]
 public sealed record QuiesceOutcome(
     [property: Id(0)] VirtualMachineId Machine,

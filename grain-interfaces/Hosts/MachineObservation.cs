@@ -40,7 +40,11 @@ public enum StopReason
 }
 
 /// <summary>A machine is part of a capture: it has next layers, and may be frozen, shut down or paused for it.</summary>
+/// <param name="LongestStallMs">Milliseconds of the longest time so far in which the capture kept the guest from running; null if its host does not measure it.</param>
+/// <param name="ThawFailure">Why the guest agent did not thaw the guest's file systems; null if it did, or was not asked to.</param>
 [GenerateSerializer, Immutable, Alias("instances.CaptureHold")]
 public sealed record CaptureHold(
     [property: Id(0)] OperationId Operation,
-    [property: Id(1)] DateTimeOffset Since);
+    [property: Id(1)] DateTimeOffset Since,
+    [property: Id(2)] double? LongestStallMs = null,
+    [property: Id(3)] string? ThawFailure = null);

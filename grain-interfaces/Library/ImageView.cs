@@ -76,7 +76,10 @@ public sealed record DiskManifest([property: Id(0)] IReadOnlyList<LayerManifest>
 
 /// <summary>How a slave came to be.</summary>
 /// <param name="ConsistencyWindowMs">Milliseconds between the first pause and the last seal of its operation.</param>
-/// <param name="QuiesceDetail">Why the consistency is not what was asked for; null where it is.</param>
+/// <param name="QuiesceDetail">Why the consistency is not what was asked for, or what else there is to know of it; null if there is nothing.</param>
+/// <param name="LongestStallMs">Milliseconds of the longest time in which the capture kept this machine's guest from running. The pause is included if the guest ran again after it. Null if it was not
+/// measured.</param>
+/// <param name="ThawFailure">Why the guest's file systems were not thawed after the capture; null if they were, or if they were not frozen.</param>
 [GenerateSerializer, Immutable, Alias("instances.CaptureFacts")]
 public sealed record CaptureFacts(
     [property: Id(0)] OperationId Operation,
@@ -86,7 +89,9 @@ public sealed record CaptureFacts(
     [property: Id(4)] DateTimeOffset At,
     [property: Id(5)] ConsistencyLevel Consistency,
     [property: Id(6)] double ConsistencyWindowMs,
-    [property: Id(7)] string? QuiesceDetail);
+    [property: Id(7)] string? QuiesceDetail,
+    [property: Id(8)] double? LongestStallMs = null,
+    [property: Id(9)] string? ThawFailure = null);
 
 /// <summary>How a master came to be.</summary>
 /// <param name="Format">The one that was found in the bytes, or raw where that was declared.</param>

@@ -105,6 +105,8 @@ public sealed record OperationView(
 /// <param name="DiskBytesWritten">Create instance: bytes that the capture itself wrote to disks, for all machines: new empty layers and their metadata.</param>
 /// <param name="Retired">Create instance with update: the previous versions that were retired.</param>
 /// <param name="Kept">Create instance with update: the previous versions that were kept, each with the reason.</param>
+/// <param name="LongestStallMs">Create instance: milliseconds of the longest time in which the capture kept one of its guests from running. The pause is included if the guests ran again after it. Null if
+/// it was not measured.</param>
 /// <param name="BytesMoved">Create instance: bytes of layers that were moved to the library; 0 where it is the hosts' store, or has the layers by link or clone.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationResult")]
 public sealed record OperationResult(
@@ -113,7 +115,8 @@ public sealed record OperationResult(
     [property: Id(2)] long? DiskBytesWritten = null,
     [property: Id(3)] IReadOnlyList<ImageId>? Retired = null,
     [property: Id(4)] IReadOnlyList<KeptImage>? Kept = null,
-    [property: Id(5)] long? BytesMoved = null);
+    [property: Id(5)] long? BytesMoved = null,
+    [property: Id(6)] double? LongestStallMs = null);
 
 /// <summary>A virtual machine and the slave image that was captured from it.</summary>
 [GenerateSerializer, Immutable, Alias("instances.CapturedInstance")]

@@ -18,6 +18,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 {
     private IReadOnlyList<CaptureTarget> _targets = [];
     private IReadOnlyDictionary<VirtualMachineId, QuiesceOutcome> _quiesced = new Dictionary<VirtualMachineId, QuiesceOutcome>();
+    private IReadOnlyDictionary<VirtualMachineId, CaptureHold> _effects = new Dictionary<VirtualMachineId, CaptureHold>();
     private bool _isOnOneHost;
     private DateTimeOffset _firstPause;
     private DateTimeOffset _lastSeal;
@@ -98,11 +99,22 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         _lastSeal = _isOnOneHost ? outcomes.Max(outcome => outcome.SealedAt) : appliance.Time.GetUtcNow();
         _bytesWritten = outcomes.Sum(outcome => outcome.BytesWritten);
         Activity("sealed");
-        if (Command.Undeploy) return;
+        if (!Command.Undeploy)
+        {
+            await OnEachHost((host, machines) => host.Resume(Operation.Id, machines));
+            await OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines));
+            Activity("goes on");
+        }
 
-        await OnEachHost((host, machines) => host.Resume(Operation.Id, machines));
-        await OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines));
-        Activity("goes on");
+        _effects = await EffectsOnGuests();
+    }
+
+    /// <summary>What the hosts have noted of the capture's effects on its guests. It is asked when the guests run again.</summary>
+    private async Task<IReadOnlyDictionary<VirtualMachineId, CaptureHold>> EffectsOnGuests()
+    {
+        var seen = await OnEachHost((host, machines) => Task.WhenAll(machines.Select(host.Observe)));
+        return seen.SelectMany(machines => machines).OfType<MachineObservation>().Where(machine => machine.Hold?.Operation == Operation.Id)
+            .ToDictionary(machine => machine.Id, machine => machine.Hold!);
     }
 
     private async Task Publish(CancellationToken cancellationToken)
@@ -213,7 +225,8 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         Committed.DiskBytesWritten,
         [.. Committed.Previous.Except(_kept.Select(image => image.Image))],
         _kept,
-        Committed.BytesMoved));
+        Committed.BytesMoved,
+        Committed.Manifests.Max(manifest => manifest.Capture!.LongestStallMs)));
 
     private TimeSpan Window => _lastSeal - _firstPause;
 
@@ -225,8 +238,10 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private ImageManifest Draft(PlannedInstance instance, CaptureTarget target, Dictionary<LayerId, LayerManifest> known)
     {
         var quiesced = _quiesced[instance.Machine];
+        var effects = _effects.GetValueOrDefault(instance.Machine);
         var facts = new CaptureFacts(
-            Operation.Id, appliance.Id, instance.Machine, instance.MachineName, _lastSeal, quiesced.Consistency, Window.TotalMilliseconds, quiesced.Detail);
+            Operation.Id, appliance.Id, instance.Machine, instance.MachineName, _lastSeal, quiesced.Consistency, Window.TotalMilliseconds, quiesced.Detail,
+            effects?.LongestStallMs, effects?.ThawFailure);
         return new(instance.Image, instance.ImageName, ImageKind.Slave, instance.Master, instance.Parent, [.. target.Disks.Select(ToManifest)], _lastSeal, Import: null, facts)
         {
             Identity = target.InstanceId is { } identity ? new(instance.Machine, identity) : null,

@@ -78,10 +78,11 @@ internal class FolderLayerStore : ILayerStore
         try
         {
             await _qemuImg.Create(unfinished, parent is { } name ? $"{name}.qcow2" : null, virtualSizeBytes, cancellationToken);
-            Guard(layer, () =>
+            await OnPool(layer, () =>
             {
                 UnixFiles.ChangeMode(unfinished, UnixFiles.PrivateMode);
                 UnixFiles.Publish(unfinished, PathOf(layer));
+                return true;
             });
         }
         catch
@@ -91,7 +92,7 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
-    public Task<long> Seal(LayerId layer) => Task.FromResult(Guard(layer, () => UnixFiles.Seal(PathOf(layer), _readers)));
+    public Task<long> Seal(LayerId layer) => OnPool(layer, () => UnixFiles.Seal(PathOf(layer), _readers));
 
     public virtual Task Delete(LayerId layer)
     {
@@ -208,6 +209,9 @@ internal class FolderLayerStore : ILayerStore
             return 0; // Deleted, or given its final name, since the folder was read.
         }
     }
+
+    /// <summary>For what waits for the disk: the caller's thread is a grain's, and other captures wait for it within their windows.</summary>
+    private Task<T> OnPool<T>(LayerId layer, Func<T> action) => Task.Run(() => Guard(layer, action));
 
     protected void Guard(LayerId layer, Action action) => Guard(layer, () =>
     {

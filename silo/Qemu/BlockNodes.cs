@@ -8,6 +8,10 @@ namespace Instances.Qemu;
 /// <remarks>Parents are named as nodes and a base has none: no name that stands in a file's header is ever followed.</remarks>
 internal static class BlockNodes
 {
+    // QEMU has no error class for these two; the words have been the same since 2.x.
+    public const string IsThere = "Duplicate nodes with node-name=";
+    public const string IsNotThere = "Failed to find node with node-name=";
+
     // 62 random bits: more than one graph needs. QEMU reads what it is told byte by byte, and waits for the next one between: short names are a good part of what
     // a switch costs.
     private const int IdDigits = 16;

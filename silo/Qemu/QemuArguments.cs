@@ -84,11 +84,16 @@ internal static partial class QemuArguments
     /// <summary>The rule as QEMU repeats it when it cannot listen on the port.</summary>
     public static string ForwardRule(PortForward port) => $"{Protocol(port)}:127.0.0.1:{Text(port.HostPort)}-:{Text(port.GuestPort)}";
 
+    /// <summary>Where QEMU's object model has a disk.</summary>
+    public static string DiskPath(int index) => $"/machine/peripheral/{DiskId(index)}";
+
+    private static string DiskId(int index) => $"disk{Text(index)}";
+
     /// <summary>An error of the host's disk pauses the guest, which then loses nothing: the request is repeated when the guest resumes.</summary>
     private static IEnumerable<string> Disk(DiskChain chain, int index, string address, Func<LayerId, string> pathOf) =>
     [
         .. BlockNodes.Chain(chain, pathOf).SelectMany(Blockdev),
-        "-device", $"virtio-blk-pci,id=disk{Text(index)},drive={BlockNodes.Format(chain.Layers[^1])},bootindex={Text(index)},werror=stop,rerror=stop{address}",
+        "-device", $"virtio-blk-pci,id={DiskId(index)},drive={BlockNodes.Format(chain.Layers[^1])},bootindex={Text(index)},werror=stop,rerror=stop{address}",
     ];
 
     private static IEnumerable<string> Seed(string address) =>

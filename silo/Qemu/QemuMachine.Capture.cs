@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Instances.Appliances;
 using Instances.Faults;
@@ -13,6 +14,19 @@ internal sealed partial class QemuMachine
     private const string Snapshot = "blockdev-snapshot";
     private const int ThawTries = 3;
     private const int LateThawTries = 60;
+    private const string WasFrozen =
+        "The guest's file systems were frozen already when the capture came to it, so they are as they were at that earlier moment. The capture has thawed them.";
+    private const string StaysFrozen =
+        "The guest's file systems are still frozen after a capture, so its programs cannot write: the guest agent did not thaw them. "
+        + "Thaw them in the guest (fsfreeze --unfreeze), or reset the machine.";
+
+    /// <summary>A pass over all tops that takes no longer leaves a flush of QEMU little to do.</summary>
+    private static readonly TimeSpan QuickSync = TimeSpan.FromMilliseconds(20);
+
+    // A guest that writes faster than the disk never lets a pass be quick. The capture goes on all the same, and says how long the guest stood still.
+    private static readonly TimeSpan PrepareSyncBound = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan QuiesceSyncBound = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan FrozenSyncBound = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LateThawPause = TimeSpan.FromSeconds(1);
 
     /// <summary>How long after a capture gave up on a guest's shutdown the guest may still come to its end.</summary>
@@ -25,13 +39,28 @@ internal sealed partial class QemuMachine
 
     /// <summary>The seal's command, made while the guest still runs.</summary>
     private SealCommand? _seal;
+    private volatile bool _isFrozen;
     private CancellationTokenSource? _lateThawEnds;
     private Task _lateThaw = Task.CompletedTask;
 
     /// <summary>A guest that was told to shut down for a capture, and does so before this, is started again. Forgotten when the silo restarts.</summary>
     private DateTimeOffset? _startAgainUntil;
 
-    public Task AddNextLayers(OperationId operation, IReadOnlyList<LayerId> next) => Turn(async () =>
+    /// <summary>The longest time in which a command of the capture kept QEMU's main loop, or paused the guest: the guest stood still.</summary>
+    private TimeSpan _longestStall;
+    private long? _pausedSince;
+
+    /// <summary>Why the guest's file systems were not thawed when the capture asked for it.</summary>
+    private string? _thawFailure;
+
+    public async Task AddNextLayers(OperationId operation, IReadOnlyList<LayerId> next)
+    {
+        // Without a turn: the machine can be powered off meanwhile.
+        await SyncTops(PrepareSyncBound);
+        await AddNextLayersNow(operation, next);
+    }
+
+    private Task AddNextLayersNow(OperationId operation, IReadOnlyList<LayerId> next) => Turn(async () =>
     {
         if (_hold is { } other && other.Operation != operation) throw QemuFaults.Busy(_spec.Name);
         if (next.Count != _spec.Disks.Count)
@@ -49,7 +78,6 @@ internal sealed partial class QemuMachine
         var written = process.WrittenBytes();
         await AddNodes(hold);
         _seal = MakeSeal(hold);
-        await FlushTops();
         _writtenByAdding = process.WrittenBytes() - written;
     });
 
@@ -60,7 +88,14 @@ internal sealed partial class QemuMachine
         return hold.Next;
     });
 
-    public Task<QuiesceOutcome> Quiesce(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken) => Turn(
+    public async Task<QuiesceOutcome> Quiesce(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken)
+    {
+        // Before the freeze: until it is thawed, the guest's programs cannot write.
+        await SyncTops(QuiesceSyncBound, cancellationToken);
+        return await QuiesceNow(operation, mode, bound, cancellationToken);
+    }
+
+    private Task<QuiesceOutcome> QuiesceNow(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken) => Turn(
         async () =>
         {
             var hold = RequireHold(operation);
@@ -74,7 +109,12 @@ internal sealed partial class QemuMachine
                 (_, Appliances.Quiesce.Freeze) => await Freeze(hold, bound, cancellationToken),
                 (_, Appliances.Quiesce.Shutdown) => await ShutDown(hold, bound, cancellationToken),
             };
-            if (_process is not null) await FlushTops();
+            if (_status is VirtualMachineStatus.Running)
+            {
+                await SyncTops(FrozenSyncBound, cancellationToken);
+                await FlushTops();
+            }
+
             _writtenBefore = _process?.WrittenBytes();
             return outcome;
         },
@@ -92,9 +132,53 @@ internal sealed partial class QemuMachine
 
     /// <summary>QEMU writes its tables and flushes when it pauses and when it switches. It does so before, while the guest still runs: the consistency
     /// window does not wait for what the disk has to write by then.</summary>
+    /// <remarks>QEMU's main loop waits for the flush, and the guest with it: <see cref="SyncTops"/> comes first, so that the flush finds little to write.</remarks>
     private async Task FlushTops()
     {
-        foreach (var chain in _chains) await Qmp.Execute("human-monitor-command", Arguments("command-line", $"qemu-io {BlockNodes.Format(chain.Layers[^1])} flush"));
+        foreach (var chain in _chains)
+        {
+            var command = $"qemu-io {BlockNodes.Format(chain.Layers[^1])} flush";
+            var said = await Hold("human-monitor-command", Arguments("command-line", command));
+
+            // Errors come as text in an answer that is no error.
+            if (said.GetString() is { Length: > 0 } text) throw new QmpException($"'{command}' failed: {text.Trim()}");
+        }
+    }
+
+    /// <summary>Writes what the kernel still holds of the tops, from descriptors of the silo's own, until one pass over all tops is quick or the bound has passed. QEMU does not wait
+    /// for it, and the guest runs on.</summary>
+    private async Task SyncTops(TimeSpan bound, CancellationToken cancellationToken = default)
+    {
+        if (_observation is not { Status: VirtualMachineStatus.Running } seen) return;
+        var paths = seen.Disks.Select(chain => _host.PathOf(chain.Layers[^1])).ToList();
+        try
+        {
+            await UntilQuick.Repeat(() => Task.Run(() => paths.ForEach(UnixFiles.SyncData), cancellationToken), QuickSync, bound, _host.Time, cancellationToken);
+        }
+        catch (IOException e)
+        {
+            throw QemuFaults.From(_spec.Name, e);
+        }
+    }
+
+    /// <summary>Executes a command of a capture that keeps QEMU's main loop until it is answered, and notes how long that was.</summary>
+    private async Task<JsonElement> Hold(string command, JsonObject? arguments = null)
+    {
+        var since = _host.Time.GetTimestamp();
+        try
+        {
+            return await Qmp.Execute(command, arguments);
+        }
+        finally
+        {
+            StoodStill(since);
+        }
+    }
+
+    private void StoodStill(long since)
+    {
+        var stall = _host.Time.GetElapsedTime(since);
+        if (stall > _longestStall) _longestStall = stall;
     }
 
     /// <summary>Within the consistency window: nothing is read, written or made here, nor by <see cref="Seal"/>, that could be so before or after.</summary>
@@ -104,14 +188,23 @@ internal sealed partial class QemuMachine
         var at = _host.Time.GetUtcNow();
         if (_status != VirtualMachineStatus.Running) return new(at);
         if (!hold.WasRunning) KeepHold(hold with { WasRunning = true }, durable: false);
+        _pausedSince = _host.Time.GetTimestamp();
         await Stop();
         return new(at);
     });
 
     public Task Resume(OperationId operation) => Turn(async () =>
     {
-        if (_hold is { WasRunning: true } hold && hold.Operation == operation && _status == VirtualMachineStatus.Paused) await Continue();
+        if (_hold is { WasRunning: true } hold && hold.Operation == operation && _status == VirtualMachineStatus.Paused) await ResumePaused();
     });
+
+    /// <summary>Resumes a guest that a capture has paused.</summary>
+    private async Task ResumePaused()
+    {
+        await Continue();
+        if (_pausedSince is { } since) StoodStill(since);
+        _pausedSince = null;
+    }
 
     public Task<CaptureMoment> Seal(OperationId operation) => Turn<CaptureMoment>(async () =>
     {
@@ -145,9 +238,13 @@ internal sealed partial class QemuMachine
         if (_hold is not { } hold || hold.Operation != operation) return;
         // What was not sealed never will be: the machine's file must not name layers that nobody keeps.
         if (!hold.Sealed) await TakeBack(hold);
+
+        // No capture leaves its guest paused. One whose disk has failed waits for its user.
+        if (hold.WasRunning && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
         _hold = null;
         _folder.DeleteHold();
         (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
+        (_longestStall, _pausedSince, _thawFailure) = (TimeSpan.Zero, null, null);
     });
 
     /// <summary>All disks in one transaction. One disk is one by itself: the shorter command says the same.</summary>
@@ -166,7 +263,7 @@ internal sealed partial class QemuMachine
             // Made anew where the silo has restarted since the next layers were added. A node of JSON has one parent: it is sent once.
             var seal = _seal ?? MakeSeal(hold);
             _seal = null;
-            await Qmp.Execute(seal.Command, seal.Arguments);
+            await Hold(seal.Command, seal.Arguments);
             _hold = hold with { Sealed = true };
             _chains = hold.Following();
         }
@@ -197,31 +294,43 @@ internal sealed partial class QemuMachine
 
     private async Task AddNodes(HoldRecord hold)
     {
-        var present = await NodeNames();
         foreach (var (chain, next) in hold.Previous.Zip(hold.Next))
         {
             var path = _host.PathOf(next);
             _identity.OwnLayer(path);
-            foreach (var node in BlockNodes.Next(next, path, chain.VirtualSizeBytes))
-            {
-                if (!present.Contains(node["node-name"]!.GetValue<string>())) await Qmp.Execute("blockdev-add", node);
-            }
+            foreach (var node in BlockNodes.Next(next, path, chain.VirtualSizeBytes)) await AddNode(node);
         }
     }
 
     private async Task RemoveNodes(HoldRecord hold)
     {
-        var present = await NodeNames();
-        foreach (var name in hold.Next.SelectMany(next => (string[])[BlockNodes.Format(next), BlockNodes.File(next)]))
+        foreach (var name in hold.Next.SelectMany(next => (string[])[BlockNodes.Format(next), BlockNodes.File(next)])) await RemoveNode(name);
+    }
+
+    /// <summary>A node that is there already is left alone.</summary>
+    /// <remarks>Which nodes there are is not asked: with hundreds of layers QEMU's main loop would make that answer for seconds, and the guest would stand still.</remarks>
+    private async Task AddNode(JsonObject node)
+    {
+        try
         {
-            if (present.Contains(name)) await Qmp.Execute("blockdev-del", Arguments("node-name", name));
+            await Hold("blockdev-add", node);
+        }
+        catch (QmpException e) when (e.Message.Contains(BlockNodes.IsThere, StringComparison.Ordinal))
+        {
+            // An earlier call has added it.
         }
     }
 
-    private async Task<HashSet<string>> NodeNames()
+    private async Task RemoveNode(string name)
     {
-        var nodes = await Qmp.Execute("query-named-block-nodes", Arguments("flat", true));
-        return [.. nodes.EnumerateArray().Select(node => node.GetProperty("node-name").GetString()!)];
+        try
+        {
+            await Hold("blockdev-del", Arguments("node-name", name));
+        }
+        catch (QmpException e) when (e.Message.Contains(BlockNodes.IsNotThere, StringComparison.Ordinal))
+        {
+            // An earlier call has removed it, or it was never added.
+        }
     }
 
     private HoldRecord RequireHold(OperationId operation) =>
@@ -271,9 +380,10 @@ internal sealed partial class QemuMachine
         try
         {
             await using var agent = await GuestAgent.Connect(_folder.QemuPath, RunFolder.AgentSocket, linked.Token);
-            var isFrozen = await agent.IsFrozen(linked.Token) || await agent.Freeze(linked.Token) > 0;
+            var wasFrozen = await agent.IsFrozen(linked.Token);
+            var isFrozen = wasFrozen || await agent.Freeze(linked.Token) > 0;
             KeepHold(_hold! with { Freeze = isFrozen ? FreezeState.Frozen : FreezeState.Thawed }, durable: false);
-            return isFrozen ? Outcome(ConsistencyLevel.Application) : Outcome(ConsistencyLevel.Crash, "The guest has no file system that can be frozen.");
+            return isFrozen ? Outcome(ConsistencyLevel.Application, wasFrozen ? WasFrozen : null) : Outcome(ConsistencyLevel.Crash, "The guest has no file system that can be frozen.");
         }
         catch (QmpException e)
         {
@@ -301,16 +411,18 @@ internal sealed partial class QemuMachine
         await StopLateThaw();
         for (var attempt = 1; ; attempt++)
         {
-            if (await TryThaw(CancellationToken.None)) return;
+            if (await TryThaw(CancellationToken.None) is not { } failure) return;
             if (attempt < ThawTries) continue;
             // The capture ends all the same: until it does, nobody can reset the machine.
+            (_thawFailure, _isFrozen) = (failure, true);
             LogStaysFrozen(_spec.Id);
             StartLateThaw();
             return;
         }
     }
 
-    private async Task<bool> TryThaw(CancellationToken cancellationToken)
+    /// <returns>Why it failed; null if the guest is thawed.</returns>
+    private async Task<string?> TryThaw(CancellationToken cancellationToken)
     {
         using var linked = _host.Bound(_host.Options.ThawBound, cancellationToken, out var timer);
         using var owned = timer;
@@ -318,17 +430,21 @@ internal sealed partial class QemuMachine
         {
             await using var agent = await GuestAgent.Connect(_folder.QemuPath, RunFolder.AgentSocket, linked.Token);
             await agent.Thaw(linked.Token);
-            return true;
+            return null;
         }
         catch (QmpException e)
         {
-            LogThawFailed(_spec.Id, e.Message);
-            return false;
+            return Failed(e.Message);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            LogThawFailed(_spec.Id, "The guest agent did not answer in time.");
-            return false;
+            return Failed("The guest agent did not answer in time.");
+        }
+
+        string Failed(string reason)
+        {
+            LogThawFailed(_spec.Id, reason);
+            return reason;
         }
     }
 
@@ -345,7 +461,14 @@ internal sealed partial class QemuMachine
         {
             for (var attempt = 1; attempt <= LateThawTries && _process is not null; attempt++)
             {
-                if (await TryThaw(cancellationToken)) return;
+                if (await TryThaw(cancellationToken) is null)
+                {
+                    if (!_isFrozen) return;
+                    _isFrozen = false;
+                    Report();
+                    return;
+                }
+
                 await Task.Delay(LateThawPause, _host.Time, cancellationToken);
             }
         }

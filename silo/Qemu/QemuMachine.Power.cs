@@ -72,10 +72,16 @@ internal sealed partial class QemuMachine
         PowerAction.On => StartQemu(CancellationToken.None),
         PowerAction.Off => Quit(),
         PowerAction.Shutdown => Qmp.Execute("system_powerdown"),
-        PowerAction.Reset => Qmp.Execute("system_reset"),
+        PowerAction.Reset => Reset(),
         PowerAction.Pause => Stop(),
         PowerAction.Resume => Continue(),
     };
+
+    private async Task Reset()
+    {
+        await Qmp.Execute("system_reset");
+        _isFrozen = false;
+    }
 
     /// <summary>The status is set before QEMU is told, so that the event that follows is known to be asked for.</summary>
     private async Task Stop()
@@ -84,6 +90,12 @@ internal sealed partial class QemuMachine
         try
         {
             await Qmp.Execute("stop");
+        }
+        catch (QmpException e) when (e.IsLost)
+        {
+            // QEMU may still carry it out. Until it is asked on a new connection the guest counts as paused: who undoes the pause must not find that there is nothing to do.
+            _isPauseLost = true;
+            throw;
         }
         catch (QmpException)
         {
@@ -100,6 +112,7 @@ internal sealed partial class QemuMachine
         try
         {
             await Qmp.Execute("cont");
+            _isPauseLost = false;
         }
         catch (QmpException)
         {

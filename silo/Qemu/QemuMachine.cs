@@ -20,6 +20,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 {
     // The longest call is a shutdown for a capture, of 60 s.
     private static readonly TimeSpan TurnBound = TimeSpan.FromSeconds(120);
+
+    // For each layer QEMU writes the names of all layers below it, again and again: the time of its start grows with the cube of a chain's length.
+    private static readonly TimeSpan StartBoundOfALayer = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan ReconnectEvery = TimeSpan.FromSeconds(2);
 
     private readonly QemuHost _host;
@@ -42,6 +45,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     /// <summary>Why QEMU has stopped the guest by itself, or null.</summary>
     private string? _trouble;
     private bool _removed;
+
+    /// <summary>The answer to a pause was lost, and QEMU has not been asked since.</summary>
+    private bool _isPauseLost;
     private volatile MachineObservation _observation;
     private Task _watching = Task.CompletedTask;
 
@@ -107,7 +113,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         try
         {
             if (_removed) throw QemuFaults.NotOnHost(_spec.Id);
-            return await act();
+
+            // On the pool: records and disks are written and synchronized here, and the caller's thread is a grain's.
+            return await Task.Run(act, CancellationToken.None);
         }
         catch (Exception e) when (e is QmpException or IOException or UnauthorizedAccessException or Win32Exception or JsonException or CliWrapException)
         {
@@ -129,8 +137,8 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         cancellationToken);
 
     private MachineObservation Observe() =>
-        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _spec.Cpus, _hold is { } hold ? new(hold.Operation, hold.Since) : null,
-            _spec.Deployment, _status is VirtualMachineStatus.Stopped ? _stopReason : null, _trouble);
+        new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _spec.Cpus, _hold is { } hold ? new(hold.Operation, hold.Since, _longestStall.TotalMilliseconds, _thawFailure) : null,
+            _spec.Deployment, _status is VirtualMachineStatus.Stopped ? _stopReason : null, _trouble ?? (_isFrozen && _status is VirtualMachineStatus.Running ? StaysFrozen : null));
 
     private void Report()
     {
@@ -158,7 +166,8 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     /// <exception cref="FaultException">QEMU ended, or does not answer.</exception>
     private async Task Connect(QemuProcess process, CancellationToken cancellationToken)
     {
-        using var bound = _host.Bound(_host.Options.StartBound, cancellationToken, out var timer);
+        var startBound = _host.Options.StartBound + (_chains.Sum(chain => chain.Layers.Count) * StartBoundOfALayer);
+        using var bound = _host.Bound(startBound, cancellationToken, out var timer);
         using var owned = timer;
         while (true)
         {
@@ -195,7 +204,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
         _watching = Watch(_qmp);
 
-        FaultException Silent() => QemuFaults.Failed($"QEMU did not answer within {_host.Options.StartBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
+        FaultException Silent() => QemuFaults.Failed($"QEMU did not answer within {startBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
 
         async Task DelayOrTimeout(TimeSpan delay)
         {
@@ -243,23 +252,18 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     }
 
     /// <summary>The top nodes of the data disks, in their order.</summary>
+    /// <remarks>Each disk is asked for its own top. <c>query-block</c> nests every layer of a chain in the one above it, and QEMU does nothing else while it makes that
+    /// answer: with hundreds of layers, the guest would stand still for seconds.</remarks>
     private async Task<IReadOnlyList<string>> QueryTops(CancellationToken cancellationToken)
     {
-        var tops = new SortedDictionary<int, string>();
-        foreach (var device in (await Qmp.Execute("query-block", null, cancellationToken)).EnumerateArray())
+        var tops = new List<string>(_spec.Disks.Count);
+        for (var index = 0; index < _spec.Disks.Count; index++)
         {
-            if (device.TryGetProperty("qdev", out var path) && device.TryGetProperty("inserted", out var inserted) && DiskNumber(path.GetString()!) is { } number)
-                tops[number] = inserted.GetProperty("node-name").GetString()!;
+            var drive = new JsonObject { ["path"] = QemuArguments.DiskPath(index), ["property"] = "drive" };
+            tops.Add((await Qmp.Execute("qom-get", drive, cancellationToken)).GetString() ?? "");
         }
 
-        return [.. tops.Values];
-    }
-
-    /// <summary>Of <c>/machine/peripheral/disk0/virtio-backend</c>: 0.</summary>
-    private static int? DiskNumber(string path)
-    {
-        var name = path.Split('/').FirstOrDefault(part => part.StartsWith("disk", StringComparison.Ordinal));
-        return name is not null && int.TryParse(name["disk".Length..], out var number) ? number : null;
+        return tops;
     }
 
     private static bool Matches(IReadOnlyList<DiskChain> chains, IReadOnlyList<string> tops) =>
@@ -322,6 +326,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             async () =>
             {
                 if (_qmp != qmp || qmp.Closed.IsCompleted) return true;
+                if (isRestart) _isFrozen = false;
                 var status = await QueryStatus(_disposing.Token);
                 if (status == _status && !isRestart) return true;
                 _status = status;
@@ -356,6 +361,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             try
             {
                 await Connect(process, _disposing.Token);
+
+                // A pause whose answer was lost may have been carried out since, and the capture that wanted it is over.
+                if (_isPauseLost && _hold is { WasRunning: true } && _status == VirtualMachineStatus.Paused) await ResumePaused();
+                _isPauseLost = false;
                 Report();
                 return false;
             }
@@ -378,7 +387,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         _chains = ChainsToStart();
         var ended = _process;
         // It has ended, whether or not that can be written.
-        (_process, _qmp) = (null, null);
+        (_process, _qmp, _isFrozen, _isPauseLost) = (null, null, false, false);
         if (ended is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, reason is StopReason.Guest, reason));
         if (_hold is { } hold) _folder.WriteHold(hold, durable: true);
     }

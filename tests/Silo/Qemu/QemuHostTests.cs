@@ -139,6 +139,19 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Start_ChainOfManyLayers_RunsIsAdoptedAndCaptured()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.DeepSpec("deep", layers: 120);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Start(spec, Stop)).Status);
+        Assert.Equal(QemuLab.TopsOf(spec.Disks), QemuLab.TopsOf(Assert.Single(await lab.RestartDriver()).Disks));
+        await lab.Capture(spec.Id);
+        await lab.Driver.Power(spec.Id, PowerAction.Off);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+        Assert.Equal(121, (await lab.Observe(spec.Id)).Disks[0].Layers.Count);
+    }
+
+    [Fact]
     public async Task Start_FolderThatTheUsersCannotPassThrough_IsRefusedUnlessRootIsAskedFor()
     {
         if (!Environment.IsPrivilegedProcess) Assert.Skip("Only root can run QEMU as another user.");

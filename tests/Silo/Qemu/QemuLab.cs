@@ -84,6 +84,28 @@ internal sealed class QemuLab : IAsyncDisposable
         return SpecOf(name, chains, ports, null);
     }
 
+    /// <summary>A blank machine on a long chain of empty layers.</summary>
+    public async Task<MachineSpec> DeepSpec(string name, int layers)
+    {
+        const long Size = 1L << 20;
+        List<LayerId> chain = [LayerId.New(), LayerId.New()];
+        await Store.CreateLayer(chain[0], null, Size, Stop);
+        await Store.CreateLayer(chain[1], chain[0], Size, Stop);
+
+        // Each is the one above the base, with the name of another parent in its place.
+        var header = await File.ReadAllBytesAsync(Store.PathOf(chain[1]), Stop);
+        var place = header.AsSpan().IndexOf(Encoding.ASCII.GetBytes($"{chain[0]}"));
+        while (chain.Count < layers)
+        {
+            Encoding.ASCII.GetBytes($"{chain[^1]}").CopyTo(header, place);
+            chain.Add(LayerId.New());
+            await File.WriteAllBytesAsync(Store.PathOf(chain[^1]), header, Stop);
+        }
+
+        foreach (var layer in chain.SkipLast(1)) await Store.Seal(layer);
+        return SpecOf(name, [new(chain, Size)], null, null);
+    }
+
     public async Task<IReadOnlyList<LayerId>> NextLayers(VirtualMachineId machine)
     {
         var next = new List<LayerId>();

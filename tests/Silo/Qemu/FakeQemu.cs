@@ -1,0 +1,149 @@
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Threading.Channels;
+using Instances.Appliances;
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.Logging.Abstractions;
+using Xunit;
+
+namespace Instances.Qemu;
+
+/// <summary>The control socket and the guest agent of a QEMU that does what a test says, and a machine that is connected to them. The test's own process stands for QEMU's.</summary>
+internal sealed class FakeQemu : IAsyncDisposable
+{
+    private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(200);
+
+    private readonly string _folder = Path.Combine(Path.GetTempPath(), $"fake-qemu-{Guid.NewGuid():N}");
+    private readonly CancellationTokenSource _end = new();
+    private readonly List<Socket> _listeners = [];
+    private readonly List<Task> _serving = [];
+
+    private FakeQemu()
+    {
+        var (top, next) = (LayerId.New(), LayerId.New());
+        Next = next;
+        Spec = new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), "fake", 1, 128L << 20, [new([top], 1L << 20)], [], [], null);
+        var options = new QemuOptions { RunFolder = _folder, StartBound = QemuLab.Patience, CommandBound = Short, StopBound = Short, ThawBound = QemuLab.Patience };
+        var changes = Channel.CreateUnbounded<MachineObservation>();
+        Machine = new(new(options, QemuUsers.SiloUser, MachineCgroups.Find(_folder, []), "tcg", MachineType: null, PathOf, TimeProvider.System, NullLogger.Instance, changes.Writer), Spec);
+        Folder = RunFolder.For(_folder, Spec.Id);
+        RunFolder.CreateRoot(_folder);
+        Folder.Create();
+        Folder.WriteMachine(Spec);
+        foreach (var layer in new[] { top, next }) File.WriteAllText(PathOf(layer), "");
+
+        string PathOf(LayerId layer) => Path.Combine(_folder, $"{layer}.qcow2");
+    }
+
+    public MachineSpec Spec { get; }
+
+    public LayerId Next { get; }
+
+    public RunFolder Folder { get; }
+
+    public QemuMachine Machine { get; }
+
+    public bool IsPaused { get; private set; }
+
+    /// <summary>Every command on the control socket, in order.</summary>
+    public ConcurrentQueue<string> Commands { get; } = new();
+
+    /// <summary>What QEMU answers to a command instead of what it would; no answer at all if that is null.</summary>
+    public ConcurrentDictionary<string, Func<Task<string?>>> Instead { get; } = new();
+
+    /// <summary>What the guest agent answers to a command.</summary>
+    public ConcurrentDictionary<string, string> Agent { get; } = new();
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    public static async Task<FakeQemu> Create()
+    {
+        var fake = new FakeQemu();
+        fake.Listen(RunFolder.QmpSocket, fake.ServeControl);
+        fake.Listen(RunFolder.AgentSocket, fake.ServeAgent);
+        var start = ulong.Parse((await File.ReadAllTextAsync("/proc/self/stat", Stop)).Split(") ")[^1].Split(' ')[19], System.Globalization.CultureInfo.InvariantCulture);
+        await fake.Machine.Adopt(new QemuProcess(Environment.ProcessId, start), Stop);
+        return fake;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _end.CancelAsync();
+        await Machine.DisposeAsync();
+        foreach (var listener in _listeners) listener.Dispose();
+        await Task.WhenAll(_serving);
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    private void Listen(string name, Func<string, Task<string?>> answer)
+    {
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(Folder.QemuPath, name)));
+        listener.Listen();
+        _listeners.Add(listener);
+        _serving.Add(Serve(listener, name == RunFolder.QmpSocket ? "{\"QMP\": {}}\n" : "", answer));
+    }
+
+    /// <summary>One client at a time, as QEMU does.</summary>
+    private async Task Serve(Socket listener, string greeting, Func<string, Task<string?>> answer)
+    {
+        try
+        {
+            while (true)
+            {
+                using var client = await listener.AcceptAsync(_end.Token);
+                try
+                {
+                    using var reader = new StreamReader(new NetworkStream(client), Encoding.Latin1);
+                    await Send(greeting);
+                    while (await reader.ReadLineAsync(_end.Token) is { } line)
+                    {
+                        if (await answer(line) is { } text) await Send(text + "\n");
+                    }
+                }
+                catch (Exception e) when (e is IOException or SocketException)
+                {
+                    // The machine has closed the connection.
+                }
+
+                async Task Send(string text) => await client.SendAsync(Encoding.Latin1.GetBytes(text), SocketFlags.None, _end.Token);
+            }
+        }
+        catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
+        {
+            // The test has ended.
+        }
+    }
+
+    private async Task<string?> ServeControl(string line)
+    {
+        var message = JsonNode.Parse(line)!.AsObject();
+        var command = message["execute"]!.GetValue<string>();
+        Commands.Enqueue(command);
+        if (command is "stop" or "cont") IsPaused = command == "stop";
+        var answer = Instead.TryGetValue(command, out var instead) ? await instead() : command switch
+        {
+            "query-status" => IsPaused ? "{\"status\": \"paused\"}" : "{\"status\": \"running\"}",
+            "qom-get" => $"\"{BlockNodes.Format(Spec.Disks[0].Layers[^1])}\"",
+            "query-chardev" => "[{\"label\": \"agent\", \"frontend-open\": true}]",
+            "human-monitor-command" => "\"\"",
+            _ => "{}",
+        };
+        return answer is null ? null : $"{{\"return\": {answer}, \"id\": {message["id"]!.ToJsonString()}}}";
+    }
+
+    private Task<string?> ServeAgent(string line)
+    {
+        using var document = JsonDocument.Parse(line.TrimStart('\u00FF'));
+        var command = document.RootElement.GetProperty("execute").GetString()!;
+        return Task.FromResult<string?>(command == "guest-sync-delimited"
+            ? $"\u00FF{{\"return\": {document.RootElement.GetProperty("arguments").GetProperty("id")}}}"
+            : Agent[command]);
+    }
+}

@@ -1,0 +1,120 @@
+using Instances.Appliances;
+using Instances.Faults;
+using Instances.Library;
+using Instances.Operations;
+using Instances.VirtualMachines;
+using Xunit;
+
+namespace Instances.Qemu;
+
+/// <summary>What a capture does to its guest, with a QEMU and a guest agent that do what the test says.</summary>
+public sealed class QemuCaptureTests
+{
+    private const string Frozen = "{\"return\": \"frozen\"}";
+    private const string Thawed = "{\"return\": \"thawed\"}";
+
+    private static CancellationToken Stop => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Pause_AnswerIsLost_GuestRunsAgainWhenQemuAnswers()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+
+        // QEMU carries it out, and its answer does not come.
+        qemu.Instead["stop"] = () => Task.FromResult<string?>(null);
+        await Assert.ThrowsAsync<FaultException>(() => qemu.Machine.Pause(operation));
+        await Record.ExceptionAsync(() => qemu.Machine.Resume(operation));
+
+        await QemuLab.Until(() => Task.FromResult(qemu.Commands.Contains("cont")), () => "The guest is left paused.");
+        await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation.Status is VirtualMachineStatus.Running), () => "The machine counts as paused.");
+        await qemu.Machine.Resume(operation);
+        await qemu.Machine.RemoveNextLayers(operation);
+        await qemu.Machine.EndHold(operation);
+        Assert.False(qemu.IsPaused);
+        Assert.Null(qemu.Machine.Observation.Hold);
+    }
+
+    [Fact]
+    public async Task EndHold_GuestIsStillPausedByTheCapture_Resumes()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        await qemu.Machine.Pause(operation);
+        Assert.True(qemu.IsPaused);
+        await qemu.Machine.EndHold(operation);
+        Assert.False(qemu.IsPaused);
+        Assert.Equal(VirtualMachineStatus.Running, qemu.Machine.Observation.Status);
+    }
+
+    [Fact]
+    public async Task Quiesce_FlushAnswersWithText_Fails()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        qemu.Instead["human-monitor-command"] = () => Task.FromResult<string?>("\"Error: Cannot find device=''\\r\\n\"");
+        var failure = await Assert.ThrowsAsync<FaultException>(() => qemu.Machine.Quiesce(operation, Quiesce.None, QemuLab.Patience, Stop));
+        Assert.Contains("Error: Cannot find device", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Quiesce_FlushTakesLong_IsReportedAsTheGuestsStall()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        var before = qemu.Machine.Observation.Hold!.LongestStallMs;
+        qemu.Instead["human-monitor-command"] = async () =>
+        {
+            await Task.Delay(100, Stop);
+            return "\"\"";
+        };
+        await qemu.Machine.Quiesce(operation, Quiesce.None, QemuLab.Patience, Stop);
+        Assert.True(qemu.Machine.Observation.Hold!.LongestStallMs >= 99, $"{before} ms, then {qemu.Machine.Observation.Hold!.LongestStallMs} ms");
+
+        // The next capture has a measure of its own.
+        await qemu.Machine.EndHold(operation);
+        await Prepared(qemu);
+        Assert.NotNull(qemu.Machine.Observation.Hold);
+    }
+
+    [Theory]
+    [InlineData(Thawed, null)]
+    [InlineData(Frozen, "were frozen already")]
+    public async Task Quiesce_Freeze_SaysWhetherTheGuestWasFrozenBefore(string status, string? detail)
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        (qemu.Agent["guest-fsfreeze-status"], qemu.Agent["guest-fsfreeze-freeze"], qemu.Agent["guest-fsfreeze-thaw"]) = (status, "{\"return\": 2}", "{\"return\": 2}");
+        var outcome = await qemu.Machine.Quiesce(operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        Assert.Equal(ConsistencyLevel.Application, outcome.Consistency);
+        if (detail is null) Assert.Null(outcome.Detail);
+        else Assert.Contains(detail, outcome.Detail, StringComparison.Ordinal);
+        await qemu.Machine.Unquiesce(operation);
+        Assert.Null(qemu.Machine.Observation.Hold!.ThawFailure);
+        Assert.Null(qemu.Machine.Observation.Trouble);
+    }
+
+    [Fact]
+    public async Task Unquiesce_ThawFails_IsInTheHoldAndTheProblemUntilItSucceeds()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        (qemu.Agent["guest-fsfreeze-status"], qemu.Agent["guest-fsfreeze-freeze"]) = (Thawed, "{\"return\": 2}");
+        qemu.Agent["guest-fsfreeze-thaw"] = "{\"error\": {\"desc\": \"it is stuck\"}}";
+        await qemu.Machine.Quiesce(operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        await qemu.Machine.Unquiesce(operation);
+        Assert.Contains("it is stuck", qemu.Machine.Observation.Hold!.ThawFailure, StringComparison.Ordinal);
+        Assert.Contains("still frozen", qemu.Machine.Observation.Trouble, StringComparison.Ordinal);
+
+        qemu.Agent["guest-fsfreeze-thaw"] = "{\"return\": 2}";
+        await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation.Trouble is null), () => "The problem stays.");
+        Assert.NotNull(qemu.Machine.Observation.Hold!.ThawFailure);
+    }
+
+    private static async Task<OperationId> Prepared(FakeQemu qemu)
+    {
+        var operation = OperationId.New();
+        await qemu.Machine.AddNextLayers(operation, [qemu.Next]);
+        return operation;
+    }
+}
