@@ -110,6 +110,11 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("MakeDurable"), ResponseTimeout("00:10:00")]
     Task MakeDurable(OperationId operation, IReadOnlyList<LayerId> layers);
 
+    /// <summary>Called by the machine, while no capture has it: puts a disk's writable top over a merged layer of the same content.</summary>
+    /// <returns>The machine with its new chain; null if a capture holds it, or no disk has the chain that was merged.</returns>
+    [Alias("ReplaceLayers"), ResponseTimeout("00:01:00")]
+    Task<MachineObservation?> ReplaceLayers(VirtualMachineId machine, LayerMerge merge);
+
     /// <summary>The capture is over for these machines: they are held no longer.</summary>
     [Alias("EndCapture")]
     Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines);

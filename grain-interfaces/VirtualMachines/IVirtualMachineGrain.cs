@@ -66,6 +66,16 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("BeginCapture")]
     Task<CaptureTarget> BeginCapture(OperationId operation, IReadOnlyList<LayerId> next);
 
+    /// <summary>Called by the machine's host, before it makes merged layers of the machine's: from here on they are referenced.</summary>
+    /// <param name="made">All those of the merge that is under way. Others, of a merge that was broken off, are referenced no longer.</param>
+    /// <returns>False if the machine does not have this deployment on this host.</returns>
+    [Alias("BeginMerge")]
+    Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made);
+
+    /// <summary>Called by the machine's host when the merged layer is durable: puts the disk that has the merge's chain over it.</summary>
+    [Alias("CompleteMerge"), ResponseTimeout("00:01:00")]
+    Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge);
+
     /// <summary>Called by a saga: the machine goes on, on the disks that its host reports. Idempotent.</summary>
     /// <param name="force">A host that is away is not waited for: the machine is Unknown until it is back.</param>
     /// <exception cref="FaultException">host-unavailable, unless it is forced.</exception>
@@ -118,4 +128,20 @@ public enum ObserveVerdict
 
     /// <summary>It has died and is to run: the host powers it on again, as often as its bound allows.</summary>
     PowerOn,
+}
+
+/// <summary>What came of a merge of a machine's layers.</summary>
+public enum MergeVerdict
+{
+    /// <summary>The machine has the shorter chain.</summary>
+    Done,
+
+    /// <summary>An operation has the machine. The host asks again.</summary>
+    Busy,
+
+    /// <summary>No disk has the chain that was merged: a capture came between.</summary>
+    Changed,
+
+    /// <summary>The machine does not have this deployment, or this merge, any more.</summary>
+    Gone,
 }

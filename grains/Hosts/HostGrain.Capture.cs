@@ -121,6 +121,8 @@ internal sealed partial class HostGrain
             // What happened to it meanwhile was the capture's to see.
             _unheard.Add(machine);
         }
+
+        await MergeSoon(machines);
     }
 
     /// <summary>An undo may come for a machine that is gone: there is nothing left to undo.</summary>

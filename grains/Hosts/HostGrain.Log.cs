@@ -4,6 +4,12 @@ namespace Instances.Hosts;
 
 internal sealed partial class HostGrain
 {
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Layers} layers of the virtual machine {Machine} were merged into one of {Bytes} bytes")]
+    private partial void LogShortened(string host, Guid machine, int layers, long bytes);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: layers of the virtual machine {Machine} could not be merged and the host will retry: {Reason}")]
+    private partial void LogNotShortened(string host, Guid machine, string reason);
+
     [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Count} virtual machines found.")]
     private partial void LogAdopted(string host, int count);
 

@@ -35,6 +35,7 @@ internal sealed partial class HostGrain(
     {
         var period = options.Value.HoldBound / ChecksPerBound;
         this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
+        _merging = this.RegisterGrainTimer(MergeTick, new GrainTimerCreationOptions(library.Value.CompactionPeriod, library.Value.CompactionPeriod) { KeepAlive = true });
         _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
         return Task.CompletedTask;
     }

@@ -89,6 +89,10 @@ public interface IHypervisor
     /// <summary>Bytes that the capture wrote to this machine's disks since <see cref="AddNextLayers"/>: the next layers and their metadata.</summary>
     Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation);
 
-    /// <summary>Forgets the capture. The machine stays in the state that it is in.</summary>
+    /// <summary>Puts the writable top of the disk that has the chain of a merge over the merged layer, whether the machine runs or not. The content of the disk stays the same.</summary>
+    /// <returns>False if a capture holds the machine, or no disk has that chain below its top.</returns>
+    Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge);
+
+    /// <summary>Forgets the capture. A guest that the capture has paused is resumed.</summary>
     Task EndHold(VirtualMachineId machine, OperationId operation);
 }

@@ -24,6 +24,12 @@ public interface ILayerStore
     /// <returns>Its space in bytes.</returns>
     Task<long> Seal(LayerId layer);
 
+    /// <summary>Makes one layer of several, durably, and compares it with them before it has its name. Reads and changes nothing else. A layer that is there is left alone.</summary>
+    /// <param name="bytesPerSecond">Not faster than that.</param>
+    /// <returns>Its space in bytes.</returns>
+    /// <exception cref="FaultException">layer-missing; layer-unreadable; no-space; merge-differs. Nothing is left of it.</exception>
+    Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken);
+
     /// <summary>Deletes a layer, and what arrived of it, before it returns. Does nothing where there is none.</summary>
     Task Delete(LayerId layer);
 

@@ -48,12 +48,6 @@ public interface ILibraryStore : ILayerStore
     /// <exception cref="FaultException">no-space; transfer-failed: the layer is as it was.</exception>
     Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken);
 
-    /// <summary>Makes one layer of several, durably, and compares it with them before it has its name. Reads and changes nothing else. A layer that is there is left alone.</summary>
-    /// <param name="bytesPerSecond">Not faster than that.</param>
-    /// <returns>Its space in bytes.</returns>
-    /// <exception cref="FaultException">layer-missing; layer-unreadable; no-space; merge-differs. Nothing is left of it.</exception>
-    Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken);
-
     /// <summary>Space that a layer takes which is being merged, or was.</summary>
     long MergedBytes(LayerId layer);
 }

@@ -18,7 +18,7 @@ namespace Instances.VirtualMachines;
 /// <para>What a host that is only cut off has running goes on until then, since no one can reach it; it has writable layers of its own and shares none with
 /// the later deployment.</para>
 /// </remarks>
-internal sealed class VirtualMachineGrain(
+internal sealed partial class VirtualMachineGrain(
     [PersistentState("virtual-machine", StorageNames.Grains)] IPersistentState<VirtualMachineState> stored, TimeProvider time)
     : StoredGrain<VirtualMachineState>(stored), IVirtualMachineGrain
 {
@@ -251,9 +251,9 @@ internal sealed class VirtualMachineGrain(
         }
 
         var outcome = Reconciliation.Decide(State.Status, State.WishedStatus!.Value, seen);
-        var disks = SameDisks(deployment.Disks, seen.Disks) ? deployment.Disks : seen.Disks;
-        var next = deployment with { Disks = disks, Wished = outcome.Wished, Problem = outcome.Problem };
-        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || disks != deployment.Disks)
+        var isOnSame = SameDisks(deployment.Disks, seen.Disks);
+        var next = (isOnSame ? deployment : deployment.On(seen.Disks)) with { Wished = outcome.Wished, Problem = outcome.Problem };
+        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || !isOnSame)
             await SaveListed(State with { Status = outcome.Status, Deployment = next });
         return outcome.Verdict;
     }

@@ -70,6 +70,7 @@ internal sealed record VirtualMachineState : IStoredState
 /// <param name="Wished">Running, Paused or Stopped.</param>
 /// <param name="Problem">What stands between the wished status and the observed one.</param>
 /// <param name="InstanceId">The guest's identity; null for a deployment of an earlier release.</param>
+/// <param name="Merging">The layers that the host makes of layers of this machine; null if it makes none.</param>
 internal sealed record Deployment(
     OperationId Operation,
     HostId Host,
@@ -79,10 +80,18 @@ internal sealed record Deployment(
     RunningCapture? Capture = null,
     VirtualMachineStatus? Wished = null,
     string? Problem = null,
-    string? InstanceId = null)
+    string? InstanceId = null,
+    IReadOnlyList<LayerId>? Merging = null)
 {
     /// <summary>Everything that must not be swept away.</summary>
-    public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Distinct();
+    public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Concat(Merging ?? []).Distinct();
+
+    /// <summary>With other chains of the same content: merged layers that are in use are the machine's own, and those that became part of them are not its any more.</summary>
+    public Deployment On(IReadOnlyList<DiskChain> disks)
+    {
+        var used = disks.SelectMany(disk => disk.Layers).ToHashSet();
+        return this with { Disks = disks, OwnLayers = [.. OwnLayers.Concat(Merging ?? []).Where(used.Contains)] };
+    }
 }
 
 /// <param name="NextLayers">What each disk goes on with once it is sealed.</param>

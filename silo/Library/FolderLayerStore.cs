@@ -94,6 +94,10 @@ internal class FolderLayerStore : ILayerStore
 
     public Task<long> Seal(LayerId layer) => OnPool(layer, () => UnixFiles.Seal(PathOf(layer), _readers));
 
+    /// <summary>On the pool: it reads and writes for minutes.</summary>
+    public Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken) =>
+        Task.Run(() => new LayerMerger(this, _transfers.Time).Merge(merge, bytesPerSecond, cancellationToken), cancellationToken);
+
     public virtual Task Delete(LayerId layer)
     {
         Guard(layer, () =>

@@ -19,13 +19,12 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     private readonly LayerTransfers _transfers;
     private readonly FolderLayerStore _copies;
     private readonly LayerChecks _checks;
-    private readonly LayerMerger _merger;
     private readonly ILogger<FolderLibraryStore> _logger;
 
     public FolderLibraryStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, ILogger<FolderLibraryStore> logger)
         : base(folder, options, qemuImg, transfers)
     {
-        (_checks, _merger, _logger) = (new(this, transfers.Time), new(this, transfers.Time), logger);
+        (_checks, _logger) = (new(this, transfers.Time), logger);
         var copies = Path.Combine(Incoming, CopiesName);
         UnixFiles.DeleteTree(copies);
         (_transfers, _copies) = (transfers, new(copies, options, qemuImg, transfers));
@@ -82,8 +81,6 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
             return [offered with { Sha256 = sha256 }];
         }
     }
-
-    public Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken) => _merger.Merge(merge, bytesPerSecond, cancellationToken);
 
     public long MergedBytes(LayerId layer) => Math.Max(BytesOf(layer), BytesOf(ConvertedPathOf(layer)));
 

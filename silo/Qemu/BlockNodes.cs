@@ -41,6 +41,13 @@ internal static class BlockNodes
     public static IEnumerable<JsonObject> Next(LayerId layer, string path, long virtualSizeBytes) =>
         [FileNode(layer, path, isTop: true), FormatNode(layer, parent: null, isTop: true, virtualSizeBytes)];
 
+    /// <summary>The nodes of a layer that is to be below the top of a running machine's chain.</summary>
+    public static IEnumerable<JsonObject> Parent(LayerId layer, LayerId? parent, string path, long virtualSizeBytes) =>
+        [FileNode(layer, path, isTop: false), FormatNode(layer, parent, isTop: false, virtualSizeBytes)];
+
+    /// <summary>The top's node over its parent in the chain, with all options, as QEMU wants them to reopen it.</summary>
+    public static JsonObject Top(DiskChain chain) => FormatNode(chain.Layers[^1], chain.Layers[^2], isTop: true, chain.VirtualSizeBytes);
+
     private static JsonObject FileNode(LayerId layer, string path, bool isTop)
     {
         var node = new JsonObject { ["driver"] = "file", ["node-name"] = File(layer), ["filename"] = Path.GetFullPath(path) };

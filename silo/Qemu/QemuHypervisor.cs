@@ -191,6 +191,8 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Get(machine).CaptureBytes(operation);
 
+    public Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge) => Get(machine).ReplaceLayers(merge);
+
     public Task EndHold(VirtualMachineId machine, OperationId operation) => Get(machine).EndHold(operation);
 
     /// <summary>Leaves the machines running.</summary>

@@ -12,6 +12,10 @@ internal sealed partial class QemuMachine
 
     private void LogWatchFailed(VirtualMachineId machine, string reason) => LogWatchFailed(_host.Logger, machine, reason);
 
+    private void LogNodesStay(VirtualMachineId machine, string reason) => LogNodesStay(_host.Logger, machine, reason);
+
+    private void LogNotNamed(VirtualMachineId machine, string reason) => LogNotNamed(_host.Logger, machine, reason);
+
     private void LogDiskError(VirtualMachineId machine, string what) => LogDiskError(_host.Logger, machine, what);
 
     private void LogThawFailed(VirtualMachineId machine, string reason) => LogThawFailed(_host.Logger, machine, reason);
@@ -29,6 +33,12 @@ internal sealed partial class QemuMachine
 
     [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} was not looked after when something happened to it: {Reason}")]
     private static partial void LogWatchFailed(ILogger logger, VirtualMachineId machine, string reason);
+
+    [LoggerMessage(LogLevel.Warning, "QEMU keeps layers of the virtual machine {Machine} open that it no longer uses: {Reason}")]
+    private static partial void LogNodesStay(ILogger logger, VirtualMachineId machine, string reason);
+
+    [LoggerMessage(LogLevel.Warning, "The headers of the disks of the virtual machine {Machine} could not be checked: {Reason}")]
+    private static partial void LogNotNamed(ILogger logger, VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Error, "A disk of the virtual machine {Machine} failed: {What}")]
     private static partial void LogDiskError(ILogger logger, VirtualMachineId machine, string what);

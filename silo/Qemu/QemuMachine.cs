@@ -78,6 +78,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             // Nobody writes to a layer that was made read-only: it was sealed, although the silo died before it could say so.
             if (_hold is { Sealed: false } hold && hold.Next.Count > 0 && hold.Previous.Any(chain => IsReadOnly(chain.Layers[^1]))) _hold = hold with { Sealed = true };
             _chains = ChainsToStart();
+            await RepairParents();
             return;
         }
 
@@ -86,6 +87,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         try
         {
             await Connect(process.Value, cancellationToken);
+            await RepairParents();
         }
         catch (FaultException fault) when (process.Value.IsAlive)
         {

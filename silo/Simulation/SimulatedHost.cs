@@ -24,6 +24,7 @@ internal enum SimulatedCall
     Resume,
     Seal,
     EndHold,
+    ReplaceLayers,
 }
 
 /// <summary>A host that runs nothing, for tests of scale and of failure. Its machines outlive the silo, as those of QEMU do.</summary>

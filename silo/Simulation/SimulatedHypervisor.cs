@@ -115,6 +115,18 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         if (simulated.WasShutDown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Running, false);
     });
 
+    public async Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge)
+    {
+        var (simulated, isReplaced) = (Require(machine), false);
+        await host.Call(SimulatedCall.ReplaceLayers, machine, () =>
+        {
+            if (simulated.Hold is not null || simulated.Disks.FirstOrDefault(disk => disk.Layers.SkipLast(1).SequenceEqual(merge.Chain)) is not { } before) return;
+            var after = before with { Layers = [.. merge.Under, merge.Merged, before.Layers[^1]] };
+            (simulated.Disks, isReplaced) = ([.. simulated.Disks.Select(disk => disk == before ? after : disk)], true);
+        });
+        return isReplaced;
+    }
+
     public async Task<CaptureMoment> Pause(VirtualMachineId machine, OperationId operation)
     {
         var at = time.GetUtcNow();

@@ -108,6 +108,10 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
 
     public Task EndCapture(OperationId operation, CaptureEnd end, bool force) => throw new NotSupportedException();
 
+    public Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made) => throw new NotSupportedException();
+
+    public Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge) => throw new NotSupportedException();
+
     public Task<ObserveVerdict> Observe(HostId host, MachineObservation observation) => throw new NotSupportedException();
 
     public Task LoseSight(HostId host) => throw new NotSupportedException();

@@ -151,6 +151,45 @@ public sealed class QemuHostTests
         Assert.Equal(121, (await lab.Observe(spec.Id)).Disks[0].Layers.Count);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task ReplaceLayers_RunningOrStopped_WritesOverTheMergedLayer(bool isRunning)
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.DeepSpec("deep", layers: 12);
+        await lab.Driver.Start(spec, Stop);
+        var top = (await lab.Capture(spec.Id))[0];
+        if (!isRunning) await lab.Driver.Power(spec.Id, PowerAction.Off);
+        var before = (await lab.Observe(spec.Id)).Disks[0].Layers;
+        Assert.Equal(top, before[^2]);
+
+        // All layers are empty, so an empty one has the content of those above the base.
+        var merge = new LayerMerge(LayerId.New(), [.. before.SkipLast(1)], From: 1);
+        await lab.Store.CreateLayer(merge.Merged, merge.Below, spec.Disks[0].VirtualSizeBytes, Stop);
+        await lab.Store.Seal(merge.Merged);
+        Assert.True(await lab.Driver.ReplaceLayers(spec.Id, merge));
+        Assert.False(await lab.Driver.ReplaceLayers(spec.Id, merge));
+
+        LayerId[] after = [before[0], merge.Merged, before[^1]];
+        Assert.Equal(after, (await lab.Observe(spec.Id)).Disks[0].Layers);
+        Assert.Equal(BackingName.Of(merge.Merged), BackingName.Read(lab.Store.PathOf(before[^1])));
+        foreach (var part in merge.Parts)
+        {
+            if (isRunning) Assert.DoesNotContain(OpenFiles(lab.PidOf(spec.Id)), target => target == lab.Store.PathOf(part));
+            await lab.Store.Delete(part);
+        }
+
+        // A silo that died before it had changed the header.
+        BackingName.Write(lab.Store.PathOf(before[^1]), before[^2]);
+        Assert.Equal(after, Assert.Single(await lab.RestartDriver()).Disks[0].Layers);
+        Assert.Equal(BackingName.Of(merge.Merged), BackingName.Read(lab.Store.PathOf(before[^1])));
+        await lab.Driver.Power(spec.Id, isRunning ? PowerAction.Reset : PowerAction.On);
+        var captured = Assert.Single(await lab.Capture(spec.Id));
+        Assert.Contains("No errors", await lab.Check(captured), StringComparison.Ordinal);
+        Assert.Equal(4, (await lab.Observe(spec.Id)).Disks[0].Layers.Count);
+    }
+
     [Fact]
     public async Task Start_FolderThatTheUsersCannotPassThrough_IsRefusedUnlessRootIsAskedFor()
     {
@@ -425,8 +464,10 @@ public sealed class QemuHostTests
             Assert.Equal("power-conflict", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, action))).Fault.Code);
     }
 
+    private static IEnumerable<string> OpenFiles(int pid) => Directory.EnumerateFiles($"/proc/{pid}/fd").Select(file => new FileInfo(file).LinkTarget ?? "");
+
     private static HashSet<string> OpenSockets(int pid) =>
-        [.. Directory.EnumerateFiles($"/proc/{pid}/fd").Select(file => new FileInfo(file).LinkTarget ?? "").Where(target => target.StartsWith("socket:", StringComparison.Ordinal))];
+        [.. OpenFiles(pid).Where(target => target.StartsWith("socket:", StringComparison.Ordinal))];
 
     private static string SessionOf(int pid) => File.ReadAllText($"/proc/{pid}/stat").Split(") ")[^1].Split(' ')[3];
 

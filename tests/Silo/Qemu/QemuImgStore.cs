@@ -24,6 +24,8 @@ internal sealed class QemuImgStore(string folder) : ILayerStore
 
     public Task<long> Seal(LayerId layer) => Task.FromResult(UnixFiles.Seal(PathOf(layer), (uint)new LayerStoreOptions().ReadersGroup));
 
+    public Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken) => throw new NotSupportedException();
+
     public Task Delete(LayerId layer)
     {
         File.Delete(PathOf(layer));

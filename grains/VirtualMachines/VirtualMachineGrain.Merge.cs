@@ -1,0 +1,28 @@
+using Instances.Hosts;
+using Instances.Library;
+using Instances.Operations;
+
+namespace Instances.VirtualMachines;
+
+/// <summary>The record's part when the machine's host makes one layer of several: see <c>HostGrain.Merge</c>.</summary>
+internal sealed partial class VirtualMachineGrain
+{
+    public async Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made)
+    {
+        if (!Owns(host, deployment)) return false;
+        await SaveListed(State with { Deployment = State.Deployment! with { Merging = made } });
+        return true;
+    }
+
+    public async Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge)
+    {
+        if (!Owns(host, deployment) || State.Deployment!.Merging?.Contains(merge.Merged) is not true) return MergeVerdict.Gone;
+
+        // A capture has told its image the chain, and an undeployment what goes with the machine.
+        if (Status is not (VirtualMachineStatus.Running or VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped)) return MergeVerdict.Busy;
+        if (!State.Deployment.Disks.Any(disk => disk.Layers.SkipLast(1).SequenceEqual(merge.Chain))) return MergeVerdict.Changed;
+        if (await Host.ReplaceLayers(Id, merge) is not { } seen) return MergeVerdict.Busy;
+        await SaveListed(State with { Deployment = State.Deployment.On(seen.Disks) with { Merging = null } });
+        return MergeVerdict.Done;
+    }
+}

@@ -1,0 +1,96 @@
+using System.Text.Json.Nodes;
+using Instances.Library;
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>How a machine comes to a shorter chain of the same content.</summary>
+internal sealed partial class QemuMachine
+{
+    private static readonly TimeSpan ReplaceSyncBound = TimeSpan.FromSeconds(5);
+
+    /// <summary>Puts a disk's writable top over a merged layer. The order is what makes a crash harmless: QEMU, <c>machine.json</c>, the top's header. Both chains have one content, and the header is
+    /// repaired by <see cref="RepairParents"/>.</summary>
+    /// <returns>False if a capture holds the machine, or no disk has the chain that was merged.</returns>
+    public async Task<bool> ReplaceLayers(LayerMerge merge)
+    {
+        // QEMU flushes the top when it is reopened.
+        await SyncTops(ReplaceSyncBound);
+        return await Turn(async () =>
+        {
+            if (_hold is not null || _chains.FirstOrDefault(chain => chain.Layers.SkipLast(1).SequenceEqual(merge.Chain)) is not { } before) return false;
+            var after = before with { Layers = [.. merge.Under, merge.Merged, before.Layers[^1]] };
+            if (_process is not null) await Reopen(before, after);
+            KeepMachine(_spec with { Disks = [.. _chains.Select(chain => chain == before ? after : chain)] });
+            _chains = _spec.Disks;
+            await NameParents();
+            if (_process is not null) await RemoveUnused(before, after);
+            return true;
+        });
+    }
+
+    private async Task Reopen(DiskChain before, DiskChain after)
+    {
+        var known = before.Layers.ToHashSet();
+        LayerId? parent = null;
+        foreach (var layer in after.Layers.SkipLast(1))
+        {
+            if (!known.Contains(layer))
+            {
+                foreach (var node in BlockNodes.Parent(layer, parent, _host.PathOf(layer), after.VirtualSizeBytes)) await AddNode(node);
+            }
+
+            parent = layer;
+        }
+
+        await Qmp.Execute("blockdev-reopen", Arguments("options", new JsonArray(BlockNodes.Top(after))));
+    }
+
+    /// <summary>What stays in QEMU's graph unused costs a descriptor, and nothing else.</summary>
+    private async Task RemoveUnused(DiskChain before, DiskChain after)
+    {
+        try
+        {
+            foreach (var layer in before.Layers.Except(after.Layers).Reverse())
+            {
+                await RemoveNode(BlockNodes.Format(layer));
+                await RemoveNode(BlockNodes.File(layer));
+            }
+        }
+        catch (QmpException e)
+        {
+            LogNodesStay(_spec.Id, e.Message);
+        }
+    }
+
+    /// <summary>For a silo that died in <see cref="ReplaceLayers"/>.</summary>
+    private async Task RepairParents()
+    {
+        try
+        {
+            await NameParents();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or QmpException)
+        {
+            LogNotNamed(_spec.Id, e.Message);
+        }
+    }
+
+    /// <summary>Lets the header of each writable top name the layer that is below it by the record.</summary>
+    private async Task NameParents()
+    {
+        foreach (var chain in _chains.Where(chain => chain.Layers.Count > 1))
+        {
+            var (top, parent) = (chain.Layers[^1], chain.Layers[^2]);
+            if (BackingName.Read(_host.PathOf(top)) == BackingName.Of(parent)) continue;
+            if (_process is null)
+            {
+                BackingName.Write(_host.PathOf(top), parent);
+                continue;
+            }
+
+            var node = BlockNodes.Format(top);
+            await Qmp.Execute("change-backing-file", new() { ["device"] = node, ["image-node-name"] = node, ["backing-file"] = BackingName.Of(parent) });
+        }
+    }
+}
