@@ -197,8 +197,16 @@ internal static class UnixFiles
     /// <summary>A file that somebody less trusted may have put there: a link is not followed, and a pipe does not block.</summary>
     public static SafeFileHandle OpenUntrusted(string path) => Open(path, ReadOnly | NoFollow | NonBlocking | CloseOnExec);
 
-    /// <summary>The same, to read it and to add to its end.</summary>
-    public static SafeFileHandle OpenUntrustedForAppend(string path) => Open(path, ReadWrite | Append | NoFollow | NonBlocking | CloseOnExec);
+    /// <summary>A file in a folder of another user, who may have given another file a second name there: it has to have one name.</summary>
+    /// <exception cref="IOException">It has more, or is no regular file.</exception>
+    public static SafeFileHandle OpenForeign(string path, bool forAppend = false)
+    {
+        var file = Open(path, (forAppend ? ReadWrite | Append : ReadOnly) | NoFollow | NonBlocking | CloseOnExec);
+        if (FactsOf(file) is { IsRegular: true, Links: 1 })
+            return file;
+        file.Dispose();
+        throw new IOException($"'{path}' is not a regular file of one name.");
+    }
 
     /// <summary>Keeps every open descriptor of this process, whoever opened it, from the programs that it starts.</summary>
     /// <returns>False where the kernel is older than 5.11.</returns>

@@ -17,7 +17,7 @@ internal static class ConsoleTail
     {
         try
         {
-            using var file = UnixFiles.OpenUntrusted(path);
+            using var file = UnixFiles.OpenForeign(path);
             // A pipe or a device has no length.
             var length = RandomAccess.GetLength(file);
             return Clean(ReadEnd(file, length, maxBytes));
@@ -36,7 +36,7 @@ internal static class ConsoleTail
     public static void Trim(string path, long maxBytes = MaxLogBytes)
     {
         if (!File.Exists(path) || new FileInfo(path).Length <= maxBytes) return;
-        using var file = UnixFiles.OpenUntrustedForAppend(path);
+        using var file = UnixFiles.OpenForeign(path, forAppend: true);
         var length = RandomAccess.GetLength(file);
         var end = ReadEnd(file, length, (int)Math.Min(KeptLogBytes, maxBytes));
         RandomAccess.SetLength(file, 0);

@@ -109,7 +109,8 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         {
             var folder = new FileInfo($"/proc/{pid}/cwd").LinkTarget;
             if (folder is null || !folder.StartsWith(root + "/", StringComparison.Ordinal)) return null;
-            var id = folder[(root.Length + 1)..].Split('/')[0];
+            // Only the machine's own user can be in QEMU's folder: the users of other machines can pass through the one above, and pretend.
+            if (folder[(root.Length + 1)..].Split('/') is not [var id, RunFolder.QemuName or RunFolder.QemuName + " (deleted)"]) return null;
             if (!VirtualMachineId.TryParse(id, CultureInfo.InvariantCulture, out var machine)) return null;
             var arguments = Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/cmdline")).Split('\0');
             var option = Array.IndexOf(arguments, "-uuid");

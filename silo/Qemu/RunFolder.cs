@@ -21,13 +21,16 @@ internal sealed class RunFolder(string path)
     public const string SeedFromQemu = "../seed.iso";
     public const string LogFromQemu = "../qemu.log";
 
+    /// <summary>QEMU's folder within the machine's.</summary>
+    public const string QemuName = "qemu";
+
     private const string MachineFile = "machine.json";
     private const string HoldFile = "hold.json";
     private const string ProcessFile = "process.json";
 
     public string Path { get; } = path;
 
-    public string QemuPath { get; } = System.IO.Path.Combine(path, "qemu");
+    public string QemuPath { get; } = System.IO.Path.Combine(path, QemuName);
 
     public string SeedPath { get; } = System.IO.Path.Combine(path, "seed.iso");
 

@@ -32,6 +32,17 @@ public sealed class UnixFilesTests : IDisposable
     }
 
     [Fact]
+    public void OpenForeign_LinkOrSecondName_IsRefused()
+    {
+        File.CreateSymbolicLink(At("link"), _victim);
+        UnixFiles.Link(_victim, At("second"));
+        Assert.ThrowsAny<IOException>(() => UnixFiles.OpenForeign(At("link")));
+        Assert.ThrowsAny<IOException>(() => UnixFiles.OpenForeign(At("second"), forAppend: true));
+        File.Delete(At("second"));
+        UnixFiles.OpenForeign(_victim).Dispose();
+    }
+
+    [Fact]
     public void Seal_Link_LeavesItsTarget()
     {
         var before = UnixFiles.Statistics(_victim);

@@ -107,6 +107,28 @@ public sealed class QemuIsolationTests
     }
 
     [Fact]
+    public async Task Process_InTheFolderOfAnotherMachine_DoesNotPassForItsQemu()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("one");
+        lab.RunFolderOf(spec.Id).Create();
+        using var pretender = new System.Diagnostics.Process
+        {
+            StartInfo = new("sh", ["-c", "echo; read line", "qemu", "-uuid", spec.Id.ToString()])
+            {
+                WorkingDirectory = lab.RunFolderOf(spec.Id).Path, RedirectStandardInput = true, RedirectStandardOutput = true,
+            },
+        };
+        pretender.Start();
+        await pretender.StandardOutput.ReadLineAsync(Stop);
+
+        Assert.Empty(QemuProcess.FindAll(lab.Options.RunFolder));
+
+        pretender.StandardInput.Close();
+        await pretender.WaitForExitAsync(Stop);
+    }
+
+    [Fact]
     public async Task Sockets_ThatAreLinks_AreNotFollowed()
     {
         await using var lab = await QemuLab.Create();
