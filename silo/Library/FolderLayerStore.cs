@@ -26,6 +26,12 @@ internal class FolderLayerStore : ILayerStore
     private string? _id;
 
     public FolderLayerStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers)
+        : this(folder, options, qemuImg, transfers, maxLinks: uint.MaxValue)
+    {
+    }
+
+    /// <param name="maxLinks">Sealed layers of earlier releases with more names are left as they are: a host of such a release may still start machines on them.</param>
+    protected FolderLayerStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, uint maxLinks)
     {
         _qemuImg = qemuImg;
         _transfers = transfers;
@@ -36,7 +42,7 @@ internal class FolderLayerStore : ILayerStore
         _readers = (uint)options.ReadersGroup;
         UnixFiles.OwnFolder(Folder, UnixFiles.PassageMode, isConfigured: true);
         UnixFiles.OwnFolder(Incoming, UnixFiles.PrivateFolderMode);
-        Tighten();
+        Tighten(maxLinks);
     }
 
     public string Id => _id ??= ReadOrMakeId();
@@ -141,19 +147,24 @@ internal class FolderLayerStore : ILayerStore
     });
 
     /// <summary>Takes rights back that earlier releases gave: everybody could read layers, and links could lie where uploads arrive.</summary>
-    private void Tighten()
+    private void Tighten(uint maxLinks)
     {
         foreach (var path in Directory.EnumerateFiles(Incoming).Where(path => new FileInfo(path).LinkTarget is not null)) File.Delete(path);
-        foreach (var path in Directory.EnumerateFiles(Folder, "*.qcow2"))
+        foreach (var path in Directory.EnumerateFiles(Folder))
         {
             try
             {
                 var mode = File.GetUnixFileMode(path);
-                var isSealed = (mode & UnixFiles.WriteModes) == 0;
-                if (mode == (isSealed ? UnixFiles.SealedMode : UnixFiles.PrivateMode)) continue;
+                var isSealed = Path.GetExtension(path) == ".qcow2" && (mode & UnixFiles.WriteModes) == 0;
+                if (mode == UnixFiles.SealedMode && isSealed) continue;
+                if (!isSealed)
+                {
+                    if ((mode & UnixFiles.OthersMode) != 0) UnixFiles.ChangeMode(path, mode & ~UnixFiles.OthersMode);
+                    continue;
+                }
+
                 using var file = UnixFiles.OpenUntrusted(path);
-                if (isSealed) UnixFiles.Protect(file, _readers);
-                else File.SetUnixFileMode(file, UnixFiles.PrivateMode);
+                if (UnixFiles.FactsOf(file).Links <= maxLinks) UnixFiles.Protect(file, _readers);
             }
             catch (Exception exception) when (exception is FileNotFoundException or UnauthorizedAccessException)
             {

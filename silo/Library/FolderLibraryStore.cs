@@ -22,7 +22,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     private readonly ILogger<FolderLibraryStore> _logger;
 
     public FolderLibraryStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, ILogger<FolderLibraryStore> logger)
-        : base(folder, options, qemuImg, transfers)
+        : base(folder, options, qemuImg, transfers, maxLinks: 1)
     {
         (_checks, _logger) = (new(this, transfers.Time), logger);
         var copies = Path.Combine(Incoming, CopiesName);

@@ -12,7 +12,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
     // Redirected by a shell, which then becomes setsid, setpriv and QEMU in turn, all with one pid: QEMU is in a session of its own, with no
     // descriptor of the silo, and lives on when the silo or its terminal goes. QEMU's own -daemonize needs setsid(), which its sandbox denies.
     // It is no silo for the killer of processes that take too much memory, and joins its control group while it still may.
-    private const string Script = "umask 077; { echo 0 >/proc/self/oom_score_adj; [ \"$0\" = sh ] || echo $$ >\"$0\"; } 2>>" + RunFolder.LogFromQemu + "; exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
+    private const string Script = "umask 077; { echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; { [ \"$0\" = sh ] || echo $$ >\"$0\"; } 2>>" + RunFolder.LogFromQemu + "; exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
     private const int ProcessPollMs = 5;
 
     public static Guid BootId { get; } = Guid.Parse(File.ReadAllText("/proc/sys/kernel/random/boot_id"));

@@ -40,15 +40,15 @@ internal sealed class SqliteDatabase(string file) : IDatabase
         Directory.CreateDirectory(Path.GetDirectoryName(File)!);
         KeepPrivate();
         UseWriteAheadLog();
+        KeepPrivate();
         return migrate(DeployChanges.To.SqliteDatabase(_dataSource.ConnectionString));
     }
 
     public void Dispose() => _dataSource.Dispose();
 
-    /// <summary>It holds passwords and keys of guests. SQLite gives the files beside it the mode of the database.</summary>
+    /// <summary>It holds passwords and keys of guests. SQLite gives the files beside it the mode of the database. Nothing is opened here: to close a file would end SQLite's locks on it.</summary>
     private void KeepPrivate()
     {
-        if (!System.IO.File.Exists(File)) new FileStream(File, UnixFiles.PrivateFile()).Dispose();
         foreach (var path in new[] { File, $"{File}-wal", $"{File}-shm" }.Where(System.IO.File.Exists)) UnixFiles.ChangeMode(path, UnixFiles.PrivateMode);
     }
 

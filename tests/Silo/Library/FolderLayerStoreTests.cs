@@ -95,12 +95,16 @@ public sealed class FolderLayerStoreTests : IDisposable
         TestLibrary.Run("chmod", "0755", Store.Folder);
         if (Environment.IsPrivilegedProcess) TestLibrary.Run("chown", "nobody", Store.Incoming);
         File.CreateSymbolicLink(Store.PartPathOf(top), "/etc/passwd");
+        var manifest = Path.Combine(Store.Folder, $"{ImageId.New()}.json");
+        await File.WriteAllTextAsync(manifest, "{}", Token);
+        TestLibrary.Run("chmod", "0444", manifest);
 
         var store = _library.Open();
 
         Assert.Equal(UnixFiles.SealedMode, File.GetUnixFileMode(store.PathOf(layer)));
         Assert.True(store.IsSealed(layer));
         Assert.Equal(UnixFiles.PrivateMode, File.GetUnixFileMode(store.PathOf(top)));
+        Assert.Equal(UnixFileMode.UserRead, File.GetUnixFileMode(manifest));
         Assert.Equal(UnixFiles.PassageMode, File.GetUnixFileMode(store.Folder));
         Assert.Equal(UnixFiles.PrivateFolderMode, File.GetUnixFileMode(store.Incoming));
         Assert.Empty(Directory.EnumerateFiles(store.Incoming));

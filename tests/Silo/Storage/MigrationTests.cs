@@ -39,6 +39,22 @@ public sealed class MigrationTests : IDisposable
     }
 
     [Fact]
+    public void Database_NewOrOfAnEarlierRelease_IsItsOwnersAlone()
+    {
+        var file = Path.Combine(_folder, "instances.db");
+        for (var round = 0; round < 2; round++)
+        {
+            using var database = new SqliteDatabase(file);
+            Migrations.Apply(database, NullLogger.Instance);
+            using var open = database.DataSource.OpenConnection();
+            Assert.All(
+                Directory.EnumerateFiles(_folder, "instances.db*"),
+                path => Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path)));
+            foreach (var path in Directory.EnumerateFiles(_folder, "instances.db*")) File.SetUnixFileMode(path, File.GetUnixFileMode(path) | UnixFileMode.OtherRead);
+        }
+    }
+
+    [Fact]
     public void Migrations_FailingScript_NamesItAndLeavesNothing()
     {
         using var source = new SqliteDatabase(Path.Combine(_folder, "instances.db"));
