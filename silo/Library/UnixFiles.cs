@@ -279,6 +279,10 @@ internal static class UnixFiles
             throw Failure("openat", name);
         using (var folder = new SafeFileHandle(descriptor, ownsHandle: true))
         {
+            // Else its owner could fill it for ever.
+            if (Environment.IsPrivilegedProcess)
+                ChangeOwner(folder, UnixUser.Root);
+            File.SetUnixFileMode(folder, PrivateFolderMode);
             foreach (var entry in Directory.EnumerateFileSystemEntries(PathTo(folder)))
                 Delete(folder, Path.GetFileName(entry), depthLeft - 1);
         }
