@@ -1,16 +1,42 @@
 namespace Instances;
 
-/// <summary>Calls for many things at once, with a bound. Waits for all of them, also when one fails: nothing goes on behind an undo.</summary>
+/// <summary>Bounded parallel calls. Each method waits for all calls that it began, also after a failure: no call outlives an undo.</summary>
 internal static class FanOut
 {
-    /// <summary>How many calls are under way to one host.</summary>
+    /// <summary>The largest number of calls under way to one host.</summary>
     public const int PerHost = 8;
 
-    /// <exception cref="Exception">The first failure, after all calls have ended. Calls that had not begun by then are left out.</exception>
-    public static async Task Each<T>(IEnumerable<T> items, Func<T, Task> call, CancellationToken cancellationToken = default)
+    /// <summary>For work that is undone if one call fails.</summary>
+    /// <exception cref="Exception">The first failure. Calls that had not begun by then are skipped.</exception>
+    public static Task Each<T>(IEnumerable<T> items, Func<T, Task> call, CancellationToken cancellationToken = default) =>
+        Run(items, call, stopsAtFailure: true, cancellationToken);
+
+    /// <summary>As <see cref="Each"/>, with the bound for each host and all hosts at once.</summary>
+    public static Task EachByHost<T, THost>(IEnumerable<T> items, Func<T, THost> host, Func<T, Task> call, CancellationToken cancellationToken = default) =>
+        Task.WhenAll(items.GroupBy(host).Select(group => Each(group, call, cancellationToken)).ToList());
+
+    /// <summary>For work that must be done in the end, such as an undo: one item that fails does not keep another from being tried.</summary>
+    /// <exception cref="Exception">The first failure, after every call has been made.</exception>
+    public static Task All<T>(IEnumerable<T> items, Func<T, Task> call) => Run(items, call, stopsAtFailure: false, CancellationToken.None);
+
+    /// <summary>As <see cref="All"/>, with the bound for each host and all hosts at once: a host that does not answer delays no other.</summary>
+    public static Task AllByHost<T, THost>(IEnumerable<T> items, Func<T, THost> host, Func<T, Task> call) =>
+        Task.WhenAll(items.GroupBy(host).Select(group => All(group, call)).ToList());
+
+    /// <summary>As <see cref="Each"/>.</summary>
+    /// <returns>The answers, in the order of the items.</returns>
+    public static async Task<IReadOnlyList<TResult>> Results<T, TResult>(IEnumerable<T> items, Func<T, Task<TResult>> call)
+    {
+        var asked = items.ToList();
+        var results = new TResult[asked.Count];
+        await Each(asked.Index(), async item => results[item.Index] = await call(item.Item));
+        return results;
+    }
+
+    private static async Task Run<T>(IEnumerable<T> items, Func<T, Task> call, bool stopsAtFailure, CancellationToken cancellationToken)
     {
         using var gate = new SemaphoreSlim(PerHost);
-        var failed = false;
+        var isStopped = false;
         await Task.WhenAll(items.Select(One).ToList());
 
         async Task One(T item)
@@ -18,12 +44,11 @@ internal static class FanOut
             await gate.WaitAsync(cancellationToken);
             try
             {
-                if (failed) return;
-                await call(item);
+                if (!isStopped) await call(item);
             }
-            catch
+            catch when (stopsAtFailure)
             {
-                failed = true;
+                isStopped = true;
                 throw;
             }
             finally
@@ -32,8 +57,4 @@ internal static class FanOut
             }
         }
     }
-
-    /// <summary>As <see cref="Each{T}(IEnumerable{T}, Func{T, Task}, CancellationToken)"/>, with the bound for each host and all hosts at once.</summary>
-    public static Task EachByHost<T, THost>(IEnumerable<T> items, Func<T, THost> host, Func<T, Task> call, CancellationToken cancellationToken = default) =>
-        Task.WhenAll(items.GroupBy(host).Select(group => Each(group, call, cancellationToken)).ToList());
 }

@@ -13,7 +13,7 @@ using Instances.VirtualMachines;
 namespace Instances;
 
 /// <summary>Grains by their typed keys.</summary>
-/// <exception cref="FaultException">grain-unavailable, from each that finds a grain: no silo of the cluster has the role that it needs, at the moment.</exception>
+/// <exception cref="FaultException">grain-unavailable, or host-unavailable for a host: no silo of the cluster has the role that the grain needs, at the moment.</exception>
 internal static class GrainFactoryExtensions
 {
     public static IApplianceGrain Appliance(this IGrainFactory grains, ApplianceId id) => Find(() => grains.GetGrain<IApplianceGrain>(id.Value));
@@ -26,7 +26,8 @@ internal static class GrainFactoryExtensions
 
     public static IEnterpriseGrain Enterprise(this IGrainFactory grains, EnterpriseId id) => Find(() => grains.GetGrain<IEnterpriseGrain>(id.Value));
 
-    public static IHostGrain Host(this IGrainFactory grains, HostId id) => Find(() => grains.GetGrain<IHostGrain>(id.Name));
+    public static IHostGrain Host(this IGrainFactory grains, HostId id) => 
+        Find(() => grains.GetGrain<IHostGrain>(id.Name), HostPlacementDirector.HostUnavailable, $"The host {id} is unreachable: no silo of a host is running. Try again when it is back.");
 
     public static IDatacenterGrain Datacenter(this IGrainFactory grains) => Find(() => grains.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
 
@@ -48,7 +49,8 @@ internal static class GrainFactoryExtensions
         _ => string.Create(CultureInfo.InvariantCulture, $"{bytes} bytes"),
     };
 
-    private static TGrain Find<TGrain>(Func<TGrain> find)
+    private static TGrain Find<TGrain>(
+        Func<TGrain> find, string code = "grain-unavailable", string message = "The silos that would do this are not running, or cannot be reached: try again.")
     {
         try
         {
@@ -57,7 +59,7 @@ internal static class GrainFactoryExtensions
         catch (ArgumentException exception)
         {
             // Orleans looks the grain's class up in what the silos of the cluster have.
-            throw FaultException.Unavailable("grain-unavailable", "The silos that would do this are not running, or cannot be reached: try again.", exception);
+            throw FaultException.Unavailable(code, message, exception);
         }
     }
 }

@@ -69,10 +69,10 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Cancel")]
     Task Cancel(OperationId operation);
 
-    /// <summary>Called by the operation's grain: the running operation no longer waits for hosts that are away. Their machines are given up, each at the moment
-    /// when its host cannot be reached; a host that comes back removes what was given up. Allowed past the commit point and while it unwinds. Idempotent.</summary>
+    /// <summary>Called by the operation's grain: from now on the operation gives up what it cannot do on a host, for whatever reason: the host is unreachable, does not have
+    /// the machine, fails, or does not answer. The host removes or releases what was given up as soon as it can. Allowed past the commit point and while it unwinds. Idempotent.</summary>
     /// <exception cref="FaultException">operation-finished; operation-before-commit.</exception>
-    [Alias("Force"), ResponseTimeout("00:02:00")]
+    [Alias("Force")]
     Task Force(OperationId operation);
 
     /// <summary>Called by an operation's record that does not know its end: the appliance goes on with it, or tells it how it ended. Idempotent.</summary>

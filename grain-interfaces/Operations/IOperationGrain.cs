@@ -24,7 +24,8 @@ public interface IOperationGrain : IGrainWithGuidKey
     [Alias("Find")]
     Task<OperationView?> Find();
 
-    /// <summary>Every version after <paramref name="afterVersion"/> that is the newest when it is read; ends with the operation.</summary>
+    /// <summary>The newest version whenever it is another one than the last; ends with the operation.</summary>
+    /// <param name="afterVersion">The last one that the reader has seen. One that the record does not know counts as older.</param>
     /// <exception cref="FaultException">operation-not-found.</exception>
     [Alias("Watch")]
     IAsyncEnumerable<OperationView> Watch(long afterVersion, CancellationToken cancellationToken);

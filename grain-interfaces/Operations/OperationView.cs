@@ -48,6 +48,7 @@ public enum StepStatus
 /// <summary>One step of an operation.</summary>
 /// <param name="Bytes">Bytes that the step has moved so far; null where it moves none.</param>
 /// <param name="TotalBytes">Bytes that it moves in all; null where that is not known.</param>
+/// <param name="Problem">Why the last attempt failed, while the step or its undo is repeated; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.StepView")]
 public sealed record StepView(
     [property: Id(0)] string Name,
@@ -55,7 +56,8 @@ public sealed record StepView(
     [property: Id(2)] DateTimeOffset? StartedAt = null,
     [property: Id(3)] DateTimeOffset? FinishedAt = null,
     [property: Id(4)] long? Bytes = null,
-    [property: Id(5)] long? TotalBytes = null);
+    [property: Id(5)] long? TotalBytes = null,
+    [property: Id(6)] string? Problem = null);
 
 /// <summary>How far one virtual machine has come in an operation.</summary>
 /// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for people.</param>
@@ -71,7 +73,7 @@ public sealed record VirtualMachineProgress(
 /// <param name="Appliance">The appliance that it acts on; null for an import.</param>
 /// <param name="Image">The image that an import makes; null otherwise.</param>
 /// <param name="Step">The name of the step that runs, or null before the first and after the last.</param>
-/// <param name="Version">Grows with every change, also over restarts. The id of its server-sent event.</param>
+/// <param name="Version">Another one with every change. Grows, except when a silo takes the operation over whose clock is behind. The id of its server-sent event.</param>
 /// <param name="Cancellable">True until the commit point.</param>
 /// <param name="Fault">Why it failed, was cancelled or is stuck.</param>
 /// <param name="Result">What was done; null until it has succeeded.</param>

@@ -36,7 +36,7 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Delete")]
     Task Delete();
 
-    /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing.</summary>
+    /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing. Off is allowed when Unknown, too.</summary>
     /// <remarks>What was asked for last is the wished status from then on. It is asked for again where the machine dies.</remarks>
     /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable.</exception>
     [Alias("Power"), ResponseTimeout("00:01:00")]
@@ -54,9 +54,9 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     Task<VirtualMachineView> Deploy(OperationId operation, HostId host, CancellationToken cancellationToken);
 
     /// <summary>Called by a saga: removes the machine from its host with all that was not captured. Idempotent.</summary>
-    /// <param name="force">A host that is away is not waited for: it removes the machine when it is back.</param>
-    /// <returns>Whether the host has removed it; false where it was given up.</returns>
-    /// <exception cref="FaultException">host-unavailable, unless it is forced.</exception>
+    /// <param name="force">Gives the machine up if its host is unreachable, fails, or does not answer within 20 s. The host removes the machine as soon as it can.</param>
+    /// <returns>Whether the host has removed it; false if it was given up.</returns>
+    /// <exception cref="FaultException">Unless it is forced: host-unavailable; hypervisor-failed.</exception>
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
     Task<bool> Undeploy(CaptureEnd end, bool force);
 
@@ -76,9 +76,9 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("CompleteMerge"), ResponseTimeout("00:01:00")]
     Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge);
 
-    /// <summary>Called by a saga: the machine goes on, on the disks that its host reports. Idempotent.</summary>
-    /// <param name="force">A host that is away is not waited for: the machine is Unknown until it is back.</param>
-    /// <exception cref="FaultException">host-unavailable, unless it is forced.</exception>
+    /// <summary>Called by a saga: ends the capture. The machine continues on the disks that its host reports; it is Unknown if its host does not have it. Idempotent.</summary>
+    /// <param name="force">Does not wait for a host that is unreachable, fails, or does not answer within 20 s: the machine is Unknown until its host has released it.</param>
+    /// <exception cref="FaultException">Unless it is forced: host-unavailable; hypervisor-failed.</exception>
     [Alias("EndCapture")]
     Task EndCapture(OperationId operation, CaptureEnd end, bool force);
 
@@ -128,6 +128,9 @@ public enum ObserveVerdict
 
     /// <summary>It has died and is to run: the host powers it on again, as often as its bound allows.</summary>
     PowerOn,
+
+    /// <summary>It is paused and is to run: the host resumes it.</summary>
+    Resume,
 }
 
 /// <summary>What came of a merge of a machine's layers.</summary>

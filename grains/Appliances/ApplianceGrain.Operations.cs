@@ -1,6 +1,5 @@
 using Instances.Catalogue;
 using Instances.Faults;
-using Instances.Hosts;
 using Instances.Operations;
 using Instances.Sagas;
 using Instances.Storage;
@@ -22,12 +21,12 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     private readonly CancellationTokenSource _stop = new();
     private CancellationTokenSource _cancel = new();
-
-    /// <summary>Ends a run where it stands, so that another takes it up.</summary>
-    private CancellationTokenSource _pause = new();
     private SagaFailure? _cancelReason;
     private OperationReporter? _reporter;
     private Task _run = Task.CompletedTask;
+
+    /// <summary>The operation that was accepted by this activation and has not begun its first step.</summary>
+    private OperationId? _fresh;
 
     /// <summary>The commit is being written: too late to cancel, though not durable yet.</summary>
     private bool _isCommitting;
@@ -50,13 +49,13 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     public async Task ReceiveReminder(string reminderName, TickStatus status)
     {
         if (State.Operation is not null) StartRun();
-        else await CloseEnded();
+        else await Closed();
     }
 
     public async Task Nudge(OperationId operation)
     {
         if (State.Operation?.Id == operation) StartRun();
-        else if (State.Ended?.Id == operation) await CloseEnded();
+        else if (State.Ended?.Id == operation) await Closed();
     }
 
     public async Task Cancel(OperationId operation)
@@ -79,21 +78,17 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     public async Task Force(OperationId operation)
     {
-        var running = Running(operation);
-        if (running.Phase is SagaPhase.Forward)
-            throw FaultException.Conflict("operation-before-commit", "The operation is before its commit point: cancel it, and force it only where it then waits for a host that is away.");
-        if (running.Forced) return;
+        await SaveListed(state =>
+        {
+            if (state.Operation is not { } running || running.Id != operation)
+                throw FaultException.Conflict("operation-finished", "The operation has finished: there is nothing to force.");
+            if (running.Phase is SagaPhase.Forward)
+                throw FaultException.Conflict("operation-before-commit", "The operation is before its commit point: cancel it. Force it only if its undo then waits for a host.");
+            return state with { Operation = running with { Forced = true } };
+        });
 
-        // Only the run writes the state while it runs: it ends where it stands, and another takes it up.
-        await _pause.CancelAsync();
-        await _run;
-        running = Running(operation);
-        await SaveListed(State with { Operation = running with { Forced = true } });
+        // The next call of the run, or the next run, is forced.
         StartRun();
-
-        RunningOperation Running(OperationId id) => State.Operation is { } present && present.Id == id
-            ? present
-            : throw FaultException.Conflict("operation-finished", "The operation has finished: there is nothing to force.");
     }
 
     /// <summary>The answer to a repeated request, or null where the operation is not known.</summary>
@@ -119,16 +114,15 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             && (one.VirtualMachines ?? []).ToHashSet().SetEquals(other.VirtualMachines ?? [])
             && one.VirtualMachines is null == other.VirtualMachines is null));
 
-    /// <summary>Persist first, then act: the reminder, the intent, the operation's record, the run.</summary>
+    /// <summary>Persist first, then act: the reminder, the intent, the run, which makes the operation's record.</summary>
     private async Task<OperationView> Accept(RunningOperation operation, ApplianceStatus status)
     {
         using var accepting = BeginHere();
-        await Closed();
         await this.RegisterOrUpdateReminder(OperationReminder, ReminderPeriod, ReminderPeriod);
         await SaveListed(State with { Status = status, Operation = operation, Ended = null });
-        var view = await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
-        StartRun(isFirst: true);
-        return view;
+        _fresh = operation.Id;
+        StartRun();
+        return await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
     }
 
     private IReadOnlyList<string> StepNames(OperationKind kind) => [.. SagaOf(kind).Steps.Select(step => step.Name)];
@@ -142,9 +136,9 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     };
 
     /// <summary>Runs the operation in the background, on this grain's scheduler, unless it runs already.</summary>
-    private void StartRun(bool isFirst = false)
+    private void StartRun()
     {
-        if (_run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(State.Operation!, isFirst);
+        if (_run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(State.Operation!);
     }
 
     /// <summary>Where this silo drains, the next call finds the appliance in another one, or in the same when it is back.</summary>
@@ -154,12 +148,11 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         return drain.Begin();
     }
 
-    private async Task Run(RunningOperation operation, bool isFirst)
+    private async Task Run(RunningOperation operation)
     {
         using var running = drain.GoOn();
         DelayDeactivation(Timeout.InfiniteTimeSpan);
-        (_cancel, _pause, _cancelReason, _isCommitting, _movedAt) = (new(), new(), null, false, null);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, _pause.Token);
+        (_cancel, _cancelReason, _isCommitting, _movedAt) = (new(), null, false, null);
         var record = GrainFactory.Operation(operation.Id);
         try
         {
@@ -169,17 +162,21 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             _reporter.Status(OperationStatus.Running, cancellable: operation.Phase is SagaPhase.Forward);
 
             // The barrier of a capture does not survive its run.
+            var isFirst = _fresh == operation.Id;
+            _fresh = null;
             if (operation is { Kind: OperationKind.CreateInstance, Phase: SagaPhase.Forward } && !isFirst)
                 await Unwind(new(new(FaultKind.Unavailable, "operation-interrupted", "The operation was interrupted before its commit point and was undone: try again."), Cancelled: false));
 
-            var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, stop.Token);
+            var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, _stop.Token);
             await Conclude(end);
+
+            // No operation waits for it: what it leaves undone the next sweep of the library does.
             if (end is SagaEnd.Succeeded && operation.Capture is { } capture)
-                await FanOut.Each(capture.Instances.Select(instance => instance.Master).Distinct(), master => retention.Apply(master));
+                _ = FanOut.All(capture.Instances.Select(instance => instance.Master).Distinct(), master => retention.Apply(master));
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
-            // The next activation goes on, or the next run.
+            // The next activation continues.
         }
         catch (Exception exception) when (exception is FaultException or StateWriteException or TimeoutException or OrleansException)
         {
@@ -213,14 +210,14 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
                 await CloseEnded();
                 break;
             case SagaEnd.Stuck stuck:
-                _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with { Message = $"The step '{stuck.Step}' goes on failing and is repeated by itself: {stuck.Fault.Message}{Advice(stuck.Fault)}" });
+                _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with
+                {
+                    Message = $"The step '{stuck.Step}' failed in every attempt and is repeated by itself: {stuck.Fault.Message} If that does not help, force the operation: it gives up what its hosts cannot do.",
+                });
                 LogStuck(Id.Value, State.Operation!.Id.Value, stuck.Step, stuck.Fault.Message);
                 break;
         }
     }
-
-    private static string Advice(Fault fault) =>
-        fault.Code == HostPlacementDirector.HostUnavailable ? " Force the operation where the host will not come back." : "";
 
     public Task End(ApplianceStatus rest, OperationResult result)
     {
@@ -236,11 +233,11 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         var outcome = new OperationOutcome(status, _reporter!.Progress, time.GetUtcNow(), fault, result);
         _isCommitting = true;
         var command = rest is ApplianceStatus.Deployed ? ApplianceCommand.RestDeployed : ApplianceCommand.RestUndeployed;
-        return SaveListed(State with
+        return SaveListed(state => state with
         {
-            Status = ApplianceLifecycle.Decide(State.Status, command).OrThrow() ?? State.Status,
+            Status = ApplianceLifecycle.Decide(state.Status, command).OrThrow() ?? state.Status,
             Operation = null,
-            Ended = new(State.Operation!.Id, outcome),
+            Ended = new(state.Operation!.Id, outcome),
         });
     }
 
@@ -284,7 +281,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     Task ISagaContext.Commit(Func<ApplianceState, ApplianceState> change)
     {
         _isCommitting = true;
-        return SaveListed(change(State));
+        return SaveListed(change);
     }
 
     void ISagaContext.Activity(VirtualMachineId machine, string activity, long? bytes) => _reporter!.Machine(machine, activity, bytes);
@@ -303,8 +300,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     private Task Unwind(SagaFailure failure)
     {
         _reporter!.Status(OperationStatus.Unwinding, cancellable: false, failure.Fault);
-        return SaveListed(State with { Operation = State.Operation! with { Phase = SagaPhase.Unwinding, Failure = failure } });
+        return SaveListed(state => state with { Operation = state.Operation! with { Phase = SagaPhase.Unwinding, Failure = failure } });
     }
 
-    void ISagaJournal.Step(string step, StepStatus status) => _reporter!.Step(step, status);
+    void ISagaJournal.Step(string step, StepStatus status, string? problem) => _reporter!.Step(step, status, problem);
 }

@@ -34,7 +34,7 @@ internal sealed partial class ApplianceGrain(
         var wanted = Require(spec);
         if (!Exists)
         {
-            await GrainFactory.Claim(wanted.Enterprise, Id.Value, EnterpriseUsage.None, () => SaveListed(new()
+            await GrainFactory.Claim(wanted.Enterprise, Id.Value, EnterpriseUsage.None, () => SaveListed(new ApplianceState
             {
                 Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Enterprise = wanted.Enterprise, CreatedAt = time.GetUtcNow(),
             }));
@@ -120,6 +120,7 @@ internal sealed partial class ApplianceGrain(
             throw FaultException.Conflict("appliance-deployed", "The appliance is Deployed with all its virtual machines: there is nothing to deploy.");
         await RequireReady(missing);
         var demand = new EnterpriseUsage(VirtualMachines: missing.Count, Cpus: missing.Sum(view => view.Cpus), MemoryBytes: missing.Sum(view => view.MemoryBytes));
+        await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, demand, () =>
             Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next));
     }
@@ -128,6 +129,7 @@ internal sealed partial class ApplianceGrain(
     {
         if (await Known(operation, OperationKind.Undeploy, force: force) is { } known) return known;
         var next = Allow(ApplianceCommand.Undeploy);
+        await Closed();
         return await Accept(
             new(operation, OperationKind.Undeploy, SagaPhase.Committed, time.GetUtcNow(), ApplianceStatus.Undeployed, State.VirtualMachines, AskedForced: force, Forced: force), next);
     }
@@ -138,7 +140,8 @@ internal sealed partial class ApplianceGrain(
         var next = Allow(ApplianceCommand.CreateInstance);
         var chosen = Choose(await Members(), command.VirtualMachines);
         var virtualBytes = chosen.SelectMany(view => view.Disks).Sum(disk => disk.VirtualSizeBytes);
-        var plan = new CapturePlan(command, await Task.WhenAll(chosen.Select(Plan)), virtualBytes);
+        var plan = new CapturePlan(command, await FanOut.Results(chosen, Plan), virtualBytes);
+        await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, new EnterpriseUsage(Images: chosen.Count, VirtualBytes: virtualBytes), () => Accept(
             new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next));
     }
@@ -158,7 +161,7 @@ internal sealed partial class ApplianceGrain(
             if (view.Status is VirtualMachineStatus.Unknown)
                 throw FaultException.Unavailable("host-unavailable", $"The virtual machine '{view.Name}' is Unknown: {view.Problem}");
             if (view.Status is not (VirtualMachineStatus.Running or VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped))
-                throw FaultException.Conflict("virtual-machine-busy", $"The virtual machine '{view.Name}' is {view.Status}: wait until it is at rest.");
+                throw FaultException.Conflict("virtual-machine-busy", $"The virtual machine '{view.Name}' is {view.Status}: wait until its operation has ended.");
         }
 
         return chosen;
@@ -189,8 +192,21 @@ internal sealed partial class ApplianceGrain(
     private static ApplianceSpec Require(ApplianceSpec spec) =>
         new(Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description), ImageRules.Require(spec.Retention)) { Enterprise = spec.Enterprise };
 
-    private async Task<IReadOnlyList<VirtualMachineView>> Members() =>
-        await Task.WhenAll(State.VirtualMachines.Select(member => GrainFactory.VirtualMachine(member.Id).Get()));
+    private Task<IReadOnlyList<VirtualMachineView>> Members() => Views(State.VirtualMachines);
+
+    public async Task<IReadOnlyList<VirtualMachineView>> Views(IReadOnlyList<ApplianceMember> machines)
+    {
+        var views = new Dictionary<VirtualMachineId, VirtualMachineView>();
+        string? cursor = null;
+        do
+        {
+            var page = await catalogue.VirtualMachines(Id, new(PageRequest.MaxLimit, cursor));
+            foreach (var view in page.Items) views[view.Id] = view;
+            cursor = page.NextCursor;
+        }
+        while (cursor is not null);
+        return [.. machines.Select(machine => views.GetValueOrDefault(machine.Id) ?? throw NoSuchMachine())];
+    }
 
     private static IReadOnlyList<ApplianceMember> Chosen(IEnumerable<VirtualMachineView> views) => [.. views.Select(view => new ApplianceMember(view.Id, view.Name))];
 
@@ -209,8 +225,10 @@ internal sealed partial class ApplianceGrain(
 
     private void RequireMember(VirtualMachineId id)
     {
-        if (!IsMember(id)) throw FaultException.NotFound("virtual-machine-not-found", "There is no such virtual machine in this appliance.");
+        if (!IsMember(id)) throw NoSuchMachine();
     }
+
+    private static FaultException NoSuchMachine() => FaultException.NotFound("virtual-machine-not-found", "There is no such virtual machine in this appliance.");
 
     private void RequireFreeName(string? name, VirtualMachineId except)
     {
@@ -218,5 +236,7 @@ internal sealed partial class ApplianceGrain(
             throw FaultException.Conflict("name-taken", $"Another virtual machine of this appliance is named '{name}': choose another name.");
     }
 
-    private Task SaveListed(ApplianceState next) => Save(next.WithCatalogue(Id));
+    private Task SaveListed(ApplianceState next) => SaveListed(_ => next);
+
+    private Task SaveListed(Func<ApplianceState, ApplianceState> change) => Save(state => change(state).WithCatalogue(Id));
 }

@@ -4,6 +4,7 @@ using Instances.Library;
 using Instances.Operations;
 using Instances.Sagas;
 using Instances.VirtualMachines;
+using Orleans.Runtime;
 
 namespace Instances.Appliances;
 
@@ -33,8 +34,8 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     public Saga Saga => new("create-instance",
     [
         SagaStep.Undoable("prepare", Prepare, Unprepare, appliance.RestartPatience),
-        SagaStep.Undoable("quiesce", Quiesce, () => UndoOnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines))),
-        SagaStep.Undoable("pause", Pause, () => UndoOnEachHost((host, machines) => host.Resume(Operation.Id, machines))),
+        SagaStep.Undoable("quiesce", Quiesce, () => UndoOnEachHost(ResumeAndThaw)),
+        SagaStep.Undoable("pause", Pause, () => UndoOnEachHost(ResumeAndThaw)),
         SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
         SagaStep.Undoable("publish", Publish, Unpublish, appliance.RestartPatience),
         SagaStep.Commit("commit", Commit),
@@ -65,14 +66,26 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         Activity("prepared");
     }
 
-    private async Task Unprepare()
+    /// <summary>One sequence for each host: a machine is released only after its guest was resumed and thawed.</summary>
+    private Task Unprepare() => ForEachHost(async (host, machines) =>
     {
-        await UndoOnEachHost((host, machines) => host.DiscardNextLayers(Operation.Id, machines));
-        await FanOut.Each(Plan.Instances, async instance =>
+        await Undo(async () =>
         {
-            await appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, CaptureEnd.None, Operation.Forced);
-            appliance.Activity(instance.Machine, "goes on as before");
+            var grain = appliance.Grains.Host(host);
+            await ResumeAndThaw(grain, machines);
+            await grain.DiscardNextLayers(Operation.Id, machines);
         });
+        await FanOut.All(machines, async machine =>
+        {
+            await appliance.Grains.VirtualMachine(machine).EndCapture(Operation.Id, CaptureEnd.None, Operation.Forced);
+            appliance.Activity(machine, "continues as before");
+        });
+    });
+
+    private async Task ResumeAndThaw(IHostGrain host, IReadOnlyList<VirtualMachineId> machines)
+    {
+        await host.Resume(Operation.Id, machines);
+        await host.Unquiesce(Operation.Id, machines);
     }
 
     private async Task Quiesce(CancellationToken cancellationToken)
@@ -124,7 +137,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
         // A machine that was captured before and not undeployed since has layers of those captures in its chain.
         var again = _targets.Where(target => target.Disks.Any(disk => disk.Layers.Count(layer => !known.ContainsKey(layer)) > 1));
-        var earlier = await Task.WhenAll(again.Select(target => appliance.Catalogue.CapturedFrom(target.Id)));
+        var earlier = await FanOut.Results(again, target => appliance.Catalogue.CapturedFrom(target.Id));
         foreach (var (id, layer) in LayersOf(await ViewsOf(earlier.SelectMany(images => images)))) known[id] = layer;
 
         var drafts = Plan.Instances.Select(instance =>
@@ -139,12 +152,17 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
             moved.TryGetValue(layer.Id, out var transfer) ? layer with { Bytes = transfer.Bytes, Sha256 = transfer.Sha256 ?? layer.Sha256 } : layer;
     }
 
-    /// <summary>An image that has a record is somebody's: a database from a backup may know less of this operation than the library does.</summary>
-    private async Task Unpublish()
+    /// <summary>The guests do not wait for the library. What a forced operation leaves there is removed by a sweep.</summary>
+    private Task Unpublish() => Task.WhenAll(UndoOnEachHost(ResumeAndThaw), Undo(async () =>
     {
-        var views = await Task.WhenAll(Plan.Instances.Select(async instance => (instance.Image, View: await appliance.Catalogue.FindImage(instance.Image))));
-        await appliance.Grains.Library().Unpublish([.. views.Where(image => image.View is null).Select(image => image.Image)]);
-    }
+        // An image that has a record is somebody's: a database from a backup may know less of this operation than the library does.
+        var known = new HashSet<ImageId>();
+        await FanOut.All(Plan.Instances, async instance =>
+        {
+            if (await appliance.Catalogue.FindImage(instance.Image) is not null) known.Add(instance.Image);
+        });
+        await appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image).Where(image => !known.Contains(image))]);
+    }));
 
     /// <summary>Brings what was sealed on a host to the library: only the layers that the images bring, since what came with earlier ones is there.</summary>
     private async Task<IReadOnlyList<LayerTransfer>> Receive(IGrouping<HostId, PlacedMachine> host, IReadOnlyList<ImageManifest> drafts, CancellationToken cancellationToken)
@@ -163,7 +181,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         }
     }
 
-    private Task<ImageView[]> ViewsOf(IEnumerable<ImageId> images) => Task.WhenAll(images.Distinct().Select(image => appliance.Grains.Image(image).Get()));
+    private Task<IReadOnlyList<ImageView>> ViewsOf(IEnumerable<ImageId> images) => FanOut.Results(images.Distinct(), image => appliance.Grains.Image(image).Get());
 
     private static Dictionary<LayerId, LayerManifest> LayersOf(IEnumerable<ImageView> images) =>
         images.SelectMany(view => view.Disks).SelectMany(disk => disk.Layers).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
@@ -171,7 +189,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private async Task Commit(CancellationToken cancellationToken)
     {
         var previous = Command.UpdateImages
-            ? await Task.WhenAll(Plan.Instances.Select(instance => appliance.Catalogue.CapturedFrom(instance.Machine)))
+            ? await FanOut.Results(Plan.Instances, instance => appliance.Catalogue.CapturedFrom(instance.Machine))
             : [];
         var committed = new CommittedCapture(_manifests, Window.TotalMilliseconds, _bytesWritten, [.. previous.SelectMany(images => images)], _bytesMoved);
         cancellationToken.ThrowIfCancellationRequested();
@@ -185,23 +203,21 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     }
 
     /// <summary>Nobody sees an image before the commit point, so that none that was seen Ready is ever taken back.</summary>
-    private Task Register() => FanOut.Each(Committed.Manifests, manifest => appliance.Grains.Image(manifest.Id).Publish(manifest));
+    private Task Register() => FanOut.All(Committed.Manifests, manifest => appliance.Grains.Image(manifest.Id).Publish(manifest));
 
-    private Task Undeploy() => FanOut.Each(appliance.State.VirtualMachines, member => appliance.ForMachine("undeploy", member.Name, async () =>
-    {
-        appliance.Activity(member.Id, "removing");
-        var isRemoved = await appliance.Grains.VirtualMachine(member.Id).Undeploy(EndOf(member.Id), Operation.Forced);
-        appliance.Activity(member.Id, isRemoved ? "captured" : "captured, and given up, since its host is away");
-    }));
+    private Task Undeploy() => appliance.RemoveMachines("undeploy", appliance.State.VirtualMachines, EndOf, "captured");
 
-    private Task LetGo() => FanOut.Each(Plan.Instances, instance => ForInstance("undeploy", instance, "captured", () =>
-        appliance.Grains.VirtualMachine(instance.Machine).EndCapture(Operation.Id, EndOf(instance.Machine), Operation.Forced)));
+    private async Task LetGo() => await FanOut.AllByHost(
+        (await Hosts()).SelectMany(host => host),
+        machine => machine.Host,
+        machine => ForInstance("undeploy", Plan.Instances.Single(instance => instance.Machine == machine.Machine), "captured", () =>
+            appliance.Grains.VirtualMachine(machine.Machine).EndCapture(Operation.Id, EndOf(machine.Machine), Operation.Forced)));
 
     /// <summary>Retires the previous versions. The machines point to their new images by now, so that only others can stand in the way.</summary>
     private async Task Update()
     {
         var kept = new List<KeptImage>();
-        await FanOut.Each(Committed.Previous, async image =>
+        await FanOut.All(Committed.Previous, async image =>
         {
             try
             {
@@ -264,32 +280,34 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     }
 
     private async Task<T[]> OnEachHost<T>(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task<T>> call) => await Task.WhenAll(
-        (await Hosts()).Select(host => call(appliance.Grains.Host(host.Key), [.. host.Select(machine => machine.Machine)])).ToList());
+        (await Hosts()).Select(async host => await call(appliance.Grains.Host(host.Key), [.. host.Select(machine => machine.Machine)])).ToList());
 
-    private Task OnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => OnEachHost(async (host, machines) =>
-    {
-        await call(host, machines);
-        return true;
-    });
+    private Task OnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => ForEachHost((host, machines) => call(appliance.Grains.Host(host), machines));
 
-    /// <summary>A host that is away is left out where the operation is forced: when it is back, it lets go of what a capture that has ended holds.</summary>
-    private Task UndoOnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => OnEachHost(async (host, machines) =>
+    private Task UndoOnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => ForEachHost((host, machines) => Undo(() => call(appliance.Grains.Host(host), machines)));
+
+    /// <summary>All hosts at once; a host that fails keeps no other from its call.</summary>
+    private async Task ForEachHost(Func<HostId, IReadOnlyList<VirtualMachineId>, Task> call) =>
+        await Task.WhenAll((await Hosts()).Select(async host => await call(host.Key, [.. host.Select(machine => machine.Machine)])).ToList());
+
+    /// <summary>A forced operation does not wait for what fails: the host releases the machines of a capture that has ended, as soon as it can.</summary>
+    private async Task Undo(Func<Task> call)
     {
         try
         {
-            await call(host, machines);
+            await call();
         }
-        catch (FaultException exception) when (Operation.Forced && exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+        catch (Exception exception) when (Operation.Forced && exception is FaultException or TimeoutException or OrleansException)
         {
-            // It is not waited for.
+            // The reason was shown as the operation's problem before it was forced.
         }
-    });
+    }
 
     /// <summary>The chosen machines by host. An undo after a restart has no targets in memory and asks the machines.</summary>
     private async Task<ILookup<HostId, PlacedMachine>> Hosts()
     {
         if (_targets.Count > 0) return _targets.Select(target => new PlacedMachine(target.Id, target.Host)).ToLookup(machine => machine.Host);
-        var views = await Task.WhenAll(Plan.Instances.Select(instance => appliance.Grains.VirtualMachine(instance.Machine).Get()));
+        var views = await appliance.Views(Operation.Targets);
         return views.Where(view => view.Host is not null).Select(view => new PlacedMachine(view.Id, view.Host!.Value)).ToLookup(machine => machine.Host);
     }
 

@@ -40,7 +40,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
     /// <summary>Finds out which layers each machine needs: those that it has taken, or those that its image has by now.</summary>
     private async Task<IReadOnlyList<VirtualMachineView>> Look()
     {
-        var views = await Task.WhenAll(Operation.Targets.Select(target => appliance.Grains.VirtualMachine(target.Id).Get()));
+        var views = await appliance.Views(Operation.Targets);
         var images = (await Task.WhenAll(views.Select(view => view.Image).Distinct().Select(image => appliance.Grains.Image(image).Get()))).ToDictionary(image => image.Id);
         _layers = views.ToDictionary(view => view.Id, view => LayersOf(view, images[view.Image]));
         return views;
@@ -120,10 +120,5 @@ internal sealed class DeploySaga(ISagaContext appliance)
         }
     }
 
-    private Task Remove() => FanOut.Each(Operation.Targets, async target =>
-    {
-        appliance.Activity(target.Id, "removing");
-        var isRemoved = await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None, Operation.Forced);
-        appliance.Activity(target.Id, isRemoved ? "undeployed" : "given up, since its host is away");
-    });
+    private Task Remove() => appliance.RemoveMachines("undo start", Operation.Targets, _ => CaptureEnd.None, "undeployed");
 }

@@ -14,10 +14,5 @@ internal sealed class UndeploySaga(ISagaContext appliance)
         SagaStep.Forward("finish", _ => appliance.End(ApplianceStatus.Undeployed, new OperationResult())),
     ]);
 
-    private Task Remove() => FanOut.Each(appliance.State.Operation!.Targets, target => appliance.ForMachine("undeploy", target.Name, async () =>
-    {
-        appliance.Activity(target.Id, "removing");
-        var isRemoved = await appliance.Grains.VirtualMachine(target.Id).Undeploy(CaptureEnd.None, appliance.State.Operation!.Forced);
-        appliance.Activity(target.Id, isRemoved ? "undeployed" : "given up, since its host is away");
-    }));
+    private Task Remove() => appliance.RemoveMachines("undeploy", appliance.State.Operation!.Targets, _ => CaptureEnd.None, "undeployed");
 }

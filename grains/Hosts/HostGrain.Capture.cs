@@ -65,7 +65,7 @@ internal sealed partial class HostGrain
     public async Task DiscardNextLayers(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         await Adopted();
-        await FanOut.Each(machines, async machine =>
+        await FanOut.All(machines, async machine =>
         {
             if (await hypervisor.Find(machine) is null) return;
             foreach (var layer in await hypervisor.RemoveNextLayers(machine, operation)) await layers.Delete(layer);
@@ -112,14 +112,13 @@ internal sealed partial class HostGrain
 
     public async Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
+        // What happened to a machine meanwhile was the capture's to see. If this fails, the record releases the machine later.
+        _unheard.UnionWith(machines);
         await OnPresent(machines, machine => hypervisor.EndHold(machine, operation));
         foreach (var machine in machines)
         {
             LetGo(machine);
             CaptureEnded(machine);
-
-            // What happened to it meanwhile was the capture's to see.
-            _unheard.Add(machine);
         }
 
         await MergeSoon(machines);
@@ -129,7 +128,7 @@ internal sealed partial class HostGrain
     private async Task OnPresent(IReadOnlyList<VirtualMachineId> machines, Func<VirtualMachineId, Task> call)
     {
         await Adopted();
-        await FanOut.Each(machines, async machine =>
+        await FanOut.All(machines, async machine =>
         {
             if (await hypervisor.Find(machine) is not null) await call(machine);
         });

@@ -28,6 +28,9 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} ended by itself and is started again.")]
     private partial void LogStartedAgain(string host, Guid machine);
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} is paused and is to run: it is resumed")]
+    private partial void LogResumed(string host, Guid machine);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} could not be started again: {Reason}")]
     private partial void LogNotStartedAgain(string host, Guid machine, string reason);
 

@@ -52,6 +52,10 @@ internal sealed partial class HostGrain
                 case ObserveVerdict.PowerOn:
                     PutRight(observation.Id);
                     break;
+                case ObserveVerdict.Resume:
+                    LogResumed(Id.Name, observation.Id.Value);
+                    await Reconcile(await hypervisor.Power(observation.Id, PowerAction.Resume));
+                    break;
             }
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)

@@ -96,6 +96,8 @@ internal sealed partial class HostGrain(
         }
         finally
         {
+            // The call may have come late, after its deployment was given up: the record is asked once more, now that the machine is here.
+            _unheard.Add(spec.Id);
             if (_starting.GetValueOrDefault(spec.Id) == start) _starting.Remove(spec.Id);
         }
     }
@@ -104,6 +106,9 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         await Started(machine);
+
+        // If this fails, the removal may be forced on the record: then the machine belongs to nobody, and is removed when it is next observed.
+        _unheard.Add(machine);
         await hypervisor.Remove(machine, deployment);
         foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
@@ -139,6 +144,8 @@ internal sealed partial class HostGrain(
         // A deployment that was given up while the host was away has not been cleaned yet.
         if (await hypervisor.Find(spec.Id) is { } other && other.Deployment != spec.Deployment && !await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, other.Deployment))
             await RemoveOrphan(other);
+        if (!await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, spec.Deployment))
+            throw FaultException.Conflict("deployment-ended", $"The deployment of '{spec.Name}' was ended before its start came to the host {Id}.");
         foreach (var disk in spec.Disks)
         {
             var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());

@@ -7,8 +7,8 @@ using Orleans.Runtime;
 namespace Instances.Operations;
 
 /// <remarks>
-/// Reentrant: a cancel waits for the owner, which may be waiting to tell how the operation ended. The view is replaced as a whole, and what has finished
-/// never changes again.
+/// Reentrant: a cancel waits for the owner, which may be waiting to report how the operation ended. The view is replaced as a whole, and a finished view
+/// never changes again. Each write starts from the state that the write before it left.
 /// </remarks>
 [Reentrant]
 internal sealed class OperationGrain(
@@ -24,6 +24,7 @@ internal sealed class OperationGrain(
     {
         if (State.Start is not { } start) return Task.CompletedTask;
         _view = State.Outcome is { } outcome ? Finished(Begun(start), outcome) : Begun(start);
+        if (_view.IsFinished && State.Version > 0) _view = _view with { Version = State.Version };
 
         // The record woke up in the middle of the operation: its owner may have gone with it.
         return _view.IsFinished ? Task.CompletedTask : NudgeOwner(start);
@@ -33,9 +34,11 @@ internal sealed class OperationGrain(
     {
         if (_view is { } begun) return begun;
         var view = Begun(start);
-        await Save((State with { Start = start }).WithCatalogue(view));
-        Show(view);
-        return view;
+        await Save(state => (state with { Start = start, Version = view.Version }).WithCatalogue(view));
+
+        // Another call may have begun it meanwhile, and its owner may have reported since.
+        if (_view is null) Show(view);
+        return _view!;
     }
 
     public Task Report(OperationProgress progress)
@@ -48,26 +51,34 @@ internal sealed class OperationGrain(
     {
         if (_view is not { IsFinished: false } view) return;
         var finished = Finished(view, outcome);
-        await Save((State with { Outcome = outcome }).WithCatalogue(finished));
-        Show(finished);
+        await Save(state =>
+        {
+            if (state.Outcome is not null) return state;
+
+            // Reports may have come since the call began. The version of the end is none that a report had.
+            finished = finished with { Version = NextVersion(Math.Max(_view!.Version, state.Version)) };
+            return (state with { Outcome = outcome, Version = finished.Version }).WithCatalogue(finished);
+        });
+        if (_view is { IsFinished: false }) Show(finished);
     }
 
     public Task<OperationView?> Find() => Task.FromResult(_view);
 
     public async IAsyncEnumerable<OperationView> Watch(long afterVersion, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
+        // A version that this activation does not have is of one before it, whose clock may have been ahead: it is passed over as well.
         var seen = afterVersion;
         while (true)
         {
             var (view, changed) = (RequireView(), _changed.Task);
-            if (view.Version > seen)
+            if (view.Version != seen)
             {
                 seen = view.Version;
                 yield return view;
             }
 
             if (view.IsFinished) yield break;
-            if (_view!.Version > seen) continue;
+            if (_view!.Version != seen) continue;
             await changed.WaitAsync(cancellationToken);
         }
     }
@@ -106,7 +117,7 @@ internal sealed class OperationGrain(
 
     private OperationView Begun(OperationStart start) => new(
         Id, start.Kind, OperationStatus.Running, start.Appliance, start.Image, Step: null, [.. start.Steps.Select(step => new StepView(step, StepStatus.Waiting))],
-        start.VirtualMachines, start.StartedAt, FinishedAt: null, NextVersion(0), Cancellable: false, Fault: null, Result: null, start.Command, start.Forced);
+        start.VirtualMachines, start.StartedAt, FinishedAt: null, NextVersion(State.Version), Cancellable: false, Fault: null, Result: null, start.Command, start.Forced);
 
     private OperationView Shown(OperationView view, OperationProgress progress) => view with
     {
@@ -124,12 +135,13 @@ internal sealed class OperationGrain(
         Status = outcome.Status,
         Step = null,
         Cancellable = false,
-        FinishedAt = outcome.FinishedAt,
+        // The clock may have been set back since it began.
+        FinishedAt = outcome.FinishedAt > view.StartedAt ? outcome.FinishedAt : view.StartedAt,
         Fault = outcome.Fault,
         Result = outcome.Result,
     };
 
-    /// <summary>Grows also over activations: the clock stands for the versions that were lost with the one before.</summary>
+    /// <summary>Grows over activations, too, as long as the clock does: versions of reports are not durable.</summary>
     private long NextVersion(long last) => Math.Max(last + 1, time.GetUtcNow().ToUnixTimeMilliseconds());
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);

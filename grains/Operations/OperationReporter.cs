@@ -19,13 +19,15 @@ internal sealed partial class OperationReporter(
 
     public OperationProgress Progress => new(_status, [.. _steps], [.. _machines], _cancellable, _fault);
 
-    public void Step(string name, StepStatus status)
+    /// <param name="problem">Why the last attempt failed, if the step is repeated.</param>
+    public void Step(string name, StepStatus status, string? problem = null)
     {
         var index = _steps.FindIndex(step => step.Name == name);
         var (now, before) = (time.GetUtcNow(), _steps[index]);
+        // The clock may have been set back since the step began.
         _steps[index] = status is StepStatus.Running
-            ? before with { Status = status, StartedAt = before.StartedAt ?? now, FinishedAt = null }
-            : before with { Status = status, FinishedAt = before.StartedAt is null ? null : now };
+            ? before with { Status = status, StartedAt = before.StartedAt ?? now, FinishedAt = null, Problem = problem }
+            : before with { Status = status, FinishedAt = before.StartedAt is { } since ? (now > since ? now : since) : null, Problem = problem };
         Changed();
     }
 

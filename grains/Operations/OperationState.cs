@@ -13,6 +13,9 @@ internal sealed record OperationState : IStoredState
     /// <summary>How it ended; null while it runs. Progress in between is not durable.</summary>
     public OperationOutcome? Outcome { get; init; }
 
+    /// <summary>The version of the view when the operation began or ended; 0 in states of earlier releases.</summary>
+    public long Version { get; init; }
+
     public CatalogueEntry? Catalogue { get; init; }
 
     public OperationState WithCatalogue(OperationView view) => this with

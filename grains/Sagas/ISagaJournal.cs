@@ -16,7 +16,8 @@ internal interface ISagaJournal
     Task Unwind(SagaFailure failure);
 
     /// <summary>For people who watch. Not durable.</summary>
-    void Step(string step, StepStatus status);
+    /// <param name="problem">Why the last attempt failed, if the step is repeated; null otherwise.</param>
+    void Step(string step, StepStatus status, string? problem = null);
 }
 
 /// <summary>Why a saga is undone.</summary>
@@ -34,6 +35,7 @@ internal abstract record SagaEnd
 
     public sealed record Undone(SagaFailure Failure) : SagaEnd;
 
-    /// <summary>A step behind the commit point, or an undo, goes on failing. The saga is to be run again later.</summary>
+    /// <summary>A step after the commit point, or an undo, failed in every attempt. The saga is to be run again later.</summary>
+    /// <param name="Step">The first of them.</param>
     public sealed record Stuck(string Step, Fault Fault) : SagaEnd;
 }

@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Instances.Faults;
 using Instances.Operations;
 using Instances.Storage;
@@ -35,7 +36,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
         return journal.Phase switch
         {
             SagaPhase.Committed => await GoForward(saga, owner, journal, stop),
-            SagaPhase.Unwinding => await Unwind(saga, owner, journal, stop) ?? new SagaEnd.Undone(journal.Failure!),
+            SagaPhase.Unwinding => await Unwind(saga, owner, journal, stop),
             SagaPhase.Forward => throw new InvalidOperationException($"The commit step of '{saga.Name}' did not commit."),
         };
     }
@@ -79,44 +80,57 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
     {
         foreach (var step in saga.Steps.Skip(saga.CommitIndex + 1))
         {
-            var fault = await Insist(saga, step, owner, () => Do(saga, step, owner, journal, stop), stop);
-            if (fault is not null)
+            for (var attempt = 1; ; attempt++)
             {
-                journal.Step(step.Name, StepStatus.Failed);
-                return new SagaEnd.Stuck(step.Name, fault);
+                if (await Try(saga, step, owner, journal, () => Do(saga, step, owner, journal, stop), stop) is not { } fault) break;
+                if (attempt == Attempts) return Stuck(step, fault, journal);
+                await Pause(attempt, stop);
             }
         }
 
         return new SagaEnd.Succeeded();
     }
 
-    /// <returns>Null when everything is undone.</returns>
-    private async Task<SagaEnd?> Unwind(Saga saga, Guid owner, ISagaJournal journal, CancellationToken stop)
+    /// <summary>Undoes what can be undone in passes: an undo that fails keeps no other from being tried, so that guests on healthy hosts are released at once.</summary>
+    private async Task<SagaEnd> Unwind(Saga saga, Guid owner, ISagaJournal journal, CancellationToken stop)
     {
         // Every step before the commit point may have begun: an undo of one that has not does nothing.
-        foreach (var step in saga.Steps.Take(saga.CommitIndex).Reverse())
+        var left = saga.Steps.Take(saga.CommitIndex).Reverse().ToList();
+        for (var attempt = 1; ; attempt++)
         {
-            if (step.Undo is { } undo)
+            (SagaStep Step, Fault Fault)? first = null;
+            foreach (var step in left.ToList())
             {
-                var fault = await Insist(saga, step, owner, () => probe.Around(new(saga.Name, step.Name, IsUndo: true, owner), undo), stop);
-                if (fault is not null)
+                if (step.Undo is { } undo)
                 {
-                    journal.Step(step.Name, StepStatus.Failed);
-                    return new SagaEnd.Stuck(step.Name, fault);
+                    if (await Try(saga, step, owner, journal, () => probe.Around(new(saga.Name, step.Name, IsUndo: true, owner), undo), stop) is { } fault)
+                    {
+                        first ??= (step, fault);
+                        continue;
+                    }
+
+                    LogStepUndone(saga.Name, owner, step.Name);
                 }
 
-                LogStepUndone(saga.Name, owner, step.Name);
+                left.Remove(step);
+                journal.Step(step.Name, StepStatus.Undone);
             }
 
-            journal.Step(step.Name, StepStatus.Undone);
+            if (first is not { } failed) return new SagaEnd.Undone(journal.Failure!);
+            if (attempt == Attempts) return Stuck(failed.Step, failed.Fault, journal);
+            await Pause(attempt, stop);
         }
+    }
 
-        return null;
+    private static SagaEnd.Stuck Stuck(SagaStep step, Fault fault, ISagaJournal journal)
+    {
+        journal.Step(step.Name, StepStatus.Failed, fault.Message);
+        return new(step.Name, fault);
     }
 
     private async Task DoPatiently(Saga saga, SagaStep step, Guid owner, ISagaJournal journal, CancellationToken token)
     {
-        var until = time.GetUtcNow() + step.Patience;
+        var since = time.GetTimestamp();
         for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
         {
             try
@@ -124,8 +138,9 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
                 await Do(saga, step, owner, journal, token);
                 return;
             }
-            catch (Exception exception) when (IsAway(exception) && time.GetUtcNow() + pause < until && !token.IsCancellationRequested)
+            catch (Exception exception) when (IsAway(exception) && time.GetElapsedTime(since) + pause < step.Patience && !token.IsCancellationRequested)
             {
+                journal.Step(step.Name, StepStatus.Running, Faulted(exception).Message);
                 LogStepWaits(saga.Name, owner, step.Name, exception.Message);
             }
 
@@ -133,7 +148,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
         }
     }
 
-    /// <summary>Somebody who is not there at the moment, not somebody who has tried and failed.</summary>
+    /// <summary>A part of the datacenter that is unreachable at the moment, not one that has tried and failed.</summary>
     private static bool IsAway(Exception exception) =>
         exception is TimeoutException or Orleans.Runtime.OrleansException
         or FaultException { Fault.Code: "host-unavailable" or "grain-unavailable" or Drain.Code };
@@ -151,34 +166,33 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
         journal.Step(step.Name, StepStatus.Done);
     }
 
-    /// <returns>Null when it succeeded, else the last fault.</returns>
-    private async Task<Fault?> Insist(Saga saga, SagaStep step, Guid owner, Func<Task> action, CancellationToken stop)
+    /// <returns>Null when it succeeded, else why it failed.</returns>
+    private async Task<Fault?> Try(Saga saga, SagaStep step, Guid owner, ISagaJournal journal, Func<Task> action, CancellationToken stop)
     {
-        for (var attempt = 1; ; attempt++)
+        stop.ThrowIfCancellationRequested();
+        try
+        {
+            await action();
+            return null;
+        }
+        catch (Exception exception) when (exception is not StateWriteException)
         {
             stop.ThrowIfCancellationRequested();
-            try
-            {
-                await action();
-                return null;
-            }
-            catch (Exception exception) when (exception is not StateWriteException)
-            {
-                stop.ThrowIfCancellationRequested();
-                var fault = Faulted(exception);
-                LogStepFailed(saga.Name, owner, step.Name, fault.Code, fault.Message);
-                if (attempt == Attempts) return fault;
-            }
-
-            await Task.Delay(FirstPause * (1 << (attempt - 1)), time, stop);
+            var fault = Faulted(exception);
+            LogStepFailed(saga.Name, owner, step.Name, fault.Code, fault.Message);
+            journal.Step(step.Name, StepStatus.Running, fault.Message);
+            return fault;
         }
     }
+
+    private Task Pause(int attempt, CancellationToken stop) => Task.Delay(FirstPause * (1 << (attempt - 1)), time, stop);
 
     private Fault Faulted(Exception exception)
     {
         if (exception is FaultException { Fault: var fault }) return fault;
         if (exception is TimeoutException or Orleans.Runtime.OrleansException)
             return new(FaultKind.Unavailable, "grain-unavailable", "A part of the datacenter did not answer. Try again.");
+        if (exception is DbException) return new(FaultKind.Unavailable, "state-unavailable", "The database did not answer. Try again.");
         LogUnexpected(exception);
         return new(FaultKind.Internal, "internal-error", "An unexpected error stopped the operation; the log has the details.");
     }

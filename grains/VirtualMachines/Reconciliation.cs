@@ -8,6 +8,7 @@ namespace Instances.VirtualMachines;
 internal sealed record Reconciliation(VirtualMachineStatus Status, VirtualMachineStatus Wished, string? Problem, ObserveVerdict Verdict)
 {
     public const string StartedAgain = "It ended by itself, or its host was restarted: it is being started again.";
+    public const string ResumedAgain = "It was paused for longer than was asked for: it is being resumed.";
     public const string DiedPaused = "It ended by itself, or its host was restarted, while it was paused: what was in its memory is lost. Power it on.";
 
     /// <param name="status">Running, Paused, Stopped or Unknown.</param>
@@ -21,8 +22,10 @@ internal sealed record Reconciliation(VirtualMachineStatus Status, VirtualMachin
             // Only a power action starts what was at rest.
             (VirtualMachineStatus.Running, _) => Keep(status is VirtualMachineStatus.Stopped or VirtualMachineStatus.Paused ? VirtualMachineStatus.Running : wished),
 
-            // Without trouble of its own it was paused by a power action.
-            (VirtualMachineStatus.Paused, _) => Keep(status is VirtualMachineStatus.Running && seen.Trouble is null && !isHeld ? VirtualMachineStatus.Paused : wished),
+            // A capture paused it, and its host did not answer in time, or a power action that was reported as failed did. No guest is left paused that is to run.
+            (VirtualMachineStatus.Paused, _) when wished is VirtualMachineStatus.Running && seen.Trouble is null && !isHeld =>
+                new(seen.Status, wished, ResumedAgain, ObserveVerdict.Resume),
+            (VirtualMachineStatus.Paused, _) => Keep(wished),
 
             (_, StopReason.Guest or StopReason.Power) => Keep(isHeld ? wished : VirtualMachineStatus.Stopped),
             (_, StopReason.Died) when wished is VirtualMachineStatus.Running && seen.Trouble is null && !isHeld =>

@@ -22,6 +22,9 @@ internal sealed partial class VirtualMachineGrain(
     [PersistentState("virtual-machine", StorageNames.Grains)] IPersistentState<VirtualMachineState> stored, TimeProvider time)
     : StoredGrain<VirtualMachineState>(stored), IVirtualMachineGrain
 {
+    /// <summary>How long a forced call waits for a host that is reachable and does not answer.</summary>
+    private static readonly TimeSpan ForcedPatience = TimeSpan.FromSeconds(20);
+
     /// <summary>Shown while the machine is being removed. Not durable: the saga that removes it is, and repeats it.</summary>
     private bool _removing;
 
@@ -93,7 +96,10 @@ internal sealed partial class VirtualMachineGrain(
         catch (Exception exception) when (exception is FaultException or TimeoutException)
         {
             // The host may have done it although its answer was lost.
-            if (await Host.Observe(Id) is { } observed) await See(observed);
+            var host = State.Deployment!.Host;
+            if (await Host.Observe(Id) is not { } observed) await LoseSight(host);
+            else if (observed.Status == wished && observed.Hold is null) await Rest(observed, wished);
+            else await See(observed);
             throw;
         }
 
@@ -139,9 +145,13 @@ internal sealed partial class VirtualMachineGrain(
         try
         {
             var next = deployment.Capture?.NextLayers ?? [];
-            var isRemoved = await Reached(Host.Undeploy(Id, deployment.Operation, end.Captured ? next : [.. deployment.OwnLayers, .. next]), force);
+            var removal = await Ask(async () =>
+            {
+                await Host.Undeploy(Id, deployment.Operation, end.Captured ? next : [.. deployment.OwnLayers, .. next]);
+                return true;
+            }, force);
             await SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null, Spec = Using(end) });
-            return isRemoved;
+            return removal.Failure is null;
         }
         finally
         {
@@ -164,20 +174,30 @@ internal sealed partial class VirtualMachineGrain(
     public async Task EndCapture(OperationId operation, CaptureEnd end, bool force)
     {
         if (State.Deployment is not { } deployment || deployment.Capture?.Operation != operation) return;
-        if (!await Reached(Host.EndCapture(operation, [Id]), force))
+        var host = deployment.Host;
+        var (observed, failure) = await Ask(async () =>
         {
-            // Whether it was sealed is its host's to say, when that is back.
+            await Host.EndCapture(operation, [Id]);
+            return await Host.Observe(Id);
+        }, force);
+        if (observed is null)
+        {
+            // What is committed was sealed, and its image owns the old tops. Otherwise the host says so when it sees the machine again.
             await SaveListed(State with
             {
                 Status = VirtualMachineStatus.Unknown,
                 Spec = Using(end),
-                Deployment = deployment with { OwnLayers = [.. deployment.OwnLayers, .. deployment.Capture.NextLayers], Capture = null, Problem = Away(deployment.Host) },
+                Deployment = deployment with
+                {
+                    OwnLayers = end.Captured ? deployment.Capture.NextLayers : [.. deployment.OwnLayers, .. deployment.Capture.NextLayers],
+                    Capture = null,
+                    Wished = State.WishedStatus,
+                    Problem = failure is null ? Lost(host) : NotReleased(host, failure),
+                },
             });
             return;
         }
 
-        var observed = await Host.Observe(Id)
-            ?? throw FaultException.Unavailable("virtual-machine-not-on-host", $"The host {deployment.Host} does not know the virtual machine '{State.Spec!.Name}'.");
         var tops = observed.Disks.SelectMany(disk => disk.Layers).ToHashSet();
         var next = deployment.Capture.NextLayers.Where(tops.Contains);
         await SaveListed(State with
@@ -218,7 +238,7 @@ internal sealed partial class VirtualMachineGrain(
                 return;
             }
 
-            problem = $"The host {host} has lost it: its disks are not to be had there any more. Undeploy the appliance, and deploy it again.";
+            problem = Lost(host);
         }
         catch (FaultException exception) when (exception.Fault.Code == HostPlacementDirector.HostUnavailable)
         {
@@ -240,20 +260,22 @@ internal sealed partial class VirtualMachineGrain(
             && State.Status != seen.Status)
             return ObserveVerdict.Keep;
         var deployment = State.Deployment!;
-        if (State.Status is VirtualMachineStatus.Unknown && seen.Hold is { } hold)
+        if (seen.Hold is { } hold)
         {
-            // A capture was given up while the host was away: what its saga would have undone there is undone here.
+            // No capture has the machine: one was given up while its host could not release it. What its saga would have undone there is undone here.
             await Host.Resume(hold.Operation, [Id]);
             await Host.Unquiesce(hold.Operation, [Id]);
             await Host.DiscardNextLayers(hold.Operation, [Id]);
             await Host.EndCapture(hold.Operation, [Id]);
             seen = await Host.Observe(Id) ?? seen;
+            var chained = seen.Disks.SelectMany(disk => disk.Layers).ToHashSet();
+            deployment = deployment with { OwnLayers = [.. deployment.OwnLayers.Where(chained.Contains)] };
         }
 
         var outcome = Reconciliation.Decide(State.Status, State.WishedStatus!.Value, seen);
         var isOnSame = SameDisks(deployment.Disks, seen.Disks);
         var next = (isOnSame ? deployment : deployment.On(seen.Disks)) with { Wished = outcome.Wished, Problem = outcome.Problem };
-        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || !isOnSame)
+        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || !isOnSame || deployment != State.Deployment)
             await SaveListed(State with { Status = outcome.Status, Deployment = next });
         return outcome.Verdict;
     }
@@ -264,19 +286,26 @@ internal sealed partial class VirtualMachineGrain(
     private static bool SameDisks(ImageView one, ImageView other) => SameDisks([.. one.Disks.Select(disk => disk.ToChain())], [.. other.Disks.Select(disk => disk.ToChain())]);
 
     private static string Away(HostId host) =>
-        $"The host {host} is away: what the machine does is not known. Wait until the host is back, or undeploy the appliance with force where it will not come back.";
+        $"The host {host} is unreachable: the state of the machine is not known. Wait until the host is back. If it will not come back, undeploy the appliance with force.";
 
-    /// <returns>False where the host is away and is not waited for.</returns>
-    private static async Task<bool> Reached(Task call, bool force)
+    private static string Lost(HostId host) =>
+        $"The host {host} has lost the machine. Undeploy the appliance, and deploy it again: what was not captured goes with it.";
+
+    private static string NotReleased(HostId host, string reason) =>
+        $"A capture was ended by force, and the host {host} did not release the machine: {reason} It is released as soon as its host can do so. Otherwise undeploy the appliance.";
+
+    /// <summary>Calls the host. A forced call ends within a bound, whatever is wrong with the host or with the machine.</summary>
+    /// <returns>The answer, or why there is none, which only a forced call returns.</returns>
+    private async Task<(T? Answer, string? Failure)> Ask<T>(Func<Task<T>> call, bool force)
     {
+        if (!force) return (await call(), null);
         try
         {
-            await call;
-            return true;
+            return (await call().WaitAsync(ForcedPatience, time), null);
         }
-        catch (FaultException exception) when (force && exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
         {
-            return false;
+            return (default, exception is FaultException ? exception.Message : "The host did not answer in time.");
         }
     }
 

@@ -111,7 +111,9 @@ internal static class VirtualMachineLifecycle
     {
         (Undeployed, _) => NotDeployed(),
         (Deploying or Capturing or Undeploying, _) => Busy(status),
-        (Unknown, _) => OutOfSight(),
+        // A QEMU that does not answer, and that a capture could not release, can be ended.
+        (Unknown, PowerAction.Off) => Accept(Stopped),
+        (Unknown, PowerAction.On or PowerAction.Reset or PowerAction.Shutdown or PowerAction.Pause or PowerAction.Resume) => OutOfSight(),
 
         (Running, PowerAction.On or PowerAction.Resume) => Ignore,
         (Running, PowerAction.Reset or PowerAction.Shutdown) => Accept(Running),
@@ -164,7 +166,7 @@ internal static class VirtualMachineLifecycle
     private static Decision<VirtualMachineStatus> OutOfSight() => new Decision<VirtualMachineStatus>.Refuse(new(
         FaultKind.Unavailable,
         "host-unavailable",
-        "The virtual machine is Unknown, since its host is away or has lost it: wait until the host is back, or undeploy the appliance, with force where the host will not come back."));
+        "The virtual machine is Unknown: its problem says why. Wait until its host is back and has it again, or undeploy the appliance, with force if the host will not come back."));
 
     private static Decision<VirtualMachineStatus> Busy(VirtualMachineStatus status) =>
         Refuse("virtual-machine-busy", $"The virtual machine is {status}: wait for its appliance's operation to end.");

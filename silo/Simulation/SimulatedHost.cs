@@ -113,6 +113,14 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         Changes.Writer.TryWrite(Machines[machine].Observe());
     }
 
+    /// <summary>A machine is paused although nobody asks for it at the moment, as by an order that came late.</summary>
+    public void PausesLate(VirtualMachineId machine)
+    {
+        Machines[machine].Status = VirtualMachineStatus.Paused;
+        files?.Keep(machine, Machines);
+        Changes.Writer.TryWrite(Machines[machine].Observe());
+    }
+
     /// <summary>Finds the machines that an earlier process has left.</summary>
     public void Load()
     {

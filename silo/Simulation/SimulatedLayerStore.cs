@@ -159,8 +159,12 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         return Task.CompletedTask;
     }
 
+    /// <summary>What deletions of manifests fail with; null while they do not.</summary>
+    public Exception? ManifestFailure { get; set; }
+
     public Task DeleteManifest(ImageId image)
     {
+        if (ManifestFailure is { } failure) return Task.FromException(failure);
         _manifests.TryRemove(image, out _);
         return Task.CompletedTask;
     }

@@ -32,9 +32,10 @@ internal static class OperationEndpoints
         group.MapPost("/{id}/force", Force)
             .WithSummary("Force an operation")
             .WithDescription(
-                "For an operation that waits for a host that is away and will not come back: it goes on without such hosts. Their machines are given up, and "
-                + "removed by the host should it come back. Allowed past the commit point, and while the operation unwinds: before, cancel it. Force it only where the host is "
-                + "off, or is never to come back: on a host that is merely cut off the machines go on until then.");
+                "For an operation past its commit point, or one that unwinds, that cannot get on because of a host, for whatever reason: the host is unreachable, does not have a "
+                + "machine, fails, or does not answer. The operation gives up what its hosts cannot do, and ends. A machine that is to be removed is Undeployed; its host removes it as "
+                + "soon as it can. A machine that was being captured is Unknown until its host has released it. Before the commit point, cancel the operation instead. If a host is "
+                + "merely cut off, its machines run on until it is back.");
     }
 
     private static async Task<Ok<Page<OperationView>>> List(
@@ -54,7 +55,7 @@ internal static class OperationEndpoints
     {
         var seen = lastEventHeader ?? lastEventId ?? 0;
         var operation = await datacenter.GetOperation(id);
-        return operation.IsFinished && operation.Version <= seen
+        return operation.IsFinished && operation.Version == seen
             ? TypedResults.NoContent()
             : new OperationEvents(datacenter.Operation(id), seen);
     }

@@ -11,7 +11,7 @@ internal static class OperationVersions
 
     private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
 
-    /// <summary>Every version after one that was seen, each once and in order; ends with the operation.</summary>
+    /// <summary>Every version after one that was seen, in the order in which they came to be; ends with the operation.</summary>
     public static async IAsyncEnumerable<OperationView> After(
         IOperationGrain grain, long seen, TimeProvider clock, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
@@ -33,8 +33,8 @@ internal static class OperationVersions
                 }
 
                 if (!hasNext) break;
-                // A silo that took over may tell a version that another has told.
-                if (versions.Current.Version <= seen) continue;
+                // A silo that took over may send a version that another has sent. Its clock may be behind, and its versions lower.
+                if (versions.Current.Version == seen) continue;
                 seen = versions.Current.Version;
                 attempt = 1;
                 yield return versions.Current;

@@ -101,7 +101,34 @@ public sealed class OperationTests(ClusterFixture fixture) : ClusterTest(fixture
 
         var kept = (await Cluster.Grains.Operation(before.Id).Find())!;
         Assert.Equal((OperationStatus.Succeeded, end.FinishedAt), (kept.Status, kept.FinishedAt));
-        Assert.True(kept.Version > end.Version);
+        Assert.Equal(end.Version, kept.Version);
+    }
+
+    [Fact]
+    public async Task Watch_FromAVersionOfASiloWhoseClockWasAhead_GivesTheEndAndItsVersionOnlyOnce()
+    {
+        var (record, start) = Record();
+        await record.Begin(start);
+        var ahead = (await record.Find())!.Version + 10_000;
+        var watch = Read(record, ahead, count: int.MaxValue);
+
+        await record.Finish(Outcome(OperationStatus.Succeeded));
+
+        Assert.Equal(OperationStatus.Succeeded, (await watch)[^1].Status);
+        var end = Assert.Single(await Read(record, ahead, int.MaxValue));
+        Assert.True(end.IsFinished);
+        Assert.Empty(await Read(record, end.Version, int.MaxValue));
+    }
+
+    [Fact]
+    public async Task Finish_AfterTheClockWasSetBack_IsNotBeforeTheStart()
+    {
+        var (record, start) = Record();
+        await record.Begin(start);
+
+        await record.Finish(Outcome(OperationStatus.Succeeded) with { FinishedAt = start.StartedAt.AddHours(-1) });
+
+        Assert.Equal(start.StartedAt, (await record.Find())!.FinishedAt);
     }
 
     [Fact]

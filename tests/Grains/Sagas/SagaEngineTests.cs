@@ -68,20 +68,42 @@ public sealed class SagaEngineTests
         Assert.IsType<SagaEnd.Undone>(await Run());
 
         Assert.Equal(SagaEngine.Attempts, _trace.Count(name => name == "undo b"));
-        Assert.Equal("undo a", _trace[^1]);
+        Assert.Single(_trace, "undo a");
         Assert.Equal(TimeSpan.FromMilliseconds(200 * (1 + 2 + 4 + 8 + 16)), _time.GetUtcNow() - began);
     }
 
     [Fact]
-    public async Task Run_WhenAnUndoGoesOnFailing_IsStuckThereAndDoesNotGoOn()
+    public async Task Run_WhenAnUndoFailsInEveryAttempt_UndoesTheOthersAtOnceAndIsStuck()
     {
         (_failures["c"], _failures["undo b"]) = (1, int.MaxValue);
 
         var end = Assert.IsType<SagaEnd.Stuck>(await Run());
 
         Assert.Equal(("b", "told-to-fail"), (end.Step, end.Fault.Code));
-        Assert.DoesNotContain("undo a", _trace);
-        Assert.Equal(StepStatus.Failed, _journal.Steps["b"]);
+        Assert.Equal(["a", "b", "c", "undo b", "undo a", "undo b"], _trace.Take(6));
+        Assert.Equal((StepStatus.Failed, StepStatus.Undone), (_journal.Steps["b"], _journal.Steps["a"]));
+    }
+
+    [Fact]
+    public async Task Run_WhenTwoUndosFailInEveryAttempt_IsStuckWithTheFirst()
+    {
+        (_failures["c"], _failures["undo a"], _failures["undo b"]) = (1, int.MaxValue, int.MaxValue);
+
+        Assert.Equal("b", Assert.IsType<SagaEnd.Stuck>(await Run()).Step);
+    }
+
+    [Theory]
+    [InlineData("x", "x")]
+    [InlineData("undo b", "b")]
+    public async Task Run_WhileAStepIsRepeated_ShowsWhy(string fails, string step)
+    {
+        if (step == "b") _failures["c"] = 1;
+        _failures[fails] = 1;
+
+        await Run();
+
+        Assert.Equal([$"{fails} was told to fail."], _journal.Problems[step].Where(problem => problem is not null));
+        Assert.Null(_journal.Problems[step][^1]);
     }
 
     [Fact]
@@ -379,9 +401,13 @@ public sealed class SagaEngineTests
             return Task.CompletedTask;
         }
 
-        public void Step(string step, StepStatus status)
+        public Dictionary<string, List<string?>> Problems { get; } = [];
+
+        public void Step(string step, StepStatus status, string? problem)
         {
             Steps[step] = status;
+            if (!Problems.TryGetValue(step, out var problems)) Problems[step] = problems = [];
+            problems.Add(problem);
             OnStep(step, status);
         }
     }

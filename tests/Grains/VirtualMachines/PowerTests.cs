@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Operations;
 using Instances.Simulation;
 using Instances.Testing;
 using Instances.VirtualMachines;
@@ -123,6 +124,45 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
         await scene.AssertRestsDeployed();
         Assert.Equal(VirtualMachineStatus.Running, (await scene.Machine(id).Power(PowerAction.On)).Status);
         await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Power_PauseWhoseAnswerIsLost_KeepsTheMachinePaused()
+    {
+        var (scene, id) = await Machine();
+        Cluster.Host.LoseNextAnswer(SimulatedCall.Power);
+
+        await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Pause));
+
+        var view = await scene.Machine(id).Get();
+        Assert.Equal((VirtualMachineStatus.Paused, VirtualMachineStatus.Paused), (view.Status, view.WishedStatus));
+        await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Observe_OfAMachineThatIsPausedByNobody_ResumesIt()
+    {
+        var (scene, id) = await Machine();
+        Cluster.Host.FailNext(SimulatedCall.Power);
+
+        Cluster.Host.PausesLate(id);
+
+        await Eventually.Holds(() => Task.FromResult(Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running), "the machine is resumed, though the first try fails");
+        await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "it is shown running");
+    }
+
+    [Fact]
+    public async Task Power_OfAMachineThatItsHostDoesNotHave_IsRefusedAndTheMachineIsUnknown()
+    {
+        var (scene, id) = await Machine();
+        Cluster.Host.Machines.TryRemove(id, out _);
+
+        Assert.Equal("virtual-machine-not-on-host", (await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Reset))).Fault.Code);
+
+        var view = await scene.Machine(id).Get();
+        Assert.Equal(VirtualMachineStatus.Unknown, view.Status);
+        Assert.Contains("lost", view.Problem, StringComparison.Ordinal);
+        Assert.Equal(OperationStatus.Succeeded, (await scene.Undeploy()).Status);
     }
 
     [Fact]

@@ -11,10 +11,10 @@ public sealed class ReconciliationTests
     private const string Trouble = "it is in trouble";
 
     [Theory]
-    // What was at rest is started, and what ran is paused, by power actions whose answers were lost.
+    // What was at rest is started by a power action whose answer was lost.
     [InlineData(VirtualMachineStatus.Stopped, VirtualMachineStatus.Stopped, VirtualMachineStatus.Running, null, VirtualMachineStatus.Running)]
     [InlineData(VirtualMachineStatus.Paused, VirtualMachineStatus.Paused, VirtualMachineStatus.Running, null, VirtualMachineStatus.Running)]
-    [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Running, VirtualMachineStatus.Paused, null, VirtualMachineStatus.Paused)]
+    [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Paused, VirtualMachineStatus.Paused, null, VirtualMachineStatus.Paused)]
     [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Running, VirtualMachineStatus.Stopped, StopReason.Power, VirtualMachineStatus.Stopped)]
     [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Running, VirtualMachineStatus.Stopped, StopReason.Guest, VirtualMachineStatus.Stopped)]
     // A guest that has been told to shut down and has not done so yet.
@@ -37,6 +37,14 @@ public sealed class ReconciliationTests
 
         Assert.Equal(new(VirtualMachineStatus.Stopped, VirtualMachineStatus.Running, Reconciliation.StartedAgain, ObserveVerdict.PowerOn), outcome);
     }
+
+    [Theory]
+    [InlineData(VirtualMachineStatus.Running)]
+    [InlineData(VirtualMachineStatus.Paused)]
+    [InlineData(VirtualMachineStatus.Unknown)]
+    public void Decide_PauseOfAMachineThatIsToRun_ResumesIt(VirtualMachineStatus status) => Assert.Equal(
+        new(VirtualMachineStatus.Paused, VirtualMachineStatus.Running, Reconciliation.ResumedAgain, ObserveVerdict.Resume),
+        Reconciliation.Decide(status, VirtualMachineStatus.Running, Seen(VirtualMachineStatus.Paused)));
 
     [Fact]
     public void Decide_DeathThatTheHostHasGivenUpOn_ReportsIt()
