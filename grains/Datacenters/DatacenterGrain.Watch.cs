@@ -19,8 +19,8 @@ internal sealed partial class DatacenterGrain : IRemindable
     /// <summary>A silo that is started again at once is not away.</summary>
     private static readonly TimeSpan AwayPatience = TimeSpan.FromSeconds(5);
 
-    /// <summary>Since when each host has been without a silo.</summary>
-    private readonly Dictionary<HostId, DateTimeOffset> _awaySince = [];
+    /// <summary>Since when each host has been without a silo, as timestamps.</summary>
+    private readonly Dictionary<HostId, long> _awaySince = [];
 
     /// <summary>Hosts that are away and whose machines have all been told.</summary>
     private readonly HashSet<HostId> _told = [];
@@ -49,8 +49,8 @@ internal sealed partial class DatacenterGrain : IRemindable
                 continue;
             }
 
-            var since = _awaySince.TryGetValue(host, out var known) ? known : _awaySince[host] = time.GetUtcNow();
-            if (time.GetUtcNow() - since >= AwayPatience && !_told.Contains(host) && await TellAway(host)) _told.Add(host);
+            var since = _awaySince.TryGetValue(host, out var known) ? known : _awaySince[host] = time.GetTimestamp();
+            if (time.GetElapsedTime(since) >= AwayPatience && !_told.Contains(host) && await TellAway(host)) _told.Add(host);
         }
     }
 
@@ -61,7 +61,7 @@ internal sealed partial class DatacenterGrain : IRemindable
         {
             var machines = await catalogue.MachinesOn(host);
             LogSightLost(host.Name, machines.Count);
-            await FanOut.Each(machines, machine => GrainFactory.VirtualMachine(machine).LoseSight(host));
+            await FanOut.All(machines, machine => GrainFactory.VirtualMachine(machine).LoseSight(host));
             return true;
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or System.Data.Common.DbException)

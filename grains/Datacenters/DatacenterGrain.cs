@@ -32,14 +32,14 @@ internal sealed partial class DatacenterGrain(
     /// <summary>A host that kept a call waiting for the whole bound is not asked again for so long: it is as good as away, and others wait behind it.</summary>
     private static readonly TimeSpan SilencePause = TimeSpan.FromSeconds(10);
 
-    private readonly Dictionary<HostId, DateTimeOffset> _silentUntil = [];
+    private readonly Dictionary<HostId, long> _silentSince = [];
 
     public async Task Register(HostView host)
     {
         await KeepWatching();
         var known = State.RegisteredHosts.SingleOrDefault(registered => registered.Id == host.Id);
         var next = RegisteredHost.Of(host, known?.Maintenance ?? false);
-        _silentUntil.Remove(host.Id);
+        _silentSince.Remove(host.Id);
         if (next != known) await Save(State with { RegisteredHosts = [.. Others(host.Id), next] });
     }
 
@@ -157,14 +157,14 @@ internal sealed partial class DatacenterGrain(
 
     private async Task<HostCapacity?> Ask(HostId host, IReadOnlyList<LayerId> layers)
     {
-        if (_silentUntil.TryGetValue(host, out var until) && until > time.GetUtcNow()) return null;
+        if (_silentSince.TryGetValue(host, out var since) && time.GetElapsedTime(since) < SilencePause) return null;
         try
         {
             return await GrainFactory.Host(host).Capacity(layers).WaitAsync(IDatacenterGrain.HostBound, time);
         }
         catch (TimeoutException)
         {
-            _silentUntil[host] = time.GetUtcNow() + SilencePause;
+            _silentSince[host] = time.GetTimestamp();
             LogHostSilent(host.Name, IDatacenterGrain.HostBound);
             return null;
         }

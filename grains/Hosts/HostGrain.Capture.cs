@@ -144,14 +144,13 @@ internal sealed partial class HostGrain
     {
         if (machines.Count == 0) return;
         var appliance = (await Require(machines[0])).Appliance;
-        foreach (var machine in machines) Hold(new(operation, time.GetUtcNow()), appliance, machine, isFound: false);
+        foreach (var machine in machines) Hold(operation, appliance, machine, isFound: false);
     }
 
-    /// <param name="isFound">It was found after a restart: whoever held it may be gone, so ask at once.</param>
-    private void Hold(CaptureHold hold, ApplianceId appliance, VirtualMachineId machine, bool isFound)
+    /// <param name="isFound">It was found after a restart: its capture may be gone, so ask at once.</param>
+    private void Hold(OperationId operation, ApplianceId appliance, VirtualMachineId machine, bool isFound)
     {
-        var since = isFound ? DateTimeOffset.MinValue : hold.Since;
-        if (!_holds.TryGetValue(hold.Operation, out var held)) _holds[hold.Operation] = held = new(appliance, since, []);
+        if (!_holds.TryGetValue(operation, out var held)) _holds[operation] = held = new(appliance, isFound ? null : time.GetTimestamp(), []);
         held.Machines.Add(machine);
     }
 
@@ -177,7 +176,7 @@ internal sealed partial class HostGrain
 
     private async Task CheckHolds()
     {
-        foreach (var (operation, held) in _holds.Where(hold => time.GetUtcNow() - hold.Value.Since >= options.Value.HoldBound).ToList())
+        foreach (var (operation, held) in _holds.Where(hold => hold.Value.Since is not { } since || time.GetElapsedTime(since) >= options.Value.HoldBound).ToList())
         {
             try
             {
@@ -196,5 +195,6 @@ internal sealed partial class HostGrain
         }
     }
 
-    private sealed record HeldMachines(ApplianceId Appliance, DateTimeOffset Since, HashSet<VirtualMachineId> Machines);
+    /// <param name="Since">A timestamp; null if they were found held.</param>
+    private sealed record HeldMachines(ApplianceId Appliance, long? Since, HashSet<VirtualMachineId> Machines);
 }

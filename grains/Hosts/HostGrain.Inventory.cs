@@ -27,7 +27,7 @@ internal sealed partial class HostGrain
         else await hypervisor.RemoveLeftover(machine);
         LetGo(machine);
         CaptureEnded(machine);
-        _deaths.Remove(machine);
+        _restarts.Forget(machine);
         await RemoveLayers(ownLayers);
     }
 

@@ -14,6 +14,7 @@ internal sealed partial class HostGrain
 
     private readonly Dictionary<LayerId, long> _used = [];
     private IGrainTimer? _sweeping;
+    private bool _isSweepDue;
 
     public Task<TransferProgress> Fetch(IReadOnlyList<LayerManifest> wanted)
     {
@@ -32,6 +33,7 @@ internal sealed partial class HostGrain
     public async Task<SweepReport> Sweep()
     {
         await Adopted();
+        foreach (var forgotten in _used.Where(use => time.GetElapsedTime(use.Value) > UseBound).ToList()) _used.Remove(forgotten.Key);
         if ((await GrainFactory.Library().Get()).Store == layers.Id) return new(0, 0, 0);
 
         // Files first, references then: a reference is durable before its file is made.
@@ -39,7 +41,6 @@ internal sealed partial class HostGrain
         var judgement = await GrainFactory.Library().Judge([.. stored.Select(layer => layer.Id)]);
         var (unreferenced, kept) = (judgement.Unreferenced.ToHashSet(), judgement.Kept.ToHashSet());
         var chained = (await hypervisor.List()).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).ToHashSet();
-        foreach (var forgotten in _used.Where(use => time.GetElapsedTime(use.Value) > UseBound).ToList()) _used.Remove(forgotten.Key);
 
         var (bytes, removed, removedBytes) = (stored.Sum(layer => layer.Bytes), 0, 0L);
         foreach (var layer in stored.OrderBy(layer => layer.LastUsed))
@@ -56,10 +57,17 @@ internal sealed partial class HostGrain
         return new(removed, removedBytes, Manifests: 0);
     }
 
-    private void SweepSoon() => _sweeping!.Change(SweepDelay, library.Value.SweepPeriod);
+    /// <summary>The sweep begins after the delay, however many calls come meanwhile.</summary>
+    private void SweepSoon()
+    {
+        if (_isSweepDue) return;
+        _isSweepDue = true;
+        _sweeping!.Change(SweepDelay, library.Value.SweepPeriod);
+    }
 
     private async Task SweepTick(CancellationToken cancellationToken)
     {
+        _isSweepDue = false;
         try
         {
             await Sweep();

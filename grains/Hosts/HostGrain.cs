@@ -26,6 +26,7 @@ internal sealed partial class HostGrain(
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly Dictionary<VirtualMachineId, Task> _starting = [];
+    private MachineRestarts _restarts = null!;
     private Task _watching = Task.CompletedTask;
     private Task<IReadOnlyList<MachineObservation>>? _adoption;
 
@@ -33,6 +34,7 @@ internal sealed partial class HostGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
+        _restarts = new(this, options, time);
         var period = options.Value.HoldBound / ChecksPerBound;
         this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         _merging = this.RegisterGrainTimer(MergeTick, new GrainTimerCreationOptions(library.Value.CompactionPeriod, library.Value.CompactionPeriod) { KeepAlive = true });
@@ -44,21 +46,22 @@ internal sealed partial class HostGrain(
     {
         await _stop.CancelAsync();
         await _watching;
-        await Task.WhenAll(_deaths.Values.Select(deaths => deaths.PuttingRight));
+        await _restarts.Ended();
     }
 
     private async Task Tick(CancellationToken cancellationToken)
     {
         await Adopted();
-        await ReconcileUnheard();
-        await CheckHolds();
+
+        // Held machines do not wait for records that do not answer.
+        await Task.WhenAll(CheckHolds(), ReconcileUnheard());
     }
 
     public async Task<HostView> Start()
     {
         var found = await Adopted();
         await GrainFactory.Datacenter().Register(await Get());
-        await FanOut.Each(found, Reconcile);
+        await FanOut.All(found, Reconcile);
         await TellLost();
         await Rehearse();
         return await Get();
@@ -106,15 +109,22 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         await Started(machine);
+        try
+        {
+            await hypervisor.Remove(machine, deployment);
+        }
+        catch
+        {
+            // The record may be forced to give the machine up: then it belongs to nobody, and is removed when the host next reports it.
+            _unheard.Add(machine);
+            throw;
+        }
 
-        // If this fails, the removal may be forced on the record: then the machine belongs to nobody, and is removed when it is next observed.
-        _unheard.Add(machine);
-        await hypervisor.Remove(machine, deployment);
         foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
         CaptureEnded(machine);
         SweepSoon();
-        _deaths.Remove(machine);
+        _restarts.Forget(machine);
     }
 
     public async Task<MachineObservation?> Observe(VirtualMachineId machine)
@@ -126,7 +136,7 @@ internal sealed partial class HostGrain(
     public async Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action)
     {
         await Adopted();
-        _deaths.Remove(machine);
+        _restarts.Forget(machine);
         // What it came to is told once more: the answer may be lost with the one who asks.
         _unheard.Add(machine);
         return await hypervisor.Power(machine, action);
@@ -172,7 +182,7 @@ internal sealed partial class HostGrain(
     {
         var found = await hypervisor.Adopt(_stop.Token);
         LogAdopted(Id.Name, found.Count);
-        foreach (var machine in found.Where(machine => machine.Hold is not null)) Hold(machine.Hold!, machine.Appliance, machine.Id, isFound: true);
+        foreach (var machine in found.Where(machine => machine.Hold is not null)) Hold(machine.Hold!.Operation, machine.Appliance, machine.Id, isFound: true);
         if (_watching.IsCompleted) _watching = Watch();
         return found;
     }

@@ -11,11 +11,14 @@ namespace Instances.Hosts;
 /// <remarks>
 /// A machine outlives the process that started it: <see cref="Adopt"/> finds it again. What a machine is, and the capture that holds it,
 /// stand in files of its run folder before they are acted upon.
-/// Failures of QEMU and of the system are thrown as <see cref="FaultException"/> with the code <c>hypervisor-failed</c>, a full disk as <c>no-space</c>,
+/// Failures of QEMU and of the system are thrown as <see cref="FaultException"/> with the code <c>hypervisor-failed</c>, a QEMU that does not answer in time as <see cref="TimedOut"/>, a full disk as <c>no-space</c>,
 /// a machine that is not there as <c>virtual-machine-not-on-host</c>.
 /// </remarks>
 public interface IHypervisor
 {
+    /// <summary>The code of the fault if QEMU did not answer in time, as when the host is overloaded or its disks hang.</summary>
+    const string TimedOut = "hypervisor-timeout";
+
     /// <summary>The name and version, such as <c>QEMU 7.2.22</c>.</summary>
     string Name { get; }
 

@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Storage;
@@ -26,7 +27,7 @@ internal sealed partial class CompactionGrain(
     /// <summary>The last one is enough; others stand in for it where it has gone or could not be merged.</summary>
     private const int MaxCapturesBefore = 16;
 
-    private readonly Dictionary<ImageId, DateTimeOffset> _failed = [];
+    private readonly Dictionary<ImageId, long> _failed = [];
     private readonly CancellationTokenSource _end = new();
     private IGrainTimer? _timer;
     private int _tooDeep;
@@ -75,7 +76,7 @@ internal sealed partial class CompactionGrain(
             if (isChanged) await GrainFactory.Library().SweepSoon();
             _lastLook = time.GetUtcNow();
         }
-        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or StateWriteException)
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or StateWriteException or DbException)
         {
             LogNotLooked(exception.Message);
         }
@@ -91,7 +92,8 @@ internal sealed partial class CompactionGrain(
     {
         var images = await catalogue.ImagesOfDepth(CompactionRule.MinDepth(options.Value.MaxChainDepth));
         _tooDeep = images.Count(image => image.Disks.Any(disk => disk.Layers.Count > options.Value.MaxChainDepth));
-        var mayTry = images.Where(image => _failed.GetValueOrDefault(image.Id) + FailurePause <= time.GetUtcNow());
+        foreach (var (image, _) in _failed.Where(failed => time.GetElapsedTime(failed.Value) >= FailurePause).ToList()) _failed.Remove(image);
+        var mayTry = images.Where(image => !_failed.ContainsKey(image.Id));
         var disks = mayTry.SelectMany(image => image.Disks, (image, disk) => (Image: image, Disk: disk)).OrderBy(found => found.Disk.Layers.Count).ToList();
         if (disks.Count == 0) return false;
 
@@ -167,7 +169,7 @@ internal sealed partial class CompactionGrain(
             LogNotMerged(planned.Image.Value, exception.Fault.Code, exception.Fault.Message);
             await GiveUp(exception.Fault);
         }
-        catch (Exception exception) when (exception is not (FaultException or TimeoutException or OrleansException or StateWriteException or OperationCanceledException))
+        catch (Exception exception) when (exception is not (FaultException or TimeoutException or OrleansException or StateWriteException or DbException or OperationCanceledException))
         {
             // A file that cannot be read, or a defect. The other images must not suffer from it.
             LogBroken(planned.Image.Value, exception);
@@ -178,7 +180,7 @@ internal sealed partial class CompactionGrain(
         {
             var now = time.GetUtcNow();
             await image.AbandonMerge(merge.Merged);
-            _failed[planned.Image] = now;
+            _failed[planned.Image] = time.GetTimestamp();
             await Save(State with { Running = null, LastFailure = failure is null ? State.LastFailure : new(planned.Image, now, failure) });
         }
     }

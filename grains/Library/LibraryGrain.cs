@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Hosts;
@@ -26,6 +27,7 @@ internal sealed partial class LibraryGrain(
 
     private readonly ImportAdmission _admission = new(catalogue, options, time);
     private IGrainTimer? _timer;
+    private bool _isSweepDue;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
@@ -111,7 +113,9 @@ internal sealed partial class LibraryGrain(
 
     public Task SweepSoon()
     {
-        _timer!.Change(SoonDelay, options.Value.SweepPeriod);
+        // The sweep begins after the delay, however many calls come meanwhile.
+        if (!_isSweepDue) _timer!.Change(SoonDelay, options.Value.SweepPeriod);
+        _isSweepDue = true;
         return Task.CompletedTask;
     }
 
@@ -190,11 +194,12 @@ internal sealed partial class LibraryGrain(
 
     private async Task Tick(CancellationToken cancellationToken)
     {
+        _isSweepDue = false;
         try
         {
             await Sweep();
         }
-        catch (Exception exception) when (exception is FaultException or StateWriteException)
+        catch (Exception exception) when (exception is FaultException or StateWriteException or TimeoutException or OrleansException or DbException)
         {
             LogSweepFailed(exception.Message);
         }

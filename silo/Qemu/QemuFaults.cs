@@ -11,6 +11,8 @@ internal static class QemuFaults
 
     public static FaultException Failed(string message, Exception? cause = null) => FaultException.Unavailable("hypervisor-failed", message, cause);
 
+    public static FaultException TimedOut(string message, Exception? cause = null) => FaultException.Unavailable(IHypervisor.TimedOut, message, cause);
+
     public static FaultException NotOnHost(object machine) =>
         FaultException.Conflict("virtual-machine-not-on-host", $"The virtual machine {machine} is not on this host.");
 
@@ -23,6 +25,7 @@ internal static class QemuFaults
     public static FaultException From(string name, Exception cause) => cause switch
     {
         IOException { HResult: NoSpaceErrno } => NoSpace(name),
+        QmpException { InnerException: TimeoutException } => TimedOut($"QEMU of the virtual machine '{name}' did not answer in time: {Bounded(cause.Message)}", cause),
         _ => Failed($"The hypervisor failed for the virtual machine '{name}': {Bounded(cause.Message)}", cause),
     };
 

@@ -206,7 +206,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
         _watching = Watch(_qmp);
 
-        FaultException Silent() => QemuFaults.Failed($"QEMU did not answer within {startBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
+        FaultException Silent() => QemuFaults.TimedOut($"QEMU did not answer within {startBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
 
         async Task DelayOrTimeout(TimeSpan delay)
         {

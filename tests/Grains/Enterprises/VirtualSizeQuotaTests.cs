@@ -208,9 +208,9 @@ public sealed class VirtualSizeQuotaTests(ClusterFixture fixture) : ClusterTest(
 
         Assert.Equal(5 * GiB, await Counted());
         await Cluster.Crash();
-        Assert.Equal(5 * GiB, await Counted());
 
-        // Before its commit point it is undone.
+        // Before its commit point it is undone, perhaps by now.
+        if (step != "seal") Assert.Equal(5 * GiB, await Counted());
         await Cluster.End(operation);
         Assert.Equal((step == "seal" ? 1 : 5) * GiB, await Counted());
     }

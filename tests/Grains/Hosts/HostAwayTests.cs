@@ -114,7 +114,7 @@ public sealed class HostAwayTests : IAsyncLifetime
 
         var operation = await appliance.Undeploy(OperationId.New(), force: false);
         await Eventually.Holds(async () => await _cluster.Grains.Operation(operation.Id).Find() is { Status: OperationStatus.Stuck, Fault.Code: "host-unavailable" }, "it is stuck");
-        Assert.Contains("Force", (await _cluster.Grains.Operation(operation.Id).Find())!.Fault!.Message, StringComparison.Ordinal);
+        Assert.Contains("force the operation", (await _cluster.Grains.Operation(operation.Id).Find())!.Fault!.Message, StringComparison.Ordinal);
 
         await _cluster.Grains.Operation(operation.Id).Force();
 

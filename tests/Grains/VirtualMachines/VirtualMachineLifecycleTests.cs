@@ -39,7 +39,7 @@ public sealed class VirtualMachineLifecycleTests
           Stopped     | Running                      | ignore                       | ignore                       | power-conflict               | power-conflict               | power-conflict
           Capturing   | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy
           Undeploying | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy         | virtual-machine-busy
-          Unknown     | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable
+          Unknown     | host-unavailable             | Stopped                      | host-unavailable             | host-unavailable             | host-unavailable             | host-unavailable
         """;
 
     private static readonly VirtualMachineStatus[] Powers = [VirtualMachineStatus.Running, VirtualMachineStatus.Paused, VirtualMachineStatus.Stopped];
