@@ -1,3 +1,4 @@
+using Instances.Faults;
 using Orleans.Metadata;
 using Orleans.Runtime;
 
@@ -9,7 +10,16 @@ internal static class HostSilosExtensions
     /// <summary>Those that are active.</summary>
     public static IEnumerable<ClusterMember> HostSilos(this IClusterManifestProvider manifests, IClusterMembershipService membership, IGrainFactory grains)
     {
-        var type = grains.Host(new("any")).GetGrainId().Type;
+        GrainType type;
+        try
+        {
+            type = grains.Host(new("any")).GetGrainId().Type;
+        }
+        catch (FaultException exception) when (exception.Fault.Code == HostPlacementDirector.HostUnavailable)
+        {
+            return [];
+        }
+
         return membership.CurrentSnapshot.Members.Values.Where(member => member.Status is SiloStatus.Active && manifests.HasGrain(member.SiloAddress, type));
     }
 
