@@ -58,7 +58,7 @@ public sealed record Finding(
 /// <param name="VirtualMachines">Records of machines that are deployed.</param>
 /// <param name="HostMachines">Machines that hosts have.</param>
 /// <param name="Images">Records of images that are Ready or Retired.</param>
-/// <param name="Appliances">Records of appliances that do not rest.</param>
+/// <param name="Appliances">Records of busy appliances: those that run an operation. Others are not looked at.</param>
 /// <param name="Operations">Records of operations that have not ended.</param>
 [GenerateSerializer, Immutable, Alias("instances.DoctorCounts")]
 public sealed record DoctorCounts(

@@ -7,7 +7,8 @@ namespace Instances.Enterprises;
 /// <para>Each datacenter keeps its own record of an enterprise, with its own quotas: it goes on when the others are cut off, and there is nothing above them that could be
 /// asked. An enterprise of several datacenters has the same id in each.</para>
 /// <para>What an enterprise has is summed from the catalogue whenever somebody asks, so that no crash leaves anything taken. Only what was admitted and has no record yet
-/// is kept here, in memory and for a minute at most; calls take turns, so that of several that come together no more are admitted than there is room for.</para>
+/// is kept here, in memory and for a minute at most; calls take turns, so that of several that come together no more are admitted than there is room for. A claim can be lost,
+/// with its silo for example: <see cref="Admitted"/> tells.</para>
 /// </remarks>
 [Alias("instances.IEnterpriseGrain")]
 public interface IEnterpriseGrain : IGrainWithGuidKey
@@ -42,6 +43,7 @@ public interface IEnterpriseGrain : IGrainWithGuidKey
     Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held = null);
 
     /// <summary>The claimant has its record, which counts from here on, or it gave up. Idempotent.</summary>
+    /// <returns>Whether it was held until now. If not, others may have been admitted in its place: the claimant asks <see cref="Admit"/> again, now that it has its record.</returns>
     [Alias("Admitted")]
-    Task Admitted(Guid claimant);
+    Task<bool> Admitted(Guid claimant);
 }

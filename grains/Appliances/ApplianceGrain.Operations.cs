@@ -28,6 +28,9 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>The operation that was accepted by this activation and has not begun its first step.</summary>
     private OperationId? _fresh;
 
+    /// <summary>Where the run before this one was stuck. It is shown until that step is done.</summary>
+    private SagaEnd.Stuck? _stuck;
+
     /// <summary>The commit is being written: too late to cancel, though not durable yet.</summary>
     private bool _isCommitting;
 
@@ -120,9 +123,13 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         using var accepting = BeginHere();
         await this.RegisterOrUpdateReminder(OperationReminder, ReminderPeriod, ReminderPeriod);
         await SaveListed(State with { Status = status, Operation = operation, Ended = null });
-        _fresh = operation.Id;
+        (_fresh, _stuck) = (operation.Id, null);
         StartRun();
-        return await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
+        var view = await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
+
+        // The run may have failed to make the record, and have ended.
+        if (State.Operation?.Id == operation.Id) StartRun();
+        return view;
     }
 
     private IReadOnlyList<string> StepNames(OperationKind kind) => [.. SagaOf(kind).Steps.Select(step => step.Name)];
@@ -159,7 +166,8 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             var start = operation.ToStart(Id, StepNames(operation.Kind));
             await record.Begin(start);
             _reporter = new(record, start.Steps, start.VirtualMachines, time, logger);
-            _reporter.Status(OperationStatus.Running, cancellable: operation.Phase is SagaPhase.Forward);
+            if (_stuck is { } stuck) ShowStuck(stuck);
+            else ShowRunning(operation);
 
             // The barrier of a capture does not survive its run.
             var isFirst = _fresh == operation.Id;
@@ -210,14 +218,20 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
                 await CloseEnded();
                 break;
             case SagaEnd.Stuck stuck:
-                _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with
-                {
-                    Message = $"The step '{stuck.Step}' failed in every attempt and is repeated by itself: {stuck.Fault.Message} If that does not help, force the operation: it gives up what its hosts cannot do.",
-                });
+                _stuck = stuck;
+                ShowStuck(stuck);
                 LogStuck(Id.Value, State.Operation!.Id.Value, stuck.Step, stuck.Fault.Message);
                 break;
         }
     }
+
+    private void ShowStuck(SagaEnd.Stuck stuck) => _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with
+    {
+        Message = $"The step '{stuck.Step}' failed in every attempt and is repeated by itself: {stuck.Fault.Message} If that does not help, force the operation: it gives up what its hosts cannot do.",
+    });
+
+    private void ShowRunning(RunningOperation operation) => _reporter!.Status(
+        operation.Phase is SagaPhase.Unwinding ? OperationStatus.Unwinding : OperationStatus.Running, cancellable: operation.Phase is SagaPhase.Forward, operation.Failure?.Fault);
 
     public Task End(ApplianceStatus rest, OperationResult result)
     {
@@ -259,6 +273,9 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         await _run;
         await CloseEnded();
     }
+
+    /// <summary>The operation has begun, and its enterprise has no room for it.</summary>
+    private Task Refuse(Fault fault) => Abort(new(fault, Cancelled: false));
 
     private async Task Abort(SagaFailure reason)
     {
@@ -303,5 +320,11 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         return SaveListed(state => state with { Operation = state.Operation! with { Phase = SagaPhase.Unwinding, Failure = failure } });
     }
 
-    void ISagaJournal.Step(string step, StepStatus status, string? problem) => _reporter!.Step(step, status, problem);
+    void ISagaJournal.Step(string step, StepStatus status, string? problem)
+    {
+        _reporter!.Step(step, status, problem);
+        if (_stuck?.Step != step || status is not (StepStatus.Done or StepStatus.Undone)) return;
+        _stuck = null;
+        if (State.Operation is { } operation) ShowRunning(operation);
+    }
 }

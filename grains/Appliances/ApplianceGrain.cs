@@ -37,7 +37,7 @@ internal sealed partial class ApplianceGrain(
             await GrainFactory.Claim(wanted.Enterprise, Id.Value, EnterpriseUsage.None, () => SaveListed(new ApplianceState
             {
                 Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Enterprise = wanted.Enterprise, CreatedAt = time.GetUtcNow(),
-            }));
+            }), takeBack: _ => Forget());
         }
         else if (wanted != State.ToView(Id).ToSpec())
         {
@@ -122,7 +122,7 @@ internal sealed partial class ApplianceGrain(
         var demand = new EnterpriseUsage(VirtualMachines: missing.Count, Cpus: missing.Sum(view => view.Cpus), MemoryBytes: missing.Sum(view => view.MemoryBytes));
         await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, demand, () =>
-            Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next));
+            Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next), takeBack: Refuse);
     }
 
     public async Task<OperationView> Undeploy(OperationId operation, bool force)
@@ -143,7 +143,7 @@ internal sealed partial class ApplianceGrain(
         var plan = new CapturePlan(command, await FanOut.Results(chosen, Plan), virtualBytes);
         await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, new EnterpriseUsage(Images: chosen.Count, VirtualBytes: virtualBytes), () => Accept(
-            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next));
+            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next), takeBack: Refuse);
     }
 
     /// <summary>The machines to capture.</summary>

@@ -16,12 +16,22 @@ internal static partial class Checkup
             if (machine.Status is VirtualMachineStatus.Deploying or VirtualMachineStatus.Capturing or VirtualMachineStatus.Undeploying)
             {
                 yield return new("virtual-machine-stuck", FindingSeverity.Critical, subject,
-                    $"The virtual machine '{machine.Name}' is {machine.Status} although its appliance rests: undeploy the appliance.");
+                    $"The virtual machine '{machine.Name}' is {machine.Status} although its appliance runs no operation: undeploy the appliance, with force if that does not end.");
             }
 
             if (machine.Host is not { } id || !snapshot.Inventories.TryGetValue(id, out var host)) continue;
             if (host.Machines.FirstOrDefault(observed => observed.Id == machine.Id) is { } seen)
             {
+                if (seen.Trouble is { } trouble)
+                    yield return new("virtual-machine-trouble", FindingSeverity.Warning, subject, $"The virtual machine '{machine.Name}' is {seen.Status} on the host {id}. {trouble}");
+
+                if (seen is { Status: VirtualMachineStatus.Paused, Hold: null, Trouble: null } && machine.WishedStatus is VirtualMachineStatus.Running)
+                {
+                    yield return new("virtual-machine-paused", FindingSeverity.Critical, subject,
+                        $"The virtual machine '{machine.Name}' is paused on the host {id} although nobody asked for it. Its host resumes it by itself as soon as it can; it can be told to do so at once.",
+                        new Remedy.Resume(id, machine.Id));
+                }
+
                 if (seen.Hold is null && !SameChains(machine.Disks, seen.Disks))
                 {
                     yield return new("chain-differs", FindingSeverity.Critical, subject,
@@ -36,7 +46,7 @@ internal static partial class Checkup
             else
             {
                 yield return new("virtual-machine-missing", FindingSeverity.Critical, subject,
-                    $"The virtual machine '{machine.Name}' is {machine.Status} on the host {id}, which does not have it. What its layers hold is still there: undeploy its appliance only when nothing of it is needed.");
+                    $"The virtual machine '{machine.Name}' is {machine.Status} on the host {id}, which does not have it. If its layers are still on the host, they are kept until its appliance is undeployed: undeploy it only when nothing of the machine is needed.");
             }
         }
     }
@@ -70,7 +80,7 @@ internal static partial class Checkup
         foreach (var (host, machine) in seen.Where(place => place.Machine.Hold is { } hold && !snapshot.Runs(hold.Operation)))
         {
             yield return new("hold-orphan", FindingSeverity.Warning, $"virtual machine {machine.Id} on host {host}",
-                $"The virtual machine {machine.Id} is held on the host {host} for the operation {machine.Hold!.Operation}, which does not run. It can be let go.",
+                $"The virtual machine {machine.Id} is held on the host {host} for the operation {machine.Hold!.Operation}, which does not run. It can be released.",
                 new Remedy.LetGo(host, machine.Hold.Operation, machine.Id));
         }
     }

@@ -148,10 +148,12 @@ internal static partial class Checkup
                 yield return new("appliance-stuck", FindingSeverity.Critical, subject,
                     $"The appliance '{appliance.Name}' is {appliance.Status} by an operation {id} that has no running record. It can be told to go on.", new Remedy.Nudge(appliance.Id, id));
             }
-            else if (operation.Status is OperationStatus.Stuck)
+            else if (operation.Status is OperationStatus.Stuck || operation.Steps.Any(step => step.Problem is not null))
             {
+                var reason = operation.Status is OperationStatus.Stuck ? operation.Fault?.Message : operation.Steps.First(step => step.Problem is not null).Problem;
                 yield return new("operation-stuck", FindingSeverity.Critical, subject,
-                    $"The appliance '{appliance.Name}' is {appliance.Status} and does not get on: {operation.Fault?.Message} Put that right; it can be told to try at once.",
+                    $"The appliance '{appliance.Name}' is {appliance.Status}, and its operation {id} does not get on: {reason} Repair the cause, or {(operation.Cancellable ? "cancel" : "force")} the operation. "
+                    + "It can be told to try again at once.",
                     new Remedy.Nudge(appliance.Id, id));
             }
             else if (now - DateTimeOffset.FromUnixTimeMilliseconds(operation.Version) is var idle && idle > stallBound)

@@ -1,6 +1,7 @@
 using Instances.Appliances;
 using Instances.Faults;
 using Instances.Operations;
+using Instances.VirtualMachines;
 using Microsoft.Extensions.Logging;
 using Orleans.Runtime;
 
@@ -36,6 +37,7 @@ internal sealed partial class DoctorGrain
         Remedy.Close(var operation) => Close(operation),
         Remedy.WriteManifest(var image) => GrainFactory.Image(image).WriteManifest(),
         Remedy.RemoveReminder(var grain, var name, var tag) => reminders.RemoveRow(grain, name, tag),
+        Remedy.Resume(var host, var machine) => GrainFactory.Host(host).Power(machine, PowerAction.Resume),
         Remedy.LetGo letGo => LetGo(letGo),
         _ => throw new System.Diagnostics.UnreachableException(),
     };

@@ -34,6 +34,9 @@ internal abstract record Remedy
 
     public sealed record RemoveReminder(GrainId Grain, string Name, string ETag) : Remedy;
 
+    /// <summary>Resumes a guest that is paused although it is to run.</summary>
+    public sealed record Resume(HostId Host, VirtualMachineId Machine) : Remedy;
+
     /// <summary>Lets a machine go on that was held for a capture.</summary>
     public sealed record LetGo(HostId Host, OperationId Operation, VirtualMachineId Machine) : Remedy;
 }

@@ -82,19 +82,18 @@ internal sealed class EnterpriseGrain(
             if (QuotaRules.FindExcess(State.Name, State.Quotas, used + claimed, asked) is { } excess) throw new FaultException(excess);
         }
 
-        _claims[claimant] = new(demand, time.GetUtcNow());
+        _claims[claimant] = new(demand, time.GetTimestamp());
     }
 
-    public Task Admitted(Guid claimant)
+    public Task<bool> Admitted(Guid claimant)
     {
-        _claims.Remove(claimant);
-        return Task.CompletedTask;
+        DropLostClaims();
+        return Task.FromResult(_claims.Remove(claimant));
     }
 
     private void DropLostClaims()
     {
-        var now = time.GetUtcNow();
-        foreach (var (lost, _) in _claims.Where(claim => now - claim.Value.At > ClaimBound).ToList()) _claims.Remove(lost);
+        foreach (var (lost, _) in _claims.Where(claim => time.GetElapsedTime(claim.Value.At) > ClaimBound).ToList()) _claims.Remove(lost);
     }
 
     private static EnterpriseSpec Require(EnterpriseSpec spec) => new(Names.Require(spec.Name, "an enterprise"), QuotaRules.Require(spec.Quotas));
@@ -118,5 +117,6 @@ internal sealed class EnterpriseGrain(
 
     private Task SaveListed(EnterpriseState next) => Save(next.WithCatalogue(Id));
 
-    private sealed record Claim(EnterpriseUsage Demand, DateTimeOffset At);
+    /// <param name="At">A timestamp.</param>
+    private sealed record Claim(EnterpriseUsage Demand, long At);
 }

@@ -164,21 +164,23 @@ internal sealed partial class ImageGrain
             }
             catch when (look is not null)
             {
-                // A write of which it is not known whether it came leaves its reminder, which ends what nobody goes on with.
-                if (Exists)
-                {
-                    await Forget();
-                    await CloseReminder();
-                }
-
+                // If the outcome of the write is unknown, the reminder stays. It fails the import if nothing resumes it.
+                await TakeBack();
                 throw;
             }
             finally
             {
                 await library.Admitted(Id);
             }
-        });
+        }, takeBack: _ => TakeBack());
         await BeginRecord();
+
+        async Task TakeBack()
+        {
+            if (!Exists) return;
+            await Forget();
+            await CloseReminder();
+        }
     }
 
     /// <summary>Whether a request is a repeated one whose import has ended. A crash may have kept its record from being begun.</summary>

@@ -25,6 +25,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private static readonly TimeSpan StartBoundOfALayer = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan ReconnectEvery = TimeSpan.FromSeconds(2);
 
+    private const string Silent =
+        "QEMU runs and does not answer on its control socket, so that the machine can be neither reset nor captured. Its host tries again every few seconds. If that does not help, power it off and on.";
+
     private readonly QemuHost _host;
     private readonly RunFolder _folder;
     private readonly SemaphoreSlim _turn = new(1);
@@ -93,6 +96,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         {
             // It may be too busy to answer. Nobody else may have its disks meanwhile.
             LogUnreachable(_spec.Id, fault.Message);
+            _trouble = Silent;
             _watching = Watch(null);
         }
         catch (FaultException)
@@ -374,6 +378,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             {
                 LogUnreachable(_spec.Id, fault.Message);
                 _qmp = null;
+                if (_trouble == Silent) return true;
+                _trouble = Silent;
+                Report();
                 return true;
             }
         },

@@ -366,7 +366,7 @@ internal sealed class FakeEnterpriseGrain(FakeDatacenter datacenter) : Grain, IE
 
     public Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held) => throw new NotSupportedException();
 
-    public Task Admitted(Guid claimant) => throw new NotSupportedException();
+    public Task<bool> Admitted(Guid claimant) => throw new NotSupportedException();
 }
 
 /// <summary>One host, of which the maintenance is remembered, and one that is away.</summary>

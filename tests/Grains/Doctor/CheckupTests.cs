@@ -93,6 +93,45 @@ public sealed class CheckupTests
         Assert.Equal("appliance-stuck", Assert.Single(Examine(snapshot with { Appliances = [busy] })).Code);
     }
 
+    [Theory]
+    [InlineData(VirtualMachineStatus.Running, "QEMU does not answer", "virtual-machine-trouble")]
+    [InlineData(VirtualMachineStatus.Paused, "the disk is full", "virtual-machine-trouble")]
+    [InlineData(VirtualMachineStatus.Paused, null, "virtual-machine-paused")]
+    public void Examine_AMachineThatItsHostReportsInTrouble_IsFound(VirtualMachineStatus status, string? trouble, string code)
+    {
+        var machine = new MachineObservation(VirtualMachineId.New(), ApplianceId.New(), status, [], [], 1, 1, Hold: null, OperationId.New(), Trouble: trouble);
+        var snapshot = Empty with
+        {
+            Inventories = new Dictionary<HostId, HostInventory> { [Host] = new([machine], [], []) },
+            Machines = [Row(machine, Host) with { WishedStatus = VirtualMachineStatus.Running }],
+        };
+
+        var symptom = Assert.Single(Examine(snapshot));
+
+        Assert.Equal(code, symptom.Code);
+        Assert.Contains(trouble ?? "nobody asked for it", symptom.Message, StringComparison.Ordinal);
+        Assert.Equal(trouble is null ? new Remedy.Resume(Host, machine.Id) : null, symptom.Remedy);
+        Assert.Empty(Examine(snapshot with { Appliances = [new(machine.Appliance, "shop", null, ApplianceStatus.Bundling, OperationId.New(), [], default)] }).Where(found => found.Code == code));
+    }
+
+    [Fact]
+    public void Examine_AnOperationWhoseStepIsRepeated_IsStuckForItsReason()
+    {
+        var (appliance, operation) = (ApplianceId.New(), OperationId.New());
+        var view = new OperationView(
+            operation, OperationKind.Undeploy, OperationStatus.Running, appliance, null, "undeploy", [new("undeploy", StepStatus.Running, Problem: "The host h is unreachable.")], [], default, null,
+            Version: 1, Cancellable: false, null, null);
+
+        var symptom = Assert.Single(Examine(Empty with
+        {
+            Appliances = [new(appliance, "shop", null, ApplianceStatus.Undeploying, operation, [], default)],
+            Operations = new Dictionary<OperationId, OperationView> { [operation] = view },
+        }));
+
+        Assert.Equal("operation-stuck", symptom.Code);
+        Assert.Contains("The host h is unreachable. Repair the cause, or force the operation.", symptom.Message, StringComparison.Ordinal);
+    }
+
     private static IReadOnlyList<Symptom> Examine(Snapshot snapshot) => Checkup.Examine(snapshot, DateTimeOffset.UnixEpoch, TimeSpan.FromMinutes(10));
 
     private static VirtualMachineView Row(MachineObservation machine, HostId host) => new(

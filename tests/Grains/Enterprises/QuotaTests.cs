@@ -277,6 +277,48 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Enterprise.Admitted(first);
 
         await Enterprise.Admit(second, new(Images: 1));
+        Assert.True(await Enterprise.Admitted(second));
+        Assert.False(await Enterprise.Admitted(second));
+    }
+
+    [Fact]
+    public async Task Import_WhoseClaimIsLostAndWhoseRoomIsTaken_IsTakenBack()
+    {
+        await Create(new(Images: 1));
+        var (first, second) = (ImageId.New(), ImageId.New());
+
+        // The claim is lost after it was admitted, as with the silo of the enterprise, and another takes the room.
+        Cluster.AfterNext("Instances.Enterprises.IEnterpriseGrain.Admit", async () =>
+        {
+            await Enterprise.Admitted(first.Value);
+            await Begin(second, OperationId.New());
+        });
+
+        Assert.Equal("quota-images", (await Outcome(() => Begin(first, OperationId.New())))?.Code);
+
+        Assert.Equal("image-not-found", (await Outcome(() => Cluster.Grains.Image(first).Get()))?.Code);
+        Assert.Equal(ImageStatus.Importing, (await Cluster.Grains.Image(second).Get()).Status);
+        Assert.Equal(1, (await Enterprise.Get()).Usage!.Images);
+    }
+
+    [Fact]
+    public async Task Deploy_WhoseClaimIsLostAndWhoseRoomIsTaken_FailsAndLeavesNothing()
+    {
+        await Create(new(VirtualMachines: 1));
+        var master = await Cluster.AddMaster(enterprise: _id);
+        var (first, second) = (await Cluster.AddAppliance(1, master.Id, enterprise: _id), await Cluster.AddAppliance(1, master.Id, enterprise: _id));
+        var operation = OperationId.New();
+        Cluster.AfterNext("Instances.Enterprises.IEnterpriseGrain.Admit", async () =>
+        {
+            await Enterprise.Admitted((await first.Get()).Id.Value);
+            await Cluster.Deploy(second);
+        });
+
+        Assert.Equal("quota-virtual-machines", (await Outcome(() => first.Deploy(operation)))?.Code);
+
+        var end = await Cluster.End((await Cluster.Grains.Operation(operation).Find())!);
+        Assert.Equal((OperationStatus.Failed, "quota-virtual-machines"), (end.Status, end.Fault!.Code));
+        Assert.Equal((ApplianceStatus.Undeployed, ApplianceStatus.Deployed), ((await first.Get()).Status, (await second.Get()).Status));
     }
 
     [Fact]
