@@ -174,8 +174,9 @@ internal sealed partial class HostGrain
             throw FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and go on: try again.");
     }
 
-    private async Task CheckHolds()
+    private async Task CheckHolds(CancellationToken cancellationToken)
     {
+        await Adopted();
         foreach (var (operation, held) in _holds.Where(hold => hold.Value.Since is not { } since || time.GetElapsedTime(since) >= options.Value.HoldBound).ToList())
         {
             try

@@ -17,7 +17,7 @@ internal sealed partial class HostGrain : IRestartedHost
         try
         {
             // A record that waits for something delays no other. It asks what is so by then, so that the order does not matter.
-            using var gate = new SemaphoreSlim(FanOut.PerHost);
+            var gate = new SemaphoreSlim(FanOut.PerHost);
             await foreach (var observation in hypervisor.Changes.ReadAllAsync(_stop.Token))
             {
                 await gate.WaitAsync(_stop.Token);
@@ -26,8 +26,14 @@ internal sealed partial class HostGrain : IRestartedHost
 
             async Task One(MachineObservation observation)
             {
-                await Reconcile(observation);
-                gate.Release();
+                try
+                {
+                    await Reconcile(observation);
+                }
+                finally
+                {
+                    gate.Release();
+                }
             }
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
@@ -82,9 +88,10 @@ internal sealed partial class HostGrain : IRestartedHost
         await GrainFactory.Library().SweepSoon();
     }
 
-    /// <summary>Tells what could not be told before.</summary>
-    private async Task ReconcileUnheard()
+    /// <summary>Reports what could not be reported before.</summary>
+    private async Task ReconcileUnheard(CancellationToken cancellationToken)
     {
+        await Adopted();
         var machines = _unheard.ToList();
         _unheard.ExceptWith(machines);
         await FanOut.All(machines, async machine =>

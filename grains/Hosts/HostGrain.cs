@@ -36,7 +36,9 @@ internal sealed partial class HostGrain(
     {
         _restarts = new(this, options, time);
         var period = options.Value.HoldBound / ChecksPerBound;
-        this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
+        // Held machines do not wait for records that do not answer.
+        this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
+        this.RegisterGrainTimer(ReconcileUnheard, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         _merging = this.RegisterGrainTimer(MergeTick, new GrainTimerCreationOptions(library.Value.CompactionPeriod, library.Value.CompactionPeriod) { KeepAlive = true });
         _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
         return Task.CompletedTask;
@@ -47,14 +49,6 @@ internal sealed partial class HostGrain(
         await _stop.CancelAsync();
         await _watching;
         await _restarts.Ended();
-    }
-
-    private async Task Tick(CancellationToken cancellationToken)
-    {
-        await Adopted();
-
-        // Held machines do not wait for records that do not answer.
-        await Task.WhenAll(CheckHolds(), ReconcileUnheard());
     }
 
     public async Task<HostView> Start()
