@@ -5,7 +5,8 @@ namespace Instances.Chaos;
 
 /// <param name="Faults">How long faults are made.</param>
 /// <param name="Keep">Whether the folder of a run with violations is kept.</param>
-internal sealed record ChaosOptions(int Seed, TimeSpan Faults, bool Keep = false);
+/// <param name="WithOlderDatabase">Whether the silos start on an older database for a while after the faults.</param>
+internal sealed record ChaosOptions(int Seed, TimeSpan Faults, bool Keep, bool WithOlderDatabase);
 
 /// <summary>What a run did and found.</summary>
 internal sealed class ChaosReport(TextWriter output)

@@ -17,7 +17,11 @@ internal static class ChaosRun
         var random = new Random(options.Seed);
         report.Say($"Seed {options.Seed}: {options.Faults.TotalSeconds:0} s of faults.");
         using var small = SmallDisk.TryMake();
-        if (small is null) report.Say("Without root no disk can be made that fills up: that fault is left out.");
+        using var library = SmallDisk.TryMake();
+        var clocks = new Clocks();
+        if (small is null) report.Say("Disks that fill up are left out: they need root.");
+        if (!SystemCalls.CanChange) report.Say("Slow and failing disks are left out: they need root and strace.");
+        if (!Clocks.CanStep) report.Say("Clock steps are left out: they need libfaketime.");
         await using var doors = new FlakyDoors();
         ClusterHost[] hosts =
         [
@@ -27,7 +31,8 @@ internal static class ChaosRun
             new("host-3", MemoryBytes: 10 * Tenant.SimulatedMemory, Folder: small?.Path, Configuration: ["--LayerStore:Transfer=Http", "--Host:DiskHeadroomBytes=1048576", doors.Open("host-3")]),
         ];
         await using var cluster = await ProcessCluster.Start(
-            controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1")] : [], everywhere:
+            controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1"), .. library is null ? [] : (string[])[$"--Library:Folder={library.Path}"]] : [],
+            environment: clocks.EnvironmentOf, everywhere:
             [
             "--Placement:Policy=packed", "--LayerStore:MinimumFreeBytes=1048576", "--Library:SweepPeriod=00:00:05", "--Library:MaxChainDepth=3", "--Library:CompactionPeriod=00:00:02", "--Host:HoldBound=00:00:20"]);
         cluster.KeepFolder = options.Keep;
@@ -40,7 +45,7 @@ internal static class ChaosRun
         for (var number = 1; number <= SimulatedTenants; number++) tenants.Add(new Tenant($"tenant-{number}", client, master, new Random(random.Next()), report));
         foreach (var tenant in tenants) await tenant.SetUp();
 
-        var faults = new Faults(cluster, doors, small, new Random(random.Next()), report);
+        var faults = new Faults(cluster, doors, small, library, clocks, new Random(random.Next()), report);
         using var over = new CancellationTokenSource();
         var supervising = faults.Supervise(over.Token);
         using (var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
@@ -48,13 +53,19 @@ internal static class ChaosRun
             end.CancelAfter(options.Faults);
             var work = tenants.Select(tenant => tenant.Work(end.Token)).ToList();
             await faults.Make(end.Token);
-            report.Say("No more faults: the cluster comes to rest.");
+            report.Say("No more faults.");
             await Task.WhenAll(work);
         }
 
         cancellationToken.ThrowIfCancellationRequested();
         try
         {
+            if (options.WithOlderDatabase)
+            {
+                await Inspection.Settled(cluster, tenants, report);
+                await OlderDatabase.Look(cluster, faults, tenants, report);
+            }
+
             await Inspection.Look(cluster, tenants, report);
         }
         catch (Exception exception)

@@ -4,12 +4,18 @@ using Instances.Testing;
 namespace Instances.Chaos;
 
 /// <summary>What goes wrong: one fault after the other, each ended before the run is; and whoever has died is started again, as a system's service manager does.</summary>
-internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk? small, Random random, ChaosReport report)
+internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk? small, SmallDisk? library, Clocks clocks, Random random, ChaosReport report)
 {
     private static readonly TimeSpan SuperviseEvery = TimeSpan.FromMilliseconds(300);
 
     /// <summary>How long a silo that stood still may take to learn that the others have given it up, and to end.</summary>
     private static readonly TimeSpan LearnsItsEnd = TimeSpan.FromSeconds(12);
+
+    /// <summary>How long a second host of a taken name may take to refuse its start.</summary>
+    private static readonly TimeSpan RefusalBound = Bounds.Wait;
+
+    /// <summary>How far clocks are stepped, in seconds.</summary>
+    private static readonly int[] Steps = [-172_800, -3_600, -150, 150, 300, 3_600];
 
     /// <summary>Those that a fault keeps down.</summary>
     private readonly HashSet<ClusterProcess> _down = [];
@@ -29,7 +35,12 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
             ("PostgreSQL killed", 2, StopDatabase),
             ("transfers cut", 2, CutTransfers),
             ("transfers slowed", 2, SlowTransfers),
-            .. small is null ? [] : ((string, int, Func<CancellationToken, Task>)[])[("disk full", 2, FillDisk)],
+            ("all hosts killed", 1, KillAllHosts),
+            ("second host of a name", 1, StartSecondHost),
+            .. If(small is not null, ("disk full", 2, FillDisk)),
+            .. If(library is not null, ("deletion on a full disk", 2, DeleteOnFullDisk)),
+            .. If(SystemCalls.CanChange, ("slow disk", 2, stop => ChangeDisk(SystemCalls.SlowDisk, "slow", stop)), ("failing disk", 2, stop => ChangeDisk(SystemCalls.FailingDisk, "failing", stop))),
+            .. If(Clocks.CanStep, ("clock stepped", 2, StepClock)),
         ];
         var lots = faults.SelectMany(fault => Enumerable.Repeat(fault, fault.Weight)).ToList();
         while (!end.IsCancellationRequested)
@@ -62,6 +73,24 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
             await Task.Delay(SuperviseEvery, end).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
+
+    /// <summary>Stops all silos, does something, and starts them again.</summary>
+    public async Task WhileSilosAreStopped(Action action)
+    {
+        var silos = cluster.Silos.ToList();
+        lock (_down) _down.UnionWith(silos);
+        await Task.WhenAll(silos.Select(silo => silo.Stop()));
+        action();
+        lock (_down)
+        {
+            _down.ExceptWith(silos);
+            foreach (var silo in silos) silo.Start();
+        }
+
+        foreach (var process in cluster.All) await Eventually.Holds(async () => process.IsRunning && await process.IsReady(), $"{process.Name} is ready; see {process.LogPath}");
+    }
+
+    private static (string, int, Func<CancellationToken, Task>)[] If(bool condition, params (string, int, Func<CancellationToken, Task>)[] faults) => condition ? faults : [];
 
     private async Task Kill(ClusterProcess process, double least, double most, CancellationToken stop)
     {
@@ -145,6 +174,80 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         small!.Fill();
         await Pause(2, 6, stop);
         small.Free();
+    }
+
+    /// <summary>The library's disk is full, and an image is deleted, as the error message advises.</summary>
+    private async Task DeleteOnFullDisk(CancellationToken stop)
+    {
+        var imported = await cluster.Client.End(await cluster.Client.UploadImage("spare", Library.ImageFormat.Raw, new MemoryStream(new byte[1 << 20]), sha256: null, default));
+        if (imported.Status is not Operations.OperationStatus.Succeeded) return;
+        report.Say("The library's disk is full, and an image is deleted.");
+        library!.Fill();
+        try
+        {
+            await Eventually.Holds(() => IsDeleted(imported.Image!.Value), "an image is deleted on a full disk");
+        }
+        catch (TimeoutException exception)
+        {
+            report.Violation(exception.Message);
+        }
+
+        await Pause(1, 4, stop);
+        library.Free();
+    }
+
+    private async Task<bool> IsDeleted(Library.ImageId image)
+    {
+        try
+        {
+            if (await cluster.Client.FindImage(image, default) is not null) await cluster.Client.DeleteImage(image, default);
+            return await cluster.Client.FindImage(image, default) is null;
+        }
+        catch (Exception exception) when (exception is Client.ProblemException or HttpRequestException)
+        {
+            return false; // An earlier fault may not be over everywhere.
+        }
+    }
+
+    private async Task KillAllHosts(CancellationToken stop)
+    {
+        report.Say("All hosts are killed.");
+        await Task.WhenAll(cluster.Hosts.Select(host => Down(host, host.Kill, () => Pause(1, 8, stop))));
+    }
+
+    /// <summary>A second silo of a host that runs must refuse to start.</summary>
+    private async Task StartSecondHost(CancellationToken stop)
+    {
+        var first = Choose(cluster.Hosts);
+        if (!first.IsRunning || !await first.IsReady()) return;
+        var id = first.Id;
+        report.Say($"A second silo starts as {first.Name}.");
+        await using var second = cluster.Second(first.Name);
+        second.Start();
+        var clock = Stopwatch.StartNew();
+        while (second.IsRunning && clock.Elapsed < RefusalBound && !stop.IsCancellationRequested) await Task.Delay(SuperviseEvery, CancellationToken.None);
+        if (second.IsRunning && !stop.IsCancellationRequested && first.IsRunning && first.Id == id) report.Violation($"a second silo runs as {first.Name}");
+    }
+
+    /// <summary>The disk of a host's silo, or of a guest.</summary>
+    private async Task ChangeDisk(string how, string word, CancellationToken stop)
+    {
+        var host = Choose(cluster.Hosts);
+        var guests = cluster.Guests.Ids();
+        var guest = guests.Count > 0 && random.Next(2) == 0 ? guests[random.Next(guests.Count)] : 0;
+        if (guest == 0 && !host.IsRunning) return;
+        report.Say($"The disk of {(guest == 0 ? host.Name : $"QEMU {guest}")} is {word}.");
+        await SystemCalls.Change(guest == 0 ? host.Id : guest, how, () => Pause(2, 8, stop));
+    }
+
+    private async Task StepClock(CancellationToken stop)
+    {
+        var silo = Choose(cluster.Silos);
+        var step = TimeSpan.FromSeconds(Steps[random.Next(Steps.Length)]);
+        report.Say($"The clock of {silo.Name} is stepped by {step}.");
+        clocks.Step(silo.Name, step);
+        await Pause(2, 8, stop);
+        clocks.Step(silo.Name, TimeSpan.Zero);
     }
 
     private ClusterProcess Choose(IEnumerable<ClusterProcess> processes)

@@ -19,17 +19,22 @@ internal static class Inspection
 
     public static async Task Look(ProcessCluster cluster, IReadOnlyList<Tenant> tenants, ChaosReport report)
     {
-        foreach (var process in cluster.All) await Eventually.Holds(async () => process.IsRunning && await process.IsReady(), $"{process.Name} is ready; see {process.LogPath}");
-        var clock = Stopwatch.StartNew();
-        foreach (var tenant in tenants) await Rests(cluster, tenant, clock, report);
-        report.Say($"Everything rests {clock.Elapsed.TotalSeconds:0.0} s after all processes were ready.");
-
+        await Settled(cluster, tenants, report);
         foreach (var tenant in tenants) await OperationsEnded(cluster, tenant, report);
         foreach (var tenant in tenants) await ImagesAreAsPromised(cluster, tenant, report);
         foreach (var tenant in tenants) await Undeploy(cluster, tenant, report);
         foreach (var tenant in tenants) await ImagesDeploy(cluster, tenant, report);
         if (cluster.Guests.Ids() is { Count: > 0 } guests) report.Violation($"{guests.Count} QEMU processes are left though nothing is deployed: {string.Join(", ", guests)}");
         await DoctorFindsNothing(cluster, report);
+    }
+
+    /// <summary>Waits until every process is ready and every appliance has settled by itself.</summary>
+    public static async Task Settled(ProcessCluster cluster, IReadOnlyList<Tenant> tenants, ChaosReport report)
+    {
+        foreach (var process in cluster.All) await Eventually.Holds(async () => process.IsRunning && await process.IsReady(), $"{process.Name} is ready; see {process.LogPath}");
+        var clock = Stopwatch.StartNew();
+        foreach (var tenant in tenants) await Rests(cluster, tenant, clock, report);
+        report.Say($"Everything has settled {clock.Elapsed.TotalSeconds:0.0} s after all processes were ready.");
     }
 
     private static async Task Rests(ProcessCluster cluster, Tenant tenant, Stopwatch clock, ChaosReport report)

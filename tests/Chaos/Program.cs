@@ -14,6 +14,8 @@ runs.Validators.Add(result =>
 });
 var keep = new Option<bool>("--keep") { Description = "Keep the folder of a run that found violations: logs, layers, machines." };
 
+var older = new Option<bool>("--older-database") { Description = "After the faults of each run, start the silos on an older database for a while: no guest and no layer may go." };
+
 var kills = new Option<bool>("--kill-points")
 {
     Description = "Instead: a server on real files is killed (SIGKILL) at a named place in each run, while it imports, retires, restores, promotes, compacts, collects, scrubs, renames or rebuilds; started again, it has to show the old state or the new one.",
@@ -23,7 +25,7 @@ var root = new RootCommand(
     "Breaks a cluster of real processes on a real PostgreSQL, with real QEMU guests (few) and simulated machines (many), while people work with it; then looks whether "
     + "every promise was kept and nothing is left over. Exits with 0 when there was no violation, with 1 otherwise.")
 {
-    seconds, seed, runs, keep, kills,
+    seconds, seed, runs, keep, older, kills,
 };
 root.SetAction(async (arguments, cancellationToken) =>
 {
@@ -32,7 +34,7 @@ root.SetAction(async (arguments, cancellationToken) =>
     var first = arguments.GetValue(seed);
     for (var number = 0; number < arguments.GetValue(runs); number++)
     {
-        var report = await ChaosRun.Run(new(first + number, TimeSpan.FromSeconds(arguments.GetValue(seconds)), arguments.GetValue(keep)), Console.Out, cancellationToken);
+        var report = await ChaosRun.Run(new(first + number, TimeSpan.FromSeconds(arguments.GetValue(seconds)), arguments.GetValue(keep), arguments.GetValue(older)), Console.Out, cancellationToken);
         violations += report.Violations.Count;
     }
 

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Instances.Chaos;
 
-/// <summary>A small file system in memory, that can be filled up.</summary>
+/// <summary>A small file system in memory that can be filled up. Needs root.</summary>
 internal sealed class SmallDisk : IDisposable
 {
     private const string Size = "192m";

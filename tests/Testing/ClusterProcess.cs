@@ -23,6 +23,9 @@ internal sealed class ClusterProcess(string name, string program, Uri address, s
 
     public bool IsRunning => _process is { HasExited: false };
 
+    /// <summary>Only while it runs.</summary>
+    public int Id => _process!.Id;
+
     public bool IsFrozen { get; private set; }
 
     public void Start()

@@ -35,17 +35,27 @@ internal sealed class PostgreSqlServer : IDisposable
         return new NpgsqlConnectionStringBuilder(_connectionString) { Database = name, Pooling = true }.ToString();
     }
 
-    public void DropDatabase(string connectionString) => Execute($"DROP DATABASE {new NpgsqlConnectionStringBuilder(connectionString).Database} WITH (FORCE)");
+    /// <summary>Copies a database that nothing is connected to.</summary>
+    public void CopyDatabase(string connectionString, string copy) => Execute($"CREATE DATABASE {copy} TEMPLATE {NameOf(connectionString)}");
+
+    /// <summary>Two databases that nothing is connected to get each other's names.</summary>
+    public void ExchangeDatabase(string connectionString, string other)
+    {
+        var name = NameOf(connectionString);
+        foreach (var (from, to) in new[] { (name, "spare"), (other, name), ("spare", other) }) Execute($"ALTER DATABASE {from} RENAME TO {to}");
+    }
+
+    public void DropDatabase(string connectionString) => Execute($"DROP DATABASE {NameOf(connectionString)} WITH (FORCE)");
 
     /// <summary>As when the server goes: connections end, and nobody gets a new one.</summary>
     public void CutOff(string connectionString)
     {
-        var name = new NpgsqlConnectionStringBuilder(connectionString).Database;
+        var name = NameOf(connectionString);
         Execute($"ALTER DATABASE {name} ALLOW_CONNECTIONS false");
         Execute($"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     }
 
-    public void LetIn(string connectionString) => Execute($"ALTER DATABASE {new NpgsqlConnectionStringBuilder(connectionString).Database} ALLOW_CONNECTIONS true");
+    public void LetIn(string connectionString) => Execute($"ALTER DATABASE {NameOf(connectionString)} ALLOW_CONNECTIONS true");
 
     /// <summary>What a test needs is that it is there, and that it survives its own death; not that it survives a power cut.</summary>
     public void Start()
@@ -68,6 +78,8 @@ internal sealed class PostgreSqlServer : IDisposable
         if (_isRunning) Kill();
         if (Directory.Exists(_folder)) Directory.Delete(_folder, recursive: true);
     }
+
+    private static string NameOf(string connectionString) => new NpgsqlConnectionStringBuilder(connectionString).Database!;
 
     private string Data => Path.Combine(_folder, "data");
 

@@ -14,8 +14,12 @@ internal sealed class ProcessCluster : IAsyncDisposable
     private readonly string _connectionString;
     private readonly HttpClient _http;
 
-    private ProcessCluster(int controls, IReadOnlyList<ClusterHost> hosts, int gateways, Func<int, string[]> control, string[] everywhere)
+    private readonly Func<string, IReadOnlyDictionary<string, string>> _environment;
+
+    private ProcessCluster(
+        int controls, IReadOnlyList<ClusterHost> hosts, int gateways, Func<int, string[]> control, string[] everywhere, Func<string, IReadOnlyDictionary<string, string>> environment)
     {
+        _environment = environment;
         _connectionString = Database.CreateDatabase();
         var silos = new List<(ClusterProcess Process, int ClientPort)>();
         for (var number = 1; number <= controls; number++)
@@ -64,6 +68,12 @@ internal sealed class ProcessCluster : IAsyncDisposable
         await command.ExecuteNonQueryAsync();
     }
 
+    /// <summary>Copies the silos' database. No silo may run.</summary>
+    public void CopyDatabase(string copy) => Database.CopyDatabase(_connectionString, copy);
+
+    /// <summary>The silos' database and a copy of it change places. No silo may run.</summary>
+    public void ExchangeDatabase(string copy) => Database.ExchangeDatabase(_connectionString, copy);
+
     /// <summary>For somebody who wants to look into it afterwards.</summary>
     public bool KeepFolder { get; set; } = Environment.GetEnvironmentVariable("INSTANCES_TEST_KEEP") is { Length: > 0 };
 
@@ -72,15 +82,17 @@ internal sealed class ProcessCluster : IAsyncDisposable
     /// <param name="control">Configuration of the control silo of a number, from 1.</param>
     /// <param name="everywhere">Configuration of every silo.</param>
     /// <param name="prepare">Called when the addresses are known and nothing runs yet.</param>
+    /// <param name="environment">Environment variables of a silo, by its name.</param>
     public static async Task<ProcessCluster> Start(
         int controls,
         IReadOnlyList<ClusterHost> hosts,
         int gateways = 2,
         Func<int, string[]>? control = null,
         string[]? everywhere = null,
-        Action<ProcessCluster>? prepare = null)
+        Action<ProcessCluster>? prepare = null,
+        Func<string, IReadOnlyDictionary<string, string>>? environment = null)
     {
-        var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? []);
+        var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? [], environment ?? (_ => new Dictionary<string, string>()));
         try
         {
             prepare?.Invoke(cluster);
@@ -121,7 +133,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
             "--data", data, "--port", $"{http}", $"--Host:Name={name}", $"--Silo:Roles={roles}", $"--Silo:Port={silo}", $"--Silo:ClientPort={client}",
             "--Library:GracePeriod=00:00:00", .. configuration,
         ];
-        var environment = new Dictionary<string, string> { ["Storage__Provider"] = "PostgreSql", ["Storage__ConnectionString"] = _connectionString };
+        var environment = new Dictionary<string, string>(_environment(name)) { ["Storage__Provider"] = "PostgreSql", ["Storage__ConnectionString"] = _connectionString };
         return (new(name, Program("silo", "Instances.Silo.dll"), new($"http://127.0.0.1:{http}"), Path.Combine(_folder, $"{name}.log"), arguments, environment), client);
     }
 
