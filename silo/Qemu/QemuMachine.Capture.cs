@@ -66,6 +66,7 @@ internal sealed partial class QemuMachine
         if (next.Count != _spec.Disks.Count)
             throw FaultException.Invalid("disks-mismatch", $"The virtual machine '{_spec.Name}' has {_spec.Disks.Count} disks, not {next.Count}.");
         if (_hold is { Sealed: true }) return;
+        if (_hold is null) (_longestStall, _pausedSince, _thawFailure) = (TimeSpan.Zero, null, null);
         if (_hold is { } before && !before.Next.SequenceEqual(next)) await TakeBack(before);
         var bytes = next.Sum(layer => UnixFiles.Statistics(_host.PathOf(layer)).AllocatedBytes);
         var hold = _hold is { } kept
@@ -244,7 +245,6 @@ internal sealed partial class QemuMachine
         _hold = null;
         _folder.DeleteHold();
         (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
-        (_longestStall, _pausedSince, _thawFailure) = (TimeSpan.Zero, null, null);
     });
 
     /// <summary>All disks in one transaction. One disk is one by itself: the shorter command says the same.</summary>

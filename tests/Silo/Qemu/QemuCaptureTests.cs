@@ -71,10 +71,12 @@ public sealed class QemuCaptureTests
         await qemu.Machine.Quiesce(operation, Quiesce.None, QemuLab.Patience, Stop);
         Assert.True(qemu.Machine.Observation.Hold!.LongestStallMs >= 99, $"{before} ms, then {qemu.Machine.Observation.Hold!.LongestStallMs} ms");
 
-        // The next capture has a measure of its own.
-        await qemu.Machine.EndHold(operation);
+        // The next capture has a measure of its own, also after one that was undone.
+        var longest = qemu.Machine.Observation.Hold!.LongestStallMs;
+        await qemu.Machine.RemoveNextLayers(operation);
+        Assert.Null(qemu.Machine.Observation.Hold);
         await Prepared(qemu);
-        Assert.NotNull(qemu.Machine.Observation.Hold);
+        Assert.NotEqual(longest, qemu.Machine.Observation.Hold!.LongestStallMs);
     }
 
     [Theory]
