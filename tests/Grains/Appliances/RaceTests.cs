@@ -2,9 +2,7 @@ using Instances.Appliances;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
-using Instances.Storage;
 using Instances.VirtualMachines;
-using Microsoft.Extensions.DependencyInjection;
 using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
@@ -54,29 +52,6 @@ public sealed class RaceTests(ClusterFixture fixture) : ClusterTest(fixture)
         Cluster.FailNext["Begin"] = FaultException.Unavailable("told-to-fail", "The record was told to fail.");
 
         await scene.AssertInstances(await scene.CreateInstance(new()), 2);
-    }
-
-    [Fact]
-    public async Task Get_WhileAChangeIsWritten_ShowsTheStateBeforeIt()
-    {
-        var scene = await Scene.Undeployed(Cluster, machines: 1);
-        await using var connection = await Cluster.Services.GetRequiredService<IDatabase>().DataSource.OpenConnectionAsync(TestContext.Current.CancellationToken);
-        await Execute("BEGIN IMMEDIATE");
-        var change = scene.Appliance.Change(new("renamed"));
-
-        // The change waits for the database. Nobody may see it: it may yet fail.
-        for (var read = 0; read < 50; read++) Assert.Equal("shop", (await scene.Appliance.Get()).Name);
-
-        await Execute("ROLLBACK");
-        Assert.Equal("renamed", (await change).Name);
-        Assert.Equal("renamed", (await scene.Appliance.Get()).Name);
-
-        async Task Execute(string sql)
-        {
-            await using var command = connection.CreateCommand();
-            command.CommandText = sql;
-            await command.ExecuteNonQueryAsync(TestContext.Current.CancellationToken);
-        }
     }
 
     [Fact]
