@@ -15,6 +15,7 @@ using Instances.Requests;
 using Instances.VirtualMachines;
 using Microsoft.AspNetCore.HostFiltering;
 using Microsoft.AspNetCore.Mvc;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Instances.ApiGateway;
@@ -31,6 +32,7 @@ internal static class ApiGateway
         services.ConfigureHttpJsonOptions(options => ApplyJson(options.SerializerOptions));
         // Bad requests arrive at the one exception handler, in every environment.
         services.Configure<RouteHandlerOptions>(options => options.ThrowOnBadRequest = true);
+        services.Configure<KestrelServerOptions>(HalfClosedConnections.Keep);
         services.AddExceptionHandler<ProblemHandler>();
         services.AddProblemDetails();
         services.AddOptions<HostFilteringOptions>().PostConfigure<IConfiguration>(LoopbackNames.Restrict);

@@ -41,7 +41,7 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("Admit"), AlwaysInterleave]
     Task Admit(ImageId image);
 
-    /// <summary>The import has a record, which counts from here on, or it did not begin. Idempotent. Always interleaves: see the remarks.</summary>
+    /// <summary>The library's silo has the import, or the import waits for its bytes, or it did not begin. Idempotent. Always interleaves: see the remarks.</summary>
     [Alias("Admitted"), AlwaysInterleave, OneWay]
     Task Admitted(ImageId image);
 
@@ -130,8 +130,9 @@ public interface ILibraryGrain : IGrainWithStringKey
 
 /// <param name="Store">The identity of the folder, wherever it is mounted.</param>
 /// <param name="FreeBytes">Free space in its file system.</param>
+/// <param name="MaxUploadBytes">The largest upload; null from a silo of an earlier release.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryView")]
-public sealed record LibraryView([property: Id(0)] string Store, [property: Id(1)] long FreeBytes);
+public sealed record LibraryView([property: Id(0)] string Store, [property: Id(1)] long FreeBytes, [property: Id(2)] long? MaxUploadBytes = null);
 
 /// <param name="Unreferenced">Layers that no machine, no image and no running operation refers to.</param>
 /// <param name="Kept">Layers that the library has, sealed: another store can drop them and have them again.</param>

@@ -5,6 +5,9 @@ namespace Instances.Library;
 /// <summary>Makes images of bytes that are on the library's machine: no sender waits for the end, which is told to the image.</summary>
 public interface IImports
 {
+    /// <summary>The imports that make progress: bytes come, or wait for their conversion, or are converted.</summary>
+    IReadOnlyCollection<ImageId> UnderWay { get; }
+
     /// <summary>Makes an image of an upload that has come whole, in the background. Does nothing where that runs.</summary>
     /// <returns>False where its bytes are not all there.</returns>
     /// <exception cref="FaultException">too-many-uploads.</exception>

@@ -44,6 +44,7 @@ internal sealed partial class ImageGrain
             throw InvalidTicket();
 
         await SaveListed(State with { Import = import with { SecretHash = "" } });
+        await GrainFactory.Library().Admitted(Id);
         _lastSign = time.GetUtcNow();
         return import.ToPlan();
     }
@@ -155,12 +156,16 @@ internal sealed partial class ImageGrain
         {
             var library = GrainFactory.Library();
             await library.Admit(Id);
+            var isOnItsWay = false;
             try
             {
                 await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
                 await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
                 KillPoints.Reach("import.begun");
                 if (look is not null) await look();
+
+                // Any other import reaches the library's silo at once, and counts until then.
+                isOnItsWay = import.Way is not ImportWay.Parts;
             }
             catch when (look is not null)
             {
@@ -170,7 +175,7 @@ internal sealed partial class ImageGrain
             }
             finally
             {
-                await library.Admitted(Id);
+                if (!isOnItsWay) await library.Admitted(Id);
             }
         }, takeBack: _ => TakeBack());
         await BeginRecord();

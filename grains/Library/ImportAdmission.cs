@@ -4,15 +4,21 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library;
 
-/// <summary>Bounds the imports that are under way. Those that have a record are counted in the catalogue; those that are about to have one, here.</summary>
-internal sealed class ImportAdmission(ICatalogue catalogue, IOptions<LibraryOptions> options, TimeProvider time)
+/// <summary>Bounds the imports that make progress. The library's silo knows those that it works on; those that are about to reach it are counted here.</summary>
+internal sealed class ImportAdmission(ICatalogue catalogue, IImports imports, IOptions<LibraryOptions> options, TimeProvider time)
 {
-    /// <summary>An image that was admitted and neither began nor gave up in this time is gone, with its silo.</summary>
+    /// <summary>An import that was admitted and did not reach the library's silo in this time no longer counts.</summary>
     private static readonly TimeSpan BeginBound = TimeSpan.FromMinutes(1);
+
+    /// <summary>Uploads that wait for their bytes do not count, and yet there is a bound: this many times the number of imports that make progress.</summary>
+    private const int MaxWaitingFactor = 64;
 
     /// <summary>One at a time looks and is counted: of a hundred that come together no more than the bound see a free place.</summary>
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly Dictionary<ImageId, DateTimeOffset> _beginning = [];
+
+    public static FaultException TooMany(int bound) => FaultException.Unavailable(
+        "too-many-uploads", $"{bound} imports are under way, which is the bound (Library:MaxUploads). Repeat this one when one of them has ended, or cancel one.");
 
     /// <exception cref="FaultException">too-many-uploads.</exception>
     public async Task Admit(ImageId image)
@@ -22,9 +28,10 @@ internal sealed class ImportAdmission(ICatalogue catalogue, IOptions<LibraryOpti
         {
             var now = time.GetUtcNow();
             foreach (var (lost, _) in _beginning.Where(begun => now - begun.Value > BeginBound).ToList()) _beginning.Remove(lost);
-            var underWay = (await catalogue.ImagesIn(ImageStatus.Importing)).Union(_beginning.Keys).ToHashSet();
-            if (!underWay.Contains(image) && underWay.Count >= options.Value.MaxUploads)
-                throw FaultException.Unavailable("too-many-uploads", $"{options.Value.MaxUploads} imports are under way. Repeat this one when one of them has ended, or cancel one.");
+            var others = imports.UnderWay.Union(_beginning.Keys).ToHashSet();
+            others.Remove(image);
+            if (others.Count >= options.Value.MaxUploads || (await catalogue.ImagesIn(ImageStatus.Importing)).Count >= options.Value.MaxUploads * MaxWaitingFactor)
+                throw TooMany(options.Value.MaxUploads);
             _beginning[image] = now;
         }
         finally

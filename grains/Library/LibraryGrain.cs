@@ -25,7 +25,7 @@ internal sealed partial class LibraryGrain(
     /// <summary>Deletions that come close together are served by one sweep.</summary>
     private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
 
-    private readonly ImportAdmission _admission = new(catalogue, options, time);
+    private readonly ImportAdmission _admission = new(catalogue, imports, options, time);
     private IGrainTimer? _timer;
     private bool _isSweepDue;
 
@@ -119,7 +119,7 @@ internal sealed partial class LibraryGrain(
         return Task.CompletedTask;
     }
 
-    public Task<LibraryView> Get() => Task.FromResult(new LibraryView(layers.Id, layers.FreeBytes));
+    public Task<LibraryView> Get() => Task.FromResult(new LibraryView(layers.Id, layers.FreeBytes, options.Value.MaxUploadBytes));
 
     public Task<Uri> UploadAddress(ImageId image) => Task.FromResult(dataPlane.UploadAddress(image));
 
@@ -142,12 +142,14 @@ internal sealed partial class LibraryGrain(
     public Task TakeFile(ImageId image, UploadPlan plan, string path)
     {
         imports.TakeFile(image, plan, path);
+        _admission.Close(image);
         return Task.CompletedTask;
     }
 
     public Task TakePromotion(ImageId image, UploadPlan plan)
     {
         imports.TakePromotion(image, plan);
+        _admission.Close(image);
         return Task.CompletedTask;
     }
 
@@ -166,6 +168,7 @@ internal sealed partial class LibraryGrain(
 
     public async Task Unpublish(IReadOnlyList<ImageId> images)
     {
+        foreach (var image in images) _admission.Close(image);
         await RequireKnown();
         await FanOut.Each(images, layers.DeleteManifest);
     }

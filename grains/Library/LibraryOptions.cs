@@ -23,7 +23,7 @@ public sealed class LibraryOptions
     [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
     public TimeSpan SweepPeriod { get; set; } = TimeSpan.FromHours(1);
 
-    /// <summary>How long an import waits for its first byte, and for the next one.</summary>
+    /// <summary>How long a request that brings bytes of an import may be silent. There is no lowest rate.</summary>
     [Range(typeof(TimeSpan), "00:00:05", "1.00:00:00")]
     public TimeSpan UploadIdleBound { get; set; } = TimeSpan.FromMinutes(2);
 
@@ -43,7 +43,7 @@ public sealed class LibraryOptions
     [Range(typeof(TimeSpan), "00:00:05", "365.00:00:00")]
     public TimeSpan UploadResumeBound { get; set; } = TimeSpan.FromHours(24);
 
-    /// <summary>How many imports are under way at a time in the datacenter, those that wait for their bytes included.</summary>
+    /// <summary>How many imports make progress at a time in the datacenter: their bytes come, or wait for their conversion, or are converted. Uploads in parts that wait for bytes do not count.</summary>
     [Range(1, 10_000)]
     public int MaxUploads { get; set; } = 16;
 

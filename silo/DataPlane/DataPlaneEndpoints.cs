@@ -3,7 +3,7 @@ using Instances.Faults;
 using Instances.Library;
 using Instances.Library.Import;
 using Instances.Problems;
-using Microsoft.AspNetCore.Http.Features;
+using Instances.Requests;
 
 namespace Instances.DataPlane;
 
@@ -25,8 +25,7 @@ internal static class DataPlaneEndpoints
     /// <summary>Answers 202 once the bytes have come and their head is in order; the rest happens in the background and is told to the image.</summary>
     private static async Task PutImage(ImageId imageId, HttpContext context)
     {
-        // The server's own bound is for documents. Ours is counted while the bytes come; the server goes on demanding a minimum rate.
-        context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>().MaxRequestBodySize = null;
+        UploadRequest.LiftBounds(context);
         try
         {
             await Take(imageId, context);
@@ -45,11 +44,12 @@ internal static class DataPlaneEndpoints
             ?? throw FaultException.Unavailable("imports-unavailable", "This host has no library to import into.");
         var secret = SecretOf(context.Request);
 
-        var place = queue.TakePlace();
+        var place = services.GetRequiredService<ImportPlaces>().Take(image);
         try
         {
             var plan = await services.GetRequiredService<IGrainFactory>().Image(image).AcceptUpload(secret);
-            var upload = await Receive(image, plan, queue, context);
+            if (!await place.Claim(context.RequestAborted)) throw ImportFaults.UploadBusy();
+            var upload = await Receive(image, plan, place, queue, context);
             queue.Add(image, plan, upload, place);
         }
         catch
@@ -59,16 +59,22 @@ internal static class DataPlaneEndpoints
         }
     }
 
-    private static async Task<ReceivedUpload> Receive(ImageId image, UploadPlan plan, ImportQueue queue, HttpContext context)
+    private static async Task<ReceivedUpload> Receive(ImageId image, UploadPlan plan, ImportPlace place, ImportQueue queue, HttpContext context)
     {
         try
         {
+            await using var body = queue.BodyOf(context.Request.Body, place, plan, offset: 0, isPart: false);
             return await context.RequestServices.GetRequiredService<ImageReceiver>().Receive(
-                plan, context.Request.Body, context.Request.ContentLength, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
+                plan, body, context.Request.ContentLength, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
         }
         catch (ImportCancelledException)
         {
             throw FaultException.Conflict("operation-cancelled", "The import was cancelled.");
+        }
+        catch (FaultException) when (place.Superseded.IsCancellationRequested)
+        {
+            // The newer sender continues the import.
+            throw;
         }
         catch (FaultException exception)
         {

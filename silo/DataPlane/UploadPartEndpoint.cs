@@ -3,7 +3,8 @@ using Instances.Faults;
 using Instances.Library;
 using Instances.Library.Import;
 using Instances.Problems;
-using Microsoft.AspNetCore.Http.Features;
+using Instances.Requests;
+using Microsoft.Extensions.Options;
 
 namespace Instances.DataPlane;
 
@@ -11,6 +12,7 @@ namespace Instances.DataPlane;
 internal static class UploadPartEndpoint
 {
     public const string OffsetHeader = "Upload-Offset";
+    public const string ExpiresHeader = "Upload-Expires";
 
     public static void MapUploadParts(this IEndpointRouteBuilder endpoints) =>
         // The secret is the permission, as for whole uploads.
@@ -18,7 +20,7 @@ internal static class UploadPartEndpoint
 
     private static async Task PatchImage(ImageId imageId, HttpContext context)
     {
-        context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>().MaxRequestBodySize = null;
+        UploadRequest.LiftBounds(context);
         try
         {
             var offset = await Take(imageId, context);
@@ -37,35 +39,43 @@ internal static class UploadPartEndpoint
 
     private static async Task<long> Take(ImageId image, HttpContext context)
     {
-        var (services, request) = (context.RequestServices, context.Request);
+        var (services, request, isHandedOn) = (context.RequestServices, context.Request, false);
+        var time = services.GetRequiredService<TimeProvider>();
         var queue = services.GetService<ImportQueue>() ?? throw FaultException.Unavailable("imports-unavailable", "This host has no library to import into.");
         if (!long.TryParse(request.Headers[OffsetHeader], CultureInfo.InvariantCulture, out var offset))
             throw FaultException.Invalid("upload-offset-missing", $"The header {OffsetHeader} says where the part begins.");
-        var place = queue.TakePlace();
+        var place = services.GetRequiredService<ImportPlaces>().Take(image);
         try
         {
             var grain = services.GetRequiredService<IGrainFactory>().Image(image);
             var plan = await grain.AcceptPart(DataPlaneEndpoints.SecretOf(request));
-            place = queue.TryClaim(plan.Layer, place) ?? throw ImportFaults.UploadBusy();
-            var end = await Append(image, plan, offset, queue, context);
-            if (end < plan.Command.Bytes) return end;
+            if (!await place.Claim(context.RequestAborted)) throw ImportFaults.UploadBusy();
+            var end = await Append(image, plan, offset, place, queue, context);
+            if (end < plan.Command.Bytes)
+            {
+                context.Response.Headers[ExpiresHeader] = (time.GetUtcNow() + services.GetRequiredService<IOptions<LibraryOptions>>().Value.UploadResumeBound).ToString("R", CultureInfo.InvariantCulture);
+                return end;
+            }
+
+            place.MarkReceived();
             await grain.CompleteUpload(plan.Operation);
             services.GetRequiredService<ImportIntake>().Finish(image, plan, place);
-            place = null;
+            isHandedOn = true;
             return end;
         }
         finally
         {
-            place?.Dispose();
+            if (!isHandedOn) place.Dispose();
         }
     }
 
-    private static async Task<long> Append(ImageId image, UploadPlan plan, long offset, ImportQueue queue, HttpContext context)
+    private static async Task<long> Append(ImageId image, UploadPlan plan, long offset, ImportPlace place, ImportQueue queue, HttpContext context)
     {
         try
         {
+            await using var body = queue.BodyOf(context.Request.Body, place, plan, offset, isPart: true);
             return await context.RequestServices.GetRequiredService<UploadParts>().Append(
-                plan, offset, context.Request.ContentLength, context.Request.Body, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
+                plan, offset, context.Request.ContentLength, body, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
         }
         catch (FaultException exception) when (exception.Fault.Code is "quota-virtual-bytes")
         {

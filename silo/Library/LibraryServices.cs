@@ -25,6 +25,7 @@ internal static class LibraryServices
         services.AddSingleton<ImportFolders>();
         services.AddSingleton<ImportIntake>();
         services.AddSingleton<IImports>(provider => provider.GetRequiredService<ImportIntake>());
+        services.AddSingleton<ImportPlaces>();
         services.AddSingleton<ImportQueue>();
         services.AddHostedService(provider => provider.GetRequiredService<ImportQueue>());
         services.AddHostedService(provider => provider.GetRequiredService<ImportIntake>());

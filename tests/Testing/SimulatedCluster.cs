@@ -82,6 +82,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         Host.Reset();
         HostOptions.RestartPause = new HostOptions().RestartPause;
         Doctor.StallBound = new DoctorOptions().StallBound;
+        Imports.UnderWay = [];
         (Library.GracePeriod, Library.UploadIdleBound, Library.MaxUploads) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound, ManyUploads);
         (Library.UploadResumeBound, Imports.HasBytes) = (new LibraryOptions().UploadResumeBound, true);
     }

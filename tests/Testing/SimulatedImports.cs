@@ -7,6 +7,8 @@ namespace Instances.Testing;
 /// <summary>Notes what would be made an image.</summary>
 internal sealed class SimulatedImports : IImports
 {
+    public IReadOnlyCollection<ImageId> UnderWay { get; set; } = [];
+
     /// <summary>The files that there are, with their lengths.</summary>
     public ConcurrentDictionary<string, long> Files { get; } = new();
 

@@ -75,6 +75,7 @@ internal static partial class ImageEndpoints
         HttpRequest request,
         UploadClient client)
     {
+        UploadRequest.LiftBounds(request.HttpContext);
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
         var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails(), enterprise ?? EnterpriseId.Default);
         var upload = new ImageUpload(datacenter, client);

@@ -29,23 +29,22 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
     }
 
     /// <returns>The refusal of the data plane as it stands, or null when it took the bytes.</returns>
-    /// <exception cref="FaultException">data-plane-unavailable; the refusal, where the connection broke over it.</exception>
+    /// <exception cref="FaultException">data-plane-unavailable; why the import ended, if the connection broke over it.</exception>
+    /// <exception cref="BadHttpRequestException">The sender broke off. The data plane sees that, too, and ends the import.</exception>
     public async Task<IResult?> Send(UploadTicket ticket, OperationId operation, HttpRequest request)
     {
-        var cancellationToken = request.HttpContext.RequestAborted;
         try
         {
-            using var response = await client.Send(ticket, request.Body, request.ContentLength, cancellationToken);
+            using var response = await client.Send(ticket, request.Body);
             if (response.IsSuccessStatusCode) return null;
-            return await Refusal(response, request.HttpContext.Response, cancellationToken);
+            return await Refusal(response, request.HttpContext.Response, CancellationToken.None);
         }
-        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        catch (Exception exception) when (exception is HttpRequestException or IOException and not BadHttpRequestException or OperationCanceledException)
         {
+            // The import itself knows best why it has ended: it is asked before it is cancelled.
+            var end = await FindEnd(operation);
             await Abandon(operation);
-            cancellationToken.ThrowIfCancellationRequested();
-            if (exception is BadHttpRequestException) throw;
-            if (exception.InnerException is BadHttpRequestException inner) throw inner;
-            if (await FindRefusal(operation) is { } refusal) throw new FaultException(refusal, exception);
+            if (end is not null) throw new FaultException(end, exception);
             throw FaultException.Unavailable(
                 "data-plane-unavailable",
                 "The library's data plane did not take the bytes; the import was cancelled. Repeat the upload later.",
@@ -69,12 +68,12 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         if (response.Headers.RetryAfter is { } retry) answer.Headers.RetryAfter = retry.ToString();
     }
 
-    /// <summary>What is refused while its bytes come loses its answer, since the data plane closes the connection on a sender that goes on: the import tells why it has failed.</summary>
-    private async Task<Fault?> FindRefusal(OperationId operation)
+    /// <summary>Why the import has failed or was cancelled; null while it runs, and for what just broke off.</summary>
+    private async Task<Fault?> FindEnd(OperationId operation)
     {
         try
         {
-            return await datacenter.GetOperation(operation) is { Status: OperationStatus.Failed, Fault: { Kind: not FaultKind.Unavailable } refusal } ? refusal : null;
+            return await datacenter.GetOperation(operation) is { Status: OperationStatus.Failed or OperationStatus.Cancelled, Fault: { Kind: not FaultKind.Unavailable } fault } ? fault : null;
         }
         catch (Exception exception) when (exception is FaultException || Interruptions.IsInterruption(exception))
         {

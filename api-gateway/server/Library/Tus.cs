@@ -9,6 +9,8 @@ internal static class Tus
     public const string Resumable = "Tus-Resumable";
     public const string Offset = "Upload-Offset";
     public const string Length = "Upload-Length";
+    public const string Expires = "Upload-Expires";
+    public const string MaxSize = "Tus-Max-Size";
     public const string Metadata = "Upload-Metadata";
     public const string PartType = "application/offset+octet-stream";
 

@@ -1,43 +1,68 @@
 using System.Globalization;
 using System.Net.Http.Headers;
+using System.Net.Sockets;
 
 namespace Instances.Library;
 
-/// <summary>Sends the bytes of an import to the data plane. Has an HTTP client of its own, which logs nothing: its requests carry secrets.</summary>
-internal sealed class UploadClient : IDisposable
+/// <summary>Sends the bytes of an import to the data plane, each request on a connection of its own. Logs nothing: its requests carry secrets.</summary>
+internal sealed class UploadClient
 {
+    /// <summary>An answer of the data plane is a short JSON text, or has no body.</summary>
+    private const int MaxAnswerBytes = 64 * 1024;
+
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
-    private readonly HttpMessageInvoker _http = new(new SocketsHttpHandler
-    {
-        AllowAutoRedirect = false,
-        UseCookies = false,
-        UseProxy = false,
-        ConnectTimeout = ConnectTimeout,
-    });
+    /// <summary>How long the data plane may take to accept the next bytes. It looks at the head of an image in between.</summary>
+    public TimeSpan SilenceBound { get; init; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>As long as the bytes come, there is no bound on the time. A refusal can come before the first byte was sent.</summary>
-    public Task<HttpResponseMessage> Send(UploadTicket ticket, Stream bytes, long? length, CancellationToken cancellationToken) =>
-        _http.SendAsync(Request(HttpMethod.Put, ticket, bytes, length), cancellationToken);
+    /// <summary>As long as bytes come there is no bound on the time. An answer that comes before the last byte ends the sending: nobody wants the rest.</summary>
+    /// <exception cref="BadHttpRequestException">The sender broke off.</exception>
+    /// <exception cref="HttpRequestException">The data plane broke off, or was not reached. So are IOException and OperationCanceledException.</exception>
+    public Task<HttpResponseMessage> Send(UploadTicket ticket, Stream bytes) => Send(HttpMethod.Put, ticket, bytes, offset: null);
 
     /// <summary>Sends a part of an upload, in the same way.</summary>
-    public Task<HttpResponseMessage> SendPart(UploadTicket ticket, long offset, Stream bytes, long? length, CancellationToken cancellationToken)
+    public Task<HttpResponseMessage> SendPart(UploadTicket ticket, long offset, Stream bytes) => Send(HttpMethod.Patch, ticket, bytes, offset);
+
+    private async Task<HttpResponseMessage> Send(HttpMethod method, UploadTicket ticket, Stream bytes, long? offset)
     {
-        var request = Request(HttpMethod.Patch, ticket, bytes, length);
-        request.Headers.Add(Tus.Offset, offset.ToString(CultureInfo.InvariantCulture));
-        return _http.SendAsync(request, cancellationToken);
+        using var answered = new CancellationTokenSource();
+        using var http = new HttpMessageInvoker(new SocketsHttpHandler
+        {
+            AllowAutoRedirect = false,
+            UseCookies = false,
+            UseProxy = false,
+            ConnectTimeout = ConnectTimeout,
+            ConnectCallback = async (context, token) => new AnswerWatch(await Connect(context, token), answered.Cancel),
+        });
+        using var request = new HttpRequestMessage(method, ticket.Address) { Content = new UploadContent(bytes, SilenceBound, answered.Token) };
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
+        // Without it the client reads no answer before it has sent everything.
+        request.Headers.ExpectContinue = true;
+        if (offset is { } start) request.Headers.Add(Tus.Offset, start.ToString(CultureInfo.InvariantCulture));
+        try
+        {
+            var response = await http.SendAsync(request, CancellationToken.None);
+            await response.Content.LoadIntoBufferAsync(MaxAnswerBytes, CancellationToken.None);
+            return response;
+        }
+        catch (Exception exception) when (exception.InnerException is BadHttpRequestException sender)
+        {
+            throw sender;
+        }
     }
 
-    public void Dispose() => _http.Dispose();
-
-    private static HttpRequestMessage Request(HttpMethod method, UploadTicket ticket, Stream bytes, long? length)
+    private static async ValueTask<Stream> Connect(SocketsHttpConnectionContext context, CancellationToken cancellationToken)
     {
-        var content = new StreamContent(bytes);
-        content.Headers.ContentType = new("application/octet-stream");
-        content.Headers.ContentLength = length;
-        var request = new HttpRequestMessage(method, ticket.Address) { Content = content };
-        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
-        request.Headers.ExpectContinue = true;
-        return request;
+        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        try
+        {
+            await socket.ConnectAsync(context.DnsEndPoint, cancellationToken);
+            return new NetworkStream(socket, ownsSocket: true);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
     }
 }

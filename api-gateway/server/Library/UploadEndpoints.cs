@@ -14,7 +14,7 @@ internal static class UploadEndpoints
 {
     private const string About =
         "Uploads follow tus 1.0.0 (core, creation, expiration, termination): every request has the header Tus-Resumable: 1.0.0. What has come of a part counts, "
-        + "also where the connection, the gateway or the library's server broke in the middle; any gateway goes on with any upload. ";
+        + "also where the connection, the gateway or the library's server broke in the middle; any gateway goes on with any upload. A newer part takes over from an older one that still sends. ";
 
     public static void MapUploads(this IEndpointRouteBuilder routes)
     {
@@ -36,14 +36,15 @@ internal static class UploadEndpoints
             .WithSummary("Send a part of an upload")
             .WithDescription(
                 About + "The body, of the type application/offset+octet-stream, is a part of any length that begins where the upload is. 204 with the offset that was reached in Upload-Offset; "
-                + "409 upload-mismatch where the part does not fit, 409 upload-busy while another request sends. With the last byte the import goes on by itself.");
+                + "409 upload-mismatch if the part does not fit, 409 upload-busy if a newer request has taken the upload over. What the library cannot import it refuses as soon as it has read the head of the image, and the import fails. With the last byte the import goes on by itself.");
         group.MapDelete("/{id}", Cancel).WithSummary("Cancel an upload").WithDescription("Its import ends as cancelled, and nothing of it is kept.");
         // For senders behind something that lets only GET and POST through, as tus demands it.
         group.MapPost("/{id}", Override).WithMetadata(new DisableRequestSizeLimitAttribute()).ExcludeFromDescription();
     }
 
-    private static NoContent Capabilities(HttpResponse response)
+    private static async Task<NoContent> Capabilities(Datacenter datacenter, HttpResponse response)
     {
+        if ((await datacenter.Library.Get()).MaxUploadBytes is { } max) response.Headers[Tus.MaxSize] = max.ToString(CultureInfo.InvariantCulture);
         response.Headers["Tus-Version"] = Tus.Version;
         response.Headers["Tus-Extension"] = "creation,expiration,termination";
         return TypedResults.NoContent();
@@ -61,6 +62,7 @@ internal static class UploadEndpoints
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
         await key.Guard(Begin(datacenter.Image(image), operation, UploadMetadata.Parse(metadata).ToCommand(length)), "image-exists");
         context.Response.Headers[Tus.Offset] = "0";
+        if (await FindExpiry(datacenter.Image(image)) is { } expires) context.Response.Headers[Tus.Expires] = Format(expires);
         return TypedResults.Created(datacenter.Url($"images/uploads/{image}"), await datacenter.GetOperation(operation));
     }
 
@@ -76,9 +78,24 @@ internal static class UploadEndpoints
         response.Headers.CacheControl = "no-store";
         response.Headers[Tus.Offset] = upload.Offset.ToString(CultureInfo.InvariantCulture);
         response.Headers[Tus.Length] = upload.Length.ToString(CultureInfo.InvariantCulture);
-        if (upload.ExpiresAt is { } expires) response.Headers["Upload-Expires"] = expires.ToString("R", CultureInfo.InvariantCulture);
+        if (upload.ExpiresAt is { } expires) response.Headers[Tus.Expires] = Format(expires);
         return TypedResults.Ok(upload);
     }
+
+    /// <returns>Null for the upload of a repeated request that is whole, or has ended.</returns>
+    private static async Task<DateTimeOffset?> FindExpiry(IImageGrain image)
+    {
+        try
+        {
+            return (await image.GetUpload()).ExpiresAt;
+        }
+        catch (FaultException exception) when (exception.Fault.Code is "upload-not-found")
+        {
+            return null;
+        }
+    }
+
+    private static string Format(DateTimeOffset time) => time.ToString("R", CultureInfo.InvariantCulture);
 
     private static async Task<IResult> Send(
         Datacenter datacenter,
@@ -88,6 +105,7 @@ internal static class UploadEndpoints
         [FromHeader(Name = Tus.Offset), Description("Where the part begins: as many bytes as have come.")] long offset)
     {
         if (context.Request.ContentType != Tus.PartType) return Tus.WrongType(context);
+        UploadRequest.LiftBounds(context);
         return await new UploadPart(client).Send(await datacenter.Image(id).ContinueUpload(), offset, context);
     }
 

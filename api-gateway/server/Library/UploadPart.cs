@@ -7,22 +7,19 @@ internal sealed class UploadPart(UploadClient client)
 {
     /// <returns>204 with the offset that was reached, or the refusal of the data plane as it stands.</returns>
     /// <exception cref="FaultException">data-plane-unavailable.</exception>
-    /// <exception cref="BadHttpRequestException">The sender is too slow.</exception>
+    /// <exception cref="BadHttpRequestException">The sender broke off.</exception>
     public async Task<IResult> Send(UploadTicket ticket, long offset, HttpContext context)
     {
-        var (request, cancellationToken) = (context.Request, context.RequestAborted);
         try
         {
-            using var response = await client.SendPart(ticket, offset, request.Body, request.ContentLength, cancellationToken);
-            if (!response.IsSuccessStatusCode) return await ImageUpload.Refusal(response, context.Response, cancellationToken);
+            using var response = await client.SendPart(ticket, offset, context.Request.Body);
+            if (!response.IsSuccessStatusCode) return await ImageUpload.Refusal(response, context.Response, CancellationToken.None);
             context.Response.Headers[Tus.Offset] = response.Headers.GetValues(Tus.Offset).Single();
+            if (response.Headers.TryGetValues(Tus.Expires, out var expires)) context.Response.Headers[Tus.Expires] = expires.Single();
             return TypedResults.NoContent();
         }
-        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        catch (Exception exception) when (exception is HttpRequestException or IOException and not BadHttpRequestException or OperationCanceledException)
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            if (exception as BadHttpRequestException is { } bad) throw bad;
-            if (exception.InnerException is BadHttpRequestException inner) throw inner;
             throw FaultException.Unavailable(
                 "data-plane-unavailable", "The library's data plane did not take the part whole. What has come counts: ask how far the upload is, and go on there.", exception);
         }

@@ -30,7 +30,7 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
 
     public static Problem For(HttpContext context, Fault fault) => For(
         context,
-        StatusOf(fault.Kind),
+        StatusOf(fault),
         fault.Code,
         fault.Kind is FaultKind.Internal ? "The server met a defect of its own. Its log tells more, under this trace id." : fault.Message);
 
@@ -56,9 +56,17 @@ internal sealed record Problem(string Type, string Title, int Status, string Det
         response.Headers.CacheControl = "no-store";
         // The handler of exceptions clears what was set before.
         response.Headers.XContentTypeOptions = "nosniff";
-        if (Status is StatusCodes.Status503ServiceUnavailable or StatusCodes.Status504GatewayTimeout) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
+        if (Code is "upload-busy" || Status is StatusCodes.Status503ServiceUnavailable or StatusCodes.Status504GatewayTimeout) response.Headers[HeaderNames.RetryAfter] = $"{RetryAfterSeconds}";
         return response.WriteAsJsonAsync(this, options: null, ContentType, context.RequestAborted);
     }
+
+    /// <summary>That of the kind, except for codes that HTTP has a status of its own for.</summary>
+    private static int StatusOf(Fault fault) => fault switch
+    {
+        { Code: "image-too-large" } => StatusCodes.Status413PayloadTooLarge,
+        { Code: "upload-timed-out" } => StatusCodes.Status408RequestTimeout,
+        _ => StatusOf(fault.Kind),
+    };
 
     private static int StatusOf(FaultKind kind) => kind switch
     {

@@ -105,7 +105,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             await using var file = Create(path);
             await RequireNotCancelled(report, total);
-            for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
+            for (int read; (read = await body.ReadAsync(buffer.AsMemory(0, BufferBytes), cancellationToken)) > 0;)
             {
                 total += read;
                 if (command.Bytes < total)
@@ -178,21 +178,4 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     }
 
     private static FileStream Create(string path) => new(path, UnixFiles.PrivateFile());
-
-    // The sender's failures are told apart from the disk's here: both are IOExceptions.
-    private static async Task<int> Read(Stream body, byte[] buffer, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return await body.ReadAsync(buffer.AsMemory(0, BufferBytes), cancellationToken);
-        }
-        catch (BadHttpRequestException exception) when (exception.StatusCode is StatusCodes.Status408RequestTimeout)
-        {
-            throw ImportFaults.PartTimedOut(exception);
-        }
-        catch (Exception exception) when (exception is IOException or OperationCanceledException)
-        {
-            throw ImportFaults.UploadAborted(exception);
-        }
-    }
 }

@@ -56,10 +56,13 @@ internal static class ImportFaults
         FaultException.Conflict("upload-mismatch", $"{what} Nothing of this part was taken: ask how far the upload is, and go on there.");
 
     public static FaultException UploadBusy() =>
-        FaultException.Conflict("upload-busy", "Another request is sending to this upload. Ask how far it is when that has ended, and go on there.");
+        FaultException.Conflict("upload-busy", "Another request has sent the last byte of this upload, or is storing what it has. Ask in some seconds how far the upload is.");
 
-    public static FaultException PartTimedOut(Exception? cause = null) => FaultException.Unavailable(
-        "upload-timed-out", "The bytes stopped, or came too slowly. Of an upload in parts what has come counts: ask how far it is, and go on there. Any other has to be sent again.", cause);
+    public static FaultException Superseded() =>
+        FaultException.Conflict("upload-busy", "A newer request sends to this upload and has taken it over. Ask how far the upload is before you send more.");
+
+    public static FaultException TimedOut(TimeSpan bound) => FaultException.Unavailable(
+        "upload-timed-out", $"No byte came for {bound}. Of an upload in parts the library keeps what has come: ask how far it is, and continue there. Send any other upload again.");
 
     public static FaultException PartAborted(Exception? cause = null) =>
         FaultException.Unavailable("upload-aborted", "The part ended before all of it had come. What has come counts: ask how far the upload is, and go on there.", cause);

@@ -6,7 +6,7 @@ namespace Instances.Library.Import;
 
 /// <summary>Brings what lies on this machine to the converters: files that are imported by their paths, and uploads whose last part has come.</summary>
 internal sealed partial class ImportIntake(
-    FolderLibraryStore store, ImageReceiver receiver, ImportFolders folders, ImportQueue queue, ILogger<ImportIntake> logger) : IHostedService, IImports, IDisposable
+    FolderLibraryStore store, ImageReceiver receiver, ImportFolders folders, ImportPlaces places, ImportQueue queue, ILogger<ImportIntake> logger) : IHostedService, IImports, IDisposable
 {
     /// <summary>Bounded by the places of the queue.</summary>
     private readonly ConcurrentDictionary<LayerId, Task> _running = new();
@@ -22,10 +22,12 @@ internal sealed partial class ImportIntake(
 
     public void Dispose() => _stopping.Dispose();
 
+    public IReadOnlyCollection<ImageId> UnderWay => places.UnderWay;
+
     public bool TakeUp(ImageId image, UploadPlan plan)
     {
-        var place = queue.TakePlace();
-        if (queue.TryClaim(plan.Layer, place) is not { } claim)
+        var place = places.Take(image);
+        if (!place.TryClaim())
         {
             place.Dispose();
             return true;
@@ -33,18 +35,18 @@ internal sealed partial class ImportIntake(
 
         if (store.ReceivedBytes(plan.Layer) < plan.Command.Bytes)
         {
-            claim.Dispose();
+            place.Dispose();
             return false;
         }
 
-        Finish(image, plan, claim);
+        Finish(image, plan, place);
         return true;
     }
 
     /// <summary>Goes on with an upload that has come whole, in the background.</summary>
-    /// <param name="claim">Given back at the end of the import.</param>
-    public void Finish(ImageId image, UploadPlan plan, IDisposable claim) =>
-        Run(image, plan, claim, token => receiver.Examine(plan, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), token));
+    /// <param name="place">Has claimed the file, and is given back at the end of the import.</param>
+    public void Finish(ImageId image, UploadPlan plan, ImportPlace place) =>
+        Run(image, plan, place, token => receiver.Examine(plan, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), token));
 
     public MeasuredFile Measure(string path)
     {
@@ -55,15 +57,15 @@ internal sealed partial class ImportIntake(
 
     public void TakeFile(ImageId image, UploadPlan plan, string path)
     {
-        var place = queue.TakePlace();
-        if (queue.TryClaim(plan.Layer, place) is { } claim) Run(image, plan, claim, token => Copy(image, plan, path, token));
+        var place = places.Take(image);
+        if (place.TryClaim()) Run(image, plan, place, token => Copy(image, plan, path, token));
         else place.Dispose();
     }
 
     public void TakePromotion(ImageId image, UploadPlan plan)
     {
-        var place = queue.TakePlace();
-        if (queue.TryClaim(plan.Layer, place) is { } claim) queue.Add(image, plan, upload: null, claim);
+        var place = places.Take(image);
+        if (place.TryClaim()) queue.Add(image, plan, upload: null, place);
         else place.Dispose();
     }
 
@@ -93,28 +95,25 @@ internal sealed partial class ImportIntake(
         return false;
     }
 
-    private void Run(ImageId image, UploadPlan plan, IDisposable claim, Func<CancellationToken, Task<ReceivedUpload>> receive)
+    private void Run(ImageId image, UploadPlan plan, ImportPlace place, Func<CancellationToken, Task<ReceivedUpload>> receive)
     {
-        // The caller, a grain or a sender, waits for nothing of it.
-        var work = Task.Run(() => Take(image, plan, claim, receive), CancellationToken.None);
+        // The caller, a grain or a sender, does not wait for the work.
+        place.MarkReceived();
+        var work = Task.Run(() => Take(image, plan, place, receive), CancellationToken.None);
         _running[plan.Layer] = work;
         _ = work.ContinueWith(_ => _running.TryRemove(KeyValuePair.Create(plan.Layer, work)), TaskScheduler.Default);
     }
 
-    private async Task Take(ImageId image, UploadPlan plan, IDisposable claim, Func<CancellationToken, Task<ReceivedUpload>> receive)
+    private async Task Take(ImageId image, UploadPlan plan, ImportPlace place, Func<CancellationToken, Task<ReceivedUpload>> receive)
     {
         try
         {
-            queue.Add(image, plan, await receive(_stopping.Token), claim);
+            queue.Add(image, plan, await receive(_stopping.Token), place);
             return;
         }
         catch (OperationCanceledException)
         {
             // Cancelled by its owner, or this process ends: nobody is to be told.
-        }
-        catch (FaultException exception) when (_stopping.IsCancellationRequested && exception.Fault.Code is "upload-aborted")
-        {
-            // A read of a file that ended with this process.
         }
         catch (FaultException exception)
         {
@@ -128,7 +127,7 @@ internal sealed partial class ImportIntake(
             await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
         }
 
-        claim.Dispose();
+        place.Dispose();
     }
 
     [LoggerMessage(LogLevel.Information, "The import of image {Image} ended with {Code}: {Reason}")]

@@ -16,10 +16,6 @@ public sealed class ImportOptions : IValidatableObject
     /// <summary>Folders of the library's machine whose files may be imported by their paths; none where nothing is set. Absolute, and not the root.</summary>
     public IList<string> AllowedFolders { get; init; } = [];
 
-    /// <summary>How many uploads are taken at once by the library's silo, those that wait for their conversion included.</summary>
-    [Range(1, 1000)]
-    public int MaxUploads { get; set; } = 16;
-
     /// <summary>How many are checked and converted at once.</summary>
     [Range(1, 64)]
     public int Converters { get; set; } = 2;

@@ -6,7 +6,7 @@ using Microsoft.Extensions.Options;
 namespace Instances.Library.Import;
 
 /// <summary>Imports whose bytes have come, waiting for one of a few converters. A place is taken before the first byte comes and kept to the end.</summary>
-internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter converter, IOptions<ImportOptions> options, TimeProvider time, ILogger<ImportQueue> logger)
+internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter converter, IOptions<ImportOptions> options, IOptions<LibraryOptions> library, TimeProvider time, ILogger<ImportQueue> logger)
     : BackgroundService
 {
     /// <summary>How often the end of an import is told to a grain that does not answer. After that its reminder ends it, and the sweep removes its files.</summary>
@@ -18,27 +18,21 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
 
     /// <summary>The jobs that no converter has taken. Whoever removes one has it, be it to convert or to drop it.</summary>
     private readonly ConcurrentDictionary<LayerId, Job> _waiting = new();
-    private readonly ConcurrentDictionary<LayerId, bool> _claims = new();
-    private readonly SemaphoreSlim _places = new(options.Value.MaxUploads, options.Value.MaxUploads);
-
-    /// <exception cref="FaultException">too-many-uploads.</exception>
-    public IDisposable TakePlace() => _places.Wait(0, CancellationToken.None)
-        ? new Place(_places)
-        : throw FaultException.Unavailable("too-many-uploads", $"{options.Value.MaxUploads} uploads are on their way. Repeat this one when one of them has ended.");
-
-    /// <summary>Makes the holder of a place the only one that works on the file of an upload, until the place is given back.</summary>
-    /// <returns>The place to go on with, or null where somebody else works on the file; the place that was given is untouched then.</returns>
-    public IDisposable? TryClaim(LayerId layer, IDisposable place) => _claims.TryAdd(layer, true) ? new Claim(_claims, layer, place) : null;
 
     /// <summary>Takes over an upload and its place.</summary>
     /// <param name="upload">Null for a promotion.</param>
-    public void Add(ImageId image, UploadPlan plan, ReceivedUpload? upload, IDisposable place)
+    public void Add(ImageId image, UploadPlan plan, ReceivedUpload? upload, ImportPlace place)
     {
+        place.MarkReceived();
         var job = new Job(image, plan, upload, place);
         _waiting[plan.Layer] = job;
         if (!_jobs.Writer.TryWrite(job))
             throw new InvalidOperationException("The import queue is closed.");
     }
+
+    /// <summary>The body of a request that brings bytes of an import.</summary>
+    public UploadBody BodyOf(Stream body, ImportPlace place, UploadPlan plan, long offset, bool isPart) =>
+        new(body, place, ReportTo(place.Image, plan), offset, library.Value.UploadIdleBound, options.Value.ReportPeriod, isPart, time);
 
     /// <summary>Ends an import that failed.</summary>
     public Task Fail(ImageId image, UploadPlan plan, Fault fault) =>
@@ -179,18 +173,5 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         }
     }
 
-    private sealed record Job(ImageId Image, UploadPlan Plan, ReceivedUpload? Upload, IDisposable Place);
-
-    private sealed class Claim(ConcurrentDictionary<LayerId, bool> claims, LayerId layer, IDisposable place) : IDisposable
-    {
-        private IDisposable? _place = place;
-
-        public void Dispose()
-        {
-            if (Interlocked.Exchange(ref _place, null) is not { } held)
-                return;
-            claims.TryRemove(layer, out _);
-            held.Dispose();
-        }
-    }
+    private sealed record Job(ImageId Image, UploadPlan Plan, ReceivedUpload? Upload, ImportPlace Place);
 }

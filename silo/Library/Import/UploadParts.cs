@@ -74,7 +74,7 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         var (end, reportedAt, spaceAt) = (start, time.GetTimestamp(), start + SpaceCheckBytes);
         try
         {
-            for (int read; (read = await Read(body, buffer, cancellationToken)) > 0;)
+            for (int read; (read = await body.ReadAsync(buffer.AsMemory(0, BufferBytes), cancellationToken)) > 0;)
             {
                 if (end + read > length) throw TooLong(length);
                 if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
@@ -120,22 +120,5 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
     {
         if (!File.Exists(path)) new FileStream(path, UnixFiles.PrivateFile()).Dispose();
         return File.OpenHandle(path, FileMode.Open, FileAccess.Write, FileShare.Read, FileOptions.Asynchronous);
-    }
-
-    // The sender's failures are told apart from the disk's here: both are IOExceptions.
-    private static async Task<int> Read(Stream body, byte[] buffer, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return await body.ReadAsync(buffer.AsMemory(0, BufferBytes), cancellationToken);
-        }
-        catch (BadHttpRequestException exception) when (exception.StatusCode is StatusCodes.Status408RequestTimeout)
-        {
-            throw ImportFaults.PartTimedOut(exception);
-        }
-        catch (Exception exception) when (exception is IOException or OperationCanceledException)
-        {
-            throw ImportFaults.PartAborted(exception);
-        }
     }
 }

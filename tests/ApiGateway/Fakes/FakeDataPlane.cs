@@ -15,6 +15,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
     public const string Broken = "broken";
     public const string Busy = "busy";
     public const string RefusedInTheMiddle = "refused-in-the-middle";
+    public const string RefusedEarly = "refused-early";
 
     private readonly WebApplication _app;
 
@@ -44,6 +45,9 @@ internal sealed class FakeDataPlane : IAsyncDisposable
 
     /// <summary>Raised after each piece.</summary>
     public event Action<string, long>? Arrived;
+
+    /// <summary>Raised when the sender of an import breaks off.</summary>
+    public event Action<string>? SenderLeft;
 
     public Uri Address => new(_app.Urls.First());
 
@@ -77,6 +81,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         }
 
         context.Response.Headers["Upload-Offset"] = $"{Datacenter.Offsets.GetValueOrDefault(name)}";
+        context.Response.Headers["Upload-Expires"] = "Tue, 01 Dec 2026 00:00:00 GMT";
         return TypedResults.NoContent();
     }
 
@@ -87,11 +92,20 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         if (name.StartsWith(Refused, StringComparison.Ordinal)) return Refusal(422, "image-format-wrong");
         context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>().MaxRequestBodySize = null;
         var buffer = new byte[64 * 1024];
-        for (int count; (count = await context.Request.Body.ReadAsync(buffer, context.RequestAborted)) > 0;)
+        try
         {
-            var total = Received.AddOrUpdate(name, count, (_, before) => before + count);
-            Arrived?.Invoke(name, total);
-            if (name.StartsWith(RefusedInTheMiddle, StringComparison.Ordinal)) context.Abort();
+            for (int count; (count = await context.Request.Body.ReadAsync(buffer, context.RequestAborted)) > 0;)
+            {
+                var total = Received.AddOrUpdate(name, count, (_, before) => before + count);
+                Arrived?.Invoke(name, total);
+                if (name.StartsWith(RefusedEarly, StringComparison.Ordinal)) return Refusal(422, "image-refers-outside");
+                if (name.StartsWith(RefusedInTheMiddle, StringComparison.Ordinal)) context.Abort();
+            }
+        }
+        catch (Exception exception) when (exception is IOException or OperationCanceledException)
+        {
+            SenderLeft?.Invoke(name);
+            throw;
         }
 
         return name.StartsWith(RefusedLate, StringComparison.Ordinal) ? Refusal(422, "digest-wrong")

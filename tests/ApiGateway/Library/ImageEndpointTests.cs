@@ -1,4 +1,6 @@
 using System.Net;
+using System.Net.Sockets;
+using System.Text;
 using Instances.Catalogue;
 using Instances.Fakes;
 using Instances.Faults;
@@ -95,7 +97,8 @@ public sealed class ImageEndpointTests(Gateway gateway)
     /// <summary>The connection is closed on a sender that goes on, and the answer goes with it.</summary>
     [Theory]
     [InlineData(FaultKind.Capacity, 507, "quota-virtual-bytes")]
-    [InlineData(FaultKind.Invalid, 422, "image-too-large")]
+    [InlineData(FaultKind.Invalid, 413, "image-too-large")]
+    [InlineData(FaultKind.Conflict, 409, "operation-cancelled")]
     [InlineData(FaultKind.Unavailable, 503, "data-plane-unavailable")]
     public async Task Import_RefusedInTheMiddle_IsAnsweredWithWhatItsOperationSays(FaultKind kind, int status, string code)
     {
@@ -120,21 +123,46 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Equal(OperationStatus.Cancelled, OperationOf(FakeDataPlane.Broken + _name).Newest.Status);
     }
 
+    /// <summary>The data plane ends the import: it knows that the sender left, and nobody cancelled.</summary>
     [Fact]
-    public async Task Import_WhoseCallerLeaves_Ends()
+    public async Task Import_WhoseCallerLeaves_IsSeenByTheDataPlane()
     {
         using var leaving = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
-        var content = new ZeroContent(pieces: 2, MiB);
+        var left = new TaskCompletionSource();
         gateway.DataPlane.Arrived += (name, _) =>
         {
             if (name == _name) leaving.Cancel();
         };
+        gateway.DataPlane.SenderLeft += name =>
+        {
+            if (name == _name) left.TrySetResult();
+        };
 
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Upload(_name, content, cancellationToken: leaving.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Upload(_name, new ZeroContent(pieces: 2, MiB), cancellationToken: leaving.Token));
 
-        var operation = OperationOf(_name);
-        while (!operation.Newest.IsFinished) await operation.Changed.WaitAsync(Gateway.Bound, Cancelled);
-        Assert.Equal(OperationStatus.Cancelled, operation.Newest.Status);
+        await left.Task.WaitAsync(Gateway.Bound, Cancelled);
+    }
+
+    /// <summary>The answer comes though the sender has sent only the first of its bytes and sends no more.</summary>
+    [Fact]
+    public async Task Import_RefusedEarly_IsAnsweredWhileItsSenderStillSends()
+    {
+        using var socket = await Open(FakeDataPlane.RefusedEarly + _name, bytes: 1 << 30, first: 1000);
+
+        var answer = await ReadAnswer(socket);
+
+        Assert.StartsWith("HTTP/1.1 422 ", answer, StringComparison.Ordinal);
+        Assert.Contains("image-refers-outside", answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Import_WhoseSenderClosesItsHalfBehindTheLastByte_IsAnswered()
+    {
+        using var socket = await Open(_name, bytes: 1000, first: 1000);
+
+        socket.Shutdown(SocketShutdown.Send);
+
+        Assert.StartsWith("HTTP/1.1 202 ", await ReadAnswer(socket), StringComparison.Ordinal);
     }
 
     [Theory, InlineData("format=iso"), InlineData("format=1")]
@@ -361,6 +389,26 @@ public sealed class ImageEndpointTests(Gateway gateway)
         gateway.Datacenter.Operations[gateway.Datacenter.Imports.Values.Single(import => import.Command.Name == name).Operation];
 
     /// <summary>Zeroes, each piece sent when the half of the one before has arrived.</summary>
+    private async Task<Socket> Open(string name, int bytes, int first)
+    {
+        var server = gateway.Http.BaseAddress!;
+        var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        await socket.ConnectAsync(server.Host, server.Port, Cancelled);
+        await socket.SendAsync(Encoding.ASCII.GetBytes($"POST {Local}/images?name={name} HTTP/1.1\r\nHost: {server.Authority}\r\nContent-Length: {bytes}\r\n\r\n"), Cancelled);
+        await socket.SendAsync(new byte[first], Cancelled);
+        return socket;
+    }
+
+    /// <returns>The answer with the beginning of its body.</returns>
+    private static async Task<string> ReadAnswer(Socket socket)
+    {
+        using var bound = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
+        bound.CancelAfter(Gateway.Bound);
+        var (buffer, answer) = (new byte[8192], "");
+        while (!answer.Contains('{', StringComparison.Ordinal) && await socket.ReceiveAsync(buffer, bound.Token) is > 0 and var read) answer += Encoding.UTF8.GetString(buffer, 0, read);
+        return answer;
+    }
+
     private sealed class ZeroContent(int pieces, long pieceBytes) : HttpContent
     {
         private readonly SemaphoreSlim _released = new(1);

@@ -24,6 +24,7 @@ public sealed class UploadEndpointTests(Gateway gateway)
         Assert.Equal((operation.Id, new ImportCommand(_name, ImageFormat.Raw, 1000)), gateway.Datacenter.Imports[operation.Image!.Value]);
 
         using var part = await Part(url, 0, 400);
+        Assert.All([created, part], answer => Assert.NotEmpty(answer.Headers.GetValues("Upload-Expires")));
         Assert.Equal((HttpStatusCode.NoContent, "400"), (part.StatusCode, part.Headers.GetValues("Upload-Offset").Single()));
         using var gap = await Part(url, 500, 100);
         await gap.AssertProblem(409, "upload-mismatch");
@@ -47,6 +48,14 @@ public sealed class UploadEndpointTests(Gateway gateway)
 
         await part.AssertProblem(503, "too-many-uploads");
         Assert.Equal("7", part.Headers.GetValues("Retry-After").Single());
+    }
+
+    [Fact]
+    public async Task Capabilities_NameTheLargestUpload()
+    {
+        using var response = await Tus(HttpMethod.Options, $"{Local}/images/uploads");
+
+        Assert.Equal("1048576", response.Headers.GetValues("Tus-Max-Size").Single());
     }
 
     [Theory]

@@ -120,6 +120,7 @@ public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
     public async Task Admission_OfMoreThanTheBound_IsRefusedAndLeavesNothing()
     {
         await Begin();
+        Cluster.Imports.UnderWay = [_id];
         Cluster.Library.MaxUploads = 1;
         var (other, operation) = (Cluster.Grains.Image(ImageId.New()), OperationId.New());
 

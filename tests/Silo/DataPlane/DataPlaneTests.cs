@@ -1,4 +1,6 @@
 using System.Net;
+using System.Text;
+using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Instances.Faults;
@@ -137,23 +139,83 @@ public sealed class DataPlaneTests
     }
 
     [Fact]
-    public async Task Upload_WhenAllPlacesAreTaken_IsSentAwayAndItsTicketStaysGood()
+    public async Task Upload_WhenAllPlacesAreTaken_IsSentAwayUntilOneIsFree()
     {
-        await using var plane = await TestDataPlane.Start(("Import:MaxUploads", "1"));
+        await using var plane = await TestDataPlane.Start(("Library:MaxUploads", "1"));
+        var second = await plane.BeginUpload(ImageFormat.Raw, 512);
         var first = await plane.Begin(ImageFormat.Raw);
-        var second = await plane.Begin(ImageFormat.Raw);
         var content = new HeldContent();
         var put = plane.Put(first, content);
         await content.Began.WaitAsync(Token);
         await plane.UploadHasBegun();
 
-        await AssertProblem(await plane.Put(second, new byte[512]), HttpStatusCode.ServiceUnavailable, "too-many-uploads");
+        var refused = await plane.Patch(second, 0, new byte[512]);
+        await AssertProblem(refused, HttpStatusCode.ServiceUnavailable, "too-many-uploads");
+        Assert.NotNull(refused.Headers.RetryAfter);
+        Assert.Equal("too-many-uploads", (await Assert.ThrowsAsync<FaultException>(() => plane.Begin(ImageFormat.Raw))).Fault.Code);
 
         content.Finish();
         Assert.Equal(HttpStatusCode.Accepted, (await put).StatusCode);
         Assert.Equal(OperationStatus.Succeeded, (await plane.End(first)).Status);
-        await Testing.Eventually.Holds(async () => (await plane.Put(second, new byte[512])).StatusCode is HttpStatusCode.Accepted, "the place is free again");
+        await Testing.Eventually.Holds(async () => (await plane.Patch(second, 0, new byte[512])).StatusCode is HttpStatusCode.NoContent, "the place is free again");
         Assert.Equal(OperationStatus.Succeeded, (await plane.End(second)).Status);
+    }
+
+    /// <summary>The bytes stop in the middle, and the wish to cancel is seen all the same.</summary>
+    [Fact]
+    public async Task Upload_CancelledWhileItsSenderIsSilent_IsAnsweredAtOnce()
+    {
+        await using var plane = await TestDataPlane.Start();
+        var import = await plane.Begin(ImageFormat.Raw);
+        using var socket = await OpenPut(plane, import, 8192, new byte[4096]);
+        await plane.UploadHasBegun();
+
+        await plane.Image(import).CancelImport(import.Operation);
+
+        Assert.Contains("operation-cancelled", await ReadAnswer(socket), StringComparison.Ordinal);
+        await plane.NothingIsLeft();
+    }
+
+    [Fact]
+    public async Task Upload_SenderThatIsSilent_IsEndedByTheBoundOnSilence()
+    {
+        await using var plane = await TestDataPlane.Start(("Library:UploadIdleBound", "00:00:05"));
+        var import = await plane.Begin(ImageFormat.Raw);
+        using var socket = await OpenPut(plane, import, 8192, new byte[4096]);
+
+        var answer = await ReadAnswer(socket);
+
+        Assert.StartsWith("HTTP/1.1 408 ", answer, StringComparison.Ordinal);
+        Assert.Contains("upload-timed-out", answer, StringComparison.Ordinal);
+        Assert.Equal((OperationStatus.Failed, "upload-timed-out"), Ending(await plane.End(import)));
+        await plane.NothingIsLeft();
+    }
+
+    private static async Task<Socket> OpenPut(TestDataPlane plane, Import import, int bytes, byte[] first)
+    {
+        var address = import.Ticket.Address;
+        var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        await socket.ConnectAsync(address.Host, address.Port, Token);
+        await socket.SendAsync(Encoding.ASCII.GetBytes(
+            $"PUT {address.AbsolutePath} HTTP/1.1\r\nHost: {address.Authority}\r\nAuthorization: Bearer {import.Ticket.Secret}\r\nContent-Length: {bytes}\r\n\r\n"), Token);
+        await socket.SendAsync(first, Token);
+        return socket;
+    }
+
+    /// <returns>A problem, with the head of the answer.</returns>
+    private static async Task<string> ReadAnswer(Socket socket)
+    {
+        using var bound = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        bound.CancelAfter(Testing.Bounds.Wait);
+        var (buffer, answer) = (new byte[4096], "");
+        while (!answer.Contains("traceId", StringComparison.Ordinal))
+        {
+            var read = await socket.ReceiveAsync(buffer, bound.Token);
+            Assert.True(read > 0, $"The connection ended: {answer}");
+            answer += Encoding.UTF8.GetString(buffer, 0, read);
+        }
+
+        return answer;
     }
 
     private static (OperationStatus Status, string? Code) Ending(OperationView operation) => (operation.Status, operation.Fault?.Code);

@@ -297,7 +297,9 @@ public sealed class ImageImportTests : IDisposable
     private async Task Receive(Stream body, ImageFormat format)
     {
         var receiver = new ImageReceiver(_library.Store, Options.Create(new ImportOptions()), Options.Create(new LibraryOptions()), TimeProvider.System);
-        await receiver.Receive(Plan(format, null, null), body, announcedBytes: null, Report, Admit, Token);
+        using var place = new ImportPlaces(Options.Create(new LibraryOptions()), TimeProvider.System).Take(_image);
+        var sender = new UploadBody(body, place, Report, offset: 0, TimeSpan.FromMinutes(2), TimeSpan.FromSeconds(1), isPart: false, TimeProvider.System);
+        await receiver.Receive(Plan(format, null, null), sender, announcedBytes: null, Report, Admit, Token);
     }
 
     private static UploadPlan Plan(ImageFormat format, long? bytes, string? sha256) =>

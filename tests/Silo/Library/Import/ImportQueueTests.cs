@@ -15,6 +15,7 @@ public sealed class ImportQueueTests : IDisposable
 
     private readonly TestLibrary _library = new();
     private readonly TestGrains _grains = DispatchProxy.Create<IGrainFactory, TestGrains>() as TestGrains ?? throw new InvalidOperationException();
+    private readonly ImportPlaces _places = new(Options.Create(new LibraryOptions { MaxUploads = 1 }), TimeProvider.System);
     private readonly byte[] _bytes = Plain;
     private readonly ImageId _image = ImageId.New();
     private readonly UploadPlan _plan = new(OperationId.New(), LayerId.New(), new("image", ImageFormat.Qcow2));
@@ -39,7 +40,7 @@ public sealed class ImportQueueTests : IDisposable
 
         await Eventually(() => !File.Exists(_library.Store.PartPathOf(_plan.Layer)));
         Assert.Equal(3, reports);
-        await Eventually(() => Record.Exception(() => queue.TakePlace().Dispose()) is null);
+        await Eventually(() => _places.UnderWay.Count == 0);
         await queue.StopAsync(Token);
     }
 
@@ -60,7 +61,7 @@ public sealed class ImportQueueTests : IDisposable
 
         Add(queue);
 
-        await Eventually(() => Record.Exception(() => queue.TakePlace().Dispose()) is null);
+        await Eventually(() => _places.UnderWay.Count == 0);
         Assert.Equal(status is not ImageStatus.Failed, _library.Store.Contains(_plan.Layer));
         Assert.Equal(status is ImageStatus.Failed ? 0 : 1, (await _library.Store.ReadManifests(Token)).Count);
         await queue.StopAsync(Token);
@@ -68,10 +69,10 @@ public sealed class ImportQueueTests : IDisposable
 
     private async Task<ImportQueue> Queue(int converters)
     {
-        var options = Options.Create(new ImportOptions { Converters = converters, MaxUploads = 1, ReportPeriod = TimeSpan.FromMilliseconds(20) });
+        var options = Options.Create(new ImportOptions { Converters = converters, ReportPeriod = TimeSpan.FromMilliseconds(20) });
         var decompressor = new Decompressor(_library.Store, _library.Confinement, options, Options.Create(new LibraryOptions()));
         var converter = new ImageConverter(_library.Store, _library.Tools, _library.Confinement, decompressor, options, TimeProvider.System);
-        var queue = new ImportQueue((IGrainFactory)(object)_grains, converter, options, TimeProvider.System, NullLogger<ImportQueue>.Instance);
+        var queue = new ImportQueue((IGrainFactory)(object)_grains, converter, options, Options.Create(new LibraryOptions()), TimeProvider.System, NullLogger<ImportQueue>.Instance);
         await queue.StartAsync(Token);
         return queue;
     }
@@ -80,7 +81,7 @@ public sealed class ImportQueueTests : IDisposable
     {
         var path = _library.Store.PartPathOf(_plan.Layer);
         File.WriteAllBytes(path, _bytes);
-        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), Compression: null, new(ImageFormat.Qcow2, 16 << 20)), queue.TakePlace());
+        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), Compression: null, new(ImageFormat.Qcow2, 16 << 20)), _places.Take(_image));
     }
 
     private ImageView View(ImageStatus status) =>

@@ -1,0 +1,56 @@
+using System.Buffers;
+using System.Net;
+
+namespace Instances.Library;
+
+/// <summary>Bytes that a sender sends, passed on piece by piece: what has come from it is on its way to the data plane at once, however little it is.</summary>
+/// <param name="bound">How long the data plane may take to accept a piece.</param>
+/// <param name="answered">Cancelled when the answer has come: the rest is not sent.</param>
+internal sealed class UploadContent(Stream bytes, TimeSpan bound, CancellationToken answered) : HttpContent
+{
+    private const int BufferBytes = 256 << 10;
+
+    protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
+
+    protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+    {
+        var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
+        try
+        {
+            while (await Read(buffer) is > 0 and var read)
+            {
+                using var patience = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+                patience.CancelAfter(bound);
+                await stream.WriteAsync(buffer.AsMemory(0, read), patience.Token);
+                await stream.FlushAsync(patience.Token);
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    /// <summary>In chunks: a length that was announced would have to be kept, after the answer too.</summary>
+    protected override bool TryComputeLength(out long length)
+    {
+        length = 0;
+        return false;
+    }
+
+    private async Task<int> Read(byte[] buffer)
+    {
+        try
+        {
+            return await bytes.ReadAsync(buffer, answered);
+        }
+        catch (OperationCanceledException) when (answered.IsCancellationRequested)
+        {
+            return 0;
+        }
+        catch (IOException exception) when (exception is not BadHttpRequestException)
+        {
+            throw new BadHttpRequestException("The body ended before all of it had come.", exception);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using Instances.Faults;
+
+namespace Instances.Library.Import;
+
+/// <summary>The body of a request that brings bytes of an import. What ends it, is told apart here: the sender breaks off, is silent for too long or is superseded, or nobody wants the import any more.</summary>
+/// <param name="offset">How many bytes of the import have come before.</param>
+/// <param name="silenceBound">How long the next byte may take. There is no lowest rate: a slow sender is a living one.</param>
+/// <param name="checkPeriod">How often it is asked whether the import is still wanted while no bytes come.</param>
+internal sealed class UploadBody(
+    Stream body, ImportPlace place, ProgressReport report, long offset, TimeSpan silenceBound, TimeSpan checkPeriod, bool isPart, TimeProvider time) : Stream
+{
+    private long _bytes = offset;
+
+    public override bool CanRead => true;
+
+    public override bool CanSeek => false;
+
+    public override bool CanWrite => false;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
+    /// <exception cref="FaultException">upload-aborted; upload-timed-out; upload-busy.</exception>
+    /// <exception cref="ImportCancelledException">The owner says so.</exception>
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, place.Superseded);
+        try
+        {
+            place.Superseded.ThrowIfCancellationRequested();
+            var pending = body.ReadAsync(buffer, end.Token);
+            var read = pending.IsCompletedSuccessfully ? pending.Result : await Wait(pending.AsTask(), end);
+            if (read > 0) place.MarkProgress();
+            _bytes += read;
+            return read;
+        }
+        catch (OperationCanceledException) when (place.Superseded.IsCancellationRequested)
+        {
+            throw ImportFaults.Superseded();
+        }
+        catch (Exception exception) when (exception is IOException or OperationCanceledException and not ImportCancelledException)
+        {
+            throw isPart ? ImportFaults.PartAborted(exception) : ImportFaults.UploadAborted(exception);
+        }
+    }
+
+    private async Task<int> Wait(Task<int> reading, CancellationTokenSource end)
+    {
+        for (var since = time.GetTimestamp(); ;)
+        {
+            await ((Task)reading).WaitAsync(checkPeriod, time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (reading.IsCompleted) return await reading;
+            var isSilent = time.GetElapsedTime(since) >= silenceBound;
+            if (!isSilent && await report(ImportStage.Receiving, _bytes)) continue;
+
+            // The buffer belongs to the read until that has ended.
+            await end.CancelAsync();
+            await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            throw isSilent ? ImportFaults.TimedOut(silenceBound) : new ImportCancelledException();
+        }
+    }
+
+    public override void Flush()
+    {
+    }
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}
