@@ -28,9 +28,15 @@ public sealed partial class InstancesClient
 
     /// <inheritdoc cref="UploadImage(string, ImageFormat?, Stream, string?, CancellationToken)"/>
     /// <param name="enterprise">Whose the image is.</param>
-    public async Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken)
+    public Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken) =>
+        UploadImage(name, format, bytes, sha256, enterprise, acceptSignature: false, cancellationToken);
+
+    /// <inheritdoc cref="UploadImage(string, ImageFormat?, Stream, string?, EnterpriseId, CancellationToken)"/>
+    /// <param name="acceptSignature">Takes what is declared as raw even if it looks like another format or an archive.</param>
+    public async Task<OperationView> UploadImage(
+        string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, bool acceptSignature, CancellationToken cancellationToken)
     {
-        var (url, operation) = await BeginUpload(name, format, bytes.Length, sha256, enterprise, cancellationToken);
+        var (url, operation) = await BeginUpload(name, format, bytes.Length, sha256, enterprise, acceptSignature, cancellationToken);
         var (offset, advanced) = (0L, Stopwatch.StartNew());
         while (offset < bytes.Length)
         {
@@ -52,9 +58,10 @@ public sealed partial class InstancesClient
         return await GetOperation(operation.Id, cancellationToken);
     }
 
-    private async Task<(string Url, OperationView Operation)> BeginUpload(string name, ImageFormat? format, long length, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken)
+    private async Task<(string Url, OperationView Operation)> BeginUpload(string name, ImageFormat? format, long length, string? sha256, EnterpriseId enterprise, bool acceptSignature, CancellationToken cancellationToken)
     {
-        (string Key, string? Value)[] values = [("name", name), ("format", format?.ToString()), ("sha256", sha256), ("enterprise", enterprise.ToString())];
+        (string Key, string? Value)[] values =
+            [("name", name), ("format", format?.ToString()), ("sha256", sha256), ("enterprise", enterprise.ToString()), ("acceptSignature", acceptSignature ? "true" : null)];
         var metadata = string.Join(',', values.Where(pair => pair.Value is not null).Select(pair => $"{pair.Key} {Convert.ToBase64String(Encoding.UTF8.GetBytes(pair.Value!))}"));
         var key = Guid.CreateVersion7().ToString();
         using var response = await Send(

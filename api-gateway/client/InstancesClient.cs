@@ -169,9 +169,15 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
 
     /// <inheritdoc cref="ImportImage(string, ImageFormat?, Stream, string?, CancellationToken)"/>
     /// <param name="enterprise">Whose the image is.</param>
-    public async Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken)
+    public Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken) =>
+        ImportImage(name, format, bytes, sha256, enterprise, acceptSignature: false, cancellationToken);
+
+    /// <inheritdoc cref="ImportImage(string, ImageFormat?, Stream, string?, EnterpriseId, CancellationToken)"/>
+    /// <param name="acceptSignature">Takes what is declared as raw even if it looks like another format or an archive.</param>
+    public async Task<OperationView> ImportImage(
+        string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, bool acceptSignature, CancellationToken cancellationToken)
     {
-        var check = (format is null ? "" : $"&format={format}") + (sha256 is null ? "" : $"&sha256={sha256}");
+        var check = (format is null ? "" : $"&format={format}") + (sha256 is null ? "" : $"&sha256={sha256}") + (acceptSignature ? "&acceptSignature=true" : "");
         using var request = new HttpRequestMessage(HttpMethod.Post, $"{Root}/images?name={Uri.EscapeDataString(name)}&enterprise={enterprise}{check}")
         {
             Content = new StreamContent(bytes) { Headers = { ContentType = new("application/octet-stream") } },

@@ -32,7 +32,7 @@ internal static class ApiGateway
         services.ConfigureHttpJsonOptions(options => ApplyJson(options.SerializerOptions));
         // Bad requests arrive at the one exception handler, in every environment.
         services.Configure<RouteHandlerOptions>(options => options.ThrowOnBadRequest = true);
-        services.Configure<KestrelServerOptions>(HalfClosedConnections.Keep);
+        services.Configure<KestrelServerOptions>(HalfClosedConnections.Watch);
         services.AddExceptionHandler<ProblemHandler>();
         services.AddProblemDetails();
         services.AddOptions<HostFilteringOptions>().PostConfigure<IConfiguration>(LoopbackNames.Restrict);
@@ -50,6 +50,7 @@ internal static class ApiGateway
 
     public static WebApplication MapApiGateway(this WebApplication app)
     {
+        UploadRequest.Use(app);
         app.UseExceptionHandler();
         app.UseStatusCodePages(context => Problem.ForStatus(context.HttpContext).Write(context.HttpContext));
         app.UseSameOrigin();

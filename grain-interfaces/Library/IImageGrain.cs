@@ -199,6 +199,7 @@ public interface IImageGrain : IGrainWithGuidKey
 /// <param name="Sha256">What they hash to, in hex, or null: checked where it is given.</param>
 /// <param name="Details">Null for none.</param>
 /// <param name="Enterprise">Whose the image is and stays.</param>
+/// <param name="AcceptSignature">Takes what is declared as raw for a raw disk even if it looks like another format or an archive.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportCommand")]
 public sealed record ImportCommand(
     [property: Id(0)] string Name,
@@ -206,7 +207,8 @@ public sealed record ImportCommand(
     [property: Id(2)] long? Bytes = null,
     [property: Id(3)] string? Sha256 = null,
     [property: Id(4)] ImageDetails? Details = null,
-    [property: Id(5)] EnterpriseId Enterprise = default);
+    [property: Id(5)] EnterpriseId Enterprise = default,
+    [property: Id(6)] bool AcceptSignature = false);
 
 /// <summary>Where the bytes of an import go, with a secret that is good for them alone. Never logged.</summary>
 /// <param name="Address">The data plane's URL for this image.</param>

@@ -98,6 +98,7 @@ public sealed record CaptureFacts(
 /// <param name="Sha256">Of the bytes that were uploaded, in lower case hex.</param>
 /// <param name="Bytes">How many bytes were uploaded.</param>
 /// <param name="Compression">What was around the image; null where it was not compressed.</param>
+/// <param name="Remarks">What its owner should know of it, in sentences, such as that it was padded; null if there is nothing to say.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportFacts")]
 public sealed record ImportFacts(
     [property: Id(0)] OperationId Operation,
@@ -105,7 +106,8 @@ public sealed record ImportFacts(
     [property: Id(2)] ImageFormat Format,
     [property: Id(3)] string Sha256,
     [property: Id(4)] long Bytes,
-    [property: Id(5)] ImageCompression? Compression = null);
+    [property: Id(5)] ImageCompression? Compression = null,
+    [property: Id(6)] IReadOnlyList<string>? Remarks = null);
 
 /// <summary>How a master came to be that was a slave.</summary>
 /// <param name="Source">The slave. It may be deleted since.</param>

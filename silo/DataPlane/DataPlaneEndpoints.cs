@@ -63,7 +63,7 @@ internal static class DataPlaneEndpoints
     {
         try
         {
-            await using var body = queue.BodyOf(context.Request.Body, place, plan, offset: 0, isPart: false);
+            await using var body = queue.BodyOf(context.Request.BodyReader, place, plan, offset: 0, isPart: false);
             return await context.RequestServices.GetRequiredService<ImageReceiver>().Receive(
                 plan, body, context.Request.ContentLength, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
         }

@@ -73,13 +73,12 @@ internal static class UploadPartEndpoint
     {
         try
         {
-            await using var body = queue.BodyOf(context.Request.Body, place, plan, offset, isPart: true);
+            await using var body = queue.BodyOf(context.Request.BodyReader, place, plan, offset, isPart: true);
             return await context.RequestServices.GetRequiredService<UploadParts>().Append(
                 plan, offset, context.Request.ContentLength, body, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
         }
-        catch (FaultException exception) when (exception.Fault.Code is "quota-virtual-bytes")
+        catch (FaultException exception) when (UploadParts.EndsImport(exception.Fault))
         {
-            // No part of it is worth sending.
             await queue.Fail(image, plan, exception.Fault);
             throw;
         }

@@ -12,6 +12,12 @@ internal static class FileFaults
     public static FaultException NoSpaceLeft(string folder, Exception? cause = null) =>
         new(new(FaultKind.Capacity, "no-space", $"The disk of the layers ({folder}) is full. Delete images that are not needed, or give it more space."), cause);
 
+    public static FaultException DiskFailed(string folder, Exception? cause = null) =>
+        FaultException.Unavailable("disk-failed", $"The library's disk ({folder}) failed to read or write. The image is not to blame: look at the log of the library's machine, and repeat the import when the disk works.", cause);
+
+    /// <summary>A failure of the disk itself, which is not the fault of what is read or written.</summary>
+    public static FaultException OfDisk(IOException exception, string folder) => IsNoSpace(exception) ? NoSpaceLeft(folder, exception) : DiskFailed(folder, exception);
+
     public static FaultException LayerMissing(LayerId layer, Exception? cause = null) =>
         new(new(FaultKind.NotFound, "layer-missing", $"The layer {layer} is not in the library. What stands on it cannot be used: restore it from a copy, or delete the image."), cause);
 

@@ -15,6 +15,10 @@ internal sealed record ProcessOutcome(int ExitCode, string Output, string Errors
 
     public bool IsNoSpace => Errors.Contains("No space left on device", StringComparison.Ordinal) || Errors.Contains("Disk quota exceeded", StringComparison.Ordinal);
 
+    /// <summary>qemu-img could not make or write its target. What it could not read is another matter: that may be the fault of what stands in a file.</summary>
+    public bool FailedToWrite => Errors.Contains("error while writing", StringComparison.Ordinal) || Errors.Contains("Could not create", StringComparison.OrdinalIgnoreCase)
+        || Errors.Contains("Read-only file system", StringComparison.Ordinal);
+
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
     public void RequireSuccess()
     {

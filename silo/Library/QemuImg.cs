@@ -30,10 +30,10 @@ internal sealed class QemuImg(ProcessConfinement confinement)
         RunConfined([Program, "info", "--output=json", .. format.Source(ProcessConfinement.Source)], bounds, path, target: null, cancellationToken);
 
     /// <summary>Checks the structure of a file of unknown origin. Only exit code 0 is good.</summary>
-    /// <param name="repair">Whether reference counts that a crash left behind are put right first, in the file.</param>
-    public Task<ProcessOutcome> Check(string path, ImageFile format, bool repair, ProcessBounds bounds, CancellationToken cancellationToken)
+    /// <param name="repair">What is repaired first, in the file: <c>leaks</c> or <c>all</c>; null for nothing.</param>
+    public Task<ProcessOutcome> Check(string path, ImageFile format, string? repair, ProcessBounds bounds, CancellationToken cancellationToken)
     {
-        string[] repairing = repair ? ["-r", "all"] : [];
+        string[] repairing = repair is null ? [] : ["-r", repair];
         return RunConfined([Program, "check", "-q", .. repairing, .. format.Source(ProcessConfinement.Source)], bounds, path, target: null, cancellationToken);
     }
 
@@ -72,6 +72,14 @@ internal readonly record struct ImageFile(string Text)
         ImageFormat.Vdi => new("vdi"),
         ImageFormat.Vhd => new("vpc"),
         ImageFormat.Vhdx => new("vhdx"),
+    };
+
+    /// <summary>As people name it.</summary>
+    public string Name => Text switch
+    {
+        "vpc" => "VHD",
+        "qcow2" or "raw" => Text,
+        _ => Text.ToUpperInvariant(),
     };
 
     /// <summary>Whether qemu-img can check the structure of such a file.</summary>

@@ -14,6 +14,13 @@ internal static class UnixFiles
     /// <summary>Of what only the silo's user reads and writes.</summary>
     public const UnixFileMode PrivateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    private const int GetOpenFileLock = 36; // F_OFD_GETLK
+    private const short WriteLock = 1; // F_WRLCK
+    private const short NoLock = 2; // F_UNLCK
+
+    /// <summary>In QEMU's block/file-posix.c: where permissions that are in use are marked, and the one to write.</summary>
+    private const long QemuWriteByte = 101;
+
     /// <summary>Of the folders that lead to files of machines: their users pass through, and see no names.</summary>
     public const UnixFileMode PassageMode = PrivateFolderMode | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
 
@@ -258,6 +265,24 @@ internal static class UnixFiles
             Modified: (BitConverter.ToInt64(buffer, 112), BitConverter.ToUInt32(buffer, 120)));
     }
 
+    /// <summary>Whether a QEMU program may write to an open file. It says so with a lock on one byte, which belongs to the open file and not to the process.</summary>
+    public static bool IsWrittenByQemu(SafeFileHandle file)
+    {
+        var probe = new FileLock { Type = WriteLock, Start = QemuWriteByte, Length = 1 };
+        return fcntl(file, GetOpenFileLock, ref probe) == 0 && probe.Type != NoLock;
+    }
+
+    /// <summary>Reads a file to its end, to see whether its disk can.</summary>
+    /// <exception cref="IOException">It cannot.</exception>
+    public static async Task ReadWhole(string path, CancellationToken cancellationToken)
+    {
+        using var file = File.OpenHandle(path, options: FileOptions.Asynchronous | FileOptions.SequentialScan);
+        var buffer = new byte[1 << 20];
+        for (long read, offset = 0; (read = await RandomAccess.ReadAsync(file, buffer, offset, cancellationToken)) > 0; offset += read)
+        {
+        }
+    }
+
     private static void Delete(SafeFileHandle parent, string name, int depthLeft)
     {
         if (unlinkat(parent, PathBytes(name), 0) == 0)
@@ -341,6 +366,9 @@ internal static class UnixFiles
     private static extern long syscall(long number, int folder, byte[] path, ulong[] how, nuint howBytes);
 
     [DllImport("libc", SetLastError = true)]
+    private static extern int fcntl(SafeFileHandle file, int command, ref FileLock fileLock);
+
+    [DllImport("libc", SetLastError = true)]
     private static extern int fsync(SafeFileHandle file);
 
     [DllImport("libc", SetLastError = true)]
@@ -367,6 +395,17 @@ internal static class UnixFiles
     [DllImport("libc")]
     private static extern uint umask(uint mask);
 #pragma warning restore IDE1006, SYSLIB1054
+
+    /// <summary><c>struct flock</c> on 64 bits.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct FileLock
+    {
+        public short Type;
+        public short Whence;
+        public long Start;
+        public long Length;
+        public int Process;
+    }
 }
 
 /// <summary>Who owns a file, who may use it, and what it takes on its disk.</summary>

@@ -59,6 +59,60 @@ public sealed class AcceptedImageTests : IDisposable
     [Fact]
     public Task Import_StrongestCompression_IsWithinTheMemory() => ImportAndCompare(Bytes.Compressed(Bytes.Disk, "xz", "-c", "-9e"), ImageFormat.Raw, "raw");
 
+    /// <summary>As gunzip takes them: several members, and zeros behind the last one.</summary>
+    [Fact]
+    public Task Import_GzipOfTwoMembersWithPadding_KeepsItsContent() => ImportAndCompare(
+        [.. Bytes.Compressed(Bytes.Disk[..(5 << 20)], "gzip", "-c"), .. Bytes.Compressed(Bytes.Disk[(5 << 20)..], "gzip", "-c"), .. new byte[1000]], ImageFormat.Raw, "raw");
+
+    /// <summary>Writers renew the one or the other in one of its two places only.</summary>
+    [Theory]
+    [InlineData(24, 0x12345678)]
+    [InlineData(84, 0x01000000)]
+    public Task Import_VhdWhoseFootersDifferInTimeOrSavedState_KeepsItsContent(int offset, uint value)
+    {
+        var image = Bytes.Converted("vpc", "force_size=on");
+        return ImportAndCompare(image.WithFooter(footer => footer.Big32(offset, value)).With(0, image[..512]), null, "vpc");
+    }
+
+    /// <summary>Not every writer fills the last sector up.</summary>
+    [Fact]
+    public async Task Import_CompressedQcow2ThatEndsWithItsData_KeepsItsContent()
+    {
+        var image = TestImages.Compressed("zlib");
+
+        var manifest = await _scene.Import(image[..^HostileQcow2.Padding(image)], null, Token);
+
+        var whole = Path.Combine(_scene.Library.Store.Folder, "whole");
+        await File.WriteAllBytesAsync(whole, image, Token);
+        TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", whole, _scene.PathOf(manifest));
+    }
+
+    /// <summary>Of a writer that was killed: clusters that nothing names, and no content lost.</summary>
+    [Fact]
+    public Task Import_Qcow2WithLeakedClusters_KeepsItsContent()
+    {
+        var image = Bytes.Converted("qcow2");
+        var counts = (int)TestImages.Number64(image, (int)TestImages.Number64(image, 48));
+        var unused = image.Length / 65_536;
+        return ImportAndCompare([.. image.With(counts + (2 * unused), 0, 1), .. new byte[65_536]], null, "qcow2");
+    }
+
+    [Theory]
+    [InlineData(1000, 0, "padded with 24 zero bytes")]
+    [InlineData(1024, 0, null)]
+    [InlineData(8192, 4096, "sectors of 4096 bytes")]
+    [InlineData(8192, 512, null)]
+    public async Task Import_OfARawDisk_RemarksWhatIsUnusual(int bytes, int table, string? words)
+    {
+        var disk = Bytes.Disk[..bytes];
+        if (table > 0) disk = disk.With(table, Bytes.Text("EFI PART"));
+
+        var remarks = (await _scene.Import(disk, ImageFormat.Raw, Token)).Import!.Remarks;
+
+        if (words is null) Assert.Null(remarks);
+        else Assert.Contains(words, Assert.Single(remarks!), StringComparison.Ordinal);
+    }
+
     [Fact]
     public Task Import_VmdkWithItsDirectoryInAFooter_KeepsItsContent() =>
         ImportAndCompare(HostileFormats.WithFooter(Bytes.Converted("vmdk", "subformat=streamOptimized")), null, "vmdk");

@@ -14,11 +14,16 @@ internal static class HostileCompressed
             new(41, $"{program[0]} bomb", "quota-exceeded", () => Bytes.Compressed(new byte[ImportScene.MaxUploadBytes + 1], program), ImageFormat.Raw),
             new(41, $"{program[0]} in {program[0]}", "image-malformed", () => Bytes.Compressed(Whole(program), program)),
             new(42, $"{program[0]} with other bytes behind", "image-malformed", () => [.. Whole(program), .. "and more"u8]),
-            new(42, $"{program[0]} with zeros behind", "image-malformed", () => [.. Whole(program), .. new byte[16]]),
-            new(42, $"{program[0]} twice", "image-malformed", () => [.. Whole(program), .. Whole(program)]),
             new(42, $"{program[0]} cut", "image-malformed", () => Whole(program) is var file ? file[..(file.Length / 2)] : []),
             new(42, $"{program[0]} cut by a byte", "image-malformed", () => Whole(program)[..^1]),
         ]),
+        .. s_programs[1..].SelectMany(program => (HostileImage[])
+        [
+            new(42, $"{program[0]} with zeros behind", "image-malformed", () => [.. Whole(program), .. new byte[16]]),
+            new(42, $"{program[0]} twice", "image-malformed", () => [.. Whole(program), .. Whole(program)]),
+        ]),
+        .. s_programs.Select(program => new HostileImage(
+            41, $"{program[0]} of one byte over and over", "quota-exceeded", () => Bytes.Compressed([.. Enumerable.Repeat((byte)'A', 128 << 20)], program), ImageFormat.Raw)),
         new(41, "gzip in gzip, ten times", "image-malformed", () => Enumerable.Range(0, 10).Aggregate(TestImages.Plain, (file, _) => Bytes.Compressed(file, "gzip", "-c"))),
         new(41, "xz of endless blocks", "image-malformed", () => Whole(s_programs[1]) is var file ? file.Little32(file.Length - 8, uint.MaxValue >> 2) : []),
         new(41, "zstd with a window of 2 GiB", "image-malformed", () => Bytes.Compressed(TestImages.Plain, "zstd", "-c", "-q", "--no-check").With(5, 21 << 3)),

@@ -122,6 +122,11 @@ internal static class HostileFormats
         new(39, "Bochs", "image-unsupported-format", () => new byte[4096].With(0, Bytes.Text("Bochs Virtual HD Image"))),
         new(39, "cloop", "image-unsupported-format", () => new byte[4096].With(0, Bytes.Text("#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0"))),
         new(39, "dmg", "image-unsupported-format", () => new byte[4096].With(4096 - 512, Bytes.Text("koly\0\0\0\u0004"))),
+        .. Known.SelectMany(known => (HostileImage[])
+        [
+            new(39, known.Name, "image-unsupported-format", known.Make),
+            new(39, $"{known.Name}, declared raw", "format-mismatch", known.Make, ImageFormat.Raw),
+        ]),
         new(39, "a folder as vvfat", "image-unsupported-format", () => Bytes.Text("fat:rw:/etc")),
         new(39, "a part of VMware ESX", "image-unsupported-format", () => new byte[4096].With(0, Bytes.Text("COWD"))),
         new(40, "ISO 9660", "image-unsupported-format", HostileQcow2.Iso),
@@ -130,6 +135,19 @@ internal static class HostileFormats
         new(40, "ELF", "image-unsupported-format", () => File.ReadAllBytes("/bin/true")),
         new(40, "HTML", "image-unsupported-format", () => Bytes.Text("<!doctype html><title>404</title>")),
         new(40, "tar in gzip", "image-unsupported-format", () => Bytes.Compressed(Tar(), "gzip", "-c")),
+    ];
+
+    /// <summary>What archivers and QEMU's other drivers know, and what is sent by mistake.</summary>
+    private static IEnumerable<(string Name, Func<byte[]> Make)> Known =>
+    [
+        ("bzip2", () => Bytes.Compressed(Plain, "bzip2", "-c")),
+        ("zip", () => new byte[4096].With(0, Bytes.Text("PK\u0003\u0004"))),
+        ("7z", () => new byte[4096].With(0, (byte)'7', (byte)'z', 0xBC, 0xAF, 0x27, 0x1C)),
+        ("lz4", () => new byte[4096].With(0, 0x04, 0x22, 0x4D, 0x18)),
+        ("OVA", () => Tar().With(0, Bytes.Text("machine.ovf"))),
+        ("LUKS", () => new byte[4096].With(0, [.. Bytes.Text("LUKS"), 0xBA, 0xBE])),
+        ("PDF", () => new byte[4096].With(0, Bytes.Text("%PDF-1.7"))),
+        ("ISO", HostileQcow2.Iso),
     ];
 
     private static byte[] Tar() => new byte[10240].With(0, Bytes.Text("disk.qcow2")).With(257, Bytes.Text("ustar"));

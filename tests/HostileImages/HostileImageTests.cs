@@ -74,6 +74,53 @@ public sealed class HostileImageTests : IDisposable
     public void Lines_FromThe1stToThe42nd_AreAllThere() =>
         Assert.Equal(Enumerable.Range(1, 42).Except([29]), HostileImage.All.Values.Select(image => image.Line).Distinct().Order());
 
+    /// <summary>What is refused for its beginning is refused when that has come: the rest is never asked for.</summary>
+    [Theory]
+    [InlineData("2: backing file above", 64 << 10)]
+    [InlineData("7: data file bit alone", 512)]
+    [InlineData("15: size of 64 TiB", 512)]
+    [InlineData("30: VMDK, declared raw", 512)]
+    [InlineData("39: bzip2", 512)]
+    [InlineData("36: differencing", 512)]
+    [InlineData("40: ISO 9660", 64 << 10)]
+    [InlineData("31: description declared VMDK", 512)]
+    public async Task Import_RefusedForItsBeginning_IsRefusedBeforeTheRestComes(string name, int bytes)
+    {
+        var image = HostileImage.All[name];
+        var head = image.Make().Concat(new byte[bytes]).Take(bytes).ToArray();
+
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => _scene.Receive(ImportScene.PlanOf(image.Declared), new HeadOnly(head), Token));
+
+        Assert.Equal(image.Code, refusal.Fault.Code);
+        Assert.Empty(_scene.Files());
+    }
+
+    /// <summary>Each says what to do, and no other cause than its own.</summary>
+    [Theory]
+    [InlineData("39: bzip2", "bunzip2")]
+    [InlineData("39: OVA", "take its disk out with tar")]
+    [InlineData("39: zip, declared raw", "acceptSignature=true")]
+    [InlineData("38: log to be replayed", "qemu-img check -r all -f vhdx")]
+    [InlineData("37: wrong checksum", "the copy of it in the first sector is sound")]
+    [InlineData("42: gzip with other bytes behind", "something other than zeros follows")]
+    [InlineData("42: gzip cut", "is cut")]
+    [InlineData("42: gzip with a wrong checksum", "is damaged")]
+    public async Task Refusal_NamesTheCauseAndTheCure(string name, string words)
+    {
+        var image = HostileImage.All[name];
+
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => _scene.Import(image.Make(), image.Declared, Token));
+
+        Assert.Contains(words, refusal.Message, StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <summary>Gives its bytes and nothing more: whoever wants more has not refused.</summary>
+    private sealed class HeadOnly(byte[] head) : MemoryStream(head)
+    {
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
+            await base.ReadAsync(buffer, cancellationToken) is > 0 and var read ? read : throw new InvalidOperationException("The rest was asked for.");
+    }
+
     // Line 29. Its guest wrote to its first sector what names a file of the host.
     [Fact]
     public async Task Import_RawDiskThatHoldsAHeader_StaysRaw()
@@ -81,7 +128,8 @@ public sealed class HostileImageTests : IDisposable
         var header = HostileQcow2.Backing(Canary.Path);
         byte[] disk = [.. header[..65_536], .. Bytes.Disk[65_536..]];
 
-        var manifest = await _scene.Import(disk, ImageFormat.Raw, Token);
+        Assert.Equal("format-mismatch", (await Assert.ThrowsAsync<FaultException>(() => _scene.Import(disk, ImageFormat.Raw, Token))).Fault.Code);
+        var manifest = await _scene.Import(disk, ImageFormat.Raw, Token, acceptSignature: true);
 
         Assert.Equal((ImageFormat.Raw, disk.LongLength), (manifest.Import!.Format, manifest.Disks[0].VirtualSizeBytes));
         Assert.False(_canary.WasOpened());

@@ -65,6 +65,12 @@ internal static class HostileQcow2
         new(21, "L2 entry twice", "image-corrupt", () => Patched64(Plain, L2 + 8, Cluster)),
         new(22, "compressed cluster that is none", "image-corrupt", () => Patched64(Plain, L2, (1UL << 62) | (Cluster & 0x00FF_FFFF_FFFF_FE00))),
         new(22, "compressed cluster past the end", "image-corrupt", () => Patched64(Plain, L2, (1UL << 62) | (1UL << 40))),
+        .. ((int[])[100, 150, 511]).SelectMany(bytes => (HostileImage[])
+        [
+            new(22, $"cut by {bytes} bytes in a compressed cluster", "image-malformed", () => TestImages.Compressed("zlib") is var file ? file[..^(Padding(file) + bytes)] : []),
+            new(22, $"cut by {bytes} bytes in a cluster compressed with zstd", "image-malformed", () => TestImages.Compressed("zstd") is var file ? file[..^(Padding(file) + bytes)] : []),
+        ]),
+        new(22, "cut by 100 bytes in a cluster", "image-malformed", () => Bytes.Converted("qcow2")[..^100]),
         new(23, "1 TiB of compressed zeros", "quota-exceeded", Bomb),
         new(24, "compression 2", "image-unsupported-feature", () => Patched(Patched(Plain, 104, 2), 79, 8)),
         new(24, "compression 255", "image-unsupported-feature", () => Patched(Plain, 104, 255)),
@@ -83,6 +89,9 @@ internal static class HostileQcow2
         new(30, "VMDK, declared raw", "format-mismatch", () => Bytes.Converted("vmdk"), ImageFormat.Raw),
         new(30, "ISO, declared VMDK", "format-mismatch", Iso, ImageFormat.Vmdk),
     ];
+
+    /// <summary>What QEMU puts behind the last compressed cluster, up to a whole sector.</summary>
+    public static int Padding(byte[] image) => image.Length - 1 - image.AsSpan().LastIndexOfAnyExcept((byte)0);
 
     public static byte[] Iso() => new byte[64 << 10].With(32 << 10, Bytes.Text("\u0001CD001\u0001"));
 

@@ -24,9 +24,10 @@ internal sealed class ImportScene : IDisposable
 
     public string PathOf(ImageManifest manifest) => Library.Store.PathOf(manifest.Disks[0].Layers[0].Id);
 
-    public async Task<ImageManifest> Import(byte[] bytes, ImageFormat? declared, CancellationToken cancellationToken)
+    public async Task<ImageManifest> Import(byte[] bytes, ImageFormat? declared, CancellationToken cancellationToken, bool acceptSignature = false)
     {
         var plan = PlanOf(declared);
+        plan = plan with { Command = plan.Command with { AcceptSignature = acceptSignature } };
         return await Convert(plan, await Receive(plan, new MemoryStream(bytes), cancellationToken), cancellationToken);
     }
 

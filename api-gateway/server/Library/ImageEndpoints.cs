@@ -20,17 +20,17 @@ internal static partial class ImageEndpoints
     {
         var group = routes.MapGroup("/images").WithTags("Images");
         group.MapPost("/", Import)
-            .WithMetadata(new DisableRequestSizeLimitAttribute())
+            .WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest())
             .Produces<OperationView>(StatusCodes.Status202Accepted)
             .WithSummary("Import a master image")
             .WithDescription(
-                "The body is the disk image itself, of any length that the library takes: qcow2, VMDK (in one file), VDI, VHD, VHDX or raw, also compressed with gzip, xz or zstd. Answers 202 when the bytes have arrived; the operation tells "
+                "The body is the disk image itself, of any length that the library takes: qcow2, VMDK (in one file), VDI, VHD, VHDX or raw, also compressed with gzip, xz or zstd. Answers 202 when the bytes have arrived, and with a refusal as soon as it is known: before the last byte, where the beginning of the image tells. The operation tells "
                 + "how checking and converting go on. With sha256 the bytes are checked against it.");
         group.MapPost("/from-path", ImportFromPath)
             .WithSummary("Import a file of the library's machine")
             .WithDescription(
                 "The file is copied, or cloned where the file system can, and then treated as an upload. Only regular files with one name, in folders that Import:AllowedFolders of the library's "
-                + "silo names, by absolute paths without links: 403 path-not-allowed for all others. A file that changes while it is read ends the import with upload-mismatch.");
+                + "silo names, by absolute paths without links: 403 path-not-allowed for all others. 409 file-in-use for a file that a QEMU program may write to. A file that changes while it is read ends the import with upload-mismatch.");
         group.MapGet("/", List)
             .WithSummary("List images")
             .WithDescription(
@@ -69,15 +69,15 @@ internal static partial class ImageEndpoints
         RequestKey key,
         [Description("1 to 128 characters.")] string name,
         [Description("What the bytes are. Without it their content tells; a raw disk has to be declared.")] Choice<ImageFormat>? format,
+        [Description("Takes what is declared as raw even if it looks like another format or an archive; what is compressed with gzip, xz or zstd is expanded all the same.")] bool? acceptSignature,
         [Description("The SHA-256 of the bytes in hex.")] string? sha256,
         [Description("Whose the image is and stays; the default one where it is left out.")] EnterpriseId? enterprise,
         [AsParameters] ImageDetailsQuery details,
         HttpRequest request,
         UploadClient client)
     {
-        UploadRequest.LiftBounds(request.HttpContext);
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
-        var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails(), enterprise ?? EnterpriseId.Default);
+        var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails(), enterprise ?? EnterpriseId.Default, acceptSignature ?? false);
         var upload = new ImageUpload(datacenter, client);
         var ticket = await upload.Begin(key, image, operation, command);
         var refusal = ticket is null ? null : await upload.Send(ticket, operation, request);
@@ -132,7 +132,7 @@ internal static partial class ImageEndpoints
     private static async Task<Accepted<OperationView>> ImportFromPath(Datacenter datacenter, RequestKey key, ImportFromPathRequest request)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
-        await datacenter.Image(image).BeginImportFromPath(operation, new(request.Name, request.Format, Bytes: null, Checked(request.Sha256), Enterprise: request.Enterprise ?? EnterpriseId.Default), request.Path);
+        await datacenter.Image(image).BeginImportFromPath(operation, new(request.Name, request.Format, Bytes: null, Checked(request.Sha256), Enterprise: request.Enterprise ?? EnterpriseId.Default, AcceptSignature: request.AcceptSignature), request.Path);
         return datacenter.Accepted(await datacenter.GetOperation(operation));
     }
 

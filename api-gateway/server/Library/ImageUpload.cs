@@ -35,7 +35,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
     {
         try
         {
-            using var response = await client.Send(ticket, request.Body);
+            using var response = await client.Send(ticket, request.BodyReader);
             if (response.IsSuccessStatusCode) return null;
             return await Refusal(response, request.HttpContext.Response, CancellationToken.None);
         }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.IO.Pipelines;
 using System.Net.Http.Headers;
 using System.Net.Sockets;
 
@@ -18,12 +19,12 @@ internal sealed class UploadClient
     /// <summary>As long as bytes come there is no bound on the time. An answer that comes before the last byte ends the sending: nobody wants the rest.</summary>
     /// <exception cref="BadHttpRequestException">The sender broke off.</exception>
     /// <exception cref="HttpRequestException">The data plane broke off, or was not reached. So are IOException and OperationCanceledException.</exception>
-    public Task<HttpResponseMessage> Send(UploadTicket ticket, Stream bytes) => Send(HttpMethod.Put, ticket, bytes, offset: null);
+    public Task<HttpResponseMessage> Send(UploadTicket ticket, PipeReader bytes) => Send(HttpMethod.Put, ticket, bytes, offset: null);
 
     /// <summary>Sends a part of an upload, in the same way.</summary>
-    public Task<HttpResponseMessage> SendPart(UploadTicket ticket, long offset, Stream bytes) => Send(HttpMethod.Patch, ticket, bytes, offset);
+    public Task<HttpResponseMessage> SendPart(UploadTicket ticket, long offset, PipeReader bytes) => Send(HttpMethod.Patch, ticket, bytes, offset);
 
-    private async Task<HttpResponseMessage> Send(HttpMethod method, UploadTicket ticket, Stream bytes, long? offset)
+    private async Task<HttpResponseMessage> Send(HttpMethod method, UploadTicket ticket, PipeReader bytes, long? offset)
     {
         using var answered = new CancellationTokenSource();
         using var http = new HttpMessageInvoker(new SocketsHttpHandler

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.IO.Pipelines;
 using System.Net;
 
 namespace Instances.Library;
@@ -6,7 +7,7 @@ namespace Instances.Library;
 /// <summary>Bytes that a sender sends, passed on piece by piece: what has come from it is on its way to the data plane at once, however little it is.</summary>
 /// <param name="bound">How long the data plane may take to accept a piece.</param>
 /// <param name="answered">Cancelled when the answer has come: the rest is not sent.</param>
-internal sealed class UploadContent(Stream bytes, TimeSpan bound, CancellationToken answered) : HttpContent
+internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, CancellationToken answered) : HttpContent
 {
     private const int BufferBytes = 256 << 10;
 
@@ -14,6 +15,8 @@ internal sealed class UploadContent(Stream bytes, TimeSpan bound, CancellationTo
 
     protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
     {
+        // A read that is cancelled by a token leaves the body in a state in which the web server cannot read the rest of it.
+        using var registration = answered.UnsafeRegister(_ => bytes.CancelPendingRead(), null);
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
         {
@@ -38,15 +41,20 @@ internal sealed class UploadContent(Stream bytes, TimeSpan bound, CancellationTo
         return false;
     }
 
+    /// <returns>0 at the end, and once the answer has come.</returns>
     private async Task<int> Read(byte[] buffer)
     {
         try
         {
-            return await bytes.ReadAsync(buffer, answered);
-        }
-        catch (OperationCanceledException) when (answered.IsCancellationRequested)
-        {
-            return 0;
+            while (true)
+            {
+                var result = await bytes.ReadAsync(CancellationToken.None);
+                var piece = result.Buffer.Slice(0, Math.Min(buffer.Length, result.Buffer.Length));
+                piece.CopyTo(buffer);
+                bytes.AdvanceTo(piece.End);
+                if (answered.IsCancellationRequested) return 0;
+                if (piece.Length > 0 || result.IsCompleted) return (int)piece.Length;
+            }
         }
         catch (IOException exception) when (exception is not BadHttpRequestException)
         {

@@ -31,7 +31,7 @@ internal static class UploadEndpoints
             .WithDescription("The same in JSON as HEAD tells in the headers Upload-Offset, Upload-Length and Upload-Expires. 404 once it has failed or was cancelled.");
         group.MapMethods("/{id}", [HttpMethods.Head], Get).ExcludeFromDescription();
         group.MapPatch("/{id}", Send)
-            .WithMetadata(new DisableRequestSizeLimitAttribute())
+            .WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest())
             .Produces(StatusCodes.Status204NoContent)
             .WithSummary("Send a part of an upload")
             .WithDescription(
@@ -39,7 +39,7 @@ internal static class UploadEndpoints
                 + "409 upload-mismatch if the part does not fit, 409 upload-busy if a newer request has taken the upload over. What the library cannot import it refuses as soon as it has read the head of the image, and the import fails. With the last byte the import goes on by itself.");
         group.MapDelete("/{id}", Cancel).WithSummary("Cancel an upload").WithDescription("Its import ends as cancelled, and nothing of it is kept.");
         // For senders behind something that lets only GET and POST through, as tus demands it.
-        group.MapPost("/{id}", Override).WithMetadata(new DisableRequestSizeLimitAttribute()).ExcludeFromDescription();
+        group.MapPost("/{id}", Override).WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest()).ExcludeFromDescription();
     }
 
     private static async Task<NoContent> Capabilities(Datacenter datacenter, HttpResponse response)
@@ -56,7 +56,7 @@ internal static class UploadEndpoints
         HttpContext context,
         [FromHeader(Name = Tus.Length), Description("The bytes of the whole image.")] long? length,
         [FromHeader(Name = Tus.Metadata), Description(
-            "Pairs of a key and a base64 value, with commas between them: name (1 to 128 characters; filename stands in for it), format (optional: without it the content tells; a raw disk has to be declared), sha256 (of the whole image, in hex; optional), enterprise (its id; the default one where it is left out).")]
+            "Pairs of a key and a base64 value, with commas between them: name (1 to 128 characters; filename stands in for it), format (optional: without it the content tells; a raw disk has to be declared), acceptSignature (true takes what is declared as raw even if it looks like another format or an archive; optional), sha256 (of the whole image, in hex; optional), enterprise (its id; the default one where it is left out).")]
         string? metadata)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
@@ -105,7 +105,6 @@ internal static class UploadEndpoints
         [FromHeader(Name = Tus.Offset), Description("Where the part begins: as many bytes as have come.")] long offset)
     {
         if (context.Request.ContentType != Tus.PartType) return Tus.WrongType(context);
-        UploadRequest.LiftBounds(context);
         return await new UploadPart(client).Send(await datacenter.Image(id).ContinueUpload(), offset, context);
     }
 

@@ -36,12 +36,21 @@ internal sealed class UploadMetadata
         Format(),
         length,
         ImageEndpoints.Checked(_values.GetValueOrDefault("sha256")),
-        Enterprise: Enterprise());
+        Enterprise: Enterprise(),
+        AcceptSignature: AcceptSignature());
 
     /// <returns>Null where the content is to tell.</returns>
     private ImageFormat? Format() => _values.GetValueOrDefault("format") is not { } text ? null
         : Choice<ImageFormat>.TryParse(text, null, out var format) ? format.Value
         : throw Invalid($"format is not one of {string.Join(", ", Enum.GetNames<ImageFormat>()).ToLowerInvariant()}");
+
+    /// <summary>tus' clients send a flag as a key without a value.</summary>
+    private bool AcceptSignature() => _values.GetValueOrDefault("acceptSignature") switch
+    {
+        null or "false" => false,
+        "" or "true" => true,
+        _ => throw Invalid("acceptSignature is neither true nor false"),
+    };
 
     private EnterpriseId Enterprise() => _values.GetValueOrDefault("enterprise") is not { } text ? EnterpriseId.Default
         : EnterpriseId.TryParse(text, null, out var enterprise) ? enterprise
@@ -60,5 +69,5 @@ internal sealed class UploadMetadata
     }
 
     private static FaultException Invalid(string what) => FaultException.Invalid(
-        "upload-metadata-invalid", $"The header Upload-Metadata is not as expected: {what}. It has name and perhaps format, sha256 and enterprise, each with its value in base64, and commas between them.");
+        "upload-metadata-invalid", $"The header Upload-Metadata is not as expected: {what}. It has name and perhaps format, acceptSignature, sha256 and enterprise, each with its value in base64, and commas between them.");
 }

@@ -12,7 +12,7 @@ internal sealed class UploadPart(UploadClient client)
     {
         try
         {
-            using var response = await client.SendPart(ticket, offset, context.Request.Body);
+            using var response = await client.SendPart(ticket, offset, context.Request.BodyReader);
             if (!response.IsSuccessStatusCode) return await ImageUpload.Refusal(response, context.Response, CancellationToken.None);
             context.Response.Headers[Tus.Offset] = response.Headers.GetValues(Tus.Offset).Single();
             if (response.Headers.TryGetValues(Tus.Expires, out var expires)) context.Response.Headers[Tus.Expires] = expires.Single();

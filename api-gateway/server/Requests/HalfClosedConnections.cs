@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.IO.Pipelines;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 
@@ -7,13 +9,52 @@ namespace Instances.Requests;
 /// <remarks>Only while an upload runs: any other request of a client that has gone is to end. A connection that is reset fails the next read or write in any case.</remarks>
 internal static class HalfClosedConnections
 {
-    public static void Keep(KestrelServerOptions options) => options.ConfigureEndpointDefaults(endpoint => endpoint.Use(next => async connection =>
+    public static void Watch(KestrelServerOptions options) => options.ConfigureEndpointDefaults(endpoint => endpoint.Use(next => async connection =>
     {
         using var state = new HalfClosable(connection.ConnectionClosed);
         connection.Features.Set(state);
         connection.ConnectionClosed = state.Closed;
+        connection.Transport = new Duplex(new LastBytesFirst(connection.Transport.Input), connection.Transport.Output);
         await next(connection);
     }));
+
+    private sealed record Duplex(PipeReader Input, PipeWriter Output) : IDuplexPipe;
+
+    /// <summary>Says that the input has ended only after its last bytes were taken: the web server drops a body whose last bytes come together with the end.</summary>
+    private sealed class LastBytesFirst(PipeReader input) : PipeReader
+    {
+        private ReadOnlySequence<byte> _bytes;
+
+        /// <summary>How many of the bytes were seen before and left.</summary>
+        private long _leftBytes;
+
+        public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => Shown(await input.ReadAsync(cancellationToken));
+
+        public override bool TryRead(out ReadResult result)
+        {
+            if (!input.TryRead(out result)) return false;
+            result = Shown(result);
+            return true;
+        }
+
+        public override void AdvanceTo(SequencePosition consumed) => AdvanceTo(consumed, consumed);
+
+        public override void AdvanceTo(SequencePosition consumed, SequencePosition examined)
+        {
+            _leftBytes = _bytes.Slice(consumed).Length;
+            input.AdvanceTo(consumed, examined);
+        }
+
+        public override void CancelPendingRead() => input.CancelPendingRead();
+
+        public override void Complete(Exception? exception = null) => input.Complete(exception);
+
+        private ReadResult Shown(ReadResult result)
+        {
+            _bytes = result.Buffer;
+            return result.IsCompleted && result.Buffer.Length > _leftBytes ? new(result.Buffer, result.IsCanceled, isCompleted: false) : result;
+        }
+    }
 }
 
 /// <summary>Whether a connection counts as closed.</summary>
@@ -21,17 +62,21 @@ internal sealed class HalfClosable : IDisposable
 {
     private readonly CancellationTokenSource _closed = new();
     private readonly CancellationTokenRegistration _registration;
-    private volatile bool _isKept;
+    private volatile bool _endsRequest;
 
+    /// <param name="closed">Cancelled when the client has closed its half, or all of it.</param>
     public HalfClosable(CancellationToken closed) => _registration = closed.Register(() =>
     {
-        if (!_isKept) _closed.Cancel();
+        if (_endsRequest) _closed.Cancel();
     });
 
     public CancellationToken Closed => _closed.Token;
 
-    /// <summary>The request that runs on the connection is an upload. After it the connection is of no use if its sender has closed it: the web server finds no further request.</summary>
-    public void Keep() => _isKept = true;
+    /// <summary>Between requests there is nothing to end: the web server finds no further one.</summary>
+    /// <param name="isUpload">Its client may wait for the answer with its half closed.</param>
+    public void Begin(bool isUpload) => _endsRequest = !isUpload;
+
+    public void End() => _endsRequest = false;
 
     public void Dispose()
     {

@@ -1,11 +1,10 @@
-using System.Buffers.Binary;
 using Instances.Faults;
 using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Looks at a compressed file of unknown origin before the program that expands it does: it has to be one member, stream or frame, and nothing behind.</summary>
-/// <remarks>Readers disagree about what follows the first one: some take it, some leave it out. See RFC 1952, the .xz file format and RFC 8878.</remarks>
+/// <summary>Looks at a compressed file of unknown origin before the program that expands it does. An .xz file has to be one stream and a .zst file one frame; gzip members and zeros may follow one another, as gunzip takes them.</summary>
+/// <remarks>See RFC 1952, the .xz file format and RFC 8878.</remarks>
 internal static class CompressedFile
 {
     private const int MinGzipBytes = 18;
@@ -35,15 +34,6 @@ internal static class CompressedFile
                 ZstdFrame.Check(reader, maxBytes);
                 break;
         }
-    }
-
-    /// <summary>Where a second member follows, what the file says at its end is not what came out.</summary>
-    public static void RequireOneMember(SafeFileHandle file, long expandedBytes)
-    {
-        var reader = new FileReader(file);
-        var length = BinaryPrimitives.ReadUInt32LittleEndian(reader.Read(reader.Bytes - sizeof(uint), sizeof(uint), "end"));
-        if (length != (uint)expandedBytes)
-            throw ImportFaults.Malformed("it is compressed in several members");
     }
 
     private static void CheckGzip(FileReader reader)

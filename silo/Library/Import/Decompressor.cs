@@ -8,6 +8,16 @@ namespace Instances.Library.Import;
 internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement confinement, IOptions<ImportOptions> options, IOptions<LibraryOptions> library)
 {
     private const int BufferBytes = 256 << 10;
+
+    /// <summary>What an upload may expand to, however small it is; beyond that <see cref="ImportOptions.MaxExpansion"/> counts.</summary>
+    private const long FreeExpansionBytes = 64 << 20;
+
+    /// <summary>Zeros take no space, and a sparse disk is full of them: in pieces of this size they do not count.</summary>
+    private const int PieceBytes = 4096;
+
+    /// <summary>An exit code from here on says that a signal ended the program.</summary>
+    private const int SignalBase = 128;
+
     private const int SecondsForAnything = 300;
     private const int SecondsForEachGibibyte = 600;
     private const long MemoryBytes = 256L << 20;
@@ -22,14 +32,13 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         var compression = upload.Compression ?? throw new ArgumentException("The upload is not compressed.", nameof(upload));
         var seconds = SecondsForAnything + (int)Math.Min(upload.Bytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
         var bounds = new ProcessBounds(TimeSpan.FromSeconds(seconds * 2.0), seconds, MemoryBytes, FileBytes: 0);
-        var bytes = 0L;
         FaultException? refusal = null;
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var output = PipeTarget.Create(async (stream, token) =>
         {
             try
             {
-                bytes = await Write(stream, target, progress, token);
+                await Write(stream, upload, target, progress, token);
             }
             catch (FaultException exception)
             {
@@ -51,19 +60,32 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         if (refusal is not null)
             throw refusal;
         if (outcome is not { Succeeded: true })
-            throw ImportFaults.Malformed("its compression is damaged or cut, something follows it, or it needs more time or memory than is allowed");
-        if (compression is ImageCompression.Gzip)
-        {
-            using var file = File.OpenHandle(upload.Path);
-            CompressedFile.RequireOneMember(file, bytes);
-        }
+            throw Failure(outcome!, compression);
     }
 
-    private async Task<long> Write(Stream stream, string target, Action<long> progress, CancellationToken cancellationToken)
+    /// <summary>Each cause with a sentence of its own, by what the programs write.</summary>
+    private static FaultException Failure(ProcessOutcome outcome, ImageCompression compression)
+    {
+        var (kind, command) = compression switch
+        {
+            ImageCompression.Gzip => ("gzip", "gunzip"),
+            ImageCompression.Xz => ("xz", "unxz"),
+            ImageCompression.Zstd => ("zstd", "unzstd"),
+        };
+        if (outcome.ExitCode is ProcessOutcome.OutOfBounds or >= SignalBase || Says("memory"))
+            return ImportFaults.Malformed($"to expand its {kind} data takes more time or memory than is allowed", $"Expand it with {command}, and import the result.");
+        if (Says("trailing garbage")) return ImportFaults.Malformed($"something other than zeros follows its {kind} data", $"Expand it with {command}, which leaves that out, and import the result.");
+        return ImportFaults.Malformed(Says("unexpected end") || Says("premature end") ? $"its {kind} data is cut" : $"its {kind} data is damaged");
+
+        bool Says(string words) => outcome.Errors.Contains(words, StringComparison.OrdinalIgnoreCase);
+    }
+
+    private async Task Write(Stream stream, ReceivedUpload upload, string target, Action<long> progress, CancellationToken cancellationToken)
     {
         var bound = CompressedFile.BoundOf(options.Value, library.Value);
+        var dataBound = FreeExpansionBytes + (Math.Min(upload.Bytes, long.MaxValue / 2 / options.Value.MaxExpansion) * options.Value.MaxExpansion);
         var buffer = new byte[BufferBytes];
-        var total = 0L;
+        var (total, data) = (0L, 0L);
         try
         {
             new FileStream(target, UnixFiles.PrivateFile()).Dispose();
@@ -76,18 +98,34 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
                     throw FileFaults.NoSpaceLeft(store.Folder);
 
                 // Zeros become a hole: most of a raw disk is that.
-                if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0))
+                if (DataIn(buffer.AsSpan(0, read)) is > 0 and var more)
+                {
+                    data += more;
+                    if (data > dataBound)
+                        throw ImportFaults.ExpandsTooMuch(options.Value.MaxExpansion);
                     await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), total, cancellationToken);
+                }
+
                 progress(total);
             }
 
             RandomAccess.SetLength(file, total);
-            return total;
         }
-        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        catch (IOException exception)
         {
-            throw FileFaults.NoSpaceLeft(store.Folder, exception);
+            throw FileFaults.OfDisk(exception, store.Folder);
         }
+    }
+
+    private static int DataIn(ReadOnlySpan<byte> bytes)
+    {
+        var data = 0;
+        for (; bytes.Length > 0; bytes = bytes[Math.Min(PieceBytes, bytes.Length)..])
+        {
+            if (bytes[..Math.Min(PieceBytes, bytes.Length)].ContainsAnyExcept((byte)0)) data += PieceBytes;
+        }
+
+        return data;
     }
 
     // One thread each: more of them take more memory.

@@ -16,8 +16,9 @@ internal static class FormatDetector
     private static readonly byte[] s_vhd = "conectix"u8.ToArray();
     private static readonly byte[] s_vhdx = "vhdxfile"u8.ToArray();
 
+    /// <param name="isWhole">Whether the file has come whole: a fixed VHD is known by its end.</param>
     /// <returns>Null for what is none of the formats that can be told by their content.</returns>
-    public static ImageFormat? Format(SafeFileHandle file)
+    public static ImageFormat? Format(SafeFileHandle file, bool isWhole)
     {
         var head = Read(file, 0, HeadBytes);
         if (BeginsWith(head, s_qcow2))
@@ -30,7 +31,7 @@ internal static class FormatDetector
             return ImageFormat.Vdi;
 
         var bytes = RandomAccess.GetLength(file);
-        return BeginsWith(head, s_vhd) || (bytes > VhdFooterBytes && BeginsWith(Read(file, bytes - VhdFooterBytes, VhdFooterBytes), s_vhd)) ? ImageFormat.Vhd : null;
+        return BeginsWith(head, s_vhd) || (isWhole && bytes > VhdFooterBytes && BeginsWith(Read(file, bytes - VhdFooterBytes, VhdFooterBytes), s_vhd)) ? ImageFormat.Vhd : null;
     }
 
     /// <returns>Null for what is not compressed by a program that is known here.</returns>

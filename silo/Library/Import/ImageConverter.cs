@@ -7,6 +7,9 @@ namespace Instances.Library.Import;
 /// <summary>Makes a base layer of an upload: checks it, writes its content to a file of ours, publishes that. The uploaded bytes are never booted.</summary>
 internal sealed partial class ImageConverter
 {
+    /// <summary>What qemu-img check ends with if leaked clusters are all that it finds.</summary>
+    private const int LeaksFound = 3;
+
     private const int SecondsForAnything = 300;
     private const int SecondsForEachGibibyte = 120;
     private const long MemoryBytes = 2L << 30;
@@ -35,7 +38,7 @@ internal sealed partial class ImageConverter
 
     /// <summary>Makes the layer and the manifest, durably. Leaves nothing behind when it fails.</summary>
     /// <param name="admit">Asked for what was compressed; what was not has been admitted when it was received.</param>
-    /// <exception cref="FaultException">image-corrupt; image-malformed; quota-virtual-bytes; no-space; qemu-img-failed.</exception>
+    /// <exception cref="FaultException">image-corrupt; image-malformed; quota-virtual-bytes; no-space; disk-failed; qemu-img-failed.</exception>
     /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
     public async Task<ImageManifest> Convert(
         ImageId image, UploadPlan plan, ReceivedUpload upload, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
@@ -56,9 +59,18 @@ internal sealed partial class ImageConverter
             KillPoints.Reach("import.source-deleted");
             return manifest;
         }
-        catch
+        catch (Exception exception)
         {
-            await Discard(image, plan);
+            try
+            {
+                await Discard(image, plan);
+            }
+            catch (IOException) when (exception is FaultException or IOException)
+            {
+                // The disk fails. The reason of the failure is of more use than this one, and the sweep removes what is left.
+            }
+
+            if (exception is IOException io) throw FileFaults.OfDisk(io, _store.Folder);
             throw;
         }
     }
@@ -81,7 +93,7 @@ internal sealed partial class ImageConverter
         using var file = File.OpenHandle(path);
         if (FormatDetector.Compression(file) is not null)
             throw ImportFaults.Malformed("it is compressed more than once");
-        var image = ImageInspector.Inspect(file, plan.Command.Format, _maxVirtualBytes);
+        var image = ImageInspector.Inspect(file, plan.Command.Format, _maxVirtualBytes, plan.Command.AcceptSignature);
         await admit(image.VirtualSizeBytes);
         _confinement.Give(path);
         return new(path, RandomAccess.GetLength(file), image);
@@ -99,8 +111,16 @@ internal sealed partial class ImageConverter
             if (!format.CanBeChecked)
                 return;
             if (source.Image.IsDirty)
-                Require(await _qemuImg.Check(source.Path, format, repair: true, bounds, token), "its reference counts cannot be repaired");
-            Require(await _qemuImg.Check(source.Path, format, repair: false, bounds, token), "qemu-img check finds errors in it");
+                await Require(source, await _qemuImg.Check(source.Path, format, repair: "all", bounds, token), "its reference counts cannot be repaired", token);
+            var check = await _qemuImg.Check(source.Path, format, repair: null, bounds, token);
+            if (check.ExitCode == LeaksFound)
+            {
+                // A writer that was killed leaves clusters behind that nothing names: no content is lost with them.
+                await Require(source, await _qemuImg.Check(source.Path, format, repair: "leaks", bounds, token), "its leaked clusters cannot be freed", token);
+                check = await _qemuImg.Check(source.Path, format, repair: null, bounds, token);
+            }
+
+            await Require(source, check, "qemu-img check finds errors in it", token);
         }, cancellationToken);
     }
 
@@ -110,7 +130,7 @@ internal sealed partial class ImageConverter
         var virtualBytes = source.Image.VirtualSizeBytes;
         var bounds = BoundsFor(source, fileBytes: virtualBytes + (virtualBytes / 1024) + MetadataBytes);
         await Watch(ImportStage.Converting, () => File.Exists(target) ? UnixFiles.AllocatedBytes(target) : 0, report, async token =>
-            Require(await _qemuImg.ConvertToBase(source.Path, ImageFile.Of(source.Image.Format), target, bounds, token), "its content cannot be read whole"),
+            await Require(source, await _qemuImg.ConvertToBase(source.Path, ImageFile.Of(source.Image.Format), target, bounds, token), "its content cannot be read whole", token),
             cancellationToken);
 
         using var file = File.OpenHandle(target);
@@ -136,7 +156,7 @@ internal sealed partial class ImageConverter
             Parent: null,
             [new DiskManifest([new LayerManifest(plan.Layer, Parent: null, bytes, image)], found.VirtualSizeBytes)],
             plan.StartedAt ?? now,
-            new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression))
+            new ImportFacts(plan.Operation, now, found.Format, upload.Sha256, upload.Bytes, upload.Compression, found.Remarks is { Count: > 0 } remarks ? remarks : null))
         {
             Details = plan.Command.Details ?? ImageDetails.None,
             Enterprise = plan.Command.Enterprise,
@@ -179,13 +199,25 @@ internal sealed partial class ImageConverter
         }
     }
 
-    private static void Require(ProcessOutcome outcome, string otherwise)
+    /// <summary>A failure is the image's only if it is not the disk's, on which the image and its copy lie.</summary>
+    private async Task Require(Source source, ProcessOutcome outcome, string otherwise, CancellationToken cancellationToken)
     {
         if (outcome.Succeeded)
             return;
-        throw outcome.IsNoSpace
-            ? FaultException.Capacity("no-space", "The library's disk is full. Delete images that are not needed, or give it more space.")
-            : ImportFaults.Corrupt(otherwise);
+        if (outcome.IsNoSpace)
+            throw FaultException.Capacity("no-space", "The library's disk is full. Delete images that are not needed, or give it more space.");
+        if (outcome.FailedToWrite)
+            throw FileFaults.DiskFailed(_store.Folder);
+        try
+        {
+            await UnixFiles.ReadWhole(source.Path, cancellationToken);
+        }
+        catch (IOException exception)
+        {
+            throw FileFaults.DiskFailed(_store.Folder, exception);
+        }
+
+        throw outcome.ExitCode == ProcessOutcome.OutOfBounds ? ImportFaults.TooLaborious() : ImportFaults.Corrupt(otherwise);
     }
 
     // The work is bounded by what was uploaded, not by what its header promises.

@@ -1,12 +1,30 @@
 using System.Buffers.Binary;
+using Instances.Faults;
 
 namespace Instances.Library.Import;
 
-/// <summary>The first sector of an upload, which comes long before the last: of most formats it says how large the disk is.</summary>
-/// <remarks>Only good for refusing early what is too large. Whether the file is what it says that it is, <see cref="ImageInspector"/> finds out when it has come whole.</remarks>
+/// <summary>The beginning of an upload, which comes long before its end: most of what is refused is refused for that, and of most formats it says how large the disk is.</summary>
+/// <remarks>Only good for refusing early. Whether the file is what it says that it is, <see cref="ImageInspector"/> finds out when it has come whole.</remarks>
 internal static class ImageHead
 {
     public const int Bytes = 512;
+
+    /// <summary>After how many bytes the beginning is looked at: with its first sector, and with all that formats have at their beginning.</summary>
+    public static readonly long[] Looks = [Bytes, KnownContent.HeadBytes];
+
+    /// <summary>Refuses what no further byte can cure.</summary>
+    /// <returns>As of <see cref="VirtualSize"/>.</returns>
+    /// <exception cref="FaultException">As of <see cref="ImageInspector.InspectHead"/>.</exception>
+    public static long? Examine(string path, ImportCommand command, long maxVirtualBytes)
+    {
+        using (var file = File.OpenHandle(path))
+        {
+            if (RandomAccess.GetLength(file) < Bytes || FormatDetector.Compression(file) is not null) return null;
+            ImageInspector.InspectHead(file, command.Format, maxVirtualBytes, command.AcceptSignature);
+        }
+
+        return VirtualSize(path, command.Format, maxVirtualBytes);
+    }
 
     /// <param name="declared">What the sender says that the image is, or null. A raw disk may begin with anything.</param>
     /// <returns>Null where it is not said there, as in VHDX, fixed VHD and compressed files; or where it is impossible, or more than is allowed, of which others tell more.</returns>

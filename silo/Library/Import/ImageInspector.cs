@@ -8,50 +8,90 @@ internal static class ImageInspector
 {
     private const int SectorBytes = 512;
 
+    /// <summary>A shorter file may end within a signature: of what is declared as raw that is chance.</summary>
+    private const int WholeSignatureBytes = 128;
+
+    /// <summary>The sector size of most disks of today; virtual machines here have disks with sectors of 512 bytes.</summary>
+    private const int LargeSectorBytes = 4096;
+
+    /// <summary>What a file that was cut is refused for; anything else that is wrong with a part of a file is wrong with all of it.</summary>
+    private static readonly string[] s_faultsOfParts = ["image-malformed", "image-corrupt", "image-empty"];
+
     /// <param name="declared">What the sender says that it is, or null.</param>
+    /// <param name="acceptSignature">Takes a file that is declared as raw for that, whatever it looks like.</param>
     /// <exception cref="FaultException">One of the codes of <see cref="ImportFaults"/>.</exception>
-    public static InspectedImage Inspect(SafeFileHandle file, ImageFormat? declared, long maxVirtualBytes)
+    public static InspectedImage Inspect(SafeFileHandle file, ImageFormat? declared, long maxVirtualBytes, bool acceptSignature = false)
     {
         if (RandomAccess.GetLength(file) == 0)
             throw ImportFaults.Empty();
 
-        var found = FormatDetector.Format(file);
+        var found = FormatDetector.Format(file, isWhole: true);
         if (declared is ImageFormat.Raw)
-            return InspectRaw(file, found, maxVirtualBytes);
+            return InspectRaw(file, found, maxVirtualBytes, acceptSignature, isWhole: true);
         if (declared is { } format && found != format)
             throw ImportFaults.FormatMismatch(format);
-        return Inspect(file, found ?? throw ImportFaults.UnsupportedFormat(), maxVirtualBytes);
+        if (found is not { } other)
+            throw Unsupported(file, isWhole: true);
+        return Inspect(file, other, maxVirtualBytes);
+    }
+
+    /// <summary>Refuses a file of which only the first bytes have come, for what no further byte can cure.</summary>
+    /// <exception cref="FaultException">As of <see cref="Inspect(SafeFileHandle, ImageFormat?, long, bool)"/>.</exception>
+    public static void InspectHead(SafeFileHandle file, ImageFormat? declared, long maxVirtualBytes, bool acceptSignature)
+    {
+        try
+        {
+            var found = FormatDetector.Format(file, isWhole: false);
+            if (declared is ImageFormat.Raw) InspectRaw(file, found, maxVirtualBytes, acceptSignature, isWhole: false);
+            else if (found is { } format && (declared ?? format) == format) Inspect(file, format, maxVirtualBytes);
+            // A fixed VHD is known by its end.
+            else if (declared is { } other && (found is not null || other is not ImageFormat.Vhd)) throw ImportFaults.FormatMismatch(other);
+            else if (KnownContent.Find(file, isWhole: false) is not null || KnownContent.IsText(file)) throw Unsupported(file, isWhole: false);
+        }
+        catch (FaultException exception) when (s_faultsOfParts.Contains(exception.Fault.Code))
+        {
+            // What is missing may still come.
+        }
     }
 
     private static InspectedImage Inspect(SafeFileHandle file, ImageFormat format, long maxVirtualBytes) => format switch
     {
         ImageFormat.Qcow2 => Qcow2Inspector.Inspect(file, maxVirtualBytes).ToImage(),
-        ImageFormat.Raw => InspectRaw(file, found: null, maxVirtualBytes),
+        ImageFormat.Raw => InspectRaw(file, found: null, maxVirtualBytes, acceptSignature: true, isWhole: true),
         ImageFormat.Vmdk => VmdkInspector.Inspect(file, maxVirtualBytes),
         ImageFormat.Vdi => VdiInspector.Inspect(file, maxVirtualBytes),
         ImageFormat.Vhd => VhdInspector.Inspect(file, maxVirtualBytes),
         ImageFormat.Vhdx => VhdxInspector.Inspect(file, maxVirtualBytes),
     };
 
-    // A raw disk may hold anything, a header of another format too, which its guest wrote: unless it is a whole image of that format, it is what was declared.
-    private static InspectedImage InspectRaw(SafeFileHandle file, ImageFormat? found, long maxVirtualBytes)
+    // A raw disk may hold anything, a header of another format too, which its guest wrote. Most that look like something else are something else: their sender has to say so.
+    private static InspectedImage InspectRaw(SafeFileHandle file, ImageFormat? found, long maxVirtualBytes, bool acceptSignature, bool isWhole)
     {
-        if (found is { } other && IsWhole(file, other))
-            throw ImportFaults.FormatMismatch(ImageFormat.Raw);
-        var bytes = (RandomAccess.GetLength(file) + SectorBytes - 1) / SectorBytes * SectorBytes;
-        return bytes <= maxVirtualBytes ? new(ImageFormat.Raw, bytes) : throw ImportFaults.TooLarge(bytes, maxVirtualBytes);
+        var length = RandomAccess.GetLength(file);
+        if (!acceptSignature && length >= WholeSignatureBytes)
+        {
+            if (found is { } other) throw ImportFaults.RawWithSignature($"a {ImageFile.Of(other).Name} image", "Leave format out, so that it is imported as that.");
+            if (KnownContent.Find(file, isWhole) is { } content) throw ImportFaults.RawWithSignature(content.Name, content.Hint);
+        }
+
+        var bytes = (length + SectorBytes - 1) / SectorBytes * SectorBytes;
+        if (bytes > maxVirtualBytes) throw ImportFaults.TooLarge(bytes, maxVirtualBytes);
+        List<string> remarks = [];
+        if (bytes != length) remarks.Add($"The raw disk had {length} bytes and was padded with {bytes - length} zero bytes to whole sectors of {SectorBytes} bytes.");
+        if (HasPartitionTable(file, LargeSectorBytes) && !HasPartitionTable(file, SectorBytes))
+            remarks.Add($"The partition table is that of a disk with sectors of {LargeSectorBytes} bytes. Virtual machines have sectors of {SectorBytes} bytes, and find no partitions on it.");
+        return new(ImageFormat.Raw, bytes) { Remarks = remarks };
     }
 
-    private static bool IsWhole(SafeFileHandle file, ImageFormat format)
+    private static FaultException Unsupported(SafeFileHandle file, bool isWhole) =>
+        KnownContent.Find(file, isWhole) is { } content ? ImportFaults.Unsupported(content)
+        : KnownContent.IsText(file) ? ImportFaults.Unsupported(new("a text", "Choose the file of the disk image."))
+        : ImportFaults.UnsupportedFormat();
+
+    /// <summary>Whether a GUID partition table is where a disk with such sectors has it: in its second one.</summary>
+    private static bool HasPartitionTable(SafeFileHandle file, int sectorBytes)
     {
-        try
-        {
-            Inspect(file, format, long.MaxValue);
-            return true;
-        }
-        catch (FaultException)
-        {
-            return false;
-        }
+        var signature = new byte[8];
+        return RandomAccess.Read(file, signature, sectorBytes) == signature.Length && signature.AsSpan().SequenceEqual("EFI PART"u8);
     }
 }

@@ -33,13 +33,12 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
-            return await Inspect(path, command.Format, bytes, sha256, admit);
+            return await Inspect(path, command, bytes, sha256, admit);
         }
         catch (Exception exception)
         {
             File.Delete(path);
-            if (exception is IOException io && FileFaults.IsNoSpace(io))
-                throw FileFaults.NoSpaceLeft(store.Folder, exception);
+            if (exception is IOException io) throw FileFaults.OfDisk(io, store.Folder);
             throw;
         }
     }
@@ -52,17 +51,18 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         var path = store.PartPathOf(plan.Layer);
         try
         {
-            await AdmitHead(path, plan.Command.Format, admit);
+            await AdmitHead(path, plan.Command, admit);
             var (bytes, sha256) = await Hash(path, report, cancellationToken);
             if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
                 throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
-            return await Inspect(path, plan.Command.Format, bytes, sha256, admit);
+            return await Inspect(path, plan.Command, bytes, sha256, admit);
         }
-        catch (Exception exception) when (exception is FaultException or ImportCancelledException)
+        catch (Exception exception) when (exception is FaultException or ImportCancelledException or IOException)
         {
-            // Not where this process ends in the middle: the next one takes it up.
+            // Not if this process ends in the middle: the next one takes it up.
             File.Delete(path);
+            if (exception is IOException io) throw FileFaults.OfDisk(io, store.Folder);
             throw;
         }
     }
@@ -98,7 +98,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     private async Task<(long Bytes, string Sha256)> Copy(
         Stream body, string path, ImportCommand command, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
-        var (total, reportedAt, spaceAt, isHead) = (0L, time.GetTimestamp(), SpaceCheckBytes, true);
+        var (total, reportedAt, spaceAt) = (0L, time.GetTimestamp(), SpaceCheckBytes);
         var buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         try
         {
@@ -118,11 +118,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
                 // Zeros become a hole: most of a raw disk is that.
                 if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
                 else file.SetLength(file.Seek(read, SeekOrigin.Current));
-                if (isHead && total >= ImageHead.Bytes)
-                {
-                    isHead = false;
-                    await AdmitHead(path, command.Format, admit);
-                }
+                if (ImageHead.Looks.Any(look => total >= look && total - read < look)) await AdmitHead(path, command, admit);
 
                 if (total >= spaceAt)
                 {
@@ -145,12 +141,12 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
     }
 
     // What is in a compressed file nobody knows before it is expanded, which takes time: its sender need not wait for that.
-    private async Task<ReceivedUpload> Inspect(string path, ImageFormat? format, long bytes, string sha256, DiskAdmission admit)
+    private async Task<ReceivedUpload> Inspect(string path, ImportCommand command, long bytes, string sha256, DiskAdmission admit)
     {
         using var file = File.OpenHandle(path);
         if (FormatDetector.Compression(file) is not { } compression)
         {
-            var image = ImageInspector.Inspect(file, format, options.Value.MaxVirtualBytes);
+            var image = ImageInspector.Inspect(file, command.Format, options.Value.MaxVirtualBytes, command.AcceptSignature);
             await admit(image.VirtualSizeBytes);
             return new(path, bytes, sha256, Compression: null, image);
         }
@@ -159,10 +155,11 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         return new(path, bytes, sha256, compression, Image: null);
     }
 
-    /// <summary>What is too large is sent away before all of it has come, or been read.</summary>
-    public async Task AdmitHead(string path, ImageFormat? format, DiskAdmission admit)
+    /// <summary>What is refused for its beginning is refused before all of it has come, or been read.</summary>
+    /// <exception cref="FaultException">As of <see cref="ImageHead.Examine"/>; quota-virtual-bytes.</exception>
+    public async Task AdmitHead(string path, ImportCommand command, DiskAdmission admit)
     {
-        if (ImageHead.VirtualSize(path, format, options.Value.MaxVirtualBytes) is { } virtualSizeBytes) await admit(virtualSizeBytes);
+        if (ImageHead.Examine(path, command, options.Value.MaxVirtualBytes) is { } virtualSizeBytes) await admit(virtualSizeBytes);
     }
 
     private void RequireSpace(long moreBytes)

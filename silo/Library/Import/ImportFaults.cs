@@ -7,11 +7,15 @@ internal static class ImportFaults
 {
     public static FaultException Empty() => FaultException.Invalid("image-empty", "The upload has no bytes.");
 
-    public static FaultException Malformed(string what) =>
-        FaultException.Invalid("image-malformed", $"The file is not a whole, well-formed disk image: {what}. Make it again, for example with qemu-img convert.");
+    /// <param name="hint">What cures it, if something does.</param>
+    public static FaultException Malformed(string what, string? hint = null) => FaultException.Invalid(
+        "image-malformed", $"The file is not a whole, well-formed disk image: {what}. {hint ?? "Download or export it again: what it lacks cannot be repaired."}");
 
     public static FaultException Corrupt(string what) =>
-        FaultException.Invalid("image-corrupt", $"The image is damaged: {what}. Repair it with qemu-img check, or make it again.");
+        FaultException.Invalid("image-corrupt", $"The image is damaged: {what}. Repair a copy of it with qemu-img check -r all, or download or export it again.");
+
+    public static FaultException TooLaborious() =>
+        FaultException.Invalid("image-malformed", "To read the image takes more time or memory than is allowed. Convert it with qemu-img convert -O qcow2, and import the result.");
 
     public static FaultException RefersOutside(string what) =>
         FaultException.Invalid("image-refers-outside", $"The image needs another file: it has {what}. Make it whole with qemu-img convert.");
@@ -35,6 +39,12 @@ internal static class ImportFaults
         "image-unsupported-format",
         "The upload is none of qcow2, VMDK, VDI, VHD and VHDX. Convert it with qemu-img convert, or declare format=raw if it is a raw disk.");
 
+    public static FaultException Unsupported(KnownContent content) =>
+        FaultException.Invalid("image-unsupported-format", $"The upload is {content.Name}, which cannot be imported. {content.Hint}");
+
+    public static FaultException RawWithSignature(string name, string hint) => FaultException.Invalid(
+        "format-mismatch", $"The upload was declared as raw and looks like {name}. {hint} If it really is a raw disk that only begins or ends like that, repeat the import with acceptSignature=true.");
+
     public static FaultException UnsupportedKind(string kind) =>
         FaultException.Invalid("image-unsupported-format", $"The image is {kind}, which cannot be imported. Convert it with qemu-img convert.");
 
@@ -46,6 +56,9 @@ internal static class ImportFaults
 
     public static FaultException ExpandsTooFar(long bound) =>
         FaultException.Capacity("quota-exceeded", $"The upload expands to more than the {bound} bytes that are allowed.");
+
+    public static FaultException ExpandsTooMuch(int bound) => FaultException.Capacity(
+        "quota-exceeded", $"The upload expands to more than {bound} times its length (Import:MaxExpansion), not counting zeros. Expand it, and import the result.");
 
     public static FaultException TooLargeUpload(long bound) => FaultException.Invalid("image-too-large", $"The upload has more than the {bound} bytes that are allowed.");
 
@@ -66,6 +79,9 @@ internal static class ImportFaults
 
     public static FaultException PartAborted(Exception? cause = null) =>
         FaultException.Unavailable("upload-aborted", "The part ended before all of it had come. What has come counts: ask how far the upload is, and go on there.", cause);
+
+    public static FaultException FileInUse() => FaultException.Conflict(
+        "file-in-use", "A virtual machine or another QEMU program has the file open for writing: its content may be incomplete. Shut that down, and repeat the import.");
 
     public static FaultException FileChanged() => UploadMismatch("The file changed while it was read.");
 

@@ -10,7 +10,7 @@ internal sealed class ImportFolders(IOptions<ImportOptions> options)
     private readonly string[] _folders = [.. options.Value.AllowedFolders.Select(folder => Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + "/")];
 
     /// <summary>Opens a file for reading. All that is decided is decided by what was opened: a file that is swapped behind a look changes nothing.</summary>
-    /// <exception cref="FaultException">path-not-allowed.</exception>
+    /// <exception cref="FaultException">path-not-allowed; file-in-use.</exception>
     public (SafeFileHandle File, FileFacts Facts) Open(string path)
     {
         if (Array.Find(_folders, folder => path.StartsWith(folder, StringComparison.Ordinal)) is not { } allowed || !IsPlain(path[allowed.Length..])) throw ImportFaults.PathNotAllowed();
@@ -20,7 +20,8 @@ internal sealed class ImportFolders(IOptions<ImportOptions> options)
             file = UnixFiles.OpenBeneath(allowed, path[allowed.Length..]);
             var facts = UnixFiles.FactsOf(file);
             // A second name may be one of a file that this folder was never meant to hold.
-            return facts is { IsRegular: true, Links: 1 } ? (file, facts) : throw ImportFaults.PathNotAllowed();
+            if (facts is not { IsRegular: true, Links: 1 }) throw ImportFaults.PathNotAllowed();
+            return UnixFiles.IsWrittenByQemu(file) ? throw ImportFaults.FileInUse() : (file, facts);
         }
         catch (Exception exception)
         {

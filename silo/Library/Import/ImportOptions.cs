@@ -16,7 +16,11 @@ public sealed class ImportOptions : IValidatableObject
     /// <summary>Folders of the library's machine whose files may be imported by their paths; none where nothing is set. Absolute, and not the root.</summary>
     public IList<string> AllowedFolders { get; init; } = [];
 
-    /// <summary>How many are checked and converted at once.</summary>
+    /// <summary>How many times its length a compressed upload may expand to, not counting zeros. Real disks reach 20; a file that is made to fill a disk reaches 1,000.</summary>
+    [Range(2, 1_000_000)]
+    public int MaxExpansion { get; set; } = 100;
+
+    /// <summary>How many are checked and converted at once. One more is for small ones.</summary>
     [Range(1, 64)]
     public int Converters { get; set; } = 2;
 

@@ -1,5 +1,5 @@
 using System.Collections.Concurrent;
-using System.Threading.Channels;
+using System.IO.Pipelines;
 using Instances.Faults;
 using Microsoft.Extensions.Options;
 
@@ -14,7 +14,10 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
 
     private static readonly TimeSpan s_pause = TimeSpan.FromSeconds(2);
 
-    private readonly Channel<Job> _jobs = Channel.CreateUnbounded<Job>(); // Bounded by the places.
+    /// <summary>An import that is no larger, expanded, does not wait behind larger ones: it has a converter of its own.</summary>
+    private const long SmallBytes = 256 << 20;
+
+    private readonly ImportLine<Job> _line = new(); // Bounded by the places.
 
     /// <summary>The jobs that no converter has taken. Whoever removes one has it, be it to convert or to drop it.</summary>
     private readonly ConcurrentDictionary<LayerId, Job> _waiting = new();
@@ -26,12 +29,11 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         place.MarkReceived();
         var job = new Job(image, plan, upload, place);
         _waiting[plan.Layer] = job;
-        if (!_jobs.Writer.TryWrite(job))
-            throw new InvalidOperationException("The import queue is closed.");
+        _line.Add(plan.Command.Enterprise, IsSmall(upload), job);
     }
 
     /// <summary>The body of a request that brings bytes of an import.</summary>
-    public UploadBody BodyOf(Stream body, ImportPlace place, UploadPlan plan, long offset, bool isPart) =>
+    public UploadBody BodyOf(PipeReader body, ImportPlace place, UploadPlan plan, long offset, bool isPart) =>
         new(body, place, ReportTo(place.Image, plan), offset, library.Value.UploadIdleBound, options.Value.ReportPeriod, isPart, time);
 
     /// <summary>Ends an import that failed.</summary>
@@ -71,14 +73,18 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     }
 
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
-        Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(stoppingToken)).Append(ReportWaiting(stoppingToken)));
+        Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(onlySmall: false, stoppingToken)).Append(Work(onlySmall: true, stoppingToken)).Append(ReportWaiting(stoppingToken)));
 
-    private async Task Work(CancellationToken stoppingToken)
+    /// <summary>Nobody knows how large a compressed upload is, nor is it asked how large a slave's layers are.</summary>
+    private static bool IsSmall(ReceivedUpload? upload) => upload is { Compression: null, Image: { } image } && Math.Max(upload.Bytes, image.DataBytes ?? 0) <= SmallBytes;
+
+    private async Task Work(bool onlySmall, CancellationToken stoppingToken)
     {
         try
         {
-            await foreach (var job in _jobs.Reader.ReadAllAsync(stoppingToken))
+            while (true)
             {
+                var job = await _line.Take(onlySmall, stoppingToken);
                 if (!_waiting.TryRemove(KeyValuePair.Create(job.Plan.Layer, job)))
                     continue;
                 using (job.Place)

@@ -11,7 +11,10 @@ internal sealed record Qcow2Header(int Version, int ClusterBits, long VirtualSiz
 
     public int ClusterBytes => 1 << ClusterBits;
 
-    public InspectedImage ToImage() => new(ImageFormat.Qcow2, VirtualSizeBytes, IsDirty);
+    /// <summary>All clusters that the file names, expanded.</summary>
+    public long DataBytes { get; init; }
+
+    public InspectedImage ToImage() => new(ImageFormat.Qcow2, VirtualSizeBytes, IsDirty) { DataBytes = DataBytes };
 }
 
 /// <summary>Incompatible features: a reader that does not know one must refuse the file.</summary>

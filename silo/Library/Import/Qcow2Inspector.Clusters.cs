@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using System.IO.Compression;
+using System.Numerics;
 
 namespace Instances.Library.Import;
 
@@ -14,8 +16,15 @@ internal sealed partial class Qcow2Inspector
     private const long FreeExpansionBytes = 1L << 30;
     private const long MaxExpansion = 1032;
 
+    /// <summary>A sector holds at most eight of them, if the smallest that deflate makes of a cluster follow one another.</summary>
+    private const int MaxClustersAtTheEnd = 64;
+
+    private int _clustersAtTheEnd;
     private long _dataClusters;
     private long _compressedClusters;
+
+    /// <summary>What the last cluster of the disk has behind the disk's end, which its writer may have left out.</summary>
+    private ulong BehindTheDisk => (ulong)((ClusterBytes - (_virtualBytes % ClusterBytes)) % ClusterBytes);
     private ulong[] _used = [];
 
     private void CheckClusters(List<ulong> l2Tables)
@@ -56,14 +65,54 @@ internal sealed partial class Qcow2Inspector
             {
                 // The bits above the offset are a length, which shrinks as clusters do.
                 _compressedClusters++;
-                if ((entry & ((1UL << (70 - _clusterBits)) - 1)) >= (ulong)_fileBytes)
+                var lengthShift = 70 - _clusterBits;
+                var start = entry & ((1UL << lengthShift) - 1);
+                if (start >= (ulong)_fileBytes)
                     throw ImportFaults.Corrupt("it has compressed clusters outside the file");
+                var sectors = ((entry & (CompressedFlag - 1)) >> lengthShift) + 1;
+                if (((start / SectorBytes) + sectors) * SectorBytes > (ulong)_fileBytes) RequireWholeCompressed(start);
                 continue;
             }
 
             if ((entry & OffsetMask) is not 0 and var offset)
+            {
                 Use(offset);
+                RequireWhole(offset, entryBytes == 16 ? UsedBytes(BinaryPrimitives.ReadUInt32BigEndian(table[(place + 12)..])) : (ulong)ClusterBytes);
+            }
         }
+    }
+
+    /// <summary>Where the last of the 32 parts of a cluster ends that have data; of the others nothing need be in the file.</summary>
+    private ulong UsedBytes(uint allocated) => (ulong)((32 - BitOperations.LeadingZeroCount(allocated)) * (ClusterBytes / 32));
+
+    /// <summary>Programs that read a file that ends within a cluster take zeros for what is missing.</summary>
+    private void RequireWhole(ulong offset, ulong bytes)
+    {
+        var end = offset + bytes;
+        if (end > (ulong)_fileBytes && end - (ulong)_fileBytes > BehindTheDisk)
+            throw ImportFaults.Malformed("it ends within a cluster");
+    }
+
+    /// <summary>Of the last compressed cluster only the number of its sectors is known: whether the file that ends within them holds all of it, only expanding it tells. Programs that read it take zeros for what is missing.</summary>
+    private void RequireWholeCompressed(ulong start)
+    {
+        var isCut = _features.HasFlag(Qcow2Features.CompressionType) || ++_clustersAtTheEnd > MaxClustersAtTheEnd;
+        if (!isCut)
+        {
+            var compressed = Read((long)start, (int)Math.Min(_fileBytes - (long)start, 2 * ClusterBytes));
+            try
+            {
+                using var expanded = new DeflateStream(new MemoryStream(compressed), CompressionMode.Decompress);
+                isCut = expanded.ReadAtLeast(new byte[ClusterBytes], (int)ClusterBytes, throwOnEndOfStream: false) < ClusterBytes;
+            }
+            catch (InvalidDataException)
+            {
+                isCut = true;
+            }
+        }
+
+        if (isCut)
+            throw ImportFaults.Malformed("it ends within a compressed cluster");
     }
 
     private void Use(ulong offset)

@@ -31,6 +31,7 @@ internal sealed partial class Qcow2Inspector
     private readonly byte[] _head;
     private readonly List<Region> _tables = [];
 
+    private long _virtualBytes;
     private uint _version;
     private int _clusterBits;
     private Qcow2Features _features;
@@ -69,8 +70,9 @@ internal sealed partial class Qcow2Inspector
         CheckSnapshots();
         CheckBitmaps(extensions);
         CheckL1Table(virtualBytes);
+        _virtualBytes = virtualBytes;
         CheckClusters(_l2Tables);
-        return new((int)_version, _clusterBits, virtualBytes, _features.HasFlag(Qcow2Features.Dirty));
+        return new((int)_version, _clusterBits, virtualBytes, _features.HasFlag(Qcow2Features.Dirty)) { DataBytes = (_dataClusters + _compressedClusters) << _clusterBits };
     }
 
     private void CheckVersion()

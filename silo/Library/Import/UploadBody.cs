@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.IO.Pipelines;
 using Instances.Faults;
 
 namespace Instances.Library.Import;
@@ -7,7 +9,7 @@ namespace Instances.Library.Import;
 /// <param name="silenceBound">How long the next byte may take. There is no lowest rate: a slow sender is a living one.</param>
 /// <param name="checkPeriod">How often it is asked whether the import is still wanted while no bytes come.</param>
 internal sealed class UploadBody(
-    Stream body, ImportPlace place, ProgressReport report, long offset, TimeSpan silenceBound, TimeSpan checkPeriod, bool isPart, TimeProvider time) : Stream
+    PipeReader body, ImportPlace place, ProgressReport report, long offset, TimeSpan silenceBound, TimeSpan checkPeriod, bool isPart, TimeProvider time) : Stream
 {
     private long _bytes = offset;
 
@@ -29,19 +31,22 @@ internal sealed class UploadBody(
     /// <exception cref="ImportCancelledException">The owner says so.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, place.Superseded);
         try
         {
-            place.Superseded.ThrowIfCancellationRequested();
-            var pending = body.ReadAsync(buffer, end.Token);
-            var read = pending.IsCompletedSuccessfully ? pending.Result : await Wait(pending.AsTask(), end);
-            if (read > 0) place.MarkProgress();
-            _bytes += read;
-            return read;
-        }
-        catch (OperationCanceledException) when (place.Superseded.IsCancellationRequested)
-        {
-            throw ImportFaults.Superseded();
+            // A read that is cancelled by a token leaves the body in a state in which the web server cannot read the rest of it.
+            using var superseded = place.Superseded.UnsafeRegister(_ => body.CancelPendingRead(), null);
+            while (true)
+            {
+                var pending = body.ReadAsync(cancellationToken);
+                var result = pending.IsCompletedSuccessfully ? pending.Result : await Wait(pending.AsTask());
+                var piece = result.Buffer.Slice(0, Math.Min(buffer.Length, result.Buffer.Length));
+                piece.CopyTo(buffer.Span);
+                body.AdvanceTo(piece.End);
+                if (place.Superseded.IsCancellationRequested) throw ImportFaults.Superseded();
+                if (piece.Length > 0) place.MarkProgress();
+                _bytes += piece.Length;
+                if (piece.Length > 0 || result.IsCompleted) return (int)piece.Length;
+            }
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException and not ImportCancelledException)
         {
@@ -49,7 +54,7 @@ internal sealed class UploadBody(
         }
     }
 
-    private async Task<int> Wait(Task<int> reading, CancellationTokenSource end)
+    private async Task<ReadResult> Wait(Task<ReadResult> reading)
     {
         for (var since = time.GetTimestamp(); ;)
         {
@@ -57,10 +62,8 @@ internal sealed class UploadBody(
             if (reading.IsCompleted) return await reading;
             var isSilent = time.GetElapsedTime(since) >= silenceBound;
             if (!isSilent && await report(ImportStage.Receiving, _bytes)) continue;
-
-            // The buffer belongs to the read until that has ended.
-            await end.CancelAsync();
-            await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            body.CancelPendingRead();
+            body.AdvanceTo((await reading).Buffer.Start);
             throw isSilent ? ImportFaults.TimedOut(silenceBound) : new ImportCancelledException();
         }
     }

@@ -18,7 +18,7 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
     /// <param name="offset">Where the sender says that the part begins.</param>
     /// <param name="announcedBytes">What the transport says will come, or null.</param>
     /// <returns>How far the upload is, durably.</returns>
-    /// <exception cref="FaultException">upload-mismatch; upload-aborted; upload-timed-out; no-space; quota-virtual-bytes: the file is gone, and the import is to be failed.</exception>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; upload-timed-out; no-space; disk-failed. One that <see cref="EndsImport"/>: the file is gone, and the import is to be failed.</exception>
     /// <exception cref="ImportCancelledException">The owner says so; the file is gone.</exception>
     public async Task<long> Append(UploadPlan plan, long offset, long? announcedBytes, Stream body, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
@@ -31,21 +31,24 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
             if (announcedBytes > length - start) throw TooLong(length);
             if (store.FreeBytes - (length - start) < store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(store.Folder);
             await RequireNotCancelled(report, start);
-            var end = await Take(file, start, plan.Command, body, report, () => receiver.AdmitHead(path, plan.Command.Format, admit), cancellationToken);
+            var end = await Take(file, start, plan.Command, body, report, () => receiver.AdmitHead(path, plan.Command, admit), cancellationToken);
             KillPoints.Reach("import.part-received");
             await RequireNotCancelled(report, end);
             return end;
         }
-        catch (Exception exception) when (exception is ImportCancelledException or FaultException { Fault.Code: "quota-virtual-bytes" })
+        catch (Exception exception) when (exception is ImportCancelledException || (exception is FaultException { Fault: var fault } && EndsImport(fault)))
         {
             File.Delete(path);
             throw;
         }
-        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        catch (IOException exception)
         {
-            throw FileFaults.NoSpaceLeft(store.Folder, exception);
+            throw FileFaults.OfDisk(exception, store.Folder);
         }
     }
+
+    /// <summary>Whether no part of the upload is worth sending: what has come shows that it cannot be imported.</summary>
+    public static bool EndsImport(Fault fault) => fault.Kind is FaultKind.Invalid || fault.Code is "quota-virtual-bytes" or "quota-exceeded";
 
     private async Task<long> Take(
         SafeFileHandle file, long start, ImportCommand command, Stream body, ProgressReport report, Func<Task> admitHead, CancellationToken cancellationToken)
@@ -79,7 +82,12 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
                 if (end + read > length) throw TooLong(length);
                 if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), end, CancellationToken.None);
                 end += read;
-                if (end >= ImageHead.Bytes && end - read < ImageHead.Bytes) await admitHead();
+                if (Array.Exists(ImageHead.Looks, look => end >= look && end - read < look))
+                {
+                    Extend(file, end);
+                    await admitHead();
+                }
+
                 if (end >= spaceAt)
                 {
                     spaceAt = end + SpaceCheckBytes;

@@ -19,7 +19,9 @@ internal sealed class VhdInspector
     private const uint SectorBytes = 512;
     private const uint MinBlockBytes = 4 << 10;
     private const uint MaxBlockBytes = 64 << 20;
+    private const int TimeOffset = 24;
     private const int FooterChecksumOffset = 64;
+    private const int SavedStateOffset = 84;
     private const int HeaderChecksumOffset = 36;
     private const int LocatorsOffset = 576;
     private const int LocatorsBytes = 8 * 24;
@@ -37,8 +39,7 @@ internal sealed class VhdInspector
 
     private InspectedImage Inspect(long maxVirtualBytes)
     {
-        if (!_footer.AsSpan().StartsWith("conectix"u8) || !HasChecksum(_footer, FooterChecksumOffset))
-            throw ImportFaults.Malformed("it has no footer, or one with a wrong checksum");
+        CheckFooter();
         if (Number32(_footer, 12) != Version)
             throw ImportFaults.UnsupportedVersion("VHD");
 
@@ -61,10 +62,42 @@ internal sealed class VhdInspector
         return new(ImageFormat.Vhd, (long)bytes);
     }
 
+    /// <summary>A dynamic disk has a copy of it in its first sector, which is the one that qemu-img reads.</summary>
+    private void CheckFooter()
+    {
+        var copy = _file.Read(0, FooterBytes, "header");
+        var (isSound, isCopySound) = (IsSound(_footer), IsSound(copy));
+        if (isSound && Number32(_footer, 60) == Dynamic && !isCopySound)
+            throw ImportFaults.Malformed("its last sector, the footer, is sound, and the copy of it in the first sector is damaged or missing", "Write the last 512 bytes over the first 512, and import the file again.");
+        if (isSound)
+            return;
+        throw isCopySound
+            ? ImportFaults.Malformed(
+                "its footer, the last sector, is damaged or missing, and the copy of it in the first sector is sound", "Convert it with qemu-img convert -f vpc -O qcow2, which reads that copy: blocks may be missing, so compare the content.")
+            : ImportFaults.Malformed("it has no footer with a right checksum, neither at its end nor at its beginning");
+    }
+
+    private static bool IsSound(byte[] footer) => footer.AsSpan().StartsWith("conectix"u8) && HasChecksum(footer, FooterChecksumOffset);
+
+    /// <summary>Whether two footers are of one disk. Some writers renew the time or the saved state in one of them only, and with it the checksum.</summary>
+    private static bool IsSameDisk(byte[] one, byte[] other)
+    {
+        return Masked(one).AsSpan().SequenceEqual(Masked(other));
+
+        static byte[] Masked(byte[] footer)
+        {
+            byte[] masked = [.. footer];
+            masked.AsSpan(TimeOffset, sizeof(uint)).Clear();
+            masked.AsSpan(FooterChecksumOffset, sizeof(uint)).Clear();
+            masked[SavedStateOffset] = 0;
+            return masked;
+        }
+    }
+
     private void CheckBlocks(ulong virtualBytes)
     {
         // qemu-img reads the copy at the beginning: the two must not be of two disks.
-        if (!_file.Read(0, FooterBytes, "header").AsSpan().SequenceEqual(_footer))
+        if (!IsSameDisk(_file.Read(0, FooterBytes, "header"), _footer))
             throw ImportFaults.Malformed("its first and its last sector are of two disks");
 
         var headerOffset = Number64(_footer, 16);

@@ -60,7 +60,7 @@ internal sealed class VhdxInspector
         if (VhdxNumbers.Number16(current, 66) != 1)
             throw ImportFaults.UnsupportedVersion("VHDX");
         if (current.AsSpan(48, 16).ContainsAnyExcept((byte)0))
-            throw ImportFaults.Malformed("it was not closed properly, and its log is to be replayed");
+            throw ImportFaults.Malformed("it was not closed properly, and its log is to be replayed", "Replay it with qemu-img check -r all -f vhdx, and import the file again.");
     }
 
     private void CheckBlocks(VhdxRegions regions, VhdxMetadata metadata)

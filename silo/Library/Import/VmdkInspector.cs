@@ -54,7 +54,7 @@ internal sealed class VmdkInspector
 
         var places = _header.DirectorySector == DirectoryInFooter ? ReadFooter() : _header;
         VmdkGrains.Check(_file, places);
-        return new(ImageFormat.Vmdk, virtualBytes);
+        return new(ImageFormat.Vmdk, virtualBytes) { DataBytes = _header.IsCompressed ? virtualBytes : null };
     }
 
     private void CheckDescriptor()

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Security.Cryptography;
 using Instances.Faults;
 using Instances.Library;
@@ -120,6 +121,24 @@ public sealed class ImportFromPathTests
         var bytes = RandomNumberGenerator.GetBytes(size);
         await File.WriteAllBytesAsync(path, bytes, Token);
         return (path, bytes);
+    }
+
+    /// <summary>qemu-img convert refuses it, too: a machine that runs has not written all.</summary>
+    [Fact]
+    public async Task File_ThatQemuMayWriteTo_IsRefusedUntilThatHasEnded()
+    {
+        await using var plane = await TestDataPlane.Start(Allowed);
+        var (path, _) = await Disk(plane, "in-use.raw");
+        using (var writer = Process.Start(new ProcessStartInfo("qemu-io", ["-f", "raw", path]) { RedirectStandardInput = true, RedirectStandardOutput = true })!)
+        {
+            var prompt = new byte[1];
+            Assert.Equal(1, await writer.StandardOutput.BaseStream.ReadAsync(prompt, Token));
+            Assert.Equal("file-in-use", (await Assert.ThrowsAsync<FaultException>(() => plane.BeginFromPath(ImageFormat.Raw, path))).Fault.Code);
+            writer.StandardInput.Close();
+            await writer.WaitForExitAsync(Token);
+        }
+
+        Assert.Equal(OperationStatus.Succeeded, (await plane.End(await plane.BeginFromPath(ImageFormat.Raw, path))).Status);
     }
 
     private static async Task AssertNotAllowed(TestDataPlane plane, string path)

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.IO.Pipelines;
 using System.Security.Cryptography;
 using Instances.Faults;
 using Instances.Operations;
@@ -18,6 +19,8 @@ public sealed class ImageImportTests : IDisposable
 
     private readonly List<long> _admitted = [];
 
+    private bool _acceptSignature;
+    private Action? _atConverting;
     private ImportStage? _cancelAt;
     private long _quota = long.MaxValue;
 
@@ -58,6 +61,8 @@ public sealed class ImageImportTests : IDisposable
     public async Task Import_RawThatLooksLikeQcow2_StaysRaw()
     {
         var disk = Made("create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd", "-F", "raw", "$path", "1M");
+        Assert.Equal("format-mismatch", (await Assert.ThrowsAsync<FaultException>(() => Import(disk, ImageFormat.Raw))).Fault.Code);
+        _acceptSignature = true;
 
         var manifest = await ImportAndCompare(disk, ImageFormat.Raw);
 
@@ -248,6 +253,20 @@ public sealed class ImageImportTests : IDisposable
         Assert.Empty(library.Store.List());
     }
 
+    // A file system that can no longer be written stands for a disk that fails.
+    [Fact]
+    public async Task Import_WhoseDiskFails_DoesNotBlameTheImage()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "Only root mounts file systems.");
+        using var library = new TestLibrary(tmpfsBytes: 64 << 20);
+        _atConverting = () => TestLibrary.Run("mount", "-o", "remount,ro", Path.GetDirectoryName(library.Store.Folder + "/")!);
+
+        var refusal = await Assert.ThrowsAsync<FaultException>(() => Import(library, Plain, ImageFormat.Qcow2));
+
+        Assert.Equal((FaultKind.Unavailable, "disk-failed"), (refusal.Fault.Kind, refusal.Fault.Code));
+        Assert.Contains(library.Store.Folder, refusal.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task ConfinedPrograms_OfRoot_AreNobodyWithoutNetworkAndEnvironment()
     {
@@ -298,16 +317,17 @@ public sealed class ImageImportTests : IDisposable
     {
         var receiver = new ImageReceiver(_library.Store, Options.Create(new ImportOptions()), Options.Create(new LibraryOptions()), TimeProvider.System);
         using var place = new ImportPlaces(Options.Create(new LibraryOptions()), TimeProvider.System).Take(_image);
-        var sender = new UploadBody(body, place, Report, offset: 0, TimeSpan.FromMinutes(2), TimeSpan.FromSeconds(1), isPart: false, TimeProvider.System);
+        var sender = new UploadBody(PipeReader.Create(body), place, Report, offset: 0, TimeSpan.FromMinutes(2), TimeSpan.FromSeconds(1), isPart: false, TimeProvider.System);
         await receiver.Receive(Plan(format, null, null), sender, announcedBytes: null, Report, Admit, Token);
     }
 
-    private static UploadPlan Plan(ImageFormat format, long? bytes, string? sha256) =>
-        new(OperationId.New(), LayerId.New(), new ImportCommand("image", format, bytes, sha256));
+    private UploadPlan Plan(ImageFormat format, long? bytes, string? sha256) =>
+        new(OperationId.New(), LayerId.New(), new ImportCommand("image", format, bytes, sha256, AcceptSignature: _acceptSignature));
 
     private Task<bool> Report(ImportStage stage, long bytes)
     {
         _reports.Add((stage, bytes));
+        if (stage is ImportStage.Converting) Interlocked.Exchange(ref _atConverting, null)?.Invoke();
         return Task.FromResult(stage != _cancelAt);
     }
 

@@ -33,10 +33,10 @@ public sealed class ImportQueueTests : IDisposable
             Assert.Equal((nameof(IImageGrain.ReportImport), ImportStage.Receiving, (long)_bytes.Length), (method, (ImportStage)arguments[1]!, (long)arguments[2]!));
             return Task.FromResult(++reports < 3);
         };
-        // Nobody converts.
+        // Nobody converts: the one for small uploads does not take a compressed one.
         using var queue = await Queue(converters: 0);
 
-        Add(queue);
+        Add(queue, ImageCompression.Gzip);
 
         await Eventually(() => !File.Exists(_library.Store.PartPathOf(_plan.Layer)));
         Assert.Equal(3, reports);
@@ -77,11 +77,11 @@ public sealed class ImportQueueTests : IDisposable
         return queue;
     }
 
-    private void Add(ImportQueue queue)
+    private void Add(ImportQueue queue, ImageCompression? compression = null)
     {
         var path = _library.Store.PartPathOf(_plan.Layer);
         File.WriteAllBytes(path, _bytes);
-        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), Compression: null, new(ImageFormat.Qcow2, 16 << 20)), _places.Take(_image));
+        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), compression, compression is not null ? null : new(ImageFormat.Qcow2, 16 << 20)), _places.Take(_image));
     }
 
     private ImageView View(ImageStatus status) =>
