@@ -35,7 +35,8 @@ internal sealed class UploadClient
             ConnectTimeout = ConnectTimeout,
             ConnectCallback = async (context, token) => new AnswerWatch(await Connect(context, token), answered.Cancel),
         });
-        using var request = new HttpRequestMessage(method, ticket.Address) { Content = new UploadContent(bytes, SilenceBound, answered.Token) };
+        using var content = new UploadContent(bytes, SilenceBound, answered.Token);
+        using var request = new HttpRequestMessage(method, ticket.Address) { Content = content };
         request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
         // Without it the client reads no answer before it has sent everything.
         request.Headers.ExpectContinue = true;
@@ -49,6 +50,11 @@ internal sealed class UploadClient
         catch (Exception exception) when (exception.InnerException is BadHttpRequestException sender)
         {
             throw sender;
+        }
+        finally
+        {
+            await answered.CancelAsync();
+            await content.Sending.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 

@@ -13,7 +13,19 @@ internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, Cancellati
 
     protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
 
-    protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken)
+    /// <summary>Nothing is read from the sender any more when this has ended.</summary>
+    public Task Sending { get; private set; } = Task.CompletedTask;
+
+    protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken) => Sending = Copy(stream, cancellationToken);
+
+    /// <summary>In chunks: a length that was announced would have to be kept, after the answer too.</summary>
+    protected override bool TryComputeLength(out long length)
+    {
+        length = 0;
+        return false;
+    }
+
+    private async Task Copy(Stream stream, CancellationToken cancellationToken)
     {
         // A read that is cancelled by a token leaves the body in a state in which the web server cannot read the rest of it.
         using var registration = answered.UnsafeRegister(_ => bytes.CancelPendingRead(), null);
@@ -34,13 +46,6 @@ internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, Cancellati
         }
     }
 
-    /// <summary>In chunks: a length that was announced would have to be kept, after the answer too.</summary>
-    protected override bool TryComputeLength(out long length)
-    {
-        length = 0;
-        return false;
-    }
-
     /// <returns>0 at the end, and once the answer has come.</returns>
     private async Task<int> Read(byte[] buffer)
     {
@@ -49,11 +54,12 @@ internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, Cancellati
             while (true)
             {
                 var result = await bytes.ReadAsync(CancellationToken.None);
-                var piece = result.Buffer.Slice(0, Math.Min(buffer.Length, result.Buffer.Length));
+                var read = (int)Math.Min(buffer.Length, result.Buffer.Length);
+                var piece = result.Buffer.Slice(0, read);
                 piece.CopyTo(buffer);
                 bytes.AdvanceTo(piece.End);
                 if (answered.IsCancellationRequested) return 0;
-                if (piece.Length > 0 || result.IsCompleted) return (int)piece.Length;
+                if (read > 0 || result.IsCompleted) return read;
             }
         }
         catch (IOException exception) when (exception is not BadHttpRequestException)

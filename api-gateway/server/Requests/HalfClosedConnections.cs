@@ -25,8 +25,8 @@ internal static class HalfClosedConnections
     {
         private ReadOnlySequence<byte> _bytes;
 
-        /// <summary>How many of the bytes were seen before and left.</summary>
-        private long _leftBytes;
+        /// <summary>How many of the bytes that were left have been looked at: their reader waits for more.</summary>
+        private long _examinedBytes;
 
         public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => Shown(await input.ReadAsync(cancellationToken));
 
@@ -41,7 +41,7 @@ internal static class HalfClosedConnections
 
         public override void AdvanceTo(SequencePosition consumed, SequencePosition examined)
         {
-            _leftBytes = _bytes.Slice(consumed).Length;
+            _examinedBytes = _bytes.Slice(consumed, examined).Length;
             input.AdvanceTo(consumed, examined);
         }
 
@@ -52,7 +52,7 @@ internal static class HalfClosedConnections
         private ReadResult Shown(ReadResult result)
         {
             _bytes = result.Buffer;
-            return result.IsCompleted && result.Buffer.Length > _leftBytes ? new(result.Buffer, result.IsCanceled, isCompleted: false) : result;
+            return result.IsCompleted && result.Buffer.Length > _examinedBytes ? new(result.Buffer, result.IsCanceled, isCompleted: false) : result;
         }
     }
 }

@@ -39,13 +39,14 @@ internal sealed class UploadBody(
             {
                 var pending = body.ReadAsync(cancellationToken);
                 var result = pending.IsCompletedSuccessfully ? pending.Result : await Wait(pending.AsTask());
-                var piece = result.Buffer.Slice(0, Math.Min(buffer.Length, result.Buffer.Length));
+                var read = (int)Math.Min(buffer.Length, result.Buffer.Length);
+                var piece = result.Buffer.Slice(0, read);
                 piece.CopyTo(buffer.Span);
                 body.AdvanceTo(piece.End);
                 if (place.Superseded.IsCancellationRequested) throw ImportFaults.Superseded();
-                if (piece.Length > 0) place.MarkProgress();
-                _bytes += piece.Length;
-                if (piece.Length > 0 || result.IsCompleted) return (int)piece.Length;
+                if (read > 0) place.MarkProgress();
+                _bytes += read;
+                if (read > 0 || result.IsCompleted) return read;
             }
         }
         catch (Exception exception) when (exception is IOException or OperationCanceledException and not ImportCancelledException)
