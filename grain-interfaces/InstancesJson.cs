@@ -9,8 +9,14 @@ public static class InstancesJson
 {
     public static JsonSerializerOptions Options { get; } = CreateOptions();
 
-    /// <summary>Applies the form to options that a framework owns.</summary>
+    /// <summary>Applies the form of requests and answers to options that a framework owns. <see cref="UnknownMembers"/> are not part of it: a member that is unknown stays refusable.</summary>
     public static void Apply(JsonSerializerOptions options)
+    {
+        ApplyForm(options);
+        options.TypeInfoResolver = options.TypeInfoResolver!.WithAddedModifier(LeaveOutUnknownMembers);
+    }
+
+    private static void ApplyForm(JsonSerializerOptions options)
     {
         options.PropertyNamingPolicy = JsonNamingPolicy.CamelCase;
         options.DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull;
@@ -26,10 +32,15 @@ public static class InstancesJson
         foreach (var property in type.Properties) property.IsRequired &= !property.IsSetNullable;
     }
 
+    private static void LeaveOutUnknownMembers(JsonTypeInfo type)
+    {
+        if (type.Kind is JsonTypeInfoKind.Object && type.Properties.FirstOrDefault(property => property.IsExtensionData) is { } unknown) type.Properties.Remove(unknown);
+    }
+
     private static JsonSerializerOptions CreateOptions()
     {
         var options = new JsonSerializerOptions(JsonSerializerDefaults.Web);
-        Apply(options);
+        ApplyForm(options);
         options.MakeReadOnly(populateMissingResolver: true);
         return options;
     }

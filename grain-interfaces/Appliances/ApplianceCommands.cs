@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Enterprises;
 using Instances.Library;
 using Instances.VirtualMachines;
@@ -39,4 +40,9 @@ public sealed record CreateInstanceCommand(
     [property: Id(0)] IReadOnlyList<VirtualMachineId>? VirtualMachines = null,
     [property: Id(1)] bool UpdateImages = false,
     [property: Id(2)] Quiesce Quiesce = Quiesce.Freeze,
-    [property: Id(3)] bool Undeploy = true);
+    [property: Id(3)] bool Undeploy = true)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

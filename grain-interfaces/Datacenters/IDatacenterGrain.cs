@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Faults;
 using Instances.Hosts;
@@ -76,7 +77,12 @@ public sealed record PlacementRequest(
 
 /// <param name="Bytes">Space that the layer takes where it is fetched to.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerNeed")]
-public sealed record LayerNeed([property: Id(0)] LayerId Layer, [property: Id(1)] long Bytes);
+public sealed record LayerNeed([property: Id(0)] LayerId Layer, [property: Id(1)] long Bytes)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 [GenerateSerializer, Immutable, Alias("instances.Placement")]
 public sealed record Placement([property: Id(0)] VirtualMachineId Machine, [property: Id(1)] HostId Host);

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Instances.Enterprises;
 
 /// <summary>Everything of an enterprise that people can change.</summary>
@@ -25,6 +27,10 @@ public sealed record EnterpriseQuotas(
     [property: Id(5)] long? MemoryBytes = null,
     [property: Id(6)] long? VirtualBytes = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     public static EnterpriseQuotas None { get; } = new();
 }
 

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Instances.Faults;
 
 /// <summary>Why a request was not carried out. The kind decides the HTTP status and whether to repeat the request.</summary>
@@ -36,4 +38,9 @@ public enum FaultKind
 public sealed record Fault(
     [property: Id(0)] FaultKind Kind,
     [property: Id(1)] string Code,
-    [property: Id(2)] string Message);
+    [property: Id(2)] string Message)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

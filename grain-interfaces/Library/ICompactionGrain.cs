@@ -63,7 +63,12 @@ public sealed record RunningMerge(
 
 /// <param name="Fault">Why: the image is as it was, and it is tried again.</param>
 [GenerateSerializer, Immutable, Alias("instances.FailedMerge")]
-public sealed record FailedMerge([property: Id(0)] ImageId Image, [property: Id(1)] DateTimeOffset At, [property: Id(2)] Fault Fault);
+public sealed record FailedMerge([property: Id(0)] ImageId Image, [property: Id(1)] DateTimeOffset At, [property: Id(2)] Fault Fault)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>Layers of a disk that become one.</summary>
 /// <param name="Merged">The layer that takes their place.</param>
@@ -74,6 +79,10 @@ public sealed record FailedMerge([property: Id(0)] ImageId Image, [property: Id(
 public sealed record LayerMerge(
     [property: Id(0)] LayerId Merged, [property: Id(1)] IReadOnlyList<LayerId> Chain, [property: Id(2)] int From, [property: Id(3)] IReadOnlyList<LayerManifest>? Instead = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>What the new layer lies over, from the base up.</summary>
     [JsonIgnore]
     public IReadOnlyList<LayerId> Under => Instead is null ? [.. Chain.Take(From)] : [.. Instead.Select(layer => layer.Id)];

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Operations;
@@ -208,7 +209,12 @@ public sealed record ImportCommand(
     [property: Id(3)] string? Sha256 = null,
     [property: Id(4)] ImageDetails? Details = null,
     [property: Id(5)] EnterpriseId Enterprise = default,
-    [property: Id(6)] bool AcceptSignature = false);
+    [property: Id(6)] bool AcceptSignature = false)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>Where the bytes of an import go, with a secret that is good for them alone. Never logged.</summary>
 /// <param name="Address">The data plane's URL for this image.</param>
@@ -239,7 +245,12 @@ public sealed record Promotion(
     [property: Id(0)] ImageId Source,
     [property: Id(1)] IReadOnlyList<DiskManifest> Disks,
     [property: Id(2)] IReadOnlyList<LayerId> Layers,
-    [property: Id(3)] GuestIdentity? Identity = null);
+    [property: Id(3)] GuestIdentity? Identity = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>How far an upload in parts is.</summary>
 /// <param name="Operation">Its import, where progress is watched and the end is told.</param>

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Instances.Library;
 
 /// <summary>What people say of an image, and what its machines need. A slave inherits it from the image that its machine used.</summary>
@@ -23,6 +25,10 @@ public sealed record ImageDetails(
     [property: Id(7)] string? OperatingSystem = null,
     [property: Id(8)] IReadOnlyDictionary<string, string>? Labels = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     public static ImageDetails None { get; } = new();
 
     /// <summary>Labels are compared by what they say.</summary>

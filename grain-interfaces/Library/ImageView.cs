@@ -62,6 +62,10 @@ public sealed record LayerManifest(
     [property: Id(4)] string? Sha256 = null,
     [property: Id(5)] LayerId? StandsFor = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>Two disks whose tops have the same content key have the same content.</summary>
     [JsonIgnore]
     public LayerId Content => StandsFor ?? Id;
@@ -71,6 +75,10 @@ public sealed record LayerManifest(
 [GenerateSerializer, Immutable, Alias("instances.DiskManifest")]
 public sealed record DiskManifest([property: Id(0)] IReadOnlyList<LayerManifest> Layers, [property: Id(1)] long VirtualSizeBytes)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     public DiskChain ToChain() => new([.. Layers.Select(layer => layer.Id)], VirtualSizeBytes);
 }
 
@@ -91,7 +99,12 @@ public sealed record CaptureFacts(
     [property: Id(6)] double ConsistencyWindowMs,
     [property: Id(7)] string? QuiesceDetail,
     [property: Id(8)] double? LongestStallMs = null,
-    [property: Id(9)] string? ThawFailure = null);
+    [property: Id(9)] string? ThawFailure = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>How a master came to be.</summary>
 /// <param name="Format">The one that was found in the bytes, or raw where that was declared.</param>
@@ -107,18 +120,33 @@ public sealed record ImportFacts(
     [property: Id(3)] string Sha256,
     [property: Id(4)] long Bytes,
     [property: Id(5)] ImageCompression? Compression = null,
-    [property: Id(6)] IReadOnlyList<string>? Remarks = null);
+    [property: Id(6)] IReadOnlyList<string>? Remarks = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>How a master came to be that was a slave.</summary>
 /// <param name="Source">The slave. It may be deleted since.</param>
 [GenerateSerializer, Immutable, Alias("instances.PromotionFacts")]
-public sealed record PromotionFacts([property: Id(0)] OperationId Operation, [property: Id(1)] DateTimeOffset At, [property: Id(2)] ImageId Source);
+public sealed record PromotionFacts([property: Id(0)] OperationId Operation, [property: Id(1)] DateTimeOffset At, [property: Id(2)] ImageId Source)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>The machine that a guest on an image knows itself as.</summary>
 /// <param name="VirtualMachine">The machine that the image was captured from.</param>
 /// <param name="InstanceId">Its NoCloud <c>instance-id</c> at that time.</param>
 [GenerateSerializer, Immutable, Alias("instances.GuestIdentity")]
-public sealed record GuestIdentity([property: Id(0)] VirtualMachineId VirtualMachine, [property: Id(1)] string InstanceId);
+public sealed record GuestIdentity([property: Id(0)] VirtualMachineId VirtualMachine, [property: Id(1)] string InstanceId)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>The formats that can be imported.</summary>
 public enum ImageFormat
@@ -165,6 +193,10 @@ public sealed record ImageManifest(
     [property: Id(7)] ImportFacts? Import = null,
     [property: Id(8)] CaptureFacts? Capture = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>The version of the JSON form.</summary>
     [Id(9)]
     public int Schema { get; init; } = 1;

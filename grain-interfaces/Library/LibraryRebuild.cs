@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Instances.Library;
 
 /// <summary>What a rebuild of the library from its files does or did.</summary>
@@ -21,6 +23,10 @@ public sealed record LibraryRebuild(
     [property: Id(7)] IReadOnlyList<RebuildRemark> Remarks,
     [property: Id(8)] string? Problem = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+
     public const int MaxRemarks = 1000;
 
     /// <summary>How many images were looked at.</summary>
@@ -36,4 +42,9 @@ public sealed record RebuildRemark(
     [property: Id(0)] ImageId Image,
     [property: Id(1)] string? Name,
     [property: Id(2)] string Code,
-    [property: Id(3)] string Message);
+    [property: Id(3)] string Message)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Enterprises;
 
 namespace Instances.Library;
@@ -65,4 +66,9 @@ public sealed record ImageUsage(
 /// <summary>A count that only grows. A crash may lose what was freed just before it.</summary>
 /// <param name="Since">When the count began; null while nothing was freed.</param>
 [GenerateSerializer, Immutable, Alias("instances.FreedSpace")]
-public sealed record FreedSpace([property: Id(0)] DateTimeOffset? Since, [property: Id(1)] long Layers, [property: Id(2)] long Bytes);
+public sealed record FreedSpace([property: Id(0)] DateTimeOffset? Since, [property: Id(1)] long Layers, [property: Id(2)] long Bytes)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Instances.Library;
 
 /// <summary>Which instances are kept by themselves; the others are retired, and can be restored within the grace period. At least one part is given, and an instance
@@ -8,4 +10,9 @@ namespace Instances.Library;
 /// <param name="KeepLast">1 to 1,000: so many of the newest of each virtual machine are kept.</param>
 /// <param name="KeepForHours">1 to 87,600: what is younger is kept.</param>
 [GenerateSerializer, Immutable, Alias("instances.RetentionRule")]
-public sealed record RetentionRule([property: Id(0)] int? KeepLast = null, [property: Id(1)] int? KeepForHours = null);
+public sealed record RetentionRule([property: Id(0)] int? KeepLast = null, [property: Id(1)] int? KeepForHours = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

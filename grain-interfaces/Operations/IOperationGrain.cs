@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Faults;
 using Instances.Library;
@@ -52,7 +53,12 @@ public sealed record OperationStart(
     [property: Id(4)] IReadOnlyList<VirtualMachineProgress> VirtualMachines,
     [property: Id(5)] DateTimeOffset StartedAt,
     [property: Id(6)] CreateInstanceCommand? Command = null,
-    [property: Id(7)] bool Forced = false);
+    [property: Id(7)] bool Forced = false)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 [GenerateSerializer, Immutable, Alias("instances.OperationProgress")]
 public sealed record OperationProgress(
@@ -60,7 +66,12 @@ public sealed record OperationProgress(
     [property: Id(1)] IReadOnlyList<StepView> Steps,
     [property: Id(2)] IReadOnlyList<VirtualMachineProgress> VirtualMachines,
     [property: Id(3)] bool Cancellable,
-    [property: Id(4)] Fault? Fault = null);
+    [property: Id(4)] Fault? Fault = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <param name="Status">Succeeded, Failed or Cancelled.</param>
 /// <param name="Last">The progress as it stood at the end.</param>
@@ -70,4 +81,9 @@ public sealed record OperationOutcome(
     [property: Id(1)] OperationProgress Last,
     [property: Id(2)] DateTimeOffset FinishedAt,
     [property: Id(3)] Fault? Fault,
-    [property: Id(4)] OperationResult? Result);
+    [property: Id(4)] OperationResult? Result)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

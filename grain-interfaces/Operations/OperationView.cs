@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Faults;
 using Instances.Library;
@@ -57,7 +58,12 @@ public sealed record StepView(
     [property: Id(3)] DateTimeOffset? FinishedAt = null,
     [property: Id(4)] long? Bytes = null,
     [property: Id(5)] long? TotalBytes = null,
-    [property: Id(6)] string? Problem = null);
+    [property: Id(6)] string? Problem = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>How far one virtual machine has come in an operation.</summary>
 /// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for people.</param>
@@ -67,7 +73,12 @@ public sealed record VirtualMachineProgress(
     [property: Id(0)] VirtualMachineId Id,
     [property: Id(1)] string Name,
     [property: Id(2)] string Activity,
-    [property: Id(3)] long Bytes = 0);
+    [property: Id(3)] long Bytes = 0)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>A long-running request. Every version is a whole: a reader that has the newest one has missed nothing.</summary>
 /// <param name="Appliance">The appliance that it acts on; null for an import.</param>
@@ -118,7 +129,12 @@ public sealed record OperationResult(
     [property: Id(3)] IReadOnlyList<ImageId>? Retired = null,
     [property: Id(4)] IReadOnlyList<KeptImage>? Kept = null,
     [property: Id(5)] long? BytesMoved = null,
-    [property: Id(6)] double? LongestStallMs = null);
+    [property: Id(6)] double? LongestStallMs = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>A virtual machine and the slave image that was captured from it.</summary>
 [GenerateSerializer, Immutable, Alias("instances.CapturedInstance")]
@@ -126,8 +142,18 @@ public sealed record CapturedInstance(
     [property: Id(0)] VirtualMachineId VirtualMachine,
     [property: Id(1)] ImageId Image,
     [property: Id(2)] string ImageName,
-    [property: Id(3)] ConsistencyLevel Consistency);
+    [property: Id(3)] ConsistencyLevel Consistency)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>A previous version that an update did not delete.</summary>
 [GenerateSerializer, Immutable, Alias("instances.KeptImage")]
-public sealed record KeptImage([property: Id(0)] ImageId Image, [property: Id(1)] string Reason);
+public sealed record KeptImage([property: Id(0)] ImageId Image, [property: Id(1)] string Reason)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

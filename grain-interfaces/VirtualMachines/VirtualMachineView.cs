@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Hosts;
 using Instances.Library;
@@ -29,7 +30,12 @@ public enum VirtualMachineStatus
 public sealed record PortForward(
     [property: Id(0)] int GuestPort,
     [property: Id(1)] int HostPort = 0,
-    [property: Id(2)] TransportProtocol Protocol = TransportProtocol.Tcp);
+    [property: Id(2)] TransportProtocol Protocol = TransportProtocol.Tcp)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 public enum TransportProtocol
 {
@@ -68,7 +74,12 @@ public sealed record VirtualMachineSpec(
     [property: Id(5)] IReadOnlyList<PortForward>? PortForwards = null,
     [property: Id(6)] IReadOnlyList<string>? SshAuthorizedKeys = null,
     [property: Id(7)] string? UserData = null,
-    [property: Id(8)] MachineIdentity? Identity = null);
+    [property: Id(8)] MachineIdentity? Identity = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <param name="Host">Where it is deployed, or null.</param>
 /// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
@@ -102,7 +113,12 @@ public sealed record VirtualMachineView(
 [GenerateSerializer, Immutable, Alias("instances.DiskChain")]
 public sealed record DiskChain(
     [property: Id(0)] IReadOnlyList<LayerId> Layers,
-    [property: Id(1)] long VirtualSizeBytes);
+    [property: Id(1)] long VirtualSizeBytes)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 public enum PowerAction
 {

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Enterprises;
 using Instances.Faults;
@@ -12,6 +13,10 @@ namespace Instances.Appliances;
 
 internal sealed record ApplianceState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public string Name { get; init; } = "";
@@ -45,12 +50,20 @@ internal sealed record ApplianceState : IStoredState
         Catalogue = new(
             CatalogueEntry.Appliance, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Owner: null, Image: null, Machine: null,
             CreatedAt, Layers: [], JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options), Enterprise: Enterprise.Value,
-            Planned: Operation?.Capture is { } capture ? [.. capture.Instances.Select(instance => instance.Image)] : null, VirtualBytes: Operation?.Capture?.VirtualBytes),
+            Planned: Operation?.Capture is { } capture ? [.. capture.Instances.Select(instance => instance.Image)] : null, VirtualBytes: Operation?.Capture?.VirtualBytes)
+        {
+            Unknown = Catalogue?.Unknown,
+        },
     };
 }
 
 /// <summary>A machine of the appliance.</summary>
-internal sealed record ApplianceMember(VirtualMachineId Id, string Name);
+internal sealed record ApplianceMember(VirtualMachineId Id, string Name)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>An operation from its acceptance to its end: enough to take it up again after a crash.</summary>
 /// <param name="RestStatus">The status that the appliance goes back to when the operation is undone.</param>
@@ -73,12 +86,21 @@ internal sealed record RunningOperation(
     bool AskedForced = false,
     bool Forced = false)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public OperationStart ToStart(ApplianceId appliance, IReadOnlyList<string> steps) =>
         new(Kind, appliance, Image: null, steps, [.. Targets.Select(target => new VirtualMachineProgress(target.Id, target.Name, "waiting"))], StartedAt, Capture?.Command, AskedForced);
 }
 
 /// <param name="VirtualBytes">The sizes of all disks that are captured.</param>
-internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<PlannedInstance> Instances, long? VirtualBytes = null);
+internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<PlannedInstance> Instances, long? VirtualBytes = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>An image that a capture makes.</summary>
 /// <param name="Master">The master that it belongs to.</param>
@@ -91,7 +113,12 @@ internal sealed record PlannedInstance(
     string ImageName,
     ImageId Master,
     ImageId Parent,
-    IReadOnlyList<LayerId> NextLayers);
+    IReadOnlyList<LayerId> NextLayers)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <param name="Manifests">The new images.</param>
 /// <param name="Previous">The images that were captured earlier from the chosen machines: an update retires them.</param>
@@ -100,6 +127,16 @@ internal sealed record CommittedCapture(
     double ConsistencyWindowMs,
     long DiskBytesWritten,
     IReadOnlyList<ImageId> Previous,
-    long BytesMoved = 0);
+    long BytesMoved = 0)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
 
-internal sealed record EndedOperation(OperationId Id, OperationOutcome Outcome);
+internal sealed record EndedOperation(OperationId Id, OperationOutcome Outcome)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}

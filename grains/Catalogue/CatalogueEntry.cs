@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Library;
 
 namespace Instances.Catalogue;
@@ -33,6 +34,10 @@ internal sealed record CatalogueEntry(
     IReadOnlyList<ImageId>? Planned = null,
     long? VirtualBytes = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public const string Appliance = "appliance";
     public const string VirtualMachine = "virtual-machine";
     public const string ImageKind = "image";

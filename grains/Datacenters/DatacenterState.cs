@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Hosts;
@@ -10,6 +11,10 @@ namespace Instances.Datacenters;
 
 internal sealed record DatacenterState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>Schema 1 knew names of hosts only. They come back when their silos start, as all hosts do.</summary>
     public int Schema { get; init; } = 2;
 
@@ -23,6 +28,10 @@ internal sealed record DatacenterState : IStoredState
 /// <summary>What is known of a host also while it is away.</summary>
 internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accelerator, int Cpus, int CpuCapacity, long MemoryBytes, bool Maintenance = false)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public static RegisteredHost Of(HostView view, bool maintenance) =>
         new(view.Id, view.Hypervisor, view.Accelerator, view.Cpus, view.CpuCapacity, view.MemoryBytes, maintenance);
 
@@ -33,6 +42,16 @@ internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accel
 /// <summary>What an operation was promised on a host, until the host counts it itself.</summary>
 /// <param name="Layers">The layers that the host lacked.</param>
 internal sealed record Reservation(
-    OperationId Operation, ApplianceId Appliance, HostId Host, IReadOnlyList<ReservedMachine> Machines, IReadOnlyList<LayerNeed> Layers);
+    OperationId Operation, ApplianceId Appliance, HostId Host, IReadOnlyList<ReservedMachine> Machines, IReadOnlyList<LayerNeed> Layers)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
 
-internal sealed record ReservedMachine(VirtualMachineId Id, int Cpus, long MemoryBytes);
+internal sealed record ReservedMachine(VirtualMachineId Id, int Cpus, long MemoryBytes)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}

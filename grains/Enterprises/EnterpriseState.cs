@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Storage;
 
@@ -6,6 +7,10 @@ namespace Instances.Enterprises;
 
 internal sealed record EnterpriseState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public string Name { get; init; } = "";
@@ -25,6 +30,9 @@ internal sealed record EnterpriseState : IStoredState
     {
         Catalogue = new(
             CatalogueEntry.EnterpriseKind, id.Value, Name, Status: "active", Owner: null, Image: null, Machine: null, CreatedAt, Layers: [],
-            JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options)),
+            JsonSerializer.SerializeToElement(ToView(id), InstancesJson.Options))
+        {
+            Unknown = Catalogue?.Unknown,
+        },
     };
 }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Storage;
 
@@ -5,6 +6,10 @@ namespace Instances.Library;
 
 internal sealed record CompactionState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public CatalogueEntry? Catalogue => null;
@@ -26,4 +31,9 @@ internal sealed record CompactionState : IStoredState
 }
 
 /// <param name="BytesBefore">Space that the layers take which become one.</param>
-internal sealed record PlannedMerge(ImageId Image, LayerMerge Merge, long BytesBefore, DateTimeOffset StartedAt);
+internal sealed record PlannedMerge(ImageId Image, LayerMerge Merge, long BytesBefore, DateTimeOffset StartedAt)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}

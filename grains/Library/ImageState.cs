@@ -10,6 +10,10 @@ namespace Instances.Library;
 
 internal sealed record ImageState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public string Name { get; init; } = "";
@@ -76,7 +80,10 @@ internal sealed record ImageState : IStoredState
                 CatalogueEntry.ImageKind, id.Value, Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Manifest?.Master?.Value, Image: Manifest?.Parent?.Value,
                 Manifest?.Capture?.VirtualMachine.Value, CreatedAt, [.. Layers.Distinct()], JsonSerializer.SerializeToElement(view, InstancesJson.Options),
                 SearchName: Name.ToUpperInvariant(), Enterprise: view.Enterprise.Value, QuotaBytes: Manifest is null ? Import?.ExpectedBytes : view.Bytes,
-                VirtualBytes: Manifest is { } manifest ? manifest.Disks.Sum(disk => disk.VirtualSizeBytes) : Import?.ExpectedVirtualBytes),
+                VirtualBytes: Manifest is { } manifest ? manifest.Disks.Sum(disk => disk.VirtualSizeBytes) : Import?.ExpectedVirtualBytes)
+            {
+                Unknown = Catalogue?.Unknown,
+            },
         };
     }
 
@@ -107,6 +114,10 @@ internal sealed record RunningImport(
     Promotion? Promotion = null,
     long? VirtualBytes = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>What it counts in its enterprise's quota until it is Ready: what its sender has announced, or what a promotion copies; null where nobody knows.</summary>
     [JsonIgnore]
     public long? ExpectedBytes => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) : Command.Bytes;

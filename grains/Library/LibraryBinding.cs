@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Instances.Library;
 
 /// <summary>Which database a library's folder belongs to. Stands in both: in the folder beside the manifests, and in the library's record.</summary>
@@ -9,6 +11,10 @@ namespace Instances.Library;
 /// <param name="Number">Raised by every sweep and rebuild. A folder with a higher one than the database's has seen a later state of that database.</param>
 public sealed record LibraryBinding(Guid Database, long Number)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>No database's.</summary>
     public static LibraryBinding Unreadable { get; } = new(Guid.Empty, 0);
 

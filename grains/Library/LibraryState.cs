@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Storage;
 
@@ -5,6 +6,10 @@ namespace Instances.Library;
 
 internal sealed record LibraryState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public CatalogueEntry? Catalogue => null;

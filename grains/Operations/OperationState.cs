@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Storage;
 
@@ -6,6 +7,10 @@ namespace Instances.Operations;
 
 internal sealed record OperationState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public OperationStart? Start { get; init; }
@@ -22,6 +27,9 @@ internal sealed record OperationState : IStoredState
     {
         Catalogue = new(
             CatalogueEntry.Operation, view.Id.Value, Name: null, JsonNamingPolicy.CamelCase.ConvertName(view.Status.ToString()), Owner: view.Appliance?.Value,
-            Image: view.Image?.Value, Machine: null, view.StartedAt, Layers: [], JsonSerializer.SerializeToElement(view, InstancesJson.Options)),
+            Image: view.Image?.Value, Machine: null, view.StartedAt, Layers: [], JsonSerializer.SerializeToElement(view, InstancesJson.Options))
+        {
+            Unknown = Catalogue?.Unknown,
+        },
     };
 }

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Faults;
 using Instances.Operations;
 
@@ -22,7 +23,12 @@ internal interface ISagaJournal
 
 /// <summary>Why a saga is undone.</summary>
 /// <param name="Cancelled">A person asked for it; otherwise it failed.</param>
-internal sealed record SagaFailure(Fault Fault, bool Cancelled);
+internal sealed record SagaFailure(Fault Fault, bool Cancelled)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
 
 /// <summary>How a run of a saga ended.</summary>
 internal abstract record SagaEnd

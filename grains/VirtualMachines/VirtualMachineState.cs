@@ -12,6 +12,10 @@ namespace Instances.VirtualMachines;
 
 internal sealed record VirtualMachineState : IStoredState
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     public int Schema { get; init; } = 1;
 
     public ApplianceId Appliance { get; init; }
@@ -60,7 +64,10 @@ internal sealed record VirtualMachineState : IStoredState
         Catalogue = new(
             CatalogueEntry.VirtualMachine, id.Value, Spec!.Name, JsonNamingPolicy.CamelCase.ConvertName(Status.ToString()), Appliance.Value, Spec.Image.Value,
             Machine: null, CreatedAt, [.. Deployment?.Layers ?? []], JsonSerializer.SerializeToElement(ToView(id, Status), InstancesJson.Options),
-            Enterprise: Enterprise.Value),
+            Enterprise: Enterprise.Value)
+        {
+            Unknown = Catalogue?.Unknown,
+        },
     };
 }
 
@@ -83,6 +90,10 @@ internal sealed record Deployment(
     string? InstanceId = null,
     IReadOnlyList<LayerId>? Merging = null)
 {
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+
     /// <summary>Everything that must not be swept away.</summary>
     public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Concat(Merging ?? []).Distinct();
 
@@ -95,4 +106,9 @@ internal sealed record Deployment(
 }
 
 /// <param name="NextLayers">What each disk goes on with once it is sealed.</param>
-internal sealed record RunningCapture(OperationId Operation, IReadOnlyList<LayerId> NextLayers);
+internal sealed record RunningCapture(OperationId Operation, IReadOnlyList<LayerId> NextLayers)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}

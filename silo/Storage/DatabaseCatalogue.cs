@@ -13,7 +13,7 @@ namespace Instances.Storage;
 
 /// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql and 0008-enterprises.sql).</summary>
 /// <remarks>Kinds stand in the queries as literals, not as parameters: a partial index is used only where the planner sees that its condition holds.</remarks>
-internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
+internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<DatabaseCatalogue> logger) : ICatalogue
 {
     internal const string Listed = "status NOT IN ('retired', 'failed')";
 
@@ -30,7 +30,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
         var query = new ImageQuery(database, filter, page);
         var rows = await Read<ImageQuery.Row>(query.Sql, query.Parameters);
         return new(
-            [.. rows.Take(query.Limit).Select(row => JsonSerializer.Deserialize<ImageView>(row.View, InstancesJson.Options)!)],
+            [.. rows.Take(query.Limit).Select(row => Listable<ImageView>(row.Id, row.View)).OfType<ImageView>()],
             rows.Count > query.Limit ? query.CursorAfter(rows[query.Limit - 1]) : null);
     }
 
@@ -103,6 +103,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
         $"SELECT createdAt, id, view FROM catalogue WHERE {condition} AND (createdAt, id) > (@createdAt, @id) ORDER BY createdAt, id LIMIT @limit";
 
     private async Task<Page<TView>> ReadPage<TView>(PageRequest page, Query query)
+        where TView : class
     {
         var limit = CatalogueCursor.CheckLimit(page.Limit);
         var after = CatalogueCursor.Parse(page.Cursor);
@@ -112,8 +113,23 @@ internal sealed partial class DatabaseCatalogue(IDatabase database) : ICatalogue
 
         var next = rows.Count > limit ? new CatalogueCursor(rows[limit - 1].CreatedAt, rows[limit - 1].Id).ToString() : null;
         return new(
-            [.. rows.Take(limit).Select(row => JsonSerializer.Deserialize<TView>(row.View, InstancesJson.Options)!)],
+            [.. rows.Take(limit).Select(row => Listable<TView>(row.Id, row.View)).OfType<TView>()],
             next);
+    }
+
+    /// <summary>Null for what a later release has written and this one cannot read, such as an operation of a new kind: the others are listed.</summary>
+    private TView? Listable<TView>(string id, string view)
+        where TView : class
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<TView>(view, InstancesJson.Options);
+        }
+        catch (JsonException exception)
+        {
+            LogUnreadable(typeof(TView).Name, id, exception.Message);
+            return null;
+        }
     }
 
     private async Task<IReadOnlyList<TView>> ReadViews<TView>(string condition) =>

@@ -6,6 +6,9 @@ namespace Instances.Storage;
 /// <summary>Where grain states, reminders and the catalogue are kept, and what differs between one kind of database and another.</summary>
 internal interface IDatabase : IDisposable
 {
+    /// <summary>How long a migration waits at a time for a table that another session holds.</summary>
+    static readonly TimeSpan LockTimeout = TimeSpan.FromSeconds(5);
+
     /// <summary>What a person may be told of where it is. Holds no secret.</summary>
     string Name { get; }
 

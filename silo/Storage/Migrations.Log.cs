@@ -7,6 +7,9 @@ internal static partial class Migrations
     [LoggerMessage(LogLevel.Information, "Applied {Script} to {Database}")]
     private static partial void LogApplied(ILogger logger, string script, string database);
 
+    [LoggerMessage(LogLevel.Warning, "The migration of {Database} waits for another session that holds a table: {Reason}")]
+    private static partial void LogWaits(ILogger logger, string database, string reason);
+
     [LoggerMessage(LogLevel.Debug, "DbUp: {Message}")]
     private static partial void LogDetail(ILogger logger, string message);
 

@@ -1,18 +1,36 @@
 using System.Data.Common;
+using System.Globalization;
+using Dapper;
 using DbUp.Engine;
 
 namespace Instances.Storage;
 
 /// <summary>Brings a database to the form that this release needs: the embedded scripts in the order of their names, each once.</summary>
-/// <remarks>Everything happens in one transaction, and in one silo at a time: a script that fails leaves nothing behind.</remarks>
+/// <remarks>Everything happens in one transaction, and in one silo at a time: a script that fails leaves nothing behind. Silos of the old release run meanwhile: a script has to leave
+/// them what they use, and keeps tables locked until the end, so it must be quick on large tables: columns get defaults, and are filled by the writes that come.</remarks>
 internal static partial class Migrations
 {
-    /// <exception cref="MigrationException">A script failed, the database cannot be reached, or it is none. The host must not start.</exception>
-    public static void Apply(IDatabase database, ILogger logger) => Apply(database, logger, Scripts(database));
+    /// <summary>How often the migration is tried again after another session held a table for longer than <see cref="IDatabase.LockTimeout"/>.</summary>
+    private const int MaxAttempts = 60;
+
+    private const string LockNotAvailable = "55P03";
+
+    /// <exception cref="MigrationException">A script failed, the database cannot be reached, or it is none; or it needs a later release. The host must not start.</exception>
+    public static void Apply(IDatabase database, ILogger logger)
+    {
+        Apply(database, logger, Scripts(database));
+        CheckRelease(database, Newest(database));
+    }
 
     internal static void Apply(IDatabase database, ILogger logger, IEnumerable<SqlScript> scripts)
     {
         var result = Upgrade(database, logger, scripts);
+        for (var attempt = 1; attempt < MaxAttempts && result.Error is DbException { SqlState: LockNotAvailable }; attempt++)
+        {
+            LogWaits(logger, database.Name, result.Error.Message);
+            result = Upgrade(database, logger, scripts);
+        }
+
         if (!result.Successful)
         {
             throw new MigrationException(
@@ -25,6 +43,33 @@ internal static partial class Migrations
             LogApplied(logger, script.Name, database.Name);
     }
 
+    /// <summary>Whether this release may run on the database: a later one says in it which releases would damage what it writes.</summary>
+    /// <exception cref="MigrationException">It needs a later release.</exception>
+    internal static void CheckRelease(IDatabase database, int newest)
+    {
+        int oldest;
+        try
+        {
+            using var connection = database.DataSource.OpenConnection();
+            oldest = connection.QuerySingle<int>("SELECT migration FROM oldest_release");
+        }
+        catch (DbException exception)
+        {
+            throw new MigrationException($"The database {database.Name} does not say which releases may run on it: {exception.Message} Start the silo again.", exception);
+        }
+
+        if (oldest > newest)
+        {
+            throw new MigrationException(
+                $"The database {database.Name} was upgraded by a later release. It needs a release that has migration {oldest:0000}; this one has them up to {newest:0000}. "
+                + "Start the later release, or restore a backup of the database from before the upgrade.",
+                cause: null);
+        }
+    }
+
+    /// <summary>The number of this release's last script.</summary>
+    internal static int Newest(IDatabase database) => int.Parse(Scripts(database).Last().Name.AsSpan(0, 4), CultureInfo.InvariantCulture);
+
     private static DatabaseUpgradeResult Upgrade(IDatabase database, ILogger logger, IEnumerable<SqlScript> scripts)
     {
         try
@@ -33,6 +78,7 @@ internal static partial class Migrations
                 .WithScripts(scripts)
                 .WithTransaction()
                 .WithVariablesDisabled()
+                .WithExecutionTimeout(TimeSpan.Zero)
                 .LogTo(new MigrationLog(logger))
                 .Build()
                 .PerformUpgrade());

@@ -1,6 +1,9 @@
 using System.Reflection;
+using System.Text.Json;
 using System.Text.Json.Serialization;
 using Instances.Testing;
+using Instances.VirtualMachines;
+using Orleans;
 using Orleans.Runtime;
 using Xunit;
 
@@ -37,6 +40,43 @@ public sealed class StoredNamesTests
         Assert.Equal(File.ReadAllLines(Pinned), names);
     }
 
+    /// <summary>Old and new releases run side by side in a rolling upgrade, and states are written whole: what an old one does not know must survive its writes.</summary>
+    [Fact]
+    public void DurableRecords_All_KeepUnknownMembers()
+    {
+        HashSet<Type> seen = [];
+        foreach (var (_, state) in States) _ = Reach(state, seen).Count();
+
+        var records = seen.Where(type => type.IsClass).ToList();
+
+        Assert.True(records.Count > 50);
+        Assert.All(records, type =>
+        {
+            var unknown = type.GetProperty("Unknown", typeof(UnknownMembers));
+            Assert.True(unknown?.IsDefined(typeof(JsonExtensionDataAttribute)), $"{type.Name} is stored: give it [JsonExtensionData] public UnknownMembers? Unknown {{ get; init; }}");
+            if (type.IsDefined(typeof(GenerateSerializerAttribute), inherit: false)) Assert.Equal(UnknownMembers.Id, unknown!.GetCustomAttribute<IdAttribute>()?.Id);
+        });
+    }
+
+    [Fact]
+    public void State_ChangedByThisRelease_KeepsWhatALaterOneHasWritten()
+    {
+        const string Stored = """
+            {"schema":1,"fromTheFuture":{"a":1},"appliance":"01a22982-95a4-4d64-a4b6-0d3a8c0d7b10","spec":{"name":"web","image":"01a22982-95a4-4d64-a4b6-0d3a8c0d7b11","firmware":"uefi"},
+            "deployment":{"operation":"01a22982-95a4-4d64-a4b6-0d3a8c0d7b12","host":"one","disks":[{"layers":[],"virtualSizeBytes":1,"bus":"scsi"}],"ownLayers":[],"portForwards":[{"guestPort":80,"label":"x"}],"vni":7}}
+            """;
+        var state = JsonSerializer.Deserialize<VirtualMachineState>(Stored, InstancesJson.Options)!;
+
+        var written = JsonSerializer.SerializeToElement(state with { Deployment = state.Deployment! with { Problem = "a change" } }, InstancesJson.Options);
+
+        Assert.Equal(1, written.GetProperty("fromTheFuture").GetProperty("a").GetInt32());
+        Assert.Equal("uefi", written.GetProperty("spec").GetProperty("firmware").GetString());
+        var deployment = written.GetProperty("deployment");
+        Assert.Equal((7, "a change"), (deployment.GetProperty("vni").GetInt32(), deployment.GetProperty("problem").GetString()));
+        Assert.Equal("scsi", deployment.GetProperty("disks")[0].GetProperty("bus").GetString());
+        Assert.Equal("x", deployment.GetProperty("portForwards")[0].GetProperty("label").GetString());
+    }
+
     /// <summary>The type and all of ours that it is made of.</summary>
     private static IEnumerable<string> Reach(Type type, HashSet<Type> seen)
     {
@@ -52,7 +92,7 @@ public sealed class StoredNamesTests
             yield break;
         }
 
-        foreach (var property in type.GetProperties().Where(property => property.CanWrite))
+        foreach (var property in type.GetProperties().Where(property => property.CanWrite && property.PropertyType != typeof(UnknownMembers)))
         {
             yield return $"{type.Name}.{property.GetCustomAttribute<JsonPropertyNameAttribute>()?.Name ?? property.Name}";
             foreach (var name in Reach(property.PropertyType, seen)) yield return name;

@@ -53,7 +53,9 @@ internal sealed class PostgreSqlDatabase : IDatabase
         command.ExecuteNonQuery();
         try
         {
-            return migrate(DeployChanges.To.PostgresqlDatabase(_connectionString));
+            // Who waits for a lock of the whole table makes all others wait behind it, silos of the old release too: not for long, then again.
+            var settings = new NpgsqlConnectionStringBuilder(_connectionString) { Options = $"-c lock_timeout={(int)IDatabase.LockTimeout.TotalMilliseconds}", Pooling = false };
+            return migrate(DeployChanges.To.PostgresqlDatabase(settings.ConnectionString));
         }
         finally
         {

@@ -536,6 +536,21 @@ public abstract class CatalogueTests : IDisposable
 
     private protected TestDatabase Database => _database;
 
+    [Fact]
+    public async Task Operations_OneIsOfALaterRelease_TheOthersAreListed()
+    {
+        var storage = await _database.OpenStorage();
+        foreach (var operation in (OperationView[])[Operation(OperationStatus.Succeeded), Operation(OperationStatus.Failed)])
+        {
+            await Write(storage, new(
+                CatalogueEntry.Operation, operation.Id.Value, Name: null, Text(operation.Status), null, null, null, operation.StartedAt, [], Json(operation)));
+        }
+
+        _database.Column("UPDATE catalogue SET view = replace(view, '\"kind\":\"deploy\"', '\"kind\":\"replicate\"') WHERE status = 'failed'");
+
+        Assert.Equal(OperationStatus.Succeeded, Assert.Single((await _database.Catalogue.Operations(appliance: null, new())).Items).Status);
+    }
+
     private protected abstract void AssertReadsFromIndex(string page, string index, bool isOrdered = true);
 
     private async Task<IEnumerable<string>> Names(ImageFilter filter) =>

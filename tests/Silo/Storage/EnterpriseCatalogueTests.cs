@@ -257,7 +257,7 @@ public abstract class EnterpriseCatalogueTests : IDisposable
 
         Migrations.Apply(database, NullLogger.Instance);
 
-        var catalogue = new DatabaseCatalogue(database);
+        var catalogue = new DatabaseCatalogue(database, NullLogger<DatabaseCatalogue>.Instance);
         Assert.Equal(new EnterpriseUsage(LibraryBytes: 7, Images: 1, VirtualMachines: 1, Cpus: 3, MemoryBytes: 100 * MiB), await catalogue.LibraryUsageOf(EnterpriseId.Default, []) + await catalogue.MachineUsageOf(EnterpriseId.Default, []));
         Assert.Equal([machine.Id], (await catalogue.UsersOfOthers(new(image.Id), _acme, 10)).Select(id => id.Value));
         Assert.Equal([appliance.Id], (await catalogue.Appliances(EnterpriseId.Default, new())).Items.Select(view => view.Id.Value));
@@ -283,7 +283,7 @@ public abstract class EnterpriseCatalogueTests : IDisposable
 
         async Task<(long, long)> Usage()
         {
-            var usage = await new DatabaseCatalogue(database).LibraryUsageOf(_acme, []);
+            var usage = await new DatabaseCatalogue(database, NullLogger<DatabaseCatalogue>.Instance).LibraryUsageOf(_acme, []);
             return (usage.Images, usage.VirtualBytes);
         }
 

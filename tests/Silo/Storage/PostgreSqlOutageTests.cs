@@ -41,7 +41,7 @@ public sealed class PostgreSqlOutageTests : IDisposable
     {
         using var database = new PostgreSqlDatabase(_connectionString, maxConnections: 5);
         Migrations.Apply(database, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
-        var catalogue = new DatabaseCatalogue(database);
+        var catalogue = new DatabaseCatalogue(database, NullLogger<DatabaseCatalogue>.Instance);
         await Task.WhenAll(Enumerable.Range(0, 5).Select(_ => catalogue.KnownImages()));
 
         PostgreSqlServer.Shared.CutOff(_connectionString);
@@ -56,7 +56,7 @@ public sealed class PostgreSqlOutageTests : IDisposable
     {
         using var database = new PostgreSqlDatabase(_connectionString, maxConnections: 5);
         Migrations.Apply(database, Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
-        var catalogue = new DatabaseCatalogue(database);
+        var catalogue = new DatabaseCatalogue(database, NullLogger<DatabaseCatalogue>.Instance);
         await catalogue.KnownImages();
 
         PostgreSqlServer.Shared.CutOff(_connectionString);

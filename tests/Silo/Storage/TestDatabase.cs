@@ -26,7 +26,7 @@ internal sealed class TestDatabase : IDisposable
         _drop = drop;
         Database = open();
         Migrations.Apply(Database, NullLogger.Instance);
-        Catalogue = new DatabaseCatalogue(Database);
+        Catalogue = new DatabaseCatalogue(Database, NullLogger<DatabaseCatalogue>.Instance);
     }
 
     /// <summary>Opens it once more, as another process would.</summary>
