@@ -3,6 +3,7 @@ using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
+using Orleans.Concurrency;
 
 namespace Instances.Hosts;
 
@@ -45,12 +46,16 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Inventory")]
     Task<HostInventory> Inventory();
 
-    /// <summary>Ends a machine that no record places on this host, with its process, its run folder and the layers that are its alone.</summary>
+    /// <summary>A sweep in a moment: layers have just lost a reference. Where the store is the library's, that is swept.</summary>
+    [Alias("SweepSoon"), OneWay]
+    Task SweepSoon();
+
+    /// <summary>Ends a machine that no record places on this host, with its process and its run folder. The sweep deletes its layers.</summary>
     /// <exception cref="FaultException">virtual-machine-known: its record places it here. hypervisor-failed.</exception>
     [Alias("RemoveOrphan"), ResponseTimeout("00:02:00")]
     Task RemoveOrphan(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers);
 
-    /// <summary>Deletes layers that nobody refers to. Those that a machine on this host uses stay.</summary>
+    /// <summary>Sweeps now: layers go that are unreferenced and that no machine on this host uses.</summary>
     [Alias("RemoveLayers"), ResponseTimeout("00:02:00")]
     Task RemoveLayers(IReadOnlyList<LayerId> layers);
 
@@ -59,7 +64,9 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Ends the machine, and deletes its run folder and the layers that are its alone. A machine that is there by another deployment is left alone.</summary>
+    /// <summary>Ends the machine, and deletes its run folder. A machine that is there by another deployment is left alone. Its layers stay: the sweep deletes those that
+    /// have lost their last reference, soon after the machine's record is written (<see cref="SweepSoon"/>).</summary>
+    /// <param name="ownLayers">What releases before expected to be deleted here.</param>
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
     Task Undeploy(VirtualMachineId machine, OperationId deployment, IReadOnlyList<LayerId> ownLayers);
 

@@ -68,7 +68,7 @@ internal sealed partial class HostGrain
         await FanOut.All(machines, async machine =>
         {
             if (await hypervisor.Find(machine) is null) return;
-            foreach (var layer in await hypervisor.RemoveNextLayers(machine, operation)) await layers.Delete(layer);
+            await hypervisor.RemoveNextLayers(machine, operation);
         });
         foreach (var machine in machines) CaptureEnded(machine);
     }

@@ -28,15 +28,10 @@ internal sealed partial class HostGrain
         LetGo(machine);
         CaptureEnded(machine);
         _restarts.Forget(machine);
-        await RemoveLayers(ownLayers);
+        await SweepNow();
     }
 
-    public async Task RemoveLayers(IReadOnlyList<LayerId> unowned)
-    {
-        await Adopted();
-        var used = (await hypervisor.List()).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).ToHashSet();
-        foreach (var layer in unowned.Where(layer => !used.Contains(layer))) await layers.Delete(layer);
-    }
+    public Task RemoveLayers(IReadOnlyList<LayerId> unowned) => SweepNow();
 
     /// <returns>The host that the machine's record names, or null.</returns>
     private async Task<HostId?> Placed(VirtualMachineId machine)

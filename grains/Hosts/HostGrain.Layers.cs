@@ -34,7 +34,7 @@ internal sealed partial class HostGrain
     {
         await Adopted();
         foreach (var forgotten in _used.Where(use => time.GetElapsedTime(use.Value) > UseBound).ToList()) _used.Remove(forgotten.Key);
-        if ((await GrainFactory.Library().Get()).Store == layers.Id) return new(0, 0, 0);
+        if (await IsLibrarys()) return new(0, 0, 0);
 
         // Files first, references then: a reference is durable before its file is made.
         var stored = layers.List();
@@ -57,20 +57,37 @@ internal sealed partial class HostGrain
         return new(removed, removedBytes, Manifests: 0);
     }
 
+    public Task SweepSoon()
+    {
+        ScheduleSweep();
+        return Task.CompletedTask;
+    }
+
     /// <summary>The sweep begins after the delay, however many calls come meanwhile.</summary>
-    private void SweepSoon()
+    private void ScheduleSweep()
     {
         if (_isSweepDue) return;
         _isSweepDue = true;
         _sweeping!.Change(SweepDelay, library.Value.SweepPeriod);
     }
 
+    /// <summary>Whoever sweeps this host's layers does it now. Nobody else deletes a layer: the sweep alone knows all that may refer to it.</summary>
+    private async Task SweepNow()
+    {
+        if (await IsLibrarys()) await GrainFactory.Library().Sweep();
+        else await Sweep();
+    }
+
+    /// <summary>Whether this host's folder is the library's, which that sweeps.</summary>
+    private async Task<bool> IsLibrarys() => (await GrainFactory.Library().Get()).Store == layers.Id;
+
     private async Task SweepTick(CancellationToken cancellationToken)
     {
         _isSweepDue = false;
         try
         {
-            await Sweep();
+            if (await IsLibrarys()) await GrainFactory.Library().SweepSoon();
+            else await Sweep();
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
         {

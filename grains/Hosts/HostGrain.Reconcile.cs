@@ -84,7 +84,7 @@ internal sealed partial class HostGrain : IRestartedHost
         await hypervisor.Remove(orphan.Id, orphan.Deployment);
         _restarts.Forget(orphan.Id);
         CaptureEnded(orphan.Id);
-        SweepSoon();
+        ScheduleSweep();
         await GrainFactory.Library().SweepSoon();
     }
 

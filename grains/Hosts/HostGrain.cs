@@ -114,10 +114,9 @@ internal sealed partial class HostGrain(
             throw;
         }
 
-        foreach (var layer in ownLayers) await layers.Delete(layer);
         LetGo(machine);
         CaptureEnded(machine);
-        SweepSoon();
+        ScheduleSweep();
         _restarts.Forget(machine);
     }
 

@@ -151,6 +151,7 @@ internal sealed partial class VirtualMachineGrain(
                 return true;
             }, force);
             await SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null, Spec = Using(end) });
+            await GrainFactory.Host(deployment.Host).SweepSoon();
             return removal.Failure is null;
         }
         finally
@@ -211,6 +212,7 @@ internal sealed partial class VirtualMachineGrain(
                 Capture = null,
             },
         });
+        if (!end.Captured) await Host.SweepSoon();
     }
 
     public async Task<ObserveVerdict> Observe(HostId host, MachineObservation observation)
