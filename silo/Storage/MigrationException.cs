@@ -2,4 +2,4 @@ using Instances.Hosting;
 
 namespace Instances.Storage;
 
-internal sealed class MigrationException(string message, Exception? cause) : StartException(message, cause);
+internal sealed class MigrationException(string message, Exception? cause = null) : StartException(message, cause);

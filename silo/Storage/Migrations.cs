@@ -62,8 +62,7 @@ internal static partial class Migrations
         {
             throw new MigrationException(
                 $"The database {database.Name} was upgraded by a later release. It needs a release that has migration {oldest:0000}; this one has them up to {newest:0000}. "
-                + "Start the later release, or restore a backup of the database from before the upgrade.",
-                cause: null);
+                + "Start the later release, or restore a backup of the database from before the upgrade.");
         }
     }
 

@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using Instances.Faults;
 using Instances.Testing;
 using Orleans.TestingHost;
