@@ -76,7 +76,7 @@ internal static class SiloHosting
 
     private static IDatabase OpenDatabase(StorageOptions options, string folder) => options.Provider switch
     {
-        StorageProvider.Sqlite => new SqliteDatabase(Path.Combine(folder, "instances.db")),
+        StorageProvider.Sqlite => new SqliteDatabase(Path.Combine(folder, "instances.db"), options.ReserveBytes),
         StorageProvider.PostgreSql => new PostgreSqlDatabase(options.ConnectionString, options.MaxConnections),
     };
 

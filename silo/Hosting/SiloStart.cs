@@ -37,7 +37,7 @@ internal sealed partial class SiloStart(IGrainFactory grains, IOptions<HostOptio
     }
 
     private static bool IsTransient(Exception exception) =>
-        exception is FaultException { Fault.Kind: FaultKind.Unavailable } or TimeoutException or OrleansException;
+        exception is FaultException { Fault.Kind: FaultKind.Unavailable or FaultKind.Capacity } or TimeoutException or OrleansException;
 
     [LoggerMessage(LogLevel.Warning, "A part of the datacenter that this silo needs does not answer yet; trying on: {Reason}")]
     private partial void LogWaits(string reason);

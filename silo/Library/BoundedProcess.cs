@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text;
 using CliWrap;
 using CliWrap.Exceptions;
@@ -5,9 +6,25 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>Runs a program to its end, or ends it where it takes too long or says too much.</summary>
+/// <summary>Runs a program to its end, or ends it where it takes too long or says too much. It dies with this process, also when that is killed.</summary>
+/// <remarks>The kernel ends a child when the <i>thread</i> that started it ends (<c>PR_SET_PDEATHSIG</c>). Threads of the pool come and go, so one thread, which lives as long as the process,
+/// starts all children.</remarks>
 internal static class BoundedProcess
 {
+    /// <summary>Stands last before the program: a change of the user would clear the setting.</summary>
+    public static IReadOnlyList<string> DieWithParent { get; } = ["setpriv", "--pdeathsig", "KILL"];
+
+    private static readonly BlockingCollection<Action> s_starts = [];
+
+    static BoundedProcess() => new Thread(() =>
+    {
+        foreach (var start in s_starts.GetConsumingEnumerable()) start();
+    })
+    {
+        IsBackground = true,
+        Name = "starts processes",
+    }.Start();
+
     /// <exception cref="FaultException">qemu-img-failed.</exception>
     public static Task<ProcessOutcome> Run(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
         Run(command, bounds, standardInput: null, standardOutput: null, cancellationToken);
@@ -25,13 +42,13 @@ internal static class BoundedProcess
         try
         {
             // Ending it ends its whole tree of processes.
-            var result = await Cli.Wrap(command[0])
+            var program = Cli.Wrap(command[0])
                 .WithArguments(command.Skip(1), escape: true)
                 .WithValidation(CommandResultValidation.None)
                 .WithStandardInputPipe(standardInput ?? PipeSource.Null)
                 .WithStandardOutputPipe(standardOutput ?? output.Target)
-                .WithStandardErrorPipe(errors.Target)
-                .ExecuteAsync(end.Token);
+                .WithStandardErrorPipe(errors.Target);
+            var result = await Start(() => program.ExecuteAsync(end.Token));
             return new(result.ExitCode, output.Text, errors.Text);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
@@ -42,6 +59,23 @@ internal static class BoundedProcess
         {
             throw FaultException.Unavailable("qemu-img-failed", $"{command[0]} could not be started. Install qemu-utils and util-linux.", exception);
         }
+    }
+
+    private static async Task<T> Start<T>(Func<CommandTask<T>> start)
+    {
+        var started = new TaskCompletionSource<CommandTask<T>>(TaskCreationOptions.RunContinuationsAsynchronously);
+        s_starts.Add(() =>
+        {
+            try
+            {
+                started.SetResult(start());
+            }
+            catch (Exception exception)
+            {
+                started.SetException(exception);
+            }
+        });
+        return await await started.Task;
     }
 
     /// <summary>Keeps what fits and ends the process where there is more.</summary>

@@ -10,7 +10,7 @@ internal static class FileFaults
     private const int QuotaExceeded = 122; // EDQUOT
 
     public static FaultException NoSpaceLeft(string folder, Exception? cause = null) =>
-        new(new(FaultKind.Capacity, "no-space", $"The disk of the layers ({folder}) is full. Delete images that are not needed, or give it more space."), cause);
+        new(new(FaultKind.Capacity, "no-space", $"The disk of the layers ({folder}) is full. Delete images or undeploy appliances that are not needed, or give it more space."), cause);
 
     public static FaultException DiskFailed(string folder, Exception? cause = null) =>
         FaultException.Unavailable("disk-failed", $"The library's disk ({folder}) failed to read or write. The image is not to blame: look at the log of the library's machine, and repeat the import when the disk works.", cause);

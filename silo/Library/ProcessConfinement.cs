@@ -67,7 +67,7 @@ internal sealed partial class ProcessConfinement
     [
         "env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C",
         "prlimit", $"--as={Number(bounds.MemoryBytes)}", $"--cpu={Number(bounds.CpuSeconds)}", $"--fsize={Number(bounds.FileBytes)}", "--core=0", "--nofile=64",
-        .. _network, .. _user,
+        .. _network, .. _user, .. BoundedProcess.DieWithParent,
     ];
 
     /// <summary>What to put before a command that works on files of this process: a shell opens them before it becomes the program, which finds them as

@@ -20,14 +20,15 @@ internal sealed record ProcessOutcome(int ExitCode, string Output, string Errors
         || Errors.Contains("Read-only file system", StringComparison.Ordinal);
 
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
-    public void RequireSuccess()
+    /// <param name="folder">What it wrote to.</param>
+    public void RequireSuccess(string folder)
     {
         if (Succeeded)
             return;
         if (IsNoSpace)
-            throw FaultException.Capacity("no-space", "The library's disk is full. Delete images that are not needed, or give it more space.");
+            throw FileFaults.NoSpaceLeft(folder);
 
-        var reason = ExitCode == OutOfBounds ? "it took too long" : Errors.ReplaceLineEndings(" ").Trim();
-        throw new FaultException(new(FaultKind.Internal, "qemu-img-failed", $"qemu-img failed ({ExitCode}): {reason[..Math.Min(reason.Length, NamedCharacters)]}"));
+        var reason = ExitCode == OutOfBounds ? "it took too long" : ForeignText.Clean(Errors, NamedCharacters);
+        throw new FaultException(new(FaultKind.Internal, "qemu-img-failed", $"qemu-img failed ({ExitCode}): {reason}"));
     }
 }

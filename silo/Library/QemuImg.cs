@@ -22,7 +22,7 @@ internal sealed class QemuImg(ProcessConfinement confinement)
             "create", "-q", "-f", "qcow2", .. over, "-o", LayerOptions, path,
             virtualSizeBytes.ToString(CultureInfo.InvariantCulture),
         ];
-        (await BoundedProcess.Run([Program, .. arguments], ProcessBounds.Short, cancellationToken)).RequireSuccess();
+        (await BoundedProcess.Run([.. BoundedProcess.DieWithParent, Program, .. arguments], ProcessBounds.Short, cancellationToken)).RequireSuccess(Path.GetDirectoryName(path)!);
     }
 
     /// <summary>Reads the header of a file of unknown origin.</summary>
@@ -55,7 +55,7 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     /// <param name="top">An absolute path. It and those below name one another as the record does.</param>
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
     public async Task Flatten(string top, string target, ProcessBounds bounds, CancellationToken cancellationToken) =>
-        (await BoundedProcess.Run([Program, "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", top, target], bounds, cancellationToken)).RequireSuccess();
+        (await BoundedProcess.Run([.. BoundedProcess.DieWithParent, Program, "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", top, target], bounds, cancellationToken)).RequireSuccess(Path.GetDirectoryName(target)!);
 
     private Task<ProcessOutcome> RunConfined(IReadOnlyList<string> command, ProcessBounds bounds, string source, string? target, CancellationToken cancellationToken) =>
         BoundedProcess.Run([.. confinement.Prefix(bounds, source, target), .. command], bounds, cancellationToken);

@@ -122,6 +122,10 @@ internal static class UnixFiles
         return statx(CurrentFolder, PathBytes(path), 0, BasicStats, buffer) == 0 ? StatisticsOf(buffer) : throw Failure("statx", path);
     }
 
+    /// <summary>Takes space for a part of a file, which grows to its end.</summary>
+    /// <returns>False where there is not enough.</returns>
+    public static bool TryAllocate(SafeFileHandle file, long offset, long bytes) => posix_fallocate(file, offset, bytes) == 0;
+
     public static void ChangeMode(string path, UnixFileMode mode) => File.SetUnixFileMode(path, mode);
 
     /// <summary>For a file that only its owner can read, made anew.</summary>
@@ -376,6 +380,9 @@ internal static class UnixFiles
 
     [DllImport("libc", SetLastError = true)]
     private static extern int fchown(SafeFileHandle file, uint owner, uint group);
+
+    [DllImport("libc")]
+    private static extern int posix_fallocate(SafeFileHandle file, long offset, long bytes);
 
     [DllImport("libc", SetLastError = true)]
     private static extern int link(byte[] path, byte[] name);

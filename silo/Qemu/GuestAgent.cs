@@ -11,6 +11,7 @@ namespace Instances.Qemu;
 internal sealed class GuestAgent : IAsyncDisposable
 {
     private const int MaxLineBytes = 64 << 10;
+    private const int MaxReasonCharacters = 200;
     private const byte Delimiter = 0xFF;
 
     private readonly NetworkStream _stream;
@@ -77,7 +78,7 @@ internal sealed class GuestAgent : IAsyncDisposable
         var answer = TryParse(new(await ReadLineBytes(cancellationToken))) ?? throw new QmpException("The guest agent's answer makes no sense.");
         if (answer.TryGetProperty("return", out var value)) return value;
         throw new QmpException(answer.TryGetProperty("error", out var error) && error.ValueKind == JsonValueKind.Object && error.TryGetProperty("desc", out var text)
-            ? $"The guest agent says: {Bounded(text.ToString())}"
+            ? $"The guest agent says: {ForeignText.Clean(TextOf(text), MaxReasonCharacters)}"
             : "The guest agent's answer makes no sense.");
     }
 
@@ -140,5 +141,16 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    private static string Bounded(string text) => text.Length <= 200 ? text : text[..200];
+    /// <summary>A string with half of a surrogate pair is none that .NET takes.</summary>
+    private static string TextOf(JsonElement value)
+    {
+        try
+        {
+            return value.ToString();
+        }
+        catch (InvalidOperationException)
+        {
+            return value.GetRawText();
+        }
+    }
 }

@@ -17,6 +17,7 @@ internal sealed class QmpClient : IAsyncDisposable
 {
     // The longest answer lists the nodes of 15 disks.
     public const int MaxLineBytes = 4 << 20;
+    private const int MaxReasonCharacters = 1000;
     private const int MaxEvents = 256;
 
     private readonly Socket _socket;
@@ -170,7 +171,7 @@ internal sealed class QmpClient : IAsyncDisposable
 
         // An answer that nobody waits for came too late. One that makes no sense leaves its command to whoever closes the connection.
         if (!line.TryGetProperty("id", out var id) || !_pending.TryGetValue(id.GetString()!, out var answer)) return;
-        if (line.TryGetProperty("error", out var error)) answer.TrySetException(new QmpException(error.GetProperty("desc").GetString() ?? "QEMU refused."));
+        if (line.TryGetProperty("error", out var error)) answer.TrySetException(new QmpException(ForeignText.Clean(error.GetProperty("desc").GetString() ?? "QEMU refused.", MaxReasonCharacters)));
         else answer.TrySetResult(line.GetProperty("return"));
     }
 

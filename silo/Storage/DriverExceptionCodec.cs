@@ -18,8 +18,7 @@ internal sealed class DriverExceptionCodec : IGeneralizedCodec
     public void WriteField<TBufferWriter>(ref Writer<TBufferWriter> writer, uint fieldIdDelta, [AllowNull] Type expectedType, [AllowNull] object? value)
         where TBufferWriter : IBufferWriter<byte>
     {
-        var fault = FaultException.Unavailable("state-unavailable", $"The database does not answer at the moment: try again. ({((DbException)value!).Message})");
-        writer.Session.CodecProvider.GetCodec(typeof(FaultException)).WriteField(ref writer, fieldIdDelta, expectedType, fault);
+        writer.Session.CodecProvider.GetCodec(typeof(FaultException)).WriteField(ref writer, fieldIdDelta, expectedType, DatabaseFaults.ToFault((DbException)value!));
     }
 
     /// <summary>Never called: what is written is another type.</summary>

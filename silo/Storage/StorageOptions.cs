@@ -17,6 +17,10 @@ internal sealed class StorageOptions : IValidatableObject
     [Range(2, 1000)]
     public int MaxConnections { get; set; } = 20;
 
+    /// <summary>SQLite: how much of the disk is kept for the database, for when the disk is full. 0 for none.</summary>
+    [Range(0, 1L << 40)]
+    public long ReserveBytes { get; set; } = 32L << 20;
+
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext) => Provider switch
     {
         StorageProvider.Sqlite when ConnectionString.Length > 0 => [Wrong("is for PostgreSQL: set Storage:Provider=PostgreSql, or leave it out")],

@@ -17,5 +17,5 @@ internal static class ExportFaults
         FaultException.Unavailable("zstd-missing", "The program zstd could not be started on the library's machine. Install it there, or export without compression.");
 
     public static FaultException CompressionFailed(ProcessOutcome outcome) =>
-        new(new(FaultKind.Internal, "export-failed", $"zstd failed ({outcome.ExitCode}): {outcome.Errors.ReplaceLineEndings(" ").Trim()}"));
+        new(new(FaultKind.Internal, "export-failed", $"zstd failed ({outcome.ExitCode}): {ForeignText.Clean(outcome.Errors, 300)}"));
 }

@@ -205,7 +205,7 @@ internal sealed partial class ImageConverter
         if (outcome.Succeeded)
             return;
         if (outcome.IsNoSpace)
-            throw FaultException.Capacity("no-space", "The library's disk is full. Delete images that are not needed, or give it more space.");
+            throw FileFaults.NoSpaceLeft(_store.Folder);
         if (outcome.FailedToWrite)
             throw FileFaults.DiskFailed(_store.Folder);
         try

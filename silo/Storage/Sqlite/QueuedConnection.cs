@@ -7,7 +7,7 @@ using SQLitePCL;
 namespace Instances.Storage;
 
 /// <summary>A pooled connection whose writing commands take turns.</summary>
-internal sealed class QueuedConnection(string connectionString, WriteQueue writes) : SqliteConnection(connectionString)
+internal sealed class QueuedConnection(string connectionString, WriteQueue writes, DiskReserve reserve) : SqliteConnection(connectionString)
 {
     private static readonly ConditionalWeakTable<sqlite3, object> s_configured = [];
 
@@ -18,7 +18,7 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
     }
 
     public override SqliteCommand CreateCommand() =>
-        new QueuedCommand(writes) { Connection = this, CommandTimeout = DefaultTimeout, Transaction = Transaction };
+        new QueuedCommand(writes, reserve) { Connection = this, CommandTimeout = DefaultTimeout, Transaction = Transaction };
 
     // The settings belong to the file handle, which the pool keeps.
     private void Configure(sqlite3 handle)
@@ -38,7 +38,7 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
 
     /// <summary>Waits for its turn where it writes, and keeps the turn until it is disposed: the last row is read after the commit.</summary>
     /// <remarks>Orleans and Dapper run every command through <see cref="ExecuteDbDataReaderAsync"/>. Commands that are run synchronously do not queue.</remarks>
-    private sealed class QueuedCommand(WriteQueue writes) : SqliteCommand
+    private sealed class QueuedCommand(WriteQueue writes, DiskReserve reserve) : SqliteCommand
     {
         private bool _hasTurn;
 
@@ -52,8 +52,23 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
                 _hasTurn = true;
             }
 
-            return await base.ExecuteDbDataReaderAsync(behavior, cancellationToken).ConfigureAwait(false);
+            while (true)
+            {
+                try
+                {
+                    return await base.ExecuteDbDataReaderAsync(behavior, cancellationToken).ConfigureAwait(false);
+                }
+                catch (SqliteException exception) when (IsFull(exception))
+                {
+                    // SQLite has undone the statement. Within a transaction it may have undone more.
+                    if (Transaction is not null || !reserve.Release()) throw new DatabaseFullException(reserve.Folder, exception);
+                }
+            }
         }
+
+        /// <summary>Readers need space too, for the index of the log: that fails otherwise.</summary>
+        private bool IsFull(SqliteException exception) =>
+            exception.SqliteErrorCode is raw.SQLITE_FULL || (exception.SqliteErrorCode is raw.SQLITE_IOERR or raw.SQLITE_CANTOPEN && reserve.IsFull);
 
         protected override void Dispose(bool disposing)
         {

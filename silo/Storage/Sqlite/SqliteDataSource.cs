@@ -16,10 +16,12 @@ internal sealed class SqliteDataSource : DbDataSource
 
     private readonly WriteQueue _writes = new();
 
-    public SqliteDataSource(string databaseFile)
+    /// <param name="reserveBytes">What is kept of the disk for when that is full.</param>
+    public SqliteDataSource(string databaseFile, long reserveBytes = 0)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(databaseFile);
         DatabaseFile = Path.GetFullPath(databaseFile);
+        Reserve = new(DatabaseFile, reserveBytes);
         ConnectionString = new SqliteConnectionStringBuilder
         {
             DataSource = DatabaseFile,
@@ -29,9 +31,11 @@ internal sealed class SqliteDataSource : DbDataSource
 
     public string DatabaseFile { get; }
 
+    public DiskReserve Reserve { get; }
+
     public override string ConnectionString { get; }
 
-    protected override DbConnection CreateDbConnection() => new QueuedConnection(ConnectionString, _writes);
+    protected override DbConnection CreateDbConnection() => new QueuedConnection(ConnectionString, _writes, Reserve);
 
     protected override void Dispose(bool disposing)
     {
@@ -41,5 +45,6 @@ internal sealed class SqliteDataSource : DbDataSource
         using var connection = new SqliteConnection(ConnectionString);
         SqliteConnection.ClearPool(connection);
         _writes.Dispose();
+        Reserve.Dispose();
     }
 }

@@ -6,9 +6,9 @@ using Instances.Library;
 namespace Instances.Storage;
 
 /// <summary>One SQLite file, which is made where it is missing.</summary>
-internal sealed class SqliteDatabase(string file) : IDatabase
+internal sealed class SqliteDatabase(string file, long reserveBytes = 0) : IDatabase
 {
-    private readonly SqliteDataSource _dataSource = new(file);
+    private readonly SqliteDataSource _dataSource = new(file, reserveBytes);
 
     public string File => _dataSource.DatabaseFile;
 
@@ -38,10 +38,13 @@ internal sealed class SqliteDatabase(string file) : IDatabase
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(File)!);
+        _dataSource.Reserve.MakeRoom();
         KeepPrivate();
         UseWriteAheadLog();
         KeepPrivate();
-        return migrate(DeployChanges.To.SqliteDatabase(_dataSource.ConnectionString));
+        var result = migrate(DeployChanges.To.SqliteDatabase(_dataSource.ConnectionString));
+        _dataSource.Reserve.Keep();
+        return result;
     }
 
     public void Dispose() => _dataSource.Dispose();

@@ -1,6 +1,7 @@
 using System.Data.Common;
 using Instances.Faults;
 using Instances.Simulation;
+using Instances.Storage;
 using Instances.VirtualMachines;
 using Xunit;
 
@@ -24,6 +25,17 @@ public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixtu
         var fault = await FaultOf(new DatabaseAway());
 
         Assert.Equal((FaultKind.Unavailable, "state-unavailable"), (fault.Kind, fault.Code));
+    }
+
+    [Theory]
+    [InlineData("53100", FaultKind.Capacity, "no-space")]
+    [InlineData("22P05", FaultKind.Invalid, "value-not-storable")]
+    [InlineData("57P01", FaultKind.Unavailable, "state-unavailable")]
+    public async Task Call_WhenTheDatabaseRefuses_SaysWhetherToRepeatHelps(string state, FaultKind kind, string code)
+    {
+        var fault = await FaultOf(new StateWriteException(new DatabaseRefuses(state)));
+
+        Assert.Equal((kind, code), (fault.Kind, fault.Code));
     }
 
     [Fact]
@@ -73,6 +85,11 @@ public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixtu
     }
 
     private sealed class DatabaseAway : DbException;
+
+    private sealed class DatabaseRefuses(string state) : DbException
+    {
+        public override string SqlState => state;
+    }
 
     private sealed class DriverBroke : Exception;
 }

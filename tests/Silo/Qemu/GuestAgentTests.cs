@@ -49,6 +49,19 @@ public sealed class GuestAgentTests
         await Assert.ThrowsAsync<QmpException>(() => frozen);
     }
 
+    [Theory]
+    [InlineData("\\u0000b\\u0007", "The guest agent says: b")]
+    [InlineData("\\ud83d", "The guest agent says: \"\\ud83d\"")]
+    public async Task Freeze_ReasonThatNoDatabaseTakes_IsCleaned(string reason, string shown)
+    {
+        using var guest = new FakeSocket();
+        await using var agent = await Connect(guest);
+        var frozen = agent.Freeze(Stop);
+        await guest.Receive();
+        await guest.Send($"{{\"error\": {{\"class\": \"GenericError\", \"desc\": \"{reason}\"}}}}\n");
+        Assert.Equal(shown, (await Assert.ThrowsAsync<QmpException>(() => frozen)).Message);
+    }
+
     private static async Task<GuestAgent> Connect(FakeSocket guest, string before = "")
     {
         var connecting = GuestAgent.Connect(guest.Folder, FakeSocket.Name, Stop);

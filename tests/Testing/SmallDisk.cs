@@ -1,12 +1,10 @@
 using System.Diagnostics;
 
-namespace Instances.Chaos;
+namespace Instances.Testing;
 
 /// <summary>A small file system in memory that can be filled up. Needs root.</summary>
 internal sealed class SmallDisk : IDisposable
 {
-    private const string Size = "192m";
-
     private SmallDisk(string path) => Path = path;
 
     public string Path { get; }
@@ -14,11 +12,11 @@ internal sealed class SmallDisk : IDisposable
     private string Filler => System.IO.Path.Combine(Path, "filler");
 
     /// <returns>Null where this process may not mount one.</returns>
-    public static SmallDisk? TryMake()
+    public static SmallDisk? TryMake(int mebibytes = 192)
     {
         if (!Environment.IsPrivilegedProcess) return null;
         var path = Directory.CreateTempSubdirectory("instances-chaos-disk-").FullName;
-        if (Run("mount", "-t", "tmpfs", "-o", $"size={Size},mode=755", "tmpfs", path)) return new(path);
+        if (Run("mount", "-t", "tmpfs", "-o", $"size={mebibytes}m,mode=755", "tmpfs", path)) return new(path);
         Directory.Delete(path);
         return null;
     }
