@@ -7,11 +7,13 @@ namespace Instances.Hosts;
 /// <param name="Machines">With the chains that they use.</param>
 /// <param name="Leftovers">What is there without a machine.</param>
 /// <param name="Layers">The layer files in the host's store, partial ones included.</param>
+/// <param name="Corrupt">Its copies that are known to be corrupt; null from an older release.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostInventory")]
 public sealed record HostInventory(
     [property: Id(0)] IReadOnlyList<MachineObservation> Machines,
     [property: Id(1)] IReadOnlyList<MachineLeftover> Leftovers,
-    [property: Id(2)] IReadOnlyList<LayerId> Layers);
+    [property: Id(2)] IReadOnlyList<LayerId> Layers,
+    [property: Id(3)] IReadOnlyList<LayerId>? Corrupt = null);
 
 /// <summary>What is left of a machine that the hypervisor does not know.</summary>
 /// <param name="HasRunFolder">Its run folder is there.</param>

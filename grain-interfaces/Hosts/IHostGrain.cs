@@ -42,6 +42,12 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
 
+    /// <summary>Called by the scrub: the library's file of this layer is corrupt, or was replaced. This host's copy may be no better: it is read soon, and before a machine starts on it.
+    /// Does nothing if the host has none.</summary>
+    /// <param name="sha256">What it has to hash to.</param>
+    [Alias("Doubt")]
+    Task Doubt(LayerId layer, string sha256);
+
     /// <summary>What there is, for who looks whether all of it has an owner.</summary>
     [Alias("Inventory")]
     Task<HostInventory> Inventory();

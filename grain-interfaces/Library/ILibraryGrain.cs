@@ -70,6 +70,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("TakePromotion"), AlwaysInterleave]
     Task TakePromotion(ImageId image, UploadPlan plan);
 
+    /// <summary>What is known of the content of those of these layers that the library has and has read. Always interleaves: see the remarks.</summary>
+    [Alias("Know"), AlwaysInterleave]
+    Task<IReadOnlyList<KnownLayer>> Know(IReadOnlyList<LayerId> layers);
+
     /// <summary>Where a host can have layers from. Always interleaves: see the remarks.</summary>
     /// <exception cref="FaultException">layer-missing.</exception>
     [Alias("Offer"), AlwaysInterleave]

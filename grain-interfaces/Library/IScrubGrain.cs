@@ -1,3 +1,4 @@
+using Instances.Hosts;
 using Orleans.Concurrency;
 
 namespace Instances.Library;
@@ -20,6 +21,10 @@ public interface IScrubGrain : IGrainWithStringKey
     /// <summary>Begins a round: every layer is read from now on, at the set rate. Durable: a silo that is restarted goes on with it. Always interleaves: see the remarks.</summary>
     [Alias("Verify"), AlwaysInterleave]
     Task<LibraryHealth> Verify();
+
+    /// <summary>Called by a host: those of its copies that are corrupt. Kept in memory: each host reports every few minutes. Always interleaves: see the remarks.</summary>
+    [Alias("Report"), AlwaysInterleave]
+    Task Report(HostId host, IReadOnlyList<LayerId> corrupt);
 }
 
 /// <summary>How sound the library is.</summary>
@@ -33,6 +38,7 @@ public interface IScrubGrain : IGrainWithStringKey
 /// <param name="OldestRead">When the layer was read that was not read for longest; null while one was never read.</param>
 /// <param name="Corrupt">At most 100 of them.</param>
 /// <param name="LastHealing">The corrupt layer that was replaced last; null where none was.</param>
+/// <param name="HostCopies">Copies in the stores of hosts that are corrupt, as the hosts reported them last; null if there are none.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryHealth")]
 public sealed record LibraryHealth(
     [property: Id(0)] DateTimeOffset Since,
@@ -44,11 +50,25 @@ public sealed record LibraryHealth(
     [property: Id(6)] long BytesPerSecond,
     [property: Id(7)] DateTimeOffset? OldestRead,
     [property: Id(8)] IReadOnlyList<CorruptLayer> Corrupt,
-    [property: Id(9)] LayerHealing? LastHealing = null)
+    [property: Id(9)] LayerHealing? LastHealing = null,
+    [property: Id(10)] IReadOnlyList<CorruptCopy>? HostCopies = null)
 {
     /// <summary>Every layer was read since <see cref="Since"/>.</summary>
     public bool IsDone => LayersRead == Layers;
 }
+
+/// <summary>A host's copy of a layer that is corrupt. It is replaced by the library's as soon as that is good; until then nothing starts on it.</summary>
+[GenerateSerializer, Immutable, Alias("instances.CorruptCopy")]
+public sealed record CorruptCopy([property: Id(0)] HostId Host, [property: Id(1)] LayerId Layer);
+
+/// <summary>What the library knows of the content of one of its layers.</summary>
+/// <param name="HealedAt">When a good copy has last taken its place; null for never.</param>
+[GenerateSerializer, Immutable, Alias("instances.KnownLayer")]
+public sealed record KnownLayer(
+    [property: Id(0)] LayerId Layer,
+    [property: Id(1)] string Sha256,
+    [property: Id(2)] bool IsCorrupt,
+    [property: Id(3)] DateTimeOffset? HealedAt);
 
 /// <param name="Expected">The SHA-256 that the layer's file has to have, in lower case hex; null where it could never be read.</param>
 /// <param name="Found">What it has, or <c>unreadable</c>.</param>

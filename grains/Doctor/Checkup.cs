@@ -111,7 +111,13 @@ internal static partial class Checkup
             foreach (var layer in inventory.Layers.Where(layer => !used.Contains(layer)))
             {
                 yield return new("host-layer-orphan", FindingSeverity.Warning, $"layer {layer} on host {host}",
-                    $"The host {host} has the layer {layer}, which nobody refers to. It can be deleted.", new Remedy.RemoveLayer(host, layer));
+                    $"The host {host} has a file of the layer {layer}, whole or unfinished, which no record and no machine refers to. A sweep of the host removes it.", new Remedy.RemoveLayer(host, layer));
+            }
+
+            foreach (var layer in inventory.Corrupt ?? [])
+            {
+                yield return new("host-layer-corrupt", FindingSeverity.Critical, $"layer {layer} on host {host}",
+                    $"The copy of the layer {layer} on the host {host} is corrupt. Nothing is started on it. The host replaces it as soon as the library has a good one: see 'silo library verify'.");
             }
         }
     }

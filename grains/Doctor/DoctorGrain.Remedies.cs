@@ -63,6 +63,7 @@ internal sealed partial class DoctorGrain
         await host.Unquiesce(held.Operation, [held.Machine]);
         await host.DiscardNextLayers(held.Operation, [held.Machine]);
         await host.EndCapture(held.Operation, [held.Machine]);
+        await host.RemoveLayers([]);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The datacenter was examined: {Findings} findings, {Fixed} of them repaired.")]

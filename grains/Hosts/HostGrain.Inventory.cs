@@ -11,7 +11,7 @@ internal sealed partial class HostGrain
     {
         await Adopted();
         var machines = (await hypervisor.List()).Where(machine => machine.Id != _rehearsed).ToList();
-        return new(machines, await hypervisor.ListLeftovers(), [.. layers.List().Select(layer => layer.Id)]);
+        return new(machines, await hypervisor.ListLeftovers(), [.. layers.List().Select(layer => layer.Id)], CorruptCopies());
     }
 
     public async Task RemoveOrphan(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers)

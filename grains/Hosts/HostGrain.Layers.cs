@@ -57,10 +57,10 @@ internal sealed partial class HostGrain
         return new(removed, removedBytes, Manifests: 0);
     }
 
-    public Task SweepSoon()
+    public async Task SweepSoon()
     {
-        ScheduleSweep();
-        return Task.CompletedTask;
+        if (await IsLibrarys()) await GrainFactory.Library().SweepSoon();
+        else ScheduleSweep();
     }
 
     /// <summary>The sweep begins after the delay, however many calls come meanwhile.</summary>

@@ -10,6 +10,18 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: layers of the virtual machine {Machine} could not be merged and the host will retry: {Reason}")]
     private partial void LogNotShortened(string host, Guid machine, string reason);
 
+    [LoggerMessage(LogLevel.Error, "The host {Host} has a corrupt copy of the layer {Layer}: its SHA-256 is {Found}")]
+    private partial void LogCorruptCopy(string host, Guid layer, string? found);
+
+    [LoggerMessage(LogLevel.Warning, "The host {Host} replaced its corrupt copy of the layer {Layer} by the library's")]
+    private partial void LogCopyReplaced(string host, Guid layer);
+
+    [LoggerMessage(LogLevel.Warning, "The host {Host} could not read or replace its copy of the layer {Layer}: {Reason}")]
+    private partial void LogCopyNotReplaced(string host, Guid layer, string reason);
+
+    [LoggerMessage(LogLevel.Warning, "The host {Host} could not look after its copies of layers; it tries again: {Reason}")]
+    private partial void LogNotScrubbed(string host, string reason);
+
     [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Count} virtual machines found.")]
     private partial void LogAdopted(string host, int count);
 

@@ -46,7 +46,9 @@ internal sealed partial class HostGrain : IRestartedHost
     private async Task<MachineObservation?> See(VirtualMachineId machine)
     {
         var seen = await hypervisor.Find(machine);
-        return seen is { StopReason: StopReason.Died } && _restarts.GivenUp(machine) is { } trouble ? seen with { Trouble = trouble } : seen;
+        if (seen is { Status: not VirtualMachineStatus.Stopped, Trouble: null } && _onBadCopy.TryGetValue(machine, out var bad))
+            return seen with { Trouble = $"It runs on a copy of the layer {bad} that has turned out to be corrupt: check its data, then power it off and on to have it on a good copy." };
+        return seen is { StopReason: StopReason.Died } && (_heldBack.GetValueOrDefault(machine) ?? _restarts.GivenUp(machine)) is { } trouble ? seen with { Trouble = trouble } : seen;
     }
 
     /// <summary>Tells a machine what the host sees, and does what comes of it.</summary>
@@ -142,12 +144,15 @@ internal sealed partial class HostGrain : IRestartedHost
         try
         {
             LogStartedAgain(Id.Name, machine.Value);
+            if (await hypervisor.Find(machine) is { } found) await RequireSound(found.Disks.SelectMany(disk => disk.Layers));
+            _onBadCopy.Remove(machine);
             await Reconcile(await hypervisor.Power(machine, PowerAction.On));
             return StartOutcome.Started;
         }
         catch (FaultException exception)
         {
             LogNotStartedAgain(Id.Name, machine.Value, exception.Message);
+            if (exception.Fault.Code == "layer-corrupt") _heldBack[machine] = exception.Fault.Message;
             return exception.Fault.Code is IHypervisor.TimedOut ? StartOutcome.TimedOut : StartOutcome.Failed;
         }
     }

@@ -41,6 +41,7 @@ internal sealed partial class HostGrain(
         this.RegisterGrainTimer(ReconcileUnheard, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         _merging = this.RegisterGrainTimer(MergeTick, new GrainTimerCreationOptions(library.Value.CompactionPeriod, library.Value.CompactionPeriod) { KeepAlive = true });
         _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
+        _scrubbing = this.RegisterGrainTimer(Scrub, new GrainTimerCreationOptions(ScrubLookPeriod, ScrubLookPeriod) { KeepAlive = true });
         return Task.CompletedTask;
     }
 
@@ -55,6 +56,7 @@ internal sealed partial class HostGrain(
     {
         var found = await Adopted();
         await GrainFactory.Datacenter().Register(await Get());
+        await LearnOfCorruptLayers();
         await FanOut.All(found, Reconcile);
         await TellLost();
         await Rehearse();
@@ -115,6 +117,8 @@ internal sealed partial class HostGrain(
         }
 
         LetGo(machine);
+        _onBadCopy.Remove(machine);
+        _heldBack.Remove(machine);
         CaptureEnded(machine);
         ScheduleSweep();
         _restarts.Forget(machine);
@@ -130,9 +134,13 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         _restarts.Forget(machine);
+        if (action is PowerAction.On && await hypervisor.Find(machine) is { Status: VirtualMachineStatus.Stopped } stopped) await RequireSound(stopped.Disks.SelectMany(disk => disk.Layers));
+        _heldBack.Remove(machine);
         // What it came to is told once more: the answer may be lost with the one who asks.
         _unheard.Add(machine);
-        return await hypervisor.Power(machine, action);
+        var powered = await hypervisor.Power(machine, action);
+        if (powered.Status is VirtualMachineStatus.Stopped) _onBadCopy.Remove(machine);
+        return powered;
     }
 
     public async Task<string> ReadConsole(VirtualMachineId machine, int maxBytes)
@@ -154,6 +162,7 @@ internal sealed partial class HostGrain(
             var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
             if (parents.FirstOrDefault(layer => !layers.Contains(layer)) is { } missing && missing != default)
                 throw FaultException.Unavailable("layer-missing", $"The layer {missing} of '{spec.Name}' is not on the host {Id}: check the library.");
+            await RequireSound(parents);
             await layers.CreateLayer(top, parents.Count == 0 ? null : parents[^1], disk.VirtualSizeBytes, cancellationToken);
         }
 

@@ -47,6 +47,31 @@ public interface ILayerStore
     /// <exception cref="FaultException">layer-corrupt; no-space; transfer-failed. The next call begins again, with what has arrived.</exception>
     Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer);
 
+    /// <summary>What is known of the content of each sealed layer. Reads no layer.</summary>
+    IReadOnlyList<LayerCheck> Checks();
+
+    /// <summary>Reads a sealed layer whole, and remembers durably what it hashes to. The first digest is the one that it has to have from then on, unless one is expected.</summary>
+    /// <param name="expected">What it was said to hash to when it came, in lower case hex; null where nobody knows. What was found at an earlier check is not believed more.</param>
+    /// <param name="bytesPerSecond">Not faster than that.</param>
+    /// <exception cref="FaultException">layer-missing; no-space.</exception>
+    Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken);
+
+    /// <summary>As <see cref="Checks"/> has it of one layer, or null if the store has no such sealed layer.</summary>
+    LayerCheck? FindCheck(LayerId layer);
+
+    /// <summary>Remembers durably that a layer may be corrupt, since another copy of it was. Does nothing where there is none.</summary>
+    /// <param name="sha256">What it has to hash to.</param>
+    /// <exception cref="FaultException">no-space.</exception>
+    void Doubt(LayerId layer, string sha256);
+
+    /// <summary>Puts a copy of a corrupt layer in its place, where the copy hashes to what the layer has to. The layer stays where it is until then; machines that have it open go on with
+    /// what they have. A copy that comes too slowly is given up: after a minute, and one second more for each 64 KiB that have come and each 256 MiB of its length.</summary>
+    /// <param name="from">What is remembered of where it came from.</param>
+    /// <param name="offer">Called again where the ticket of the offer has expired.</param>
+    /// <returns>False where the copy is no better: the layer is as it was.</returns>
+    /// <exception cref="FaultException">no-space; transfer-failed: the layer is as it was.</exception>
+    Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken);
+
     long FreeBytes { get; }
 
     /// <summary>The bound on a host's layers in bytes: past it, those that the library has too and nobody uses go, the longest unused first.</summary>

@@ -9,8 +9,10 @@ namespace Instances.Library;
 /// <param name="Found">What it hashed to then, where that was something else, or <c>unreadable</c>: the layer is corrupt. Null for a sound one.</param>
 /// <param name="HealedAt">When a good copy has last taken its place; null for never.</param>
 /// <param name="HealedFrom">The host that the copy came from, or the URL of the datacenter.</param>
+/// <param name="IsDoubted">Another copy of it was corrupt: this one is read before a machine starts on it.</param>
 public sealed record LayerCheck(
-    LayerId Layer, long Bytes, string? Sha256 = null, DateTimeOffset? CheckedAt = null, string? Found = null, DateTimeOffset? HealedAt = null, string? HealedFrom = null)
+    LayerId Layer, long Bytes, string? Sha256 = null, DateTimeOffset? CheckedAt = null, string? Found = null, DateTimeOffset? HealedAt = null, string? HealedFrom = null,
+    bool IsDoubted = false)
 {
     [JsonIgnore]
     public bool IsCorrupt => Found is not null;

@@ -12,6 +12,10 @@ internal sealed partial class LibraryGrain
 
     private readonly Dictionary<LayerId, DateTimeOffset> _ofImages = [];
 
+    public Task<IReadOnlyList<KnownLayer>> Know(IReadOnlyList<LayerId> wanted) => Task.Run<IReadOnlyList<KnownLayer>>(() =>
+        [.. wanted.Select(layers.FindCheck).OfType<LayerCheck>().Where(check => check.Sha256 is not null)
+            .Select(check => new KnownLayer(check.Layer, check.Sha256!, check.IsCorrupt, check.HealedAt))]);
+
     public async Task<LayerOffer> OfferLayer(LayerId layer)
     {
         if (layers.FindCheck(layer) is not { } check || !await IsOfAnImage(layer)) throw FaultException.NotFound("layer-not-found", "The library has no such layer of an image that is Ready or Retired.");

@@ -9,7 +9,7 @@ internal sealed partial class LibraryGrain
     public async Task<LibraryUsage> Usage(int limit)
     {
         if (limit is < 1 or > PageRequest.MaxLimit) throw FaultException.Invalid("limit-invalid", $"1 to {PageRequest.MaxLimit} images are shown, not {limit}.");
-        var stored = layers.List();
+        var stored = await Task.Run(layers.List);
         var images = await catalogue.ImageLayers();
         var compaction = await GrainFactory.Compaction().Get();
         var compacted = new FreedSpace(compaction.Since, compaction.LayersMerged - compaction.Merges, Math.Max(0, compaction.BytesBefore - compaction.BytesAfter));

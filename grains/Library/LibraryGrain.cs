@@ -48,8 +48,8 @@ internal sealed partial class LibraryGrain(
         await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), Expire);
 
         // Files first, references then: a reference is durable before its file is made, so that a file of this list that has none by now is nobody's.
-        var stored = layers.List();
-        var files = await layers.ScanManifests(CancellationToken.None);
+        var stored = await Task.Run(layers.List);
+        var files = await Task.Run(() => layers.ScanManifests(CancellationToken.None));
         var (known, failed) = (await catalogue.KnownImages(), await catalogue.ImagesIn(ImageStatus.Failed));
         var pinned = await catalogue.ReferencedLayers();
         var dead = await FindDead(files.Manifests, known, [.. failed]);
@@ -153,7 +153,7 @@ internal sealed partial class LibraryGrain(
         return Task.CompletedTask;
     }
 
-    public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> wanted) => Task.FromResult<IReadOnlyList<LayerOffer>>([.. wanted.Select(layers.Offer)]);
+    public Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> wanted) => Task.Run<IReadOnlyList<LayerOffer>>(() => [.. wanted.Select(layers.Offer)]);
 
     public Task<TransferProgress> Receive(HostId host, IReadOnlyList<LayerId> wanted) => layers.Pull(wanted, GrainFactory.Host(host).Offer);
 
@@ -175,7 +175,7 @@ internal sealed partial class LibraryGrain(
 
     public async Task<LayerJudgement> Judge(IReadOnlyList<LayerId> others)
     {
-        IReadOnlyList<LayerId> kept = [.. others.Where(layers.Contains)];
+        var kept = await Task.Run<IReadOnlyList<LayerId>>(() => [.. others.Where(layers.Contains)]);
         if (await FindStranger() is not null) return new([], kept);
         var referenced = await catalogue.ReferencedLayers();
         return new([.. others.Where(layer => !referenced.Contains(layer))], kept);
@@ -183,8 +183,8 @@ internal sealed partial class LibraryGrain(
 
     public async Task<LibraryInventory> Inventory()
     {
-        var stored = layers.List();
-        var files = await layers.ScanManifests(CancellationToken.None);
+        var stored = await Task.Run(layers.List);
+        var files = await Task.Run(() => layers.ScanManifests(CancellationToken.None));
         return new(
             [.. stored.Where(layer => !layer.IsPartial).Select(layer => layer.Id)],
             [.. files.Manifests.Select(ToInventory)],

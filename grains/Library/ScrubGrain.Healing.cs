@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Instances.Faults;
 using Instances.Hosts;
 using Microsoft.Extensions.Logging;
@@ -33,7 +34,8 @@ internal sealed partial class ScrubGrain
         foreach (var layer in corrupt)
         {
             await Judge(await catalogue.ImagesOn(layer));
-            if (await HealFromAHost(layer, cancellationToken)) await Judge(await catalogue.ImagesOn(layer));
+            await TellHosts(layer);
+            if (await HealFromAHost(layer, cancellationToken)) await Healed(layer);
             else _peerTimer!.Change(TimeSpan.Zero, Timeout.InfiniteTimeSpan);
         }
     }
@@ -44,12 +46,12 @@ internal sealed partial class ScrubGrain
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
         try
         {
-            foreach (var layer in layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer).ToList())
+            foreach (var layer in await CorruptLayers())
             {
-                if (layers.FindCheck(layer) is { IsCorrupt: true } && await HealFromAPeer(layer, end.Token)) await Judge(await catalogue.ImagesOn(layer));
+                if (layers.FindCheck(layer) is { IsCorrupt: true } && await HealFromAPeer(layer, end.Token)) await Healed(layer);
             }
         }
-        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or DbException)
         {
             LogNotScrubbed(exception.Message);
         }
@@ -57,6 +59,31 @@ internal sealed partial class ScrubGrain
         {
             // The silo ends: another one goes on.
         }
+    }
+
+    /// <summary>Tells the hosts first: nobody deploys on what they have before they doubt it.</summary>
+    private async Task Healed(LayerId layer)
+    {
+        await TellHosts(layer);
+        await Judge(await catalogue.ImagesOn(layer));
+    }
+
+    /// <summary>The copies of hosts may be the same file, or come from it. A host that is unreachable asks when it is back.</summary>
+    private async Task TellHosts(LayerId layer)
+    {
+        if (layers.FindCheck(layer)?.Sha256 is not { } sha256) return;
+        var hosts = (await GrainFactory.Datacenter().Hosts()).Where(host => host.Status is not HostStatus.Away);
+        await FanOut.Each(hosts, async host =>
+        {
+            try
+            {
+                await GrainFactory.Host(host.Id).Doubt(layer, sha256);
+            }
+            catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
+            {
+                LogNotTold(host.Id.Name, layer.Value, exception.Message);
+            }
+        });
     }
 
     private async Task<bool> HealFromAHost(LayerId layer, CancellationToken cancellationToken)
@@ -150,6 +177,9 @@ internal sealed partial class ScrubGrain
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The corrupt layer {Layer} was replaced by the copy of the {Kind} {From}.")]
     private partial void LogHealed(Guid layer, string kind, string from);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The host {Host} could not be told that its copy of the layer {Layer} may be corrupt; it asks by itself: {Reason}")]
+    private partial void LogNotTold(string host, Guid layer, string reason);
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "{From} has no good copy of the corrupt layer {Layer}: {Reason}")]
     private partial void LogNoCopy(Guid layer, string from, string reason);

@@ -1,3 +1,4 @@
+using System.Data.Common;
 using Instances.Catalogue;
 using Instances.Faults;
 using Instances.Hosts;
@@ -26,6 +27,7 @@ internal sealed partial class ScrubGrain(
 
     private readonly CancellationTokenSource _end = new();
     private IGrainTimer? _timer;
+    private readonly Dictionary<HostId, IReadOnlyList<LayerId>> _hostCopies = [];
     private LayerId? _reading;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -46,7 +48,7 @@ internal sealed partial class ScrubGrain(
 
     public async Task<LibraryHealth> Get()
     {
-        var checks = layers.Checks();
+        var checks = await Task.Run(layers.Checks);
         var read = checks.Where(check => !check.IsDue(Since)).ToList();
         var corrupt = new List<CorruptLayer>();
         foreach (var check in checks.Where(check => check.IsCorrupt).Take(MaxShown))
@@ -57,8 +59,19 @@ internal sealed partial class ScrubGrain(
 
         return new(
             Since, checks.Count, checks.Sum(check => check.Bytes), read.Count, read.Sum(check => check.Bytes), _reading, options.Value.ScrubBytesPerSecond,
-            checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt, LastHealing(checks));
+            checks.All(check => check.CheckedAt is not null) ? checks.Min(check => check.CheckedAt) : null, corrupt, LastHealing(checks), HostCopies());
     }
+
+    public Task Report(HostId host, IReadOnlyList<LayerId> corrupt)
+    {
+        if (corrupt.Count > 0) _hostCopies[host] = corrupt;
+        else _hostCopies.Remove(host);
+        return Task.CompletedTask;
+    }
+
+    private IReadOnlyList<CorruptCopy>? HostCopies() => _hostCopies.Count == 0
+        ? null
+        : [.. _hostCopies.SelectMany(copies => copies.Value.Select(layer => new CorruptCopy(copies.Key, layer))).Take(MaxShown)];
 
     public async Task<LibraryHealth> Verify()
     {
@@ -83,9 +96,9 @@ internal sealed partial class ScrubGrain(
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
         try
         {
-            await Heal([.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], end.Token);
+            await Heal(await CorruptLayers(), end.Token);
             var manifests = await LayersOfManifests(end.Token);
-            while (layers.Checks().Where(check => check.IsDue(Since)).MinBy(check => check.CheckedAt ?? DateTimeOffset.MinValue) is { } due)
+            foreach (var due in await Due())
             {
                 var manifest = manifests.GetValueOrDefault(due.Layer);
                 switch (await Read(due.Layer, manifest?.Sha256, end.Token))
@@ -101,7 +114,7 @@ internal sealed partial class ScrubGrain(
 
             await JudgeCorruptImages();
         }
-        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException or DbException)
         {
             LogNotScrubbed(exception.Message);
         }
@@ -136,12 +149,22 @@ internal sealed partial class ScrubGrain(
         }
     }
 
+    /// <summary>The layers that are to be read, those first that were not read for longest. A file for each is read: not on the grain's thread.</summary>
+    private Task<List<LayerCheck>> Due()
+    {
+        var since = Since;
+        return Task.Run(() => layers.Checks().Where(check => check.IsDue(since)).OrderBy(check => check.CheckedAt ?? DateTimeOffset.MinValue).ToList());
+    }
+
+    private Task<IReadOnlyList<LayerId>> CorruptLayers() =>
+        Task.Run<IReadOnlyList<LayerId>>(() => [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)]);
+
     /// <summary>Images whose layers were put right: also those that a crash has kept from being told.</summary>
     private async Task JudgeCorruptImages() => await Judge(await catalogue.ImagesIn(ImageStatus.Corrupt));
 
     private async Task Judge(IReadOnlyList<ImageId> images)
     {
-        IReadOnlyList<LayerId> corrupt = [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)];
+        var corrupt = await CorruptLayers();
         await FanOut.Each(images, image => GrainFactory.Image(image).Judge(corrupt));
     }
 

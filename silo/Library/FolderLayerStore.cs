@@ -8,9 +8,11 @@ namespace Instances.Library;
 /// <code>
 /// &lt;layer&gt;.qcow2          a layer: sealed (0440, read by the group of QEMU), or the writable top of a machine (0600, its user's)
 /// &lt;layer&gt;.new            a layer that is being made
+/// &lt;layer&gt;.check        what <see cref="LayerChecks"/> knows of its content
 /// store.id               the identity of the folder
 /// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
 /// incoming/&lt;layer&gt;.image what was in a compressed upload
+/// incoming/copies        a store of the copies that are to take the place of corrupt layers: each is there for as long as its layer waits for it
 /// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied or merged
 /// </code>
 /// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer, or of an
@@ -19,9 +21,13 @@ namespace Instances.Library;
 /// </remarks>
 internal class FolderLayerStore : ILayerStore
 {
+    private const long MinHealingBytesPerSecond = 64 << 10;
+    private const long MinHashedBytesPerSecond = 256L << 20;
+
     private readonly QemuImg _qemuImg;
     private readonly LayerTransfers _transfers;
-    private readonly long _cacheBytes;
+    private readonly LayerStoreOptions _options;
+    private readonly Lazy<FolderLayerStore> _copies;
     private readonly uint _readers;
     private string? _id;
 
@@ -35,7 +41,7 @@ internal class FolderLayerStore : ILayerStore
     {
         _qemuImg = qemuImg;
         _transfers = transfers;
-        _cacheBytes = options.CacheBytes;
+        _options = options;
         Folder = Path.GetFullPath(folder);
         Incoming = Path.Combine(Folder, "incoming");
         MinimumFreeBytes = options.MinimumFreeBytes;
@@ -43,6 +49,8 @@ internal class FolderLayerStore : ILayerStore
         UnixFiles.OwnFolder(Folder, UnixFiles.PassageMode, isConfigured: true);
         UnixFiles.OwnFolder(Incoming, UnixFiles.PrivateFolderMode);
         Tighten(maxLinks);
+        CheckFiles = new(this, transfers.Time);
+        _copies = new(MakeCopies);
     }
 
     public string Id => _id ??= ReadOrMakeId();
@@ -54,11 +62,16 @@ internal class FolderLayerStore : ILayerStore
 
     public long MinimumFreeBytes { get; }
 
+    /// <summary>How long a copy of a corrupt layer may take to come, besides what its bytes and its length allow.</summary>
+    public TimeSpan HealingPatience { get; init; } = TimeSpan.FromMinutes(1);
+
+    protected LayerChecks CheckFiles { get; }
+
     public long FreeBytes => new DriveInfo(Folder).AvailableFreeSpace;
 
     public long TotalBytes => new DriveInfo(Folder).TotalSize;
 
-    public long CacheBytes => _cacheBytes > 0 ? _cacheBytes : TotalBytes / 2;
+    public long CacheBytes => _options.CacheBytes > 0 ? _options.CacheBytes : TotalBytes / 2;
 
     public string PathOf(LayerId layer) => Path.Combine(Folder, $"{layer}.qcow2");
 
@@ -104,8 +117,10 @@ internal class FolderLayerStore : ILayerStore
     public Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken) =>
         Task.Run(() => new LayerMerger(this, _transfers.Time).Merge(merge, bytesPerSecond, cancellationToken), cancellationToken);
 
-    public virtual Task Delete(LayerId layer)
+    public Task Delete(LayerId layer)
     {
+        CheckFiles.Delete(layer);
+        KillPoints.Reach("collection.check-deleted");
         Guard(layer, () =>
         {
             File.Delete(PartPathOf(layer));
@@ -133,6 +148,56 @@ internal class FolderLayerStore : ILayerStore
 
     public Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer) =>
         _transfers.Pull(this, layers, offer);
+
+    public IReadOnlyList<LayerCheck> Checks() => CheckFiles.List();
+
+    public LayerCheck? FindCheck(LayerId layer) => IsSealed(layer) ? CheckFiles.Find(layer) : null;
+
+    public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken) =>
+        CheckFiles.Check(layer, expected, bytesPerSecond, cancellationToken);
+
+    public void Doubt(LayerId layer, string sha256) => CheckFiles.Doubt(layer, sha256);
+
+    public async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
+    {
+        if (CheckFiles.Find(layer).Sha256 is not { } sha256) return false;
+
+        // A host that shares this folder has no other copy. Who says that it is another file needs not send it.
+        if (await offer() is var first && (first.Store == Id || (first.Sha256 is { } said && said != sha256))) return false;
+        LayerOffer? next = first;
+        var copies = _copies.Value;
+        await copies.Delete(layer);
+        try
+        {
+            var begun = _transfers.Time.GetTimestamp();
+            while (await copies.Pull([layer], _ => Renew()) is { IsDone: false } progress)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                if (_transfers.Time.GetElapsedTime(begun) > HealingBound(progress.Layers[0].BytesMoved, first.LengthBytes))
+                    throw TransferFaults.Failed(layer, "it comes too slowly.");
+            }
+
+            KillPoints.Reach("scrub.pulled");
+            return await CheckFiles.Replace(layer, copies.PathOf(layer), sha256, from, cancellationToken);
+        }
+        catch (FaultException exception) when (exception.Fault.Code == TransferFaults.CorruptCode)
+        {
+            return false;
+        }
+        finally
+        {
+            // What one source has sent is no beginning for the next one.
+            await _transfers.End(copies, layer);
+            await copies.Delete(layer);
+        }
+
+        async Task<IReadOnlyList<LayerOffer>> Renew()
+        {
+            var offered = next ?? await offer();
+            next = null;
+            return [offered with { Sha256 = sha256 }];
+        }
+    }
 
     /// <summary>Space that a layer takes; 0 where there is none.</summary>
     public long BytesOf(LayerId layer) => BytesOf(PathOf(layer));
@@ -172,6 +237,21 @@ internal class FolderLayerStore : ILayerStore
             }
         }
     }
+
+    /// <summary>Removes what an earlier process has left of copies. Only for the one that heals this folder's layers.</summary>
+    protected void EmptyCopies() => UnixFiles.DeleteTree(CopiesFolder);
+
+    private string CopiesFolder => Path.Combine(Incoming, "copies");
+
+    private FolderLayerStore MakeCopies()
+    {
+        EmptyCopies();
+        return new(CopiesFolder, _options, _qemuImg, _transfers);
+    }
+
+    /// <summary>Holes come without bytes, and are hashed like the rest.</summary>
+    private TimeSpan HealingBound(long movedBytes, long lengthBytes) =>
+        HealingPatience + TimeSpan.FromSeconds((movedBytes / (double)MinHealingBytesPerSecond) + (lengthBytes / (double)MinHashedBytesPerSecond));
 
     private string ReadOrMakeId()
     {

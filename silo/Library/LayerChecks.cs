@@ -23,15 +23,21 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
     public async Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
     {
         var before = Find(layer);
-        var found = await Hash(layer, store.PathOf(layer), bytesPerSecond, cancellationToken);
+        var found = await Task.Run(() => Hash(layer, store.PathOf(layer), bytesPerSecond, cancellationToken), cancellationToken);
         var sha256 = expected ?? before.Sha256 ?? (found == Unreadable ? null : found);
-        var check = before with { Bytes = store.BytesOf(layer), Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found };
+        var check = before with { Bytes = store.BytesOf(layer), Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found, IsDoubted = false };
 
-        // Where a copy has taken its place meanwhile, what was read is gone.
+        // Where a copy has taken its place meanwhile, what was read is gone. Where it came to be doubted meanwhile, it is read once more.
         using var turn = _writing.EnterScope();
-        if (Find(layer) is var known && known.HealedAt != before.HealedAt) return known;
+        if (Find(layer) is var known && (known.HealedAt != before.HealedAt || known.IsDoubted != before.IsDoubted)) return known;
         Write(check);
         return check;
+    }
+
+    public void Doubt(LayerId layer, string sha256)
+    {
+        using var turn = _writing.EnterScope();
+        if (store.IsSealed(layer)) Write(Find(layer) with { Sha256 = sha256, CheckedAt = null, IsDoubted = true });
     }
 
     /// <summary>Puts a copy in the place of a layer, where it hashes to what the layer has to, and remembers durably that the layer is sound. Another copy is left where it is.</summary>
@@ -39,7 +45,7 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
     public async Task<bool> Replace(LayerId layer, string copy, string sha256, string from, CancellationToken cancellationToken)
     {
         // It may have been linked or cloned: then nobody has read it on its way. A layer that was deleted meanwhile stays so.
-        if (await Hash(layer, copy, long.MaxValue, cancellationToken) != sha256 || !store.Contains(layer)) return false;
+        if (await Task.Run(() => Hash(layer, copy, long.MaxValue, cancellationToken), cancellationToken) != sha256 || !store.Contains(layer)) return false;
 
         // What is in the layer's place is not known until the end: it is read before anybody relies on it, where a crash comes in between.
         Write(Find(layer) with { CheckedAt = null, Found = null });

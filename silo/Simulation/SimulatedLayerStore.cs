@@ -111,7 +111,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     public const string Sound = "5dfa";
 
     public IReadOnlyList<LayerCheck> Checks() =>
-        [.. Layers.Where(layer => layer.Value).Select(layer => FindCheck(layer.Key)!)];
+        [.. Layers.Where(layer => layer.Value).Select(layer => FindCheck(layer.Key)).OfType<LayerCheck>()];
 
     public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken)
     {
@@ -119,10 +119,15 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         var found = Digests.GetValueOrDefault(layer, Sound);
         var sha256 = expected ?? _checks.GetValueOrDefault(layer)?.Sha256 ?? found;
         var before = _checks.GetValueOrDefault(layer) ?? new(layer, LayerBytes);
-        return Task.FromResult(_checks[layer] = before with { Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found });
+        return Task.FromResult(_checks[layer] = before with { Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found, IsDoubted = false });
     }
 
     public LayerCheck? FindCheck(LayerId layer) => Layers.GetValueOrDefault(layer) ? _checks.GetValueOrDefault(layer) ?? new(layer, LayerBytes) : null;
+
+    public void Doubt(LayerId layer, string sha256)
+    {
+        if (FindCheck(layer) is { } check) _checks[layer] = check with { Sha256 = sha256, CheckedAt = null, IsDoubted = true };
+    }
 
     /// <summary>Takes the copy for what the offer says, and that of a host, whose offers say nothing, for what <see cref="Copies"/> has.</summary>
     public async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)

@@ -40,6 +40,7 @@ internal sealed class SeveralStores : IAsyncDisposable
             silo.Services.AddSingleton<IHypervisor, SimulatedHypervisor>();
             silo.Services.AddSingleton<ILayerStore>(Stores[index]);
             silo.Services.AddSingleton<ILibraryStore>(Library);
+            silo.Services.AddSingleton<ILibraryPeers, SimulatedPeers>();
             silo.Services.AddSingleton<IDataPlane, SimulatedCluster.NoDataPlane>();
             silo.Services.AddSingleton<IImports, SimulatedImports>();
             silo.AddOutgoingGrainCallFilter(async context =>

@@ -42,7 +42,9 @@ public sealed class SeveralStoresTests : IAsyncLifetime
 
         var second = await _stores.CreateInstance(appliance, new(Undeploy: false));
         Assert.All(await Images(second), _stores.AssertInLibrary);
+        await _stores.SweepAll();
         Assert.Equal(new SweepReport(0, 0, 0), await _stores.SweepAll());
+        Assert.All(await Images(second), _stores.AssertInLibrary);
         Assert.Equal(2, _stores.Machines[1].Machines.Count);
     }
 

@@ -54,6 +54,16 @@ internal sealed class QemuImgStore(string folder) : ILayerStore
 
     public Task<TransferProgress> Pull(IReadOnlyList<LayerId> layers, Func<IReadOnlyList<LayerId>, Task<IReadOnlyList<LayerOffer>>> offer) => throw new NotSupportedException();
 
+    public IReadOnlyList<LayerCheck> Checks() => throw new NotSupportedException();
+
+    public LayerCheck? FindCheck(LayerId layer) => throw new NotSupportedException();
+
+    public Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken) => throw new NotSupportedException();
+
+    public void Doubt(LayerId layer, string sha256) => throw new NotSupportedException();
+
+    public Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken) => throw new NotSupportedException();
+
     public long CacheBytes => throw new NotSupportedException();
 
     public long FreeBytes => throw new NotSupportedException();
