@@ -164,9 +164,9 @@ check "Members of a release to come" future
 
 say "A database that needs a later release is refused"
 stop control-2
-sql "UPDATE oldest_release SET migration = 9999" >/dev/null
+sql "UPDATE database_fact SET value = '9999' WHERE name = 'oldest-migration'" >/dev/null
 if refusal=$(timeout 60 dotnet silo/bin/Release/net10.0/Instances.Silo.dll --data "$work/control-2" --port $((base + 12)) --Silo:Roles=Control 2>&1); then fail "It started."; fi
-grep -q 'needs a release that has migration 9999' <<<"$refusal" || fail "It says: $refusal"
+grep -q 'needs a release that has the migration 9999' <<<"$refusal" || fail "It says: $refusal"
 
 gateway=${gateways[1]}
 findings=$(ask GET doctor | jq -c '[.findings[] | select(.severity != "info")]')

@@ -7,6 +7,22 @@ namespace Instances.Storage;
 internal static class DatabaseFacts
 {
     private const string Datacenter = "datacenter";
+    private const string OldestMigration = "oldest-migration";
+
+    /// <summary>Whether this release may run on the database, in which a later one says which releases would damage what it writes (0011-oldest-release.sql).</summary>
+    /// <exception cref="StartException">It needs a later release.</exception>
+    public static void RequireRelease(IDatabase database)
+    {
+        using var connection = database.DataSource.OpenConnection();
+        var oldest = connection.QuerySingle<string>("SELECT value FROM database_fact WHERE name = @name", new { name = OldestMigration });
+        var newest = Migrations.Scripts(database).Last().Name[..oldest.Length];
+        if (string.CompareOrdinal(oldest, newest) > 0)
+        {
+            throw new StartException(
+                $"The database {database.Name} was upgraded by a later release. It needs a release that has the migration {oldest}; this one has them up to {newest}. "
+                + "Start the later release, or restore a backup of the database from before the upgrade.");
+        }
+    }
 
     /// <summary>Makes the database that of a datacenter where it belongs to none.</summary>
     /// <exception cref="StartException">It belongs to another one.</exception>

@@ -1,6 +1,4 @@
 using System.Data.Common;
-using System.Globalization;
-using Dapper;
 using DbUp.Engine;
 
 namespace Instances.Storage;
@@ -15,12 +13,8 @@ internal static partial class Migrations
 
     private const string LockNotAvailable = "55P03";
 
-    /// <exception cref="MigrationException">A script failed, the database cannot be reached, or it is none; or it needs a later release. The host must not start.</exception>
-    public static void Apply(IDatabase database, ILogger logger)
-    {
-        Apply(database, logger, Scripts(database));
-        CheckRelease(database, Newest(database));
-    }
+    /// <exception cref="MigrationException">A script failed, the database cannot be reached, or it is none. The host must not start.</exception>
+    public static void Apply(IDatabase database, ILogger logger) => Apply(database, logger, Scripts(database));
 
     internal static void Apply(IDatabase database, ILogger logger, IEnumerable<SqlScript> scripts)
     {
@@ -42,32 +36,6 @@ internal static partial class Migrations
         foreach (var script in result.Scripts)
             LogApplied(logger, script.Name, database.Name);
     }
-
-    /// <summary>Whether this release may run on the database: a later one says in it which releases would damage what it writes.</summary>
-    /// <exception cref="MigrationException">It needs a later release.</exception>
-    internal static void CheckRelease(IDatabase database, int newest)
-    {
-        int oldest;
-        try
-        {
-            using var connection = database.DataSource.OpenConnection();
-            oldest = connection.QuerySingle<int>("SELECT migration FROM oldest_release");
-        }
-        catch (DbException exception)
-        {
-            throw new MigrationException($"The database {database.Name} does not say which releases may run on it: {exception.Message} Start the silo again.", exception);
-        }
-
-        if (oldest > newest)
-        {
-            throw new MigrationException(
-                $"The database {database.Name} was upgraded by a later release. It needs a release that has migration {oldest:0000}; this one has them up to {newest:0000}. "
-                + "Start the later release, or restore a backup of the database from before the upgrade.");
-        }
-    }
-
-    /// <summary>The number of this release's last script.</summary>
-    internal static int Newest(IDatabase database) => int.Parse(Scripts(database).Last().Name.AsSpan(0, 4), CultureInfo.InvariantCulture);
 
     private static DatabaseUpgradeResult Upgrade(IDatabase database, ILogger logger, IEnumerable<SqlScript> scripts)
     {

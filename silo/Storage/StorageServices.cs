@@ -42,6 +42,7 @@ internal static class StorageServices
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 Migrations.Apply(database, logger);
+                DatabaseFacts.RequireRelease(database);
                 DatabaseFacts.Claim(database, datacenter);
                 return Task.CompletedTask;
             });

@@ -25,6 +25,20 @@ public sealed class DatabaseFactsTests : IDisposable
         Assert.Contains("'west'", refusal.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("0011", true)]
+    [InlineData("9999", false)]
+    public void RequireRelease_OfADatabaseThatSaysWhichMayRun_RefusesOlderOnes(string oldest, bool mayRun)
+    {
+        using var database = TestDatabase.Sqlite();
+        database.Column("UPDATE database_fact SET value = @oldest WHERE name = 'oldest-migration'", new { oldest });
+
+        var refusal = Record.Exception(() => DatabaseFacts.RequireRelease(database.Database));
+
+        if (mayRun) Assert.Null(refusal);
+        else Assert.Contains("needs a release that has the migration 9999", Assert.IsType<StartException>(refusal).Message, StringComparison.Ordinal);
+    }
+
     /// <summary>Every datacenter had one name until then.</summary>
     [Fact]
     public void Claim_OfADatabaseOfAnEarlierRelease_IsForLocal()

@@ -71,19 +71,6 @@ public sealed class MigrationTests : IDisposable
     }
 
     [Fact]
-    public void Migrations_DatabaseOfALaterRelease_IsRefused()
-    {
-        using var database = TestDatabase.Sqlite();
-        var newest = Migrations.Newest(database.Database);
-        Migrations.CheckRelease(database.Database, newest);
-
-        database.Column($"UPDATE oldest_release SET migration = {newest + 1}");
-
-        var failure = Assert.Throws<MigrationException>(() => Migrations.Apply(database.Database, NullLogger.Instance));
-        Assert.Contains($"needs a release that has migration {newest + 1:0000}", failure.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public void Migrations_FileThatIsNoDatabase_SaysWhich()
     {
         var file = Path.Combine(_folder, "text.db");
