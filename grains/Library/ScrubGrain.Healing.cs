@@ -79,8 +79,9 @@ internal sealed partial class ScrubGrain
             {
                 await GrainFactory.Host(host.Id).Doubt(layer, sha256);
             }
-            catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
+            catch (Exception exception)
             {
+                // Of any type: a host of an older release does not know this call.
                 LogNotTold(host.Id.Name, layer.Value, exception.Message);
             }
         });

@@ -426,6 +426,7 @@ public sealed class RebuildTests : IAsyncLifetime
     {
         var scene = await Filled();
         var retired = (await Images()).First(image => image.Kind is ImageKind.Slave);
+        await Library.Sweep();
         var before = await Library.Usage(limit: 1);
         Assert.Single(before.ByImage);
 

@@ -220,6 +220,7 @@ public sealed class LayerCheckTests : IDisposable
         await Check(layer);
         var before = DigestOf(Store, layer);
         var copies = Path.Combine(Store.Incoming, "copies");
+        Directory.CreateDirectory(Path.Combine(copies, "incoming"));
         await File.WriteAllTextAsync(Path.Combine(copies, $"{layer}.qcow2"), "the copy", Token);
         await File.WriteAllTextAsync(Path.Combine(copies, "incoming", $"{layer}.part"), "a part of it", Token);
 

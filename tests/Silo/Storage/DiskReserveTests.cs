@@ -64,7 +64,7 @@ public sealed class DiskReserveTests : IDisposable
         await using var connection = await database.DataSource.OpenConnectionAsync();
         await using var command = connection.CreateCommand();
         command.CommandText = "INSERT INTO OrleansStorage (GrainIdHash, GrainIdN0, GrainIdN1, GrainTypeHash, GrainTypeString, ServiceId, PayloadBinary, ModifiedOn, Version) "
-            + "VALUES (1, 1, 0, 0, 'test', 'test', CAST('{\"pad\":\"' || hex(randomblob(100000)) || '\"}' AS BLOB), '2026-01-01', 1)";
+            + "VALUES (1, (SELECT count(*) FROM OrleansStorage), 0, 0, 'test', 'test', CAST('{\"pad\":\"' || hex(randomblob(100000)) || '\"}' AS BLOB), '2026-01-01', 1)";
         await using var reader = await command.ExecuteReaderAsync();
     }
 }
