@@ -418,6 +418,8 @@ internal sealed class FakeScrubGrain : Grain, IScrubGrain
 
     public Task<LibraryHealth> Verify() => Task.FromResult(Health(read: 0));
 
+    public Task Report(HostId host, IReadOnlyList<LayerId> corrupt) => throw new NotSupportedException();
+
     private static LibraryHealth Health(int read) => new(
         DateTimeOffset.UnixEpoch, Layers: 2, Bytes: 20, read, read * 10, Reading: null, BytesPerSecond: 5, OldestRead: null,
         [new(LayerId.Parse("00000000-0000-8000-8000-000000000001"), "aa", "bb", DateTimeOffset.UnixEpoch, [])],
@@ -484,6 +486,7 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
 
     public Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
 
+    public Task<IReadOnlyList<KnownLayer>> Know(IReadOnlyList<LayerId> layers) => throw new NotSupportedException();
 
     public Task<LibraryInventory> Inventory() => throw new NotSupportedException();
 
