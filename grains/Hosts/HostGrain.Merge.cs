@@ -98,7 +98,7 @@ internal sealed partial class HostGrain
             {
                 case MergeVerdict.Done:
                     LogShortened(Id.Name, machine.Id.Value, merge.Parts.Count(), bytes);
-                    SweepSoon();
+                    ScheduleSweep();
                     await GrainFactory.Library().SweepSoon();
                     return;
                 case MergeVerdict.Changed:
