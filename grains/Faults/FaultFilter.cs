@@ -34,7 +34,7 @@ internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomi
         if (exception is StateWriteException or InconsistentStateException or DbException)
         {
             LogStateUnavailable(exception, grain, method);
-            if (DatabaseFaults.Find(exception) is { SqlState: not null } refusal && DatabaseFaults.ToFault(refusal) is { Fault.Kind: not FaultKind.Unavailable } fault) return fault;
+            if (DatabaseFaults.Find(exception) is { } refusal && DatabaseFaults.ToFault(refusal) is { Fault.Kind: not FaultKind.Unavailable } fault) return fault;
             return FaultException.Unavailable("state-unavailable", "The database did not take the change, or its answer was lost: look at the present status, and try again.");
         }
 

@@ -24,7 +24,7 @@ internal sealed class DiskReserve : IDisposable
 
     private long FreeBytes => new DriveInfo(Folder).AvailableFreeSpace;
 
-    /// <summary>Before the database is opened: that takes space too.</summary>
+    /// <summary>Before the database is opened, which takes space too, and before each write.</summary>
     public void MakeRoom()
     {
         while (FreeBytes < PieceBytes && Release())

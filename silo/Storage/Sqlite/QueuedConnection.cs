@@ -52,6 +52,9 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
                 _hasTurn = true;
             }
 
+            // A statement that returns rows commits when the last of them is read: too late to make room then.
+            if (Writes) reserve.MakeRoom();
+
             while (true)
             {
                 try
