@@ -125,6 +125,19 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Forgets a host that is away and has no machines.</summary>
     public Task ForgetHost(HostId id, CancellationToken cancellationToken) => Delete($"{Root}/hosts/{id}", cancellationToken);
 
+    /// <summary>Begins to make the records of a host's machines again from its files.</summary>
+    /// <param name="dryRun">Only looks.</param>
+    public Task<HostRecovery> AdoptHost(HostId id, bool dryRun, CancellationToken cancellationToken) => Post<HostRecovery>($"{Root}/hosts/{id}/adopt", new { dryRun }, cancellationToken);
+
+    /// <summary>Begins to remove machines that no record places on a host.</summary>
+    /// <param name="dryRun">Only looks.</param>
+    /// <param name="virtualMachines">Those that are given up.</param>
+    public Task<HostRecovery> DiscardMachines(HostId id, bool dryRun, IReadOnlyList<VirtualMachineId> virtualMachines, CancellationToken cancellationToken) =>
+        Post<HostRecovery>($"{Root}/hosts/{id}/discard", new { dryRun, virtualMachines }, cancellationToken);
+
+    /// <summary>The adoption or the discarding that runs on a host, or the last one.</summary>
+    public Task<HostRecovery> GetHostRecovery(HostId id, CancellationToken cancellationToken) => Get<HostRecovery>($"{Root}/hosts/{id}/recovery", cancellationToken);
+
     /// <summary>Which layers of the library were read in this round, and which are corrupt.</summary>
     public Task<LibraryHealth> GetLibraryHealth(CancellationToken cancellationToken) => Get<LibraryHealth>($"{Root}/library/health", cancellationToken);
 

@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Operations;
 using Instances.VirtualMachines;
 using Orleans.Concurrency;
@@ -78,6 +79,13 @@ public interface IApplianceGrain : IGrainWithGuidKey
     /// <summary>Called by an operation's record that does not know its end: the appliance goes on with it, or tells it how it ended. Idempotent.</summary>
     [Alias("Nudge"), OneWay]
     Task Nudge(OperationId operation);
+
+    /// <summary>Called by a host that the database has forgotten: makes the records of the appliance and of its machines there again. Idempotent. A machine whose record has
+    /// a later deployment is left out.</summary>
+    /// <param name="dryRun">Only look.</param>
+    /// <exception cref="FaultException">appliance-busy.</exception>
+    [Alias("Adopt"), ResponseTimeout("00:02:00")]
+    Task<IReadOnlyList<RecoveredMachine>> Adopt(HostId host, IReadOnlyList<FoundMachine> machines, bool dryRun);
 
     /// <summary>Called by a host whose machines were held for a capture for longer than the bound, or were found held after a restart.</summary>
     [Alias("ReleaseHold")]

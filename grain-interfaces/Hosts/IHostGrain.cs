@@ -65,8 +65,30 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("RemoveLayers"), ResponseTimeout("00:02:00")]
     Task RemoveLayers(IReadOnlyList<LayerId> layers);
 
+    /// <summary>Begins to make the records of this host's machines again, in the background: appliance, virtual machine and deployment, from the host's own files. While one runs,
+    /// returns that one. The host belongs to the database from then on, unless a machine is left out.</summary>
+    /// <param name="dryRun">Only look.</param>
+    /// <exception cref="FaultException">library-unknown: the library's records come first; recovery-running.</exception>
+    [Alias("Adopt")]
+    Task<HostRecovery> Adopt(bool dryRun);
+
+    /// <summary>Begins to remove the machines that no record places on this host, in the background, as <see cref="Adopt"/> does. Their layers go with the next sweep.</summary>
+    /// <param name="dryRun">Only look.</param>
+    /// <param name="machines">The machines that the operator has seen and gives up. Others that no record places here are left out.</param>
+    /// <exception cref="FaultException">recovery-running.</exception>
+    [Alias("Discard")]
+    Task<HostRecovery> Discard(bool dryRun, IReadOnlyList<VirtualMachineId> machines);
+
+    /// <exception cref="FaultException">recovery-not-found.</exception>
+    [Alias("GetRecovery")]
+    Task<HostRecovery> GetRecovery();
+
+    /// <summary>Keeps the records of a machine that have changed since its deployment. Does nothing where the machine is there by another deployment.</summary>
+    [Alias("Describe")]
+    Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin);
+
     /// <summary>Makes the writable tops and starts the machine.</summary>
-    /// <exception cref="FaultException">layer-missing; no-space; hypervisor-failed; virtual-machine-on-host where it is there by another deployment that is its present one.</exception>
+    /// <exception cref="FaultException">host-unknown-to-database; layer-missing; no-space; hypervisor-failed; virtual-machine-on-host where it is there by another deployment that is its present one.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken);
 
@@ -163,6 +185,9 @@ public enum HostStatus
 
     /// <summary>It cannot be reached: what runs on it is not known, and it takes no machines.</summary>
     Away,
+
+    /// <summary>Its data belongs to another database. Its machines keep running, nothing is removed, and it takes no machines until the operator adopts or discards them.</summary>
+    Blocked,
 }
 
 /// <param name="Hypervisor">The driver and its version, such as <c>QEMU 7.2.22</c>.</param>
@@ -173,6 +198,8 @@ public enum HostStatus
 /// <param name="FreeDiskBytes">Space for layers: what is free in the layer store's file system, without what is left free for the machines' changes; 0 while the host is Away.</param>
 /// <param name="VirtualMachines">How many there are; while the host is Away, how many should be there.</param>
 /// <param name="CpuCapacity">Virtual CPUs for machines in all: the processors times the overcommitment.</param>
+/// <param name="Problem">What the operator has to decide, and how; null where nothing waits for that.</param>
+/// <param name="Store">The identity of its layer store. The library's has the same where the host uses the library's folder.</param>
 /// <param name="FreeCpus">Virtual CPUs that no machine has been given; 0 while the host is Away.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostView")]
 public sealed record HostView(
@@ -186,7 +213,9 @@ public sealed record HostView(
     [property: Id(7)] int VirtualMachines,
     [property: Id(8)] int CpuCapacity,
     [property: Id(9)] int FreeCpus,
-    [property: Id(10)] HostStatus Status);
+    [property: Id(10)] HostStatus Status,
+    [property: Id(11)] string? Problem = null,
+    [property: Id(12)] string? Store = null);
 
 /// <param name="Machines">Those that <paramref name="View"/> counts.</param>
 /// <param name="Lacking">The layers, of those that were asked about, that are not on the host.</param>

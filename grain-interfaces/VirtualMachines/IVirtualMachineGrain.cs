@@ -82,6 +82,12 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("EndCapture")]
     Task EndCapture(OperationId operation, CaptureEnd end, bool force);
 
+    /// <summary>Called by the appliance: makes the record of a machine that runs on a host and was lost with the database. Idempotent by deployment.</summary>
+    /// <param name="ownLayers">The layers of its disks that no image holds.</param>
+    /// <exception cref="FaultException">virtual-machine-busy.</exception>
+    [Alias("Adopt"), ResponseTimeout("00:02:00")]
+    Task Adopt(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec, HostId host, FoundMachine found, IReadOnlyList<LayerId> ownLayers);
+
     /// <summary>Called by the host when the machine's status has changed by itself, and after the host has restarted.</summary>
     [Alias("Observe")]
     Task<ObserveVerdict> Observe(HostId host, MachineObservation observation);

@@ -15,6 +15,9 @@ internal enum ApplianceCommand
     /// <summary>A create-instance has committed and goes on to undeploy.</summary>
     CommitToUndeploy,
 
+    /// <summary>A host that the database has forgotten has machines of it.</summary>
+    Adopt,
+
     /// <summary>An operation ends with the appliance deployed.</summary>
     RestDeployed,
 
@@ -46,6 +49,7 @@ internal static class ApplianceLifecycle
         (Undeployed, Deploy) => Accept(Deploying),
         (Undeployed, Undeploy) => NotDeployed("undeploy"),
         (Undeployed, CreateInstance) => NotDeployed("create an instance of"),
+        (Undeployed or Deployed, Adopt) => Accept(Deployed),
         (Undeployed, CommitToUndeploy) => Defect(status, command),
         (Undeployed, RestDeployed) => Defect(status, command),
         (Undeployed, RestUndeployed) => Ignore,
@@ -59,17 +63,17 @@ internal static class ApplianceLifecycle
         (Deployed, RestDeployed) => Ignore,
         (Deployed, RestUndeployed) => Defect(status, command),
 
-        (Deploying, Edit or Delete or Deploy or Undeploy or CreateInstance) => Busy(status),
+        (Deploying, Edit or Delete or Deploy or Undeploy or CreateInstance or Adopt) => Busy(status),
         (Deploying, CommitToUndeploy) => Defect(status, command),
         (Deploying, RestDeployed) => Accept(Deployed),
         (Deploying, RestUndeployed) => Accept(Undeployed),
 
-        (Bundling, Edit or Delete or Deploy or Undeploy or CreateInstance) => Busy(status),
+        (Bundling, Edit or Delete or Deploy or Undeploy or CreateInstance or Adopt) => Busy(status),
         (Bundling, CommitToUndeploy) => Accept(Undeploying),
         (Bundling, RestDeployed) => Accept(Deployed),
         (Bundling, RestUndeployed) => Defect(status, command),
 
-        (Undeploying, Edit or Delete or Deploy or Undeploy or CreateInstance) => Busy(status),
+        (Undeploying, Edit or Delete or Deploy or Undeploy or CreateInstance or Adopt) => Busy(status),
         (Undeploying, CommitToUndeploy) => Ignore,
         (Undeploying, RestDeployed) => Defect(status, command),
         (Undeploying, RestUndeployed) => Accept(Undeployed),

@@ -26,17 +26,17 @@ internal sealed record DatacenterState : IStoredState
 }
 
 /// <summary>What is known of a host also while it is away.</summary>
-internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accelerator, int Cpus, int CpuCapacity, long MemoryBytes, bool Maintenance = false)
+internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accelerator, int Cpus, int CpuCapacity, long MemoryBytes, bool Maintenance = false, string? Store = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData]
     public UnknownMembers? Unknown { get; init; }
 
     public static RegisteredHost Of(HostView view, bool maintenance) =>
-        new(view.Id, view.Hypervisor, view.Accelerator, view.Cpus, view.CpuCapacity, view.MemoryBytes, maintenance);
+        new(view.Id, view.Hypervisor, view.Accelerator, view.Cpus, view.CpuCapacity, view.MemoryBytes, maintenance, view.Store);
 
     public HostView Away(int virtualMachines) => new(
-        Id, Hypervisor, Accelerator, Cpus, MemoryBytes, FreeMemoryBytes: 0, FreeDiskBytes: 0, virtualMachines, CpuCapacity, FreeCpus: 0, HostStatus.Away);
+        Id, Hypervisor, Accelerator, Cpus, MemoryBytes, FreeMemoryBytes: 0, FreeDiskBytes: 0, virtualMachines, CpuCapacity, FreeCpus: 0, HostStatus.Away, Store: Store);
 }
 
 /// <summary>What an operation was promised on a host, until the host counts it itself.</summary>

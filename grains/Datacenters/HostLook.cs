@@ -19,7 +19,7 @@ internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IRe
         lacking.ExceptWith(layers.Select(need => need.Layer));
         return new(
             Host.Id,
-            Host.Maintenance ? HostStatus.Maintenance : HostStatus.Available,
+            capacity.View.Status is HostStatus.Blocked ? HostStatus.Blocked : Host.Maintenance ? HostStatus.Maintenance : HostStatus.Available,
             Math.Max(0, capacity.View.FreeCpus - machines.Sum(machine => machine.Cpus)),
             Math.Max(0, capacity.View.FreeMemoryBytes - machines.Sum(machine => machine.MemoryBytes + capacity.MachineOverheadBytes)),
             Math.Max(0, capacity.View.FreeDiskBytes - layers.Sum(need => need.Bytes)),

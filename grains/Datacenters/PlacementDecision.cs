@@ -76,6 +76,7 @@ internal abstract record PlacementDecision
         HostStatus.Available => $"{host.Id} has {Cpus(host.FreeCpus)}, {host.FreeMemoryBytes.Bytes()} of memory and {host.FreeDiskBytes.Bytes()} of disk free",
         HostStatus.Maintenance => $"{host.Id} has {Cpus(host.FreeCpus)}, {host.FreeMemoryBytes.Bytes()} of memory and {host.FreeDiskBytes.Bytes()} of disk free, and is left out: it is in maintenance",
         HostStatus.Away => $"{host.Id} is left out: it is away",
+        HostStatus.Blocked => $"{host.Id} is left out: its machines belong to another database, and the operator has to adopt or discard them",
     };
 
     private static string Cpus(int count) => count == 1 ? "1 CPU" : $"{count} CPUs";

@@ -46,7 +46,7 @@ internal static partial class Checkup
             else
             {
                 yield return new("virtual-machine-missing", FindingSeverity.Critical, subject,
-                    $"The virtual machine '{machine.Name}' is {machine.Status} on the host {id}, which does not have it. If its layers are still on the host, they are kept until its appliance is undeployed: undeploy it only when nothing of the machine is needed.");
+                    $"The virtual machine '{machine.Name}' is {machine.Status} on the host {id}, which does not have it. {WhatIsLeft(snapshot, host, machine)}");
             }
         }
     }
@@ -65,15 +65,15 @@ internal static partial class Checkup
                 yield return new("virtual-machine-twice", FindingSeverity.Critical, $"virtual machine {places.Key}",
                     $"The virtual machine {places.Key} is on {string.Join(" and ", places.Select(place => place.Host))}: "
                     + (strays.Count < places.Count() ? $"its record places it on {home}, and the other is to be removed." : "no record places it on any of them."),
-                    new Remedy.RemoveOrphan(strays[0].Host, places.Key, OwnLayers(snapshot, strays[0].Machine)));
+                    Remove(snapshot, strays[0].Host, strays[0].Machine));
             }
 
             // The one that its record places elsewhere is told by the finding above.
             foreach (var stray in isTwice ? strays.Skip(1) : strays)
             {
                 yield return new("virtual-machine-orphan", FindingSeverity.Warning, $"virtual machine {places.Key} on host {stray.Host}",
-                    $"The host {stray.Host} has the virtual machine {places.Key}, which no record places there. It can be removed.",
-                    new Remedy.RemoveOrphan(stray.Host, places.Key, OwnLayers(snapshot, stray.Machine)));
+                    $"The host {stray.Host} has the virtual machine {places.Key}, which no record places there. {(snapshot.MayRemove(stray.Host) ? "It can be removed." : "It is left to the operator.")}",
+                    Remove(snapshot, stray.Host, stray.Machine));
             }
         }
 
@@ -95,9 +95,22 @@ internal static partial class Checkup
             var (code, what) = leftover.ProcessId is { } process ? ("process-orphan", $"runs the process {process}") : ("run-folder-orphan", "has the run folder");
             yield return new(code, FindingSeverity.Warning, $"virtual machine {leftover.Machine} on host {host}",
                 $"The host {host} {what} of the virtual machine {leftover.Machine}, which no record places there. It can be removed.",
-                new Remedy.RemoveOrphan(host, leftover.Machine, []));
+                snapshot.MayRemove(host) ? new Remedy.RemoveOrphan(host, leftover.Machine, []) : null);
         }
     }
+
+    private static string WhatIsLeft(Snapshot snapshot, HostInventory host, VirtualMachineView machine)
+    {
+        var stored = host.Layers.Concat(snapshot.Library?.Layers ?? []).ToHashSet();
+        var gone = machine.Disks.SelectMany(disk => disk.Layers).Where(layer => !stored.Contains(layer)).Distinct().ToList();
+        return gone.Count == 0
+            ? "The files of its layers are still there: undeploy its appliance only when nothing of them is needed."
+            : $"The files of these layers are gone, too: {string.Join(", ", gone)}. Bring them back from a backup, or undeploy its appliance: what was not captured is lost.";
+    }
+
+    /// <summary>Null where the operator has to decide.</summary>
+    private static Remedy.RemoveOrphan? Remove(Snapshot snapshot, HostId host, MachineObservation machine) =>
+        snapshot.MayRemove(host) ? new(host, machine.Id, OwnLayers(snapshot, machine)) : null;
 
     /// <summary>Those that no record refers to and no other machine uses.</summary>
     private static IReadOnlyList<LayerId> OwnLayers(Snapshot snapshot, MachineObservation machine)

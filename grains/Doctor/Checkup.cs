@@ -30,6 +30,11 @@ internal static partial class Checkup
                 $"The host {host.Id} does not answer: the virtual machines that should be there, {host.VirtualMachines}, could not be looked at. Start its silo, or forget the host where it is gone for good.");
         }
 
+        foreach (var host in snapshot.Hosts.Where(host => host.Problem is not null))
+        {
+            yield return new(host.Status is HostStatus.Blocked ? "host-unknown-to-database" : "host-removal-held", FindingSeverity.Critical, $"host {host.Id}", $"Host {host.Id}: {host.Problem}");
+        }
+
         foreach (var name in snapshot.HostSilos.GroupBy(silo => silo.Name, silo => silo.Address).Where(name => name.Distinct().Count() > 1))
         {
             yield return new("host-name-twice", FindingSeverity.Critical, $"host {name.Key}",
@@ -87,6 +92,9 @@ internal static partial class Checkup
             yield break;
         }
 
+        if (library.Held is { } held)
+            yield return new("library-sweep-held", FindingSeverity.Warning, "library", $"No layer is removed from the library. {held}");
+
         foreach (var manifest in library.Manifests.Where(manifest => !snapshot.KnownImages.Contains(manifest.Image) && !(manifest.Operation is { } maker && snapshot.Runs(maker))))
         {
             yield return manifest.Operation is { } operation && snapshot.FailedOperations.Contains(operation)
@@ -100,10 +108,11 @@ internal static partial class Checkup
     /// <summary>Layers that nobody refers to: no record, and no machine that a host has. Those that the library shares with a host are the library's.</summary>
     private static IEnumerable<Symptom> Layers(Snapshot snapshot)
     {
-        var used = snapshot.Inventories.Values.SelectMany(host => host.Machines).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).Concat(snapshot.Referenced).ToHashSet();
+        var used = snapshot.Inventories.Values.SelectMany(host => host.Machines).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).Concat(snapshot.Referenced)
+            .Concat(snapshot.Inventories.Values.SelectMany(host => host.Used ?? [])).ToHashSet();
         var library = snapshot.Library?.Layers ?? [];
         used.UnionWith(snapshot.Library?.Manifests.SelectMany(manifest => manifest.Layers) ?? []);
-        foreach (var layer in library.Where(layer => snapshot.Library is { Stranger: null } && !used.Contains(layer)))
+        foreach (var layer in library.Where(layer => snapshot.Library is { Stranger: null, Held: null } && !used.Contains(layer)))
             yield return new("layer-orphan", FindingSeverity.Warning, $"layer {layer}", $"The library has the layer {layer}, which nobody refers to. A sweep removes it.", new Remedy.Sweep());
         used.UnionWith(library);
         foreach (var (host, inventory) in snapshot.Inventories)
@@ -111,7 +120,7 @@ internal static partial class Checkup
             foreach (var layer in inventory.Layers.Where(layer => !used.Contains(layer)))
             {
                 yield return new("host-layer-orphan", FindingSeverity.Warning, $"layer {layer} on host {host}",
-                    $"The host {host} has a file of the layer {layer}, whole or unfinished, which no record and no machine refers to. A sweep of the host removes it.", new Remedy.RemoveLayer(host, layer));
+                    $"The host {host} has a file of the layer {layer}, whole or unfinished, which no record and no machine refers to. A sweep of the host removes it.", snapshot.MayRemove(host) ? new Remedy.RemoveLayer(host, layer) : null);
             }
 
             foreach (var layer in inventory.Corrupt ?? [])

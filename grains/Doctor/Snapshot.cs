@@ -40,6 +40,10 @@ internal sealed record Snapshot(
     /// <summary>The active silos that have a host, each with the host's name and its address.</summary>
     public IReadOnlyList<HostSilo> HostSilos { get; init; } = [];
 
+    /// <summary>Whether machines and layers without a record may be removed from a host without the operator.</summary>
+    public bool MayRemove(HostId host) => Inventories[host] is { Problem: null, Machines: var machines } && !RemovalRule.IsTooMany(
+        machines.Count(machine => !Machines.Any(record => record.Id == machine.Id && record.Host == host)), machines.Count);
+
     /// <summary>Whether an operation may still need what it has.</summary>
     public bool Runs(OperationId operation) => Operations.ContainsKey(operation) || IsRunByAnAppliance(operation);
 

@@ -11,16 +11,17 @@ internal sealed partial class HostGrain
     {
         await Adopted();
         var machines = (await hypervisor.List()).Where(machine => machine.Id != _rehearsed).ToList();
-        return new(machines, await hypervisor.ListLeftovers(), [.. layers.List().Select(layer => layer.Id)], CorruptCopies());
+        return new(machines, await hypervisor.ListLeftovers(), [.. layers.List().Select(layer => layer.Id)], CorruptCopies(), await FindUsed(), Problem);
     }
 
     public async Task RemoveOrphan(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers)
     {
         await Adopted();
         await Started(machine);
+        await RequireRemovable();
 
         // A machine is placed by its record before it comes to a host: one that is not placed here by now is nobody's.
-        if (await Placed(machine) == Id)
+        if ((await FindRecord(machine))?.Host == Id)
             throw FaultException.Conflict("virtual-machine-known", $"The record of the virtual machine {machine} places it on the host {Id}: undeploy its appliance instead.");
         LogOrphan(Id.Name, machine.Value);
         if (await hypervisor.Find(machine) is { } orphan) await hypervisor.Remove(machine, orphan.Deployment);
@@ -28,20 +29,37 @@ internal sealed partial class HostGrain
         LetGo(machine);
         CaptureEnded(machine);
         _restarts.Forget(machine);
+        _unowned.Remove(machine);
+        _removals.Add(time.GetTimestamp());
         await SweepNow();
     }
 
-    public Task RemoveLayers(IReadOnlyList<LayerId> unowned) => SweepNow();
+    public async Task RemoveLayers(IReadOnlyList<LayerId> unowned)
+    {
+        await Adopted();
+        RequireOurs();
+        await SweepNow();
+    }
 
-    /// <returns>The host that the machine's record names, or null.</returns>
-    private async Task<HostId?> Placed(VirtualMachineId machine)
+    /// <summary>The doctor is held to the same rule as the host itself.</summary>
+    /// <exception cref="FaultException">host-unknown-to-database; removal-held.</exception>
+    private async Task RequireRemovable()
+    {
+        RequireOurs();
+        if (_held is not null || await IsTooMany(1))
+            throw FaultException.Conflict("removal-held", $"Too many virtual machines would be removed from the host {Id} without the operator: look at them with 'silo host discard {Id} --dry-run'.");
+    }
+
+    /// <returns>Null where that cannot be read.</returns>
+    private async Task<IReadOnlyList<LayerId>?> FindUsed()
     {
         try
         {
-            return (await GrainFactory.VirtualMachine(machine).Get()).Host;
+            return [.. await hypervisor.UsedLayers()];
         }
-        catch (FaultException exception) when (exception.Fault.Kind is FaultKind.NotFound)
+        catch (FaultException exception)
         {
+            LogUseUnknown(Id.Name, exception.Message);
             return null;
         }
     }

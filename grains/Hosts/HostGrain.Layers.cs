@@ -34,13 +34,13 @@ internal sealed partial class HostGrain
     {
         await Adopted();
         foreach (var forgotten in _used.Where(use => time.GetElapsedTime(use.Value) > UseBound).ToList()) _used.Remove(forgotten.Key);
-        if (await IsLibrarys()) return new(0, 0, 0);
+        if (Problem is not null || await IsLibrarys()) return new(0, 0, 0);
 
         // Files first, references then: a reference is durable before its file is made.
         var stored = layers.List();
         var judgement = await GrainFactory.Library().Judge([.. stored.Select(layer => layer.Id)]);
         var (unreferenced, kept) = (judgement.Unreferenced.ToHashSet(), judgement.Kept.ToHashSet());
-        var chained = (await hypervisor.List()).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).ToHashSet();
+        var chained = await hypervisor.UsedLayers();
 
         var (bytes, removed, removedBytes) = (stored.Sum(layer => layer.Bytes), 0, 0L);
         foreach (var layer in stored.OrderBy(layer => layer.LastUsed))
@@ -61,6 +61,19 @@ internal sealed partial class HostGrain
     {
         if (await IsLibrarys()) await GrainFactory.Library().SweepSoon();
         else ScheduleSweep();
+    }
+
+    /// <summary>On a full disk the next start does it.</summary>
+    private void MarkStore()
+    {
+        try
+        {
+            layers.AddUser(Id);
+        }
+        catch (FaultException exception) when (exception.Fault.Code == "no-space")
+        {
+            LogSweepFailed(Id.Name, exception.Message);
+        }
     }
 
     /// <summary>The sweep begins after the delay, however many calls come meanwhile.</summary>

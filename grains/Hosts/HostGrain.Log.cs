@@ -58,6 +58,24 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: a machine could not be started, paused, sealed and removed as a test; deployments and captures will likely fail: {Reason}")]
     private partial void LogRehearsalFailed(string host, string reason);
 
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: {Problem}")]
+    private partial void LogStranger(string host, string problem);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the number of its binding could not be raised; it is tried again with the next deployment: {Reason}")]
+    private partial void LogNotRaised(string host, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: nothing was removed: {Problem}")]
+    private partial void LogHeld(string host, string problem);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: no layer is removed, because the run folder of a virtual machine cannot be read: {Reason}")]
+    private partial void LogUseUnknown(string host, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Kind} of {Count} virtual machines ended (dry run: {DryRun}; left out: {LeftOut})")]
+    private partial void LogRecovered(string host, RecoveryKind kind, int count, bool dryRun, int leftOut);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: {Kind} failed: {Reason}")]
+    private partial void LogNotRecovered(string host, RecoveryKind kind, string reason);
+
     [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Layers} layers of {Bytes} bytes that nobody needs here were removed.")]
     private partial void LogSwept(string host, int layers, long bytes);
 

@@ -59,11 +59,14 @@ internal sealed partial class HostGrain : IRestartedHost
             switch (await GrainFactory.VirtualMachine(observation.Id).Observe(Id, observation))
             {
                 case ObserveVerdict.Keep:
+                    _unowned.Remove(observation.Id);
                     break;
                 case ObserveVerdict.Remove:
-                    await RemoveOrphan(observation);
+                    _unowned[observation.Id] = observation;
+                    await RemoveUnowned();
                     break;
                 case ObserveVerdict.PowerOn:
+                    _unowned.Remove(observation.Id);
                     // The restart that is under way may be just about to end, and the machine have died again by then.
                     if (!_restarts.Begin(observation.Id, _stop.Token)) _unheard.Add(observation.Id);
                     break;
@@ -80,10 +83,27 @@ internal sealed partial class HostGrain : IRestartedHost
         }
     }
 
+    /// <summary>Asks all before it removes any.</summary>
+    private async Task ReconcileAll(IReadOnlyList<MachineObservation> found)
+    {
+        _isCollecting = true;
+        try
+        {
+            await FanOut.All(found, Reconcile);
+        }
+        finally
+        {
+            _isCollecting = false;
+        }
+
+        await RemoveUnowned();
+    }
+
     private async Task RemoveOrphan(MachineObservation orphan)
     {
         LogOrphan(Id.Name, orphan.Id.Value);
         await hypervisor.Remove(orphan.Id, orphan.Deployment);
+        _unowned.Remove(orphan.Id);
         _restarts.Forget(orphan.Id);
         CaptureEnded(orphan.Id);
         ScheduleSweep();

@@ -18,6 +18,7 @@ namespace Instances.Hosts;
 internal sealed partial class HostGrain(
     IHypervisor hypervisor,
     ILayerStore layers,
+    IHostBindings bindings,
     IOptions<HostOptions> options,
     IOptions<LibraryOptions> library,
     Drain drain,
@@ -39,6 +40,7 @@ internal sealed partial class HostGrain(
         // Held machines do not wait for records that do not answer.
         this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         this.RegisterGrainTimer(ReconcileUnheard, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
+        this.RegisterGrainTimer(RaiseBehind, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         _merging = this.RegisterGrainTimer(MergeTick, new GrainTimerCreationOptions(library.Value.CompactionPeriod, library.Value.CompactionPeriod) { KeepAlive = true });
         _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
         _scrubbing = this.RegisterGrainTimer(Scrub, new GrainTimerCreationOptions(ScrubLookPeriod, ScrubLookPeriod) { KeepAlive = true });
@@ -55,9 +57,10 @@ internal sealed partial class HostGrain(
     public async Task<HostView> Start()
     {
         var found = await Adopted();
+        MarkStore();
         await GrainFactory.Datacenter().Register(await Get());
         await LearnOfCorruptLayers();
-        await FanOut.All(found, Reconcile);
+        await ReconcileAll(found);
         await TellLost();
         await Rehearse();
         return await Get();
@@ -78,7 +81,7 @@ internal sealed partial class HostGrain(
             Id, hypervisor.Name, hypervisor.Accelerator, processors, memory,
             Math.Max(0, memory - machines.Sum(machine => machine.MemoryBytes + hypervisor.MachineOverheadBytes)),
             Math.Max(0, layers.FreeBytes - host.DiskHeadroomBytes),
-            machines.Count, cpus, Math.Max(0, cpus - machines.Sum(machine => machine.Cpus)), HostStatus.Available);
+            machines.Count, cpus, Math.Max(0, cpus - machines.Sum(machine => machine.Cpus)), _stranger is null ? HostStatus.Available : HostStatus.Blocked, Problem, layers.Id);
         return new(view, [.. machines.Select(machine => machine.Id)], [.. wanted.Where(layer => !layers.Contains(layer))], hypervisor.MachineOverheadBytes);
     }
 
@@ -86,6 +89,8 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         await Started(spec.Id);
+        RequireOurs();
+        await RaiseFor(spec.Deployment);
         using var running = drain.Begin();
         var start = StartOn(spec, cancellationToken);
         _starting[spec.Id] = start;
@@ -105,6 +110,7 @@ internal sealed partial class HostGrain(
     {
         await Adopted();
         await Started(machine);
+        RequireOurs();
         try
         {
             await hypervisor.Remove(machine, deployment);
@@ -115,7 +121,7 @@ internal sealed partial class HostGrain(
             _unheard.Add(machine);
             throw;
         }
-
+        _unowned.Remove(machine);
         LetGo(machine);
         _onBadCopy.Remove(machine);
         _heldBack.Remove(machine);
@@ -184,6 +190,7 @@ internal sealed partial class HostGrain(
     {
         var found = await hypervisor.Adopt(_stop.Token);
         LogAdopted(Id.Name, found.Count);
+        await FindStranger(found);
         foreach (var machine in found.Where(machine => machine.Hold is not null)) Hold(machine.Hold!.Operation, machine.Appliance, machine.Id, isFound: true);
         if (_watching.IsCompleted) _watching = Watch();
         return found;

@@ -44,6 +44,23 @@ public interface IHypervisor
     /// <summary>Run folders and processes of this host whose machine is not in <see cref="List"/>.</summary>
     Task<IReadOnlyList<MachineLeftover>> ListLeftovers();
 
+    /// <summary>Every layer that a machine, or a run folder without a machine, names: none of them is deleted.</summary>
+    /// <exception cref="FaultException">run-folder-damaged: a file cannot be read, so that any layer may be in use.</exception>
+    Task<IReadOnlySet<LayerId>> UsedLayers();
+
+    /// <summary>What a machine was started with, or null where it is not on this host.</summary>
+    Task<MachineSpec?> FindSpec(VirtualMachineId machine);
+
+    /// <summary>Keeps the records that the machine was made of. Does nothing where the machine is there by another deployment.</summary>
+    Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin);
+
+    /// <summary>The database that the machines belong to, or null where that was never written.</summary>
+    HostBinding? ReadBinding();
+
+    /// <summary>Writes it durably.</summary>
+    /// <exception cref="FaultException">no-space; hypervisor-failed.</exception>
+    Task WriteBinding(HostBinding binding);
+
     /// <summary>Ends the process and deletes the run folder of a machine that is not in <see cref="List"/>; leaves one that is there alone.</summary>
     Task RemoveLeftover(VirtualMachineId machine);
 

@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Hosts;
 
 namespace Instances.Library;
 
@@ -35,6 +36,12 @@ public interface ILayerStore
 
     /// <summary>Every layer in the folder, partial ones included.</summary>
     IReadOnlyList<StoredLayer> List();
+
+    /// <summary>Leaves the name of a host that uses this folder, durably. Whoever sweeps the folder asks that host.</summary>
+    void AddUser(HostId host);
+
+    /// <summary>The hosts that use this folder, or have used it.</summary>
+    IReadOnlyList<HostId> Users();
 
     /// <summary>The layer is being used: eviction goes by the last use.</summary>
     void Touch(LayerId layer);

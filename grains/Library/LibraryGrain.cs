@@ -61,6 +61,11 @@ internal sealed partial class LibraryGrain(
             garbage.RemoveAll(layer => !layer.IsPartial);
         }
 
+        // A machine whose record is lost is in no reference: what its host uses stays, too.
+        var used = await FindUsed();
+        if (used.Held is { } held && garbage.Any(layer => !layer.IsPartial)) LogHeld(held);
+        garbage.RemoveAll(layer => used.Layers.Contains(layer.Id) || (used.Held is not null && !layer.IsPartial));
+
         try
         {
             await Bind("collection.bound");
@@ -189,7 +194,8 @@ internal sealed partial class LibraryGrain(
             [.. stored.Where(layer => !layer.IsPartial).Select(layer => layer.Id)],
             [.. files.Manifests.Select(ToInventory)],
             await FindStranger(),
-            [.. files.Unreadable.Select(manifest => manifest.Image)]);
+            [.. files.Unreadable.Select(manifest => manifest.Image)],
+            (await FindUsed()).Held);
 
         static InventoryManifest ToInventory(ImageManifest manifest) =>
             new(manifest.Id, [.. manifest.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id)], manifest.ToSpec(), manifest.GetOperation());

@@ -133,7 +133,7 @@ internal sealed partial class VirtualMachineGrain(
             }
         }
 
-        if (State.Status is VirtualMachineStatus.Deploying) await Rest(await Host.Deploy(Specification(), cancellationToken));
+        if (State.Status is VirtualMachineStatus.Deploying) await Rest(await Host.Deploy(await Specification(), cancellationToken));
         return View();
     }
 
@@ -213,6 +213,32 @@ internal sealed partial class VirtualMachineGrain(
             },
         });
         if (!end.Captured) await Host.SweepSoon();
+        if (end.NewImage is not null) await Describe();
+    }
+
+    public async Task Adopt(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec, HostId host, FoundMachine found, IReadOnlyList<LayerId> ownLayers)
+    {
+        var seen = found.Seen;
+        if (Owns(host, seen.Deployment)) return;
+        var status = VirtualMachineLifecycle.Decide(State.Status, VirtualMachineCommand.Adopt).OrThrow() ?? State.Status;
+        var wished = seen switch
+        {
+            { Status: VirtualMachineStatus.Paused, Hold: null, Trouble: null } => VirtualMachineStatus.Paused,
+            { Status: VirtualMachineStatus.Stopped, StopReason: StopReason.Guest or StopReason.Power, Hold: null } => VirtualMachineStatus.Stopped,
+            _ => VirtualMachineStatus.Running,
+        };
+        await SaveListed(State with
+        {
+            Appliance = appliance,
+            Enterprise = enterprise,
+            Spec = spec,
+            DefaultCpus = seen.Cpus,
+            DefaultMemoryBytes = seen.MemoryBytes,
+            CreatedAt = Exists ? State.CreatedAt : time.GetUtcNow(),
+            Status = status,
+            Deployment = new(seen.Deployment, host, seen.Disks, ownLayers, seen.PortForwards, Wished: wished, InstanceId: found.Spec.InstanceId),
+        });
+        await See(await Host.Observe(Id) ?? seen);
     }
 
     public async Task<ObserveVerdict> Observe(HostId host, MachineObservation observation)
@@ -332,12 +358,28 @@ internal sealed partial class VirtualMachineGrain(
             InstanceId: GuestIdentities.Choose(Id, operation, State.Spec.Identity, image.Identity));
     }
 
-    private MachineSpec Specification()
+    private async Task<MachineSpec> Specification()
     {
         var (spec, deployment) = (State.Spec!, State.Deployment!);
         return new(
             Id, State.Appliance, deployment.Operation, spec.Name, State.Cpus, State.MemoryBytes, deployment.Disks,
-            spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData, VirtualMachineState.InstanceIdOf(Id, deployment));
+            spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData, VirtualMachineState.InstanceIdOf(Id, deployment), Origin: await Origin());
+    }
+
+    private async Task<MachineOrigin> Origin() =>
+        new((await GrainFactory.Appliance(State.Appliance).Get()).ToSpec(), State.Spec! with { SshAuthorizedKeys = null, UserData = null });
+
+    /// <summary>Its host keeps the image that it uses by now. The record is right all the same where the host cannot be told.</summary>
+    private async Task Describe()
+    {
+        try
+        {
+            await Host.Describe(Id, State.Deployment!.Operation, await Origin());
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            // A host of an earlier release does not know the call, and one may go just now: an adoption would find the image by its layers.
+        }
     }
 
     /// <summary>With what the image gives a machine that names no size. One that its image's minimum is too much for is refused before anything is written.</summary>

@@ -27,6 +27,9 @@ internal enum VirtualMachineCommand
 
     /// <summary>Nobody can see it: its host is away, or has lost it.</summary>
     LoseSight,
+
+    /// <summary>A host has it that the database has forgotten. What its host sees of it comes next.</summary>
+    Adopt,
 }
 
 /// <summary>Which commands a virtual machine takes, by its status.</summary>
@@ -55,6 +58,8 @@ internal static class VirtualMachineLifecycle
         (Undeployed, Deploy) => Accept(Deploying),
         (Undeployed, BeginCapture) => NotDeployed(),
         (Undeployed, Undeploy or Removed) => Ignore,
+        (Undeployed or Running or Paused or Stopped or Unknown, Adopt) => Accept(Unknown),
+        (Deploying or Capturing or Undeploying, Adopt) => Busy(status),
         (Undeployed, RestRunning or RestPaused or RestStopped) => Defect(status, command),
         (Undeployed, ObserveRunning or ObservePaused or ObserveStopped) => NotDeployed(),
         (Undeployed, LoseSight) => Ignore,

@@ -1,4 +1,5 @@
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Library.Transfer;
 
 namespace Instances.Library;
@@ -10,6 +11,7 @@ namespace Instances.Library;
 /// &lt;layer&gt;.new            a layer that is being made
 /// &lt;layer&gt;.check        what <see cref="LayerChecks"/> knows of its content
 /// store.id               the identity of the folder
+/// hosts/&lt;name&gt;           an empty file for each host that uses the folder
 /// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
 /// incoming/&lt;layer&gt;.image what was in a compressed upload
 /// incoming/copies        a store of the copies that are to take the place of corrupt layers: each is there for as long as its layer waits for it
@@ -23,6 +25,7 @@ internal class FolderLayerStore : ILayerStore
 {
     private const long MinHealingBytesPerSecond = 64 << 10;
     private const long MinHashedBytesPerSecond = 256L << 20;
+    private const string UsersName = "hosts";
 
     private readonly QemuImg _qemuImg;
     private readonly LayerTransfers _transfers;
@@ -138,6 +141,27 @@ internal class FolderLayerStore : ILayerStore
             .Select(path => (Path: path, IsLayer: LayerId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var id), Id: id))
             .Where(file => file.IsLayer)
             .GroupBy(file => file.Id, (id, files) => Stored(id, [.. files.Select(file => file.Path)]))];
+
+    public void AddUser(HostId host)
+    {
+        var (folder, file) = (Path.Combine(Folder, UsersName), Path.Combine(Folder, UsersName, host.Name));
+        if (File.Exists(file)) return;
+        try
+        {
+            Directory.CreateDirectory(folder);
+            File.WriteAllBytes(file, []);
+            UnixFiles.SyncFolder(folder);
+            UnixFiles.SyncFolder(Folder);
+        }
+        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        {
+            throw FileFaults.NoSpaceLeft(Folder, exception);
+        }
+    }
+
+    public IReadOnlyList<HostId> Users() => Directory.Exists(Path.Combine(Folder, UsersName))
+        ? [.. Directory.EnumerateFiles(Path.Combine(Folder, UsersName)).Select(path => HostId.TryParse(Path.GetFileName(path), null, out var host) ? host : (HostId?)null).OfType<HostId>()]
+        : [];
 
     public void Touch(LayerId layer)
     {

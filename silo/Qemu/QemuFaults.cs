@@ -29,6 +29,10 @@ internal static class QemuFaults
         _ => Failed($"The hypervisor failed for the virtual machine '{name}': {Bounded(cause.Message)}", cause),
     };
 
+    public static FaultException NotWritten(string folder, Exception cause) => cause is IOException { HResult: NoSpaceErrno }
+        ? FaultException.Capacity("no-space", $"The disk of the run folders ({folder}) is full. Give it more space, or undeploy virtual machines.")
+        : Failed($"The run folder {folder} cannot be written: {Bounded(cause.Message)}", cause);
+
     /// <param name="said">What QEMU printed.</param>
     public static FaultException NotStarted(MachineSpec spec, string said, string lastLine)
     {

@@ -126,6 +126,50 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
                 .Select(id => new MachineLeftover(id, folders.Contains(id), processes.TryGetValue(id, out var process) ? process.Pid : null))]);
     }
 
+    public Task<IReadOnlySet<LayerId>> UsedLayers()
+    {
+        // What runs first, what is written then: a capture writes its next layers before it uses them.
+        var used = _machines.Values.SelectMany(machine => machine.Observation.Disks).SelectMany(disk => disk.Layers).ToHashSet();
+        foreach (var path in Directory.EnumerateDirectories(_options.RunFolder).Where(path => VirtualMachineId.TryParse(Path.GetFileName(path), null, out _)))
+        {
+            try
+            {
+                var folder = new RunFolder(path);
+                if (folder.ReadMachine() is not { } spec) continue;
+                used.UnionWith(spec.Disks.SelectMany(disk => disk.Layers));
+                if (folder.ReadHold() is { } hold) used.UnionWith(hold.Following().SelectMany(disk => disk.Layers));
+            }
+            catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
+            {
+                throw FaultException.Unavailable("run-folder-damaged", $"The run folder {path} cannot be read, so that any layer may be in use: {e.Message} Repair its files, or delete the folder.", e);
+            }
+        }
+
+        return Task.FromResult<IReadOnlySet<LayerId>>(used);
+    }
+
+    public Task<MachineSpec?> FindSpec(VirtualMachineId machine) => Task.FromResult(_machines.GetValueOrDefault(machine)?.Spec);
+
+    public async Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin)
+    {
+        if (_machines.TryGetValue(machine, out var found)) await found.Describe(deployment, origin);
+    }
+
+    public HostBinding? ReadBinding() => Qemu.RunFolder.ReadBinding(_options.RunFolder);
+
+    public Task WriteBinding(HostBinding binding)
+    {
+        try
+        {
+            Qemu.RunFolder.WriteBinding(_options.RunFolder, binding);
+            return Task.CompletedTask;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw QemuFaults.NotWritten(_options.RunFolder, e);
+        }
+    }
+
     public async Task RemoveLeftover(VirtualMachineId machine)
     {
         if (_machines.ContainsKey(machine)) return;

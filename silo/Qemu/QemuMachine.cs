@@ -5,6 +5,7 @@ using CliWrap.Exceptions;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
+using Instances.Operations;
 using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
@@ -66,6 +67,14 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     }
 
     public MachineObservation Observation => _observation;
+
+    public MachineSpec Spec => _spec;
+
+    public Task Describe(OperationId deployment, MachineOrigin origin) => Turn(() =>
+    {
+        if (_spec.Deployment == deployment) _folder.WriteMachine(_spec = _spec with { Origin = origin });
+        return Task.CompletedTask;
+    });
 
     private QmpClient Qmp => _qmp ?? throw new QmpException("QEMU runs, but does not answer on its control socket.", isLost: true);
 

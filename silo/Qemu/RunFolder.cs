@@ -24,6 +24,7 @@ internal sealed class RunFolder(string path)
     /// <summary>QEMU's folder within the machine's.</summary>
     public const string QemuName = "qemu";
 
+    private const string BindingFile = "host.binding";
     private const string MachineFile = "machine.json";
     private const string HoldFile = "hold.json";
     private const string ProcessFile = "process.json";
@@ -44,6 +45,21 @@ internal sealed class RunFolder(string path)
     public static void CreateRoot(string root) => UnixFiles.OwnFolder(root, UnixFiles.PassageMode, isConfigured: true);
 
     public static RunFolder For(string root, VirtualMachineId machine) => new(System.IO.Path.Combine(root, machine.ToString()));
+
+    /// <summary>The database that the machines of a root belong to; null where that was never written. One that cannot be read is nobody's.</summary>
+    public static HostBinding? ReadBinding(string root)
+    {
+        try
+        {
+            return Read<HostBinding>(root, BindingFile);
+        }
+        catch (JsonException)
+        {
+            return HostBinding.Unreadable;
+        }
+    }
+
+    public static void WriteBinding(string root, HostBinding binding) => Write(root, BindingFile, binding, durable: true);
 
     public void Create()
     {
@@ -126,11 +142,14 @@ internal sealed class RunFolder(string path)
     }
 
     private T? Read<T>(string name)
+        where T : class => Read<T>(Path, name);
+
+    private static T? Read<T>(string folder, string name)
         where T : class
     {
         try
         {
-            return JsonSerializer.Deserialize<T>(File.ReadAllBytes(System.IO.Path.Combine(Path, name)), InstancesJson.Options);
+            return JsonSerializer.Deserialize<T>(File.ReadAllBytes(System.IO.Path.Combine(folder, name)), InstancesJson.Options);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -138,10 +157,12 @@ internal sealed class RunFolder(string path)
         }
     }
 
+    private void Write<T>(string name, T value, bool durable) => Write(Path, name, value, durable);
+
     /// <summary>A reader sees the former file or this one, never a part of either.</summary>
-    private void Write<T>(string name, T value, bool durable)
+    private static void Write<T>(string folder, string name, T value, bool durable)
     {
-        var target = System.IO.Path.Combine(Path, name);
+        var target = System.IO.Path.Combine(folder, name);
         var temporary = target + ".tmp";
         using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFiles.PrivateMode }))
         {
@@ -150,6 +171,6 @@ internal sealed class RunFolder(string path)
         }
 
         File.Move(temporary, target, overwrite: true);
-        if (durable) UnixFiles.SyncFolder(Path);
+        if (durable) UnixFiles.SyncFolder(folder);
     }
 }

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.Options;
@@ -15,6 +16,16 @@ internal sealed class SimulatedFiles
     private readonly string _folder;
 
     public SimulatedFiles(IOptions<SimulationOptions> options) => _folder = Directory.CreateDirectory(options.Value.Folder).FullName;
+
+    public HostBinding? ReadBinding() =>
+        File.Exists(BindingPath) ? JsonSerializer.Deserialize<HostBinding>(File.ReadAllBytes(BindingPath), InstancesJson.Options) : null;
+
+    public void WriteBinding(HostBinding binding)
+    {
+        Write(BindingPath, binding);
+    }
+
+    private string BindingPath => Path.Combine(_folder, "host.binding");
 
     /// <summary>Every machine that has a file.</summary>
     /// <exception cref="JsonException">A file is damaged.</exception>
@@ -35,21 +46,26 @@ internal sealed class SimulatedFiles
         {
             if (machines.TryGetValue(id, out var machine))
             {
-                try
-                {
-                    File.WriteAllBytes($"{path}.new", JsonSerializer.SerializeToUtf8Bytes(machine, InstancesJson.Options));
-                }
-                catch (IOException exception) when (FileFaults.IsNoSpace(exception))
-                {
-                    throw FaultException.Capacity("no-space", $"The disk of the simulated machines ({_folder}) is full. Give it more space.");
-                }
-
-                File.Move($"{path}.new", path, overwrite: true);
+                Write(path, machine);
             }
             else
             {
                 File.Delete(path);
             }
         }
+    }
+
+    private void Write<T>(string path, T value)
+    {
+        try
+        {
+            File.WriteAllBytes($"{path}.new", JsonSerializer.SerializeToUtf8Bytes(value, InstancesJson.Options));
+        }
+        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        {
+            throw FaultException.Capacity("no-space", $"The disk of the simulated machines ({_folder}) is full. Give it more space.");
+        }
+
+        File.Move($"{path}.new", path, overwrite: true);
     }
 }

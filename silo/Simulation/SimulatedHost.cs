@@ -38,6 +38,17 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
 
     public ConcurrentDictionary<VirtualMachineId, SimulatedMachine> Machines { get; } = new();
 
+    /// <summary>The database that the machines belong to.</summary>
+    public HostBinding? Binding
+    {
+        get => files is null ? field : files.ReadBinding();
+        set
+        {
+            field = value;
+            files?.WriteBinding(value!);
+        }
+    }
+
     /// <summary>What is there without a machine.</summary>
     public ConcurrentDictionary<VirtualMachineId, MachineLeftover> Leftovers { get; } = new();
 
@@ -212,7 +223,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
 /// <summary>A machine of a simulated host, also as its file holds it.</summary>
 internal sealed class SimulatedMachine(MachineSpec spec)
 {
-    public MachineSpec Spec { get; } = spec;
+    public MachineSpec Spec { get; set; } = spec;
 
     public VirtualMachineStatus Status { get; set; } = VirtualMachineStatus.Running;
 

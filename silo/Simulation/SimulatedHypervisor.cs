@@ -31,6 +31,25 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
 
     public Task<IReadOnlyList<MachineLeftover>> ListLeftovers() => Task.FromResult<IReadOnlyList<MachineLeftover>>([.. host.Leftovers.Values]);
 
+    public Task<IReadOnlySet<LayerId>> UsedLayers() => Task.FromResult<IReadOnlySet<LayerId>>(
+        host.Machines.Values.SelectMany(machine => machine.Spec.Disks.Concat(machine.Disks).SelectMany(disk => disk.Layers).Concat(machine.NextLayers)).ToHashSet());
+
+    public Task<MachineSpec?> FindSpec(VirtualMachineId machine) => Task.FromResult(host.Machines.GetValueOrDefault(machine)?.Spec);
+
+    public Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin)
+    {
+        if (host.Machines.TryGetValue(machine, out var found) && found.Spec.Deployment == deployment) found.Spec = found.Spec with { Origin = origin };
+        return Task.CompletedTask;
+    }
+
+    public HostBinding? ReadBinding() => host.Binding;
+
+    public Task WriteBinding(HostBinding binding)
+    {
+        host.Binding = binding;
+        return Task.CompletedTask;
+    }
+
     public Task RemoveLeftover(VirtualMachineId machine) => host.Call(SimulatedCall.Remove, machine, () => host.Leftovers.TryRemove(machine, out _));
 
     public Task<MachineObservation?> Find(VirtualMachineId machine) => Task.FromResult(host.Machines.GetValueOrDefault(machine)?.Observe());

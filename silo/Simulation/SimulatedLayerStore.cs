@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Instances.Hosts;
 using Instances.Library;
 
 namespace Instances.Simulation;
@@ -75,6 +76,12 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public IReadOnlyList<StoredLayer> List() =>
         [.. Layers.Select(layer => new StoredLayer(layer.Key, LayerBytes, layer.Value, IsPartial: false, DateTimeOffset.FromUnixTimeSeconds(_uses.GetValueOrDefault(layer.Key))))];
+
+    public ConcurrentDictionary<HostId, bool> Hosts { get; } = new();
+
+    public void AddUser(HostId host) => Hosts[host] = true;
+
+    public IReadOnlyList<HostId> Users() => [.. Hosts.Keys];
 
     public void Touch(LayerId layer) => _uses[layer] = Interlocked.Increment(ref _lastUse);
 

@@ -1,5 +1,6 @@
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Hosts;
 using Orleans.Configuration;
 using Orleans.Serialization.Serializers;
 
@@ -13,6 +14,7 @@ internal static class StorageServices
     {
         silo.Services.AddSingleton(database);
         silo.Services.AddSingleton<ICatalogue, DatabaseCatalogue>();
+        silo.Services.AddSingleton<IHostBindings, DatabaseHostBindings>();
         silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(services => ActivatorUtilities.CreateInstance<MigrateAtStart>(services, datacenter));
         silo.AddAdoNetGrainStorage(StorageNames.Grains, options => options.Configure<IDatabase>(Configure));
         silo.UseAdoNetReminderService(options => options.Configure<IDatabase>(Configure));

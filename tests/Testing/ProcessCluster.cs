@@ -64,7 +64,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
     {
         await using var connection = new Npgsql.NpgsqlConnection(_connectionString);
         await connection.OpenAsync();
-        await using var command = new Npgsql.NpgsqlCommand("TRUNCATE OrleansStorage, OrleansRemindersTable, catalogue", connection);
+        await using var command = new Npgsql.NpgsqlCommand("TRUNCATE OrleansStorage, OrleansRemindersTable, catalogue, database_fact", connection);
         await command.ExecuteNonQueryAsync();
     }
 

@@ -3,6 +3,7 @@ using Instances.Catalogue;
 using Instances.Doctor;
 using Instances.Enterprises;
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -17,6 +18,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
     public ICatalogueGrain Catalogue => Find(client => client.GetGrain<ICatalogueGrain>(0));
 
     public IDatacenterGrain Hosts => Find(client => client.GetGrain<IDatacenterGrain>(IDatacenterGrain.Key));
+
+    public IHostGrain Host(HostId id) => Find(client => client.GetGrain<IHostGrain>(id.Name));
 
     public ICompactionGrain Compaction => Find(client => client.GetGrain<ICompactionGrain>(ICompactionGrain.Key));
 

@@ -1,4 +1,5 @@
 using Instances.Datacenters;
+using Instances.VirtualMachines;
 using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Instances.Hosts;
@@ -18,6 +19,18 @@ internal static class HostEndpoints
         hosts.MapDelete("/{id}", Forget)
             .WithSummary("Forget a host")
             .WithDescription("Allowed while the host is away and no virtual machine is deployed on it. It comes back when its silo starts.");
+        hosts.MapPost("/{id}/adopt", Adopt)
+            .WithSummary("Make the records of a host's machines again")
+            .WithDescription(
+                "For a host whose problem says that the database does not know its machines: begins to make the records of appliances, virtual machines and deployments again from the host's files, in the background. "
+                + "The machines keep running. The library's records come first (409, library-unknown). While it runs, the answer is the one that runs.");
+        hosts.MapPost("/{id}/discard", Discard)
+            .WithSummary("Remove the machines of a host that have no record")
+            .WithDescription(
+                "Begins to remove machines that no record places on the host, in the background. What was not captured of them is lost. Look with dryRun first, and name the machines that it shows: others are left out.");
+        hosts.MapGet("/{id}/recovery", Recovery)
+            .WithSummary("Get the recovery of a host")
+            .WithDescription("How far the adoption or the discarding is that runs, or what the last one did since the host's silo started, machine by machine.");
     }
 
     private static async Task<Ok<IReadOnlyList<HostView>>> List(Datacenter datacenter) => TypedResults.Ok(await datacenter.Hosts.Hosts());
@@ -26,6 +39,14 @@ internal static class HostEndpoints
 
     private static async Task<Ok<HostView>> Change(Datacenter datacenter, HostId id, HostPatch patch) =>
         TypedResults.Ok(await datacenter.Hosts.SetMaintenance(id, patch.Maintenance));
+
+    private static async Task<Ok<HostRecovery>> Adopt(Datacenter datacenter, HostId id, AdoptRequest? request = null) =>
+        TypedResults.Ok(await datacenter.Host(id).Adopt(request is { DryRun: true }));
+
+    private static async Task<Ok<HostRecovery>> Discard(Datacenter datacenter, HostId id, DiscardRequest request) =>
+        TypedResults.Ok(await datacenter.Host(id).Discard(request.DryRun, request.VirtualMachines ?? []));
+
+    private static async Task<Ok<HostRecovery>> Recovery(Datacenter datacenter, HostId id) => TypedResults.Ok(await datacenter.Host(id).GetRecovery());
 
     private static async Task<NoContent> Forget(Datacenter datacenter, HostId id)
     {
@@ -36,3 +57,12 @@ internal static class HostEndpoints
 
 /// <summary>What to change of a host.</summary>
 internal sealed record HostPatch(bool Maintenance);
+
+/// <summary>How to make the records of a host's machines again.</summary>
+/// <param name="DryRun">Only look, and change nothing.</param>
+internal sealed record AdoptRequest(bool DryRun = false);
+
+/// <summary>Which machines without a record to remove.</summary>
+/// <param name="DryRun">Only look, and change nothing.</param>
+/// <param name="VirtualMachines">The machines to give up, as a dry run has shown them.</param>
+internal sealed record DiscardRequest(bool DryRun = false, IReadOnlyList<VirtualMachineId>? VirtualMachines = null);

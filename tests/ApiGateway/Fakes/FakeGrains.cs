@@ -74,6 +74,8 @@ internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IAp
 
     public Task Nudge(OperationId operation) => throw new NotSupportedException();
 
+    public Task<IReadOnlyList<RecoveredMachine>> Adopt(HostId host, IReadOnlyList<FoundMachine> machines, bool dryRun) => throw new NotSupportedException();
+
     public Task<HoldVerdict> ReleaseHold(OperationId operation) => throw new NotSupportedException();
 }
 
@@ -113,6 +115,8 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
     public Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge) => throw new NotSupportedException();
 
     public Task<ObserveVerdict> Observe(HostId host, MachineObservation observation) => throw new NotSupportedException();
+
+    public Task Adopt(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec, HostId host, FoundMachine found, IReadOnlyList<LayerId> ownLayers) => throw new NotSupportedException();
 
     public Task LoseSight(HostId host) => throw new NotSupportedException();
 

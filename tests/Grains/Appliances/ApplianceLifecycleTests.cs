@@ -7,12 +7,12 @@ namespace Instances.Grains.Tests.Appliances;
 public sealed class ApplianceLifecycleTests
 {
     private const string Table = """
-                       Edit           | Delete             | Deploy         | Undeploy               | CreateInstance         | CommitToUndeploy | RestDeployed | RestUndeployed
-          Undeployed   | Undeployed     | Undeployed         | Deploying      | appliance-not-deployed | appliance-not-deployed | defect           | defect       | ignore
-          Deploying    | appliance-busy | appliance-busy     | appliance-busy | appliance-busy         | appliance-busy         | defect           | Deployed     | Undeployed
-          Deployed     | Deployed       | appliance-deployed | Deploying      | Undeploying            | Bundling               | defect           | ignore       | defect
-          Bundling     | appliance-busy | appliance-busy     | appliance-busy | appliance-busy         | appliance-busy         | Undeploying      | Deployed     | defect
-          Undeploying  | appliance-busy | appliance-busy     | appliance-busy | appliance-busy         | appliance-busy         | ignore           | defect       | Undeployed
+                       Edit           | Delete             | Deploy         | Undeploy               | CreateInstance         | CommitToUndeploy | RestDeployed | RestUndeployed | Adopt
+          Undeployed   | Undeployed     | Undeployed         | Deploying      | appliance-not-deployed | appliance-not-deployed | defect           | defect       | ignore | Deployed
+          Deploying    | appliance-busy | appliance-busy     | appliance-busy | appliance-busy         | appliance-busy         | defect           | Deployed     | Undeployed | appliance-busy
+          Deployed     | Deployed       | appliance-deployed | Deploying      | Undeploying            | Bundling               | defect           | ignore       | defect | Deployed
+          Bundling     | appliance-busy | appliance-busy     | appliance-busy | appliance-busy         | appliance-busy         | Undeploying      | Deployed     | defect | appliance-busy
+          Undeploying  | appliance-busy | appliance-busy     | appliance-busy | appliance-busy         | appliance-busy         | ignore           | defect       | Undeployed | appliance-busy
         """;
 
     private static readonly ApplianceCommand[] People =

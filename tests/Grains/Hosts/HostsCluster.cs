@@ -52,6 +52,8 @@ internal sealed class HostsCluster : IAsyncDisposable
         _cluster = builder.Build();
     }
 
+    public SimulatedLayerStore Layers => _layers;
+
     /// <summary>Of the silo that no test kills.</summary>
     public IGrainFactory Grains => Silo(Control).ServiceProvider.GetRequiredService<IGrainFactory>();
 

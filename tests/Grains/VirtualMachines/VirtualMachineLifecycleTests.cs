@@ -19,15 +19,15 @@ public sealed class VirtualMachineLifecycleTests
         """;
 
     private const string Observations = """
-                       RestRunning | RestPaused | RestStopped | ObserveRunning               | ObservePaused                | ObserveStopped               | LoseSight
-          Undeployed  | defect      | defect     | defect      | virtual-machine-not-deployed | virtual-machine-not-deployed | virtual-machine-not-deployed | ignore
-          Deploying   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore                       | ignore
-          Running     | ignore      | Paused     | Stopped     | ignore                       | Paused                       | Stopped                      | Unknown
-          Paused      | Running     | ignore     | Stopped     | Running                      | ignore                       | Stopped                      | Unknown
-          Stopped     | Running     | Paused     | ignore      | Running                      | Paused                       | ignore                       | Unknown
-          Capturing   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore                       | ignore
-          Undeploying | defect      | defect     | defect      | ignore                       | ignore                       | ignore                       | ignore
-          Unknown     | Running     | Paused     | Stopped     | Running                      | Paused                       | Stopped                      | ignore
+                       RestRunning | RestPaused | RestStopped | ObserveRunning               | ObservePaused                | ObserveStopped               | LoseSight | Adopt
+          Undeployed  | defect      | defect     | defect      | virtual-machine-not-deployed | virtual-machine-not-deployed | virtual-machine-not-deployed | ignore | Unknown
+          Deploying   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore                       | ignore | virtual-machine-busy
+          Running     | ignore      | Paused     | Stopped     | ignore                       | Paused                       | Stopped                      | Unknown | Unknown
+          Paused      | Running     | ignore     | Stopped     | Running                      | ignore                       | Stopped                      | Unknown | Unknown
+          Stopped     | Running     | Paused     | ignore      | Running                      | Paused                       | ignore                       | Unknown | Unknown
+          Capturing   | Running     | Paused     | Stopped     | ignore                       | ignore                       | ignore                       | ignore | virtual-machine-busy
+          Undeploying | defect      | defect     | defect      | ignore                       | ignore                       | ignore                       | ignore | virtual-machine-busy
+          Unknown     | Running     | Paused     | Stopped     | Running                      | Paused                       | Stopped                      | ignore | Unknown
         """;
 
     private const string Power = """

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using CliWrap;
 using CliWrap.Buffered;
+using Instances.Hosts;
 using Instances.Library;
 
 namespace Instances.Qemu;
@@ -47,6 +48,12 @@ internal sealed class QemuImgStore(string folder) : ILayerStore
     public IReadOnlyList<StoredLayer> List() => throw new NotSupportedException();
 
     public string Id => throw new NotSupportedException();
+
+    public void AddUser(HostId host)
+    {
+    }
+
+    public IReadOnlyList<HostId> Users() => [];
 
     public void Touch(LayerId layer) => throw new NotSupportedException();
 

@@ -1,0 +1,48 @@
+using Instances.Faults;
+using Instances.Hosts;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+
+namespace Instances.Library;
+
+/// <summary>What the hosts use that have the library's folder as their own. Their files say it, and no record has to.</summary>
+internal sealed partial class LibraryGrain
+{
+    private static readonly TimeSpan HostBound = TimeSpan.FromSeconds(5);
+
+    /// <returns>The layers that these hosts use, and why that may not be all.</returns>
+    private async Task<(IReadOnlySet<LayerId> Layers, string? Held)> FindUsed()
+    {
+        var (used, users) = (new HashSet<LayerId>(), layers.Users());
+        var registered = (await GrainFactory.Datacenter().Hosts()).ToDictionary(host => host.Id);
+        foreach (var host in users.Where(host => !registered.ContainsKey(host)))
+            return (used, $"The host {host} uses the library's folder and has not registered since the database was made: start its silo, or delete the file hosts/{host} in the library's folder where the host is gone.");
+        foreach (var host in registered.Values.Where(host => users.Contains(host.Id) || host.Store == layers.Id))
+        {
+            if (host.Status is HostStatus.Away || await Ask(host.Id) is not { } layersOfHost)
+                return (used, $"The host {host.Id} uses the library's folder and does not say which layers its machines use: start its silo, or forget the host and delete the file hosts/{host.Id} in the library's folder where it is gone.");
+            used.UnionWith(layersOfHost);
+        }
+
+        return (used, null);
+    }
+
+    private async Task<IReadOnlyCollection<LayerId>?> Ask(HostId host)
+    {
+        try
+        {
+            return (await GrainFactory.Host(host).Inventory().WaitAsync(HostBound, time)).Used;
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            LogHostNotAsked(host.Name, exception.Message);
+            return null;
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "No layer is removed from the library: {Reason}")]
+    private partial void LogHeld(string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The host {Host} did not say which layers it uses: {Reason}")]
+    private partial void LogHostNotAsked(string host, string reason);
+}

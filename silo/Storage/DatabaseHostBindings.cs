@@ -1,0 +1,51 @@
+using System.Data.Common;
+using System.Globalization;
+using Dapper;
+using Instances.Faults;
+using Instances.Hosts;
+
+namespace Instances.Storage;
+
+/// <summary>The table <c>database_fact</c>: the database's identity, and a number for each host.</summary>
+internal sealed class DatabaseHostBindings(IDatabase database) : IHostBindings
+{
+    private const string Identity = "identity";
+
+    private const string Insert = "INSERT INTO database_fact (name, value) VALUES (@name, @value) ON CONFLICT (name) DO NOTHING";
+
+    private const string Select = "SELECT value FROM database_fact WHERE name = @name";
+
+    public Task<HostBinding> Find(HostId host) => Guard(async connection =>
+    {
+        await connection.ExecuteAsync(Insert, new { name = Identity, value = $"{Guid.NewGuid()}" });
+        return new HostBinding(Guid.Parse(await connection.QuerySingleAsync<string>(Select, new { name = Identity })), await ReadNumber(connection, host));
+    });
+
+    public Task<HostBinding> Raise(HostId host, long above) => Guard(async connection =>
+    {
+        // A host has one silo: nobody else writes its row.
+        var number = Math.Max(await ReadNumber(connection, host), above) + 1;
+        await connection.ExecuteAsync(
+            "INSERT INTO database_fact (name, value) VALUES (@name, @value) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            new { name = NameOf(host), value = number.ToString(CultureInfo.InvariantCulture) });
+        return new HostBinding(Guid.Parse(await connection.QuerySingleAsync<string>(Select, new { name = Identity })), number);
+    });
+
+    private static async Task<long> ReadNumber(DbConnection connection, HostId host) =>
+        await connection.QuerySingleOrDefaultAsync<string>(Select, new { name = NameOf(host) }) is { } number ? long.Parse(number, CultureInfo.InvariantCulture) : 0;
+
+    private static string NameOf(HostId host) => $"host/{host}";
+
+    private async Task<HostBinding> Guard(Func<DbConnection, Task<HostBinding>> use)
+    {
+        try
+        {
+            await using var connection = await database.DataSource.OpenConnectionAsync();
+            return await use(connection);
+        }
+        catch (DbException exception)
+        {
+            throw FaultException.Unavailable("state-unavailable", "The database does not answer: try again.", exception);
+        }
+    }
+}
