@@ -57,8 +57,6 @@ internal sealed class HostsCluster : IAsyncDisposable
     /// <summary>Of the silo that no test kills.</summary>
     public IGrainFactory Grains => Silo(Control).ServiceProvider.GetRequiredService<IGrainFactory>();
 
-    public SimulatedLayerStore Layers => _layers;
-
     public SimulatedHost HostOf(string name) => _hosts.GetOrAdd(name, _ => new(TimeProvider.System));
 
     public static async Task<HostsCluster> Start()
