@@ -145,7 +145,7 @@ internal sealed partial class HostGrain
         await GrainFactory.Datacenter().Register(await Get());
         await ReconcileAll(await hypervisor.List());
         await TellLost();
-        SweepSoon();
+        ScheduleSweep();
         await GrainFactory.Library().SweepSoon();
     }
 

@@ -121,6 +121,7 @@ internal sealed partial class HostGrain(
             _unheard.Add(machine);
             throw;
         }
+
         _unowned.Remove(machine);
         LetGo(machine);
         _onBadCopy.Remove(machine);
