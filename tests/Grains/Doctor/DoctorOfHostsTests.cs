@@ -35,7 +35,9 @@ public sealed class DoctorOfHostsTests
 
         var report = await hosts.Grains.Doctor().Examine(fix: true);
 
-        var finding = Assert.Single(report.Findings);
+        // The host uses the library's folder: while it cannot say which layers its machines use, no layer is removed.
+        Assert.Equal(["host-away", "library-sweep-held"], report.Findings.Select(found => found.Code).Order(StringComparer.Ordinal));
+        var finding = report.Findings.Single(found => found.Code == "host-away");
         Assert.Equal(("host-away", FindingSeverity.Info, "host host-3", false), (finding.Code, finding.Severity, finding.Subject, finding.Fixable));
         Assert.Contains("that should be there, 1,", finding.Message, StringComparison.Ordinal);
         Assert.Equal((3, 1, 3, 2), (report.Counts.Hosts, report.Counts.HostsAway, report.Counts.VirtualMachines, report.Counts.HostMachines));
