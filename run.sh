@@ -17,7 +17,8 @@ main job through its HTTP interface: import, deploy, reset, undeploy, create ins
   --cluster N run it as a cluster on this machine: a private PostgreSQL, a control silo with the library, N host silos (1 to 20) with data folders
               of their own, and two gateways, over which the job's requests are spread. Takes the ports from the one of --port up to 20 + 3 N further
   --once      end after the job; exit 0 only if every check held; stop all that was started
-  --data DIR  where the database, the layers and the machines are kept (default ./data; with --cluster ./data/cluster)
+  --data DIR  where the database, the layers and the machines are kept (default ./data, with --cluster ./data/cluster; for root in a private folder
+              such as /root: below /var/lib/instances, since virtual machines run as other users, who cannot pass through the private folder)
   --port N    TCP port of the HTTP interface on 127.0.0.1 (default 8080)
   --json      print the facts as one JSON object, the last line of the output
   --help      this text
@@ -25,6 +26,21 @@ main job through its HTTP interface: import, deploy, reset, undeploy, create ins
 A retired image is deleted at once here, so that you see it go. Configure Library:GracePeriod to keep retired images for a while: the default of
 the server itself is 24 hours.
 EOF
+}
+
+# Root's virtual machines run as other users. Those must be able to pass through every folder above the data.
+default_data() {
+  local folder=$PWD
+  if ((EUID == 0)); then
+    while [[ $folder != / ]]; do
+      if (($(stat -c %a "$folder") % 2 == 0)); then
+        printf '/var/lib/instances/%s' "$(printf '%s' "$PWD" | sha256sum | head -c 8)"
+        return
+      fi
+      folder=$(dirname "$folder")
+    done
+  fi
+  printf './data'
 }
 
 once=false data= port=8080 json=false cluster=0
@@ -44,7 +60,10 @@ while (($#)); do
 done
 [[ $port =~ ^[0-9]+$ ]] && ((port >= 1 && port <= 65535)) || fail "--port is a number from 1 to 65535."
 [[ $cluster =~ ^[0-9]+$ ]] && ((cluster <= 20)) || fail "--cluster is a number of hosts from 1 to 20."
-if [[ -z $data ]]; then if ((cluster)); then data=./data/cluster; else data=./data; fi; fi
+if [[ -z $data ]]; then
+  data=$(default_data)
+  if ((cluster)); then data+=/cluster; fi
+fi
 # With --json only the job writes to standard output.
 if $json; then exec 3>&1 1>&2; else exec 3>&1; fi
 
@@ -57,6 +76,7 @@ if ((cluster)); then dotnet build --nologo -v quiet -c Release api-gateway/serve
 build_guest
 
 mkdir -p "$data"
+say "Data: $data"
 url=http://127.0.0.1:$port
 started=$(date +%s%N)
 

@@ -49,12 +49,16 @@ stop_postgresql() {
   (cd / && as_postgres "$(postgresql_program pg_ctl)" stop --silent --mode=fast --pgdata "$postgresql_data") || true
 }
 
+# Hosts on one machine take the users of their virtual machines from ranges of their own.
+readonly first_uid=70000 uids=1000
+
 # start_silo NAME DATA HTTP-PORT SILO-PORT CLIENT-PORT ROLES
 start_silo() {
   local name=$1 folder=$2 http=$3
   mkdir -p "$folder"
   dotnet silo/bin/Release/net10.0/Instances.Silo.dll --data "$folder" --port "$http" --Host:Name="$name" \
-    --Silo:Port="$4" --Silo:ClientPort="$5" --Silo:Roles="$6" --Library:GracePeriod=00:00:00 >>"$folder/silo.log" 2>&1 &
+    --Silo:Port="$4" --Silo:ClientPort="$5" --Silo:Roles="$6" \
+    --Qemu:FirstUid=$((first_uid + uids * ${#cluster_processes[@]})) --Qemu:Uids="$uids" --Library:GracePeriod=00:00:00 >>"$folder/silo.log" 2>&1 &
   cluster_processes+=($!)
 }
 

@@ -51,12 +51,6 @@ internal sealed class QemuImg(ProcessConfinement confinement)
     /// <summary>A value within options: commas are doubled.</summary>
     internal static string Escaped(string value) => value.Replace(",", ",,", StringComparison.Ordinal);
 
-    /// <summary>Writes the content of a chain of ours to a base layer, to be compared with it. The target is not durable when this returns.</summary>
-    /// <param name="top">An absolute path. It and those below name one another as the record does.</param>
-    /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
-    public async Task Flatten(string top, string target, ProcessBounds bounds, CancellationToken cancellationToken) =>
-        (await BoundedProcess.Run([.. BoundedProcess.DieWithParent, Program, "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-t", "writeback", "-o", "cluster_size=64k", top, target], bounds, cancellationToken)).RequireSuccess(Path.GetDirectoryName(target)!);
-
     private Task<ProcessOutcome> RunConfined(IReadOnlyList<string> command, ProcessBounds bounds, string source, string? target, CancellationToken cancellationToken) =>
         BoundedProcess.Run([.. confinement.Prefix(bounds, source, target), .. command], bounds, cancellationToken);
 }

@@ -56,10 +56,6 @@ internal sealed class LayeredDisk : IDisposable
         }
     }
 
-    /// <summary>Whether the header of each layer names the layer below it, by its relative name, and that of the base names none: then a program that follows those names opens these layers and
-    /// no other file.</summary>
-    public bool NamesItself => _layers.Zip(_layers.Skip(1)).All(pair => pair.First.BackingName == $"{pair.Second.Id}.qcow2") && _layers[^1].BackingName is null;
-
     /// <summary>How far the disk is of one kind from an offset on: data that is written somewhere in the chain, or none, which is zeros.</summary>
     /// <param name="bytes">As far as it is looked.</param>
     public (bool IsData, long Bytes) Find(long offset, long bytes)

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using System.Text;
 using Instances.Faults;
 using Instances.Library.Import;
 using Microsoft.Win32.SafeHandles;
@@ -19,7 +18,6 @@ internal sealed class Qcow2Layer : IDisposable
     private const int MinClusterBits = 9;
     private const int MaxClusterBits = 21;
     private const int MinClusterBitsOfExtendedL2 = 14;
-    private const int MaxNameBytes = 1023; // As QEMU's.
     private const ulong OffsetMask = 0x00FF_FFFF_FFFF_FE00;
     private const ulong CompressedFlag = 1UL << 62;
     private const ulong ZerosFlag = 1;
@@ -56,14 +54,10 @@ internal sealed class Qcow2Layer : IDisposable
         if (_clusterBits < (isDivided ? MinClusterBitsOfExtendedL2 : MinClusterBits) || _clusterBits > MaxClusterBits) throw Unreadable("its clusters have an impossible size");
         (_pieceBits, _entryBits) = isDivided ? (_clusterBits - SubclusterBits, 4) : (_clusterBits, 3);
         _table = new byte[1 << _clusterBits];
-        BackingName = ReadBackingName((long)Number64(header, 8), Number32(header, 16));
         _tables = ReadL1(Number64(header, 40), Number32(header, 36));
     }
 
     public LayerId Id => _id;
-
-    /// <summary>What the header names as the layer below, or null. Not followed here.</summary>
-    public string? BackingName { get; }
 
     public long VirtualSizeBytes { get; }
 
@@ -145,15 +139,6 @@ internal sealed class Qcow2Layer : IDisposable
     }
 
     public void Dispose() => _file.Dispose();
-
-    private string? ReadBackingName(long offset, uint bytes)
-    {
-        if (offset == 0) return null;
-        if (offset < 0 || bytes > MaxNameBytes) throw Unreadable("the name of what lies below it is impossible");
-        Span<byte> name = stackalloc byte[(int)bytes];
-        Load(name, offset);
-        return Encoding.UTF8.GetString(name);
-    }
 
     private ulong[] ReadL1(ulong offset, uint entries)
     {

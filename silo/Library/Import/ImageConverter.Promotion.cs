@@ -1,5 +1,6 @@
 using Instances.Faults;
 using Instances.Library.Export;
+using Instances.VirtualMachines;
 
 namespace Instances.Library.Import;
 
@@ -7,7 +8,7 @@ namespace Instances.Library.Import;
 internal sealed partial class ImageConverter
 {
     /// <summary>Makes the layers and the manifest, durably. Leaves nothing behind when it fails.</summary>
-    /// <exception cref="FaultException">layer-missing; layer-corrupt; layer-unreadable; no-space; qemu-img-failed; merge-differs.</exception>
+    /// <exception cref="FaultException">layer-missing; layer-corrupt; layer-unreadable; no-space; merge-differs.</exception>
     /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
     public async Task<ImageManifest> Flatten(ImageId image, UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
     {
@@ -64,21 +65,29 @@ internal sealed partial class ImageConverter
         if (_store.IsSealed(layer)) return; // Before a crash.
         var target = _store.ConvertedPathOf(layer);
 
-        // What a crash has left: somebody may still be writing to it.
-        File.Delete(target);
-        var bytes = disk.Layers.Sum(part => _store.BytesOf(part.Id));
-        if (_store.FreeBytes - bytes < _store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(_store.Folder);
-        IReadOnlyList<LayerId> chain = [.. disk.Layers.Select(part => part.Id)];
-        RequireNames(chain);
-        await _qemuImg.Flatten(_store.PathOf(chain[^1]), target, BoundsFor(bytes, disk.VirtualSizeBytes + (disk.VirtualSizeBytes / 1024) + MetadataBytes), cancellationToken);
-        if (!await LayerComparison.IsFlat(chain, layer, part => part == layer ? target : _store.PathOf(part), cancellationToken)) throw LayerMerger.Differs();
+        File.Delete(target); // A crash may have left it.
+        var chain = disk.ToChain();
+        await WriteBase(chain, layer, target, cancellationToken);
+        if (!await LayerComparison.IsFlat(chain.Layers, layer, part => part == layer ? target : _store.PathOf(part), cancellationToken)) throw LayerMerger.Differs();
     }
 
-    /// <summary>A machine's QEMU has written the headers: no other program opens a layer that names another file than its record does.</summary>
-    private void RequireNames(IReadOnlyList<LayerId> chain)
+    /// <summary>By our own reader and writer. A machine's QEMU wrote the layers: no other program opens them as this process's user, and no name in their headers is followed.</summary>
+    private async Task WriteBase(DiskChain chain, LayerId layer, string target, CancellationToken cancellationToken)
     {
-        using var disk = LayeredDisk.OpenLayers(chain, _store.PathOf);
-        if (!disk.NamesItself) throw disk.Unreadable("its chain names other files than its image does");
+        var source = LayeredDisk.Open(chain, _store.PathOf);
+        using var made = await Task.Run(() => DiskFile.Of(source, ExportFormat.Qcow2, layer.Value, cancellationToken), cancellationToken);
+        if (_store.FreeBytes - made.Bytes < _store.MinimumFreeBytes) throw FileFaults.NoSpaceLeft(_store.Folder);
+        await using var file = new FileStream(target, UnixFiles.PrivateFile());
+        try
+        {
+            await made.Write(file, cancellationToken);
+        }
+        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        {
+            throw FileFaults.NoSpaceLeft(_store.Folder);
+        }
+
+        source.RequireReadOnce();
     }
 
     /// <summary>A crash after an installation leaves a layer that is there already.</summary>
