@@ -8,6 +8,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 
 namespace Instances;
@@ -23,6 +24,8 @@ internal static class GrainFactoryExtensions
     public static IImageGrain Image(this IGrainFactory grains, ImageId id) => Find(() => grains.GetGrain<IImageGrain>(id.Value));
 
     public static IOperationGrain Operation(this IGrainFactory grains, OperationId id) => Find(() => grains.GetGrain<IOperationGrain>(id.Value));
+
+    public static IRequestGrain Request(this IGrainFactory grains, RequestId id) => Find(() => grains.GetGrain<IRequestGrain>(id.Value));
 
     public static IEnterpriseGrain Enterprise(this IGrainFactory grains, EnterpriseId id) => Find(() => grains.GetGrain<IEnterpriseGrain>(id.Value));
 

@@ -6,6 +6,7 @@ using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 
 namespace Instances;
@@ -39,7 +40,7 @@ internal static class SiloRolesExtensions
             (SiloRoles.Control,
             [
                 typeof(ApplianceGrain), typeof(VirtualMachineGrain), typeof(ImageGrain), typeof(OperationGrain), typeof(DatacenterGrain), typeof(CatalogueGrain), typeof(DoctorGrain),
-                typeof(EnterpriseGrain),
+                typeof(EnterpriseGrain), typeof(RequestGrain),
             ]),
             (SiloRoles.Host, [typeof(HostGrain)]),
             (SiloRoles.Library, [typeof(LibraryGrain), typeof(ScrubGrain), typeof(CompactionGrain)]),

@@ -54,6 +54,7 @@ internal static class ApiGateway
         app.UseExceptionHandler();
         app.UseStatusCodePages(context => Problem.ForStatus(context.HttpContext).Write(context.HttpContext));
         app.UseSameOrigin();
+        app.UseIdempotency();
         app.MapHealth();
         app.MapReference();
         app.MapProblemPages();

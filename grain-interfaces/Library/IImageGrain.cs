@@ -16,6 +16,11 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("BeginImport")]
     Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command);
 
+    /// <summary>Called for an attempt of an upload before the next one begins: ends the import of that attempt, unless all its bytes have come. Idempotent.</summary>
+    /// <returns>Whether the import stands, because all its bytes have come: it continues, or has succeeded, even if its image was deleted since.</returns>
+    [Alias("Supersede")]
+    Task<bool> Supersede(OperationId operation);
+
     /// <summary>Begins an import whose bytes come in parts: the image is Importing until all of them have come, however often the sender breaks off in between.
     /// Idempotent by operation.</summary>
     /// <param name="command">With the number of bytes.</param>

@@ -4,6 +4,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Orleans.Concurrency;
 
 namespace Instances.VirtualMachines;
@@ -38,9 +39,11 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
 
     /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing. Off is allowed when Unknown, too.</summary>
     /// <remarks>What was asked for last is the wished status from then on. It is asked for again where the machine dies.</remarks>
-    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable.</exception>
+    /// <param name="request">A repeated call with the same id acts once. Null: each call acts.</param>
+    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable; power-uncertain: a reset whose silo
+    /// stopped meanwhile may or may not have happened.</exception>
     [Alias("Power"), ResponseTimeout("00:01:00")]
-    Task<VirtualMachineView> Power(PowerAction action);
+    Task<VirtualMachineView> Power(PowerAction action, RequestId? request = null);
 
     /// <summary>The end of what the guest printed on its serial console since it was deployed.</summary>
     /// <param name="maxBytes">1 to 65,536.</param>

@@ -6,7 +6,7 @@ namespace Instances.Catalogue;
 
 /// <summary>The part of a grain's stored state that the database projects into the catalogue: the property <c>catalogue</c> of its JSON.
 /// A state without one is not listed.</summary>
-/// <param name="Kind"><c>appliance</c>, <c>virtual-machine</c>, <c>image</c>, <c>enterprise</c> or <c>operation</c>.</param>
+/// <param name="Kind"><c>appliance</c>, <c>virtual-machine</c>, <c>image</c>, <c>enterprise</c>, <c>operation</c> or <c>request</c>.</param>
 /// <param name="Owner">The appliance of a machine or an operation; the master of a slave.</param>
 /// <param name="Image">The image that a machine uses.</param>
 /// <param name="Machine">The machine that a slave was captured from.</param>
@@ -43,4 +43,5 @@ internal sealed record CatalogueEntry(
     public const string ImageKind = "image";
     public const string EnterpriseKind = "enterprise";
     public const string Operation = "operation";
+    public const string Request = "request";
 }

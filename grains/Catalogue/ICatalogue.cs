@@ -4,6 +4,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 
 namespace Instances.Catalogue;
@@ -91,6 +92,9 @@ public interface ICatalogue
 
     /// <summary>Which layers each image needs that is not Failed. Reads every image's row, without its view.</summary>
     Task<IReadOnlyList<ImageLayers>> ImageLayers();
+
+    /// <summary>The oldest requests that were recorded before a moment.</summary>
+    Task<IReadOnlyList<RequestId>> RequestsBefore(DateTimeOffset before, int limit);
 
     /// <summary>Every image that has a record.</summary>
     Task<IReadOnlySet<ImageId>> KnownImages();

@@ -21,6 +21,9 @@ internal sealed partial class ImageGrain
     private DateTimeOffset _lastSign;
     private bool _cancelled;
 
+    /// <summary>The stage of the import that was reported last to this activation.</summary>
+    private ImportStage? _stage;
+
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         // What waits for its next part for a day must not wait for another one whenever a silo is restarted.
@@ -38,6 +41,18 @@ internal sealed partial class ImageGrain
         return new(await GrainFactory.Library().UploadAddress(Id), secret);
     }
 
+    public async Task<bool> Supersede(OperationId operation)
+    {
+        // The record outlives the image.
+        if (State.Import?.Operation != operation) return await GrainFactory.Operation(operation).Find() is { Status: OperationStatus.Succeeded };
+        if (State.Ended is { } ended) return ended.Status is OperationStatus.Succeeded;
+        if (_stage > ImportStage.Receiving) return true;
+
+        // If the bytes have all come and nobody has reported it yet, only work is lost: the next attempt brings them again.
+        await CancelImport(operation);
+        return false;
+    }
+
     public async Task<UploadPlan> AcceptUpload(string ticket)
     {
         if (State.Import is not { SecretHash.Length: > 0 } import || State.Status is not ImageStatus.Importing || _cancelled || !IsSecretOf(import.SecretHash, ticket))
@@ -52,7 +67,7 @@ internal sealed partial class ImageGrain
     public Task<bool> ReportImport(OperationId operation, ImportStage stage, long bytes)
     {
         if (State.Import?.Operation != operation || State.Status is not ImageStatus.Importing || _cancelled) return Task.FromResult(false);
-        _lastSign = time.GetUtcNow();
+        (_lastSign, _stage) = (time.GetUtcNow(), stage);
         var (reporter, step) = (_reporter ??= new(Record, Steps, [], time, logger), ImportSteps[(int)stage]);
 
         // A promotion receives nothing, and waits for its turn meanwhile.

@@ -5,6 +5,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.Storage;
 using Orleans.Runtime;
 
@@ -78,9 +79,16 @@ internal sealed partial class VirtualMachineGrain(
         DeactivateOnIdle();
     }
 
-    public async Task<VirtualMachineView> Power(PowerAction action)
+    public async Task<VirtualMachineView> Power(PowerAction action, RequestId? request)
     {
         RequireExists();
+        if (request is not null && State.Deployment?.LastPower is { } last && last.Request == request)
+        {
+            if (last.IsDone) return View();
+            throw FaultException.Conflict(
+                "power-uncertain", "The server stopped while it reset the machine: the reset may have happened. Look at the machine's console, and reset it with a new Idempotency-Key if it has not.");
+        }
+
         var wished = WishedBy(action);
         if (VirtualMachineLifecycle.DecidePower(Status, action).OrThrow() is null)
         {
@@ -89,13 +97,19 @@ internal sealed partial class VirtualMachineGrain(
             return View();
         }
 
+        // Every other action leads to a status, and done twice it is done once. A reset is recorded before it acts.
+        if (action is PowerAction.Reset && request is { } reset) await SaveListed(State with { Deployment = State.Deployment! with { LastPower = new(reset, IsDone: false) } });
         try
         {
-            await Rest(await Host.Power(Id, action), wished);
+            await Rest(await Host.Power(Id, action), wished, request);
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException)
         {
-            // The host may have done it although its answer was lost.
+            // A host that refuses, or was not reached, has not done it.
+            if (State.Deployment?.LastPower is { IsDone: false } && exception is FaultException { Fault: { Kind: FaultKind.Conflict } or { Code: HostPlacementDirector.HostUnavailable } })
+                await SaveListed(State with { Deployment = State.Deployment with { LastPower = null } });
+
+            // Otherwise the host may have done it although its answer was lost.
             var host = State.Deployment!.Host;
             if (await Host.Observe(Id) is not { } observed) await LoseSight(host);
             else if (observed.Status == wished && observed.Hold is null) await Rest(observed, wished);
@@ -399,12 +413,14 @@ internal sealed partial class VirtualMachineGrain(
     private VirtualMachineSpec Using(CaptureEnd end) => end.NewImage is { } image ? State.Spec! with { Image = image, DataDisks = null } : State.Spec!;
 
     /// <param name="wished">What a person has just asked for; null where nobody has.</param>
-    private async Task Rest(MachineObservation observed, VirtualMachineStatus? wished = null)
+    /// <param name="request">The request that asked, if it has a key.</param>
+    private async Task Rest(MachineObservation observed, VirtualMachineStatus? wished = null, RequestId? request = null)
     {
         var (status, deployment) = (State.Status, State.Deployment!);
         var next = VirtualMachineLifecycle.Decide(status, VirtualMachineLifecycle.Rest(observed.Status)).OrThrow() ?? status;
         var rested = deployment with { PortForwards = observed.PortForwards, Wished = wished ?? State.WishedStatus, Problem = wished is null ? deployment.Problem : observed.Trouble };
-        if (next == status && observed.PortForwards.SequenceEqual(deployment.PortForwards) && rested.Wished == State.WishedStatus && rested.Problem == deployment.Problem) return;
+        if (request is { } done) rested = rested with { LastPower = new(done, IsDone: true) };
+        else if (next == status && observed.PortForwards.SequenceEqual(deployment.PortForwards) && rested.Wished == State.WishedStatus && rested.Problem == deployment.Problem) return;
         await SaveListed(State with { Status = next, Deployment = rested });
     }
 

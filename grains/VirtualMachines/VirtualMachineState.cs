@@ -6,6 +6,7 @@ using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.Storage;
 
 namespace Instances.VirtualMachines;
@@ -78,6 +79,7 @@ internal sealed record VirtualMachineState : IStoredState
 /// <param name="Problem">What stands between the wished status and the observed one.</param>
 /// <param name="InstanceId">The guest's identity; null for a deployment of an earlier release.</param>
 /// <param name="Merging">The layers that the host makes of layers of this machine; null if it makes none.</param>
+/// <param name="LastPower">The newest power request with a key.</param>
 internal sealed record Deployment(
     OperationId Operation,
     HostId Host,
@@ -88,7 +90,8 @@ internal sealed record Deployment(
     VirtualMachineStatus? Wished = null,
     string? Problem = null,
     string? InstanceId = null,
-    IReadOnlyList<LayerId>? Merging = null)
+    IReadOnlyList<LayerId>? Merging = null,
+    PowerRequest? LastPower = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData]
@@ -107,6 +110,14 @@ internal sealed record Deployment(
 
 /// <param name="NextLayers">What each disk goes on with once it is sealed.</param>
 internal sealed record RunningCapture(OperationId Operation, IReadOnlyList<LayerId> NextLayers)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
+}
+
+/// <param name="IsDone">False from just before a reset until its host has answered.</param>
+internal sealed record PowerRequest(RequestId Request, bool IsDone)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData]

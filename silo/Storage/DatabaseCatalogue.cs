@@ -7,6 +7,7 @@ using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 
 namespace Instances.Storage;
@@ -94,6 +95,10 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
                 ImageId.Parse(row.Id, provider: null), row.Name, JsonSerializer.Deserialize<ImageStatus>($"\"{row.Status}\"", InstancesJson.Options),
                 row.Layers is { } layers ? JsonSerializer.Deserialize<IReadOnlyList<LayerId>>(layers, InstancesJson.Options)! : [],
                 EnterpriseId.Parse(row.Enterprise, provider: null)))];
+
+    public Task<IReadOnlyList<RequestId>> RequestsBefore(DateTimeOffset before, int limit) =>
+        ReadIds<RequestId>(
+            "SELECT id FROM catalogue WHERE kind = 'request' AND createdAt < @before ORDER BY createdAt, id LIMIT @limit", new { before = before.ToUnixTimeMilliseconds(), limit });
 
     public async Task<IReadOnlySet<ImageId>> KnownImages() =>
         (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();

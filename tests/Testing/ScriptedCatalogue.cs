@@ -5,6 +5,7 @@ using Instances.Enterprises;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 
 namespace Instances.Testing;
@@ -104,4 +105,6 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
     public Task<IReadOnlyList<ImageLayers>> ImageLayers() => inner.ImageLayers();
 
     public Task<IReadOnlySet<ImageId>> KnownImages() => inner.KnownImages();
+
+    public Task<IReadOnlyList<RequestId>> RequestsBefore(DateTimeOffset before, int limit) => inner.RequestsBefore(before, limit);
 }

@@ -36,9 +36,10 @@ internal sealed partial class CallRepeater(TimeProvider clock, ILogger<CallRepea
         }
     }
 
-    /// <summary>A reset that came through, and lost its answer, would be a second one.</summary>
+    /// <summary>A reset whose answer was lost would happen twice, unless its request has an id.</summary>
     private static bool MayRepeat(IOutgoingGrainCallContext context) =>
-        context.InterfaceMethod.DeclaringType?.Assembly == typeof(IVirtualMachineGrain).Assembly && context.InterfaceMethod.Name != nameof(IVirtualMachineGrain.Power);
+        context.InterfaceMethod.DeclaringType?.Assembly == typeof(IVirtualMachineGrain).Assembly
+        && (context.InterfaceMethod.Name != nameof(IVirtualMachineGrain.Power) || context.Request.GetArgument(1) is not null);
 
     [LoggerMessage(LogLevel.Warning, "{Grain}.{Method} did not get through (attempt {Attempt}) and is repeated: {Reason}")]
     private partial void LogRepeated(string grain, string method, int attempt, string reason);

@@ -6,6 +6,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 
 namespace Instances.Datacenters;
@@ -38,6 +39,8 @@ internal sealed class Datacenter(IDatacenterConnection connection, PathString ba
     public IImageGrain Image(ImageId id) => Find(client => client.GetGrain<IImageGrain>(id.Value));
 
     public IOperationGrain Operation(OperationId id) => Find(client => client.GetGrain<IOperationGrain>(id.Value));
+
+    public IRequestGrain Request(RequestId id) => Find(client => client.GetGrain<IRequestGrain>(id.Value));
 
     public string Url(string path) => $"{basePath}/api/v1/datacenters/{Name}/{path}";
 

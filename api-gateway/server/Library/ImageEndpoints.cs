@@ -76,11 +76,13 @@ internal static partial class ImageEndpoints
         HttpRequest request,
         UploadClient client)
     {
-        var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
         var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails(), enterprise ?? EnterpriseId.Default, acceptSignature ?? false);
+        var attempt = request.HttpContext.Features.Get<RequestAttempt>();
         var upload = new ImageUpload(datacenter, client);
-        var ticket = await upload.Begin(key, image, operation, command);
-        var refusal = ticket is null ? null : await upload.Send(ticket, operation, request);
+        if (attempt is not null && await upload.FindEarlier(key, attempt.Number) is { } earlier) return datacenter.Accepted(await datacenter.GetOperation(earlier));
+        var (image, operation) = upload.IdsOf(key, attempt?.Number ?? 1);
+        var ticket = await datacenter.Image(image).BeginImport(operation, command);
+        var refusal = await upload.Send(ticket, operation, request, attempt);
         return refusal ?? datacenter.Accepted(await datacenter.GetOperation(operation));
     }
 

@@ -12,29 +12,30 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
     /// <summary>A refusal of the data plane is a short JSON text.</summary>
     private const int MaxRefusalBytes = 64 * 1024;
 
-    /// <summary>Begins an import, or finds the one that an earlier request with the same key began.</summary>
-    /// <returns>The ticket, or null where the bytes of the earlier one have come.</returns>
-    /// <exception cref="FaultException">idempotency-key-reused, and what the grain refuses.</exception>
-    public async Task<UploadTicket?> Begin(RequestKey key, ImageId image, OperationId operation, ImportCommand command)
+    public (ImageId Image, OperationId Operation) IdsOf(RequestKey key, int attempt) => (key.OfAttempt(attempt).NewId<ImageId>(), key.OfAttempt(attempt).NewId<OperationId>());
+
+    /// <summary>Ends the imports that earlier attempts with the same key began, so that there is never more than one.</summary>
+    /// <param name="attempt">The number of the present attempt. It is looked at too: a key may come again after its record was pruned.</param>
+    /// <returns>The operation of the earlier import that stands, because all its bytes have come; null if there is none.</returns>
+    public async Task<OperationId?> FindEarlier(RequestKey key, int attempt)
     {
-        try
+        for (var number = 1; number <= attempt; number++)
         {
-            return await datacenter.Image(image).BeginImport(operation, command);
+            var (image, operation) = IdsOf(key, number);
+            if (await datacenter.Image(image).Supersede(operation)) return operation;
         }
-        catch (FaultException exception) when (key.IsGiven && exception.Fault.Code == "image-exists")
-        {
-            var earlier = await datacenter.Image(image).Get();
-            return earlier.Name == command.Name ? null : throw RequestKey.Reused();
-        }
+
+        return null;
     }
 
     /// <returns>The refusal of the data plane as it stands, or null when it took the bytes.</returns>
     /// <exception cref="FaultException">data-plane-unavailable; why the import ended, if the connection broke over it.</exception>
     /// <exception cref="BadHttpRequestException">The sender broke off. The data plane sees that, too, and ends the import.</exception>
-    public async Task<IResult?> Send(UploadTicket ticket, OperationId operation, HttpRequest request)
+    public async Task<IResult?> Send(UploadTicket ticket, OperationId operation, HttpRequest request, RequestAttempt? attempt)
     {
         try
         {
+            if (attempt is not null) await attempt.RequireTurn();
             using var response = await client.Send(ticket, request.BodyReader);
             if (response.IsSuccessStatusCode) return null;
             return await Refusal(response, request.HttpContext.Response, CancellationToken.None);

@@ -39,7 +39,7 @@ internal static class UploadEndpoints
                 + "409 upload-mismatch if the part does not fit, 409 upload-busy if a newer request has taken the upload over. What the library cannot import it refuses as soon as it has read the head of the image, and the import fails. With the last byte the import goes on by itself.");
         group.MapDelete("/{id}", Cancel).WithSummary("Cancel an upload").WithDescription("Its import ends as cancelled, and nothing of it is kept.");
         // For senders behind something that lets only GET and POST through, as tus demands it.
-        group.MapPost("/{id}", Override).WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest()).ExcludeFromDescription();
+        group.MapPost("/{id}", Override).WithoutRecord().WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest()).ExcludeFromDescription();
     }
 
     private static async Task<NoContent> Capabilities(Datacenter datacenter, HttpResponse response)

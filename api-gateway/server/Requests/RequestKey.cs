@@ -23,15 +23,22 @@ internal sealed class RequestKey
     public static RequestKey From(string datacenter, string method, string path, string key) =>
         new($"{datacenter.ToLowerInvariant()}\n{method} {path.ToLowerInvariant().TrimEnd('/')}\n{key}");
 
-    public static ValueTask<RequestKey> BindAsync(HttpContext context)
+    public static ValueTask<RequestKey> BindAsync(HttpContext context) => ValueTask.FromResult(Of(context));
+
+    /// <exception cref="BadHttpRequestException">The key is malformed.</exception>
+    public static RequestKey Of(HttpContext context)
     {
         var request = context.Request;
-        if (!request.Headers.TryGetValue(Header, out var values)) return ValueTask.FromResult(None);
+        if (!request.Headers.TryGetValue(Header, out var values)) return None;
         var key = values.Count == 1 ? values[0]! : "";
         if (key.Length is 0 or > MaxLength || key.Any(character => character is <= ' ' or > '~'))
             throw new BadHttpRequestException($"{Header} has to be one value of 1 to {MaxLength} visible ASCII characters.");
-        return ValueTask.FromResult(From((string)request.RouteValues["datacenter"]!, request.Method, request.Path, key));
+        return From((string)request.RouteValues["datacenter"]!, request.Method, request.Path, key);
     }
+
+    /// <summary>The key of an attempt of an upload: each makes things of its own.</summary>
+    /// <param name="number">From 1 on; the first attempt has the ids of the key itself.</param>
+    public RequestKey OfAttempt(int number) => number == 1 ? this : new($"{_scope}\nattempt {number}");
 
     public TId NewId<TId>()
         where TId : struct, IGuidId<TId> =>

@@ -73,7 +73,7 @@ internal static class VirtualMachineEndpoints
         TypedResults.Ok(await datacenter.VirtualMachine(id).Get());
 
     private static async Task<Ok<VirtualMachineView>> Power(Datacenter datacenter, RequestKey key, VirtualMachineId id, PowerRequest request) =>
-        TypedResults.Ok(await datacenter.VirtualMachine(id).Power(request.Action));
+        TypedResults.Ok(await datacenter.VirtualMachine(id).Power(request.Action, key.IsGiven ? key.NewId<RequestId>() : null));
 
     private static async Task<Utf8ContentHttpResult> ReadConsole(
         Datacenter datacenter, VirtualMachineId id, [Description("At most so many bytes, 1 to 65,536, which is the default.")] int? bytes)

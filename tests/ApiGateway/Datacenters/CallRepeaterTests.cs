@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Faults;
+using Instances.Requests;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
@@ -42,14 +43,17 @@ public sealed class CallRepeaterTests
         Assert.Equal(1, call.Attempts);
     }
 
-    [Fact]
-    public async Task PowerAction_IsNeverRepeated()
+    [Theory, InlineData(false, 1), InlineData(true, CallRepeater.MaxAttempts)]
+    public async Task PowerAction_IsRepeatedOnlyIfItsRequestHasAnId(bool hasId, int attempts)
     {
-        var call = new OutgoingCall(typeof(IVirtualMachineGrain), nameof(IVirtualMachineGrain.Power), new TimeoutException("9 s"), failures: int.MaxValue);
+        var call = new OutgoingCall(typeof(IVirtualMachineGrain), nameof(IVirtualMachineGrain.Power), new TimeoutException("9 s"), failures: int.MaxValue)
+        {
+            Arguments = [PowerAction.Reset, hasId ? RequestId.New() : null],
+        };
 
         await Assert.ThrowsAsync<TimeoutException>(() => Invoke(call));
 
-        Assert.Equal(1, call.Attempts);
+        Assert.Equal(attempts, call.Attempts);
     }
 
     private async Task Invoke(OutgoingCall call)

@@ -17,7 +17,9 @@ internal sealed class OutgoingCall(Type type, string method, Exception failure, 
 
     public string MethodName => method;
 
-    public IInvokable Request { get; } = CancellableRequest.Of(cancellation);
+    public object?[] Arguments { get; init; } = [];
+
+    public IInvokable Request => CancellableRequest.Of(cancellation, Arguments);
 
     public object Grain => throw new NotSupportedException();
 
@@ -36,17 +38,23 @@ internal sealed class OutgoingCall(Type type, string method, Exception failure, 
     public Task Invoke() => ++Attempts <= failures ? Task.FromException(failure) : Task.CompletedTask;
 }
 
-/// <summary>A request that has nothing but the cancellation of its caller.</summary>
+/// <summary>A request that has its arguments and the cancellation of its caller.</summary>
 internal class CancellableRequest : DispatchProxy
 {
     private CancellationToken _cancellation;
+    private object?[] _arguments = [];
 
-    public static IInvokable Of(CancellationToken cancellation)
+    public static IInvokable Of(CancellationToken cancellation, object?[] arguments)
     {
         var request = Create<IInvokable, CancellableRequest>();
-        ((CancellableRequest)request)._cancellation = cancellation;
+        (((CancellableRequest)request)._cancellation, ((CancellableRequest)request)._arguments) = (cancellation, arguments);
         return request;
     }
 
-    protected override object Invoke(MethodInfo? targetMethod, object?[]? args) => targetMethod!.Name == nameof(IInvokable.GetCancellationToken) ? _cancellation : throw new NotSupportedException();
+    protected override object? Invoke(MethodInfo? targetMethod, object?[]? args) => targetMethod!.Name switch
+    {
+        nameof(IInvokable.GetCancellationToken) => _cancellation,
+        nameof(IInvokable.GetArgument) => _arguments[(int)args![0]!],
+        _ => throw new NotSupportedException(),
+    };
 }

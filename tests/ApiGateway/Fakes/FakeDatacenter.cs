@@ -49,6 +49,12 @@ internal sealed class FakeDatacenter
     /// <summary>The layers of the library, each with its SHA-256 where that is known.</summary>
     public ConcurrentDictionary<LayerId, string?> LayerDigests { get; } = [];
 
+    /// <summary>Requests whose running attempt is taken for dead by the next one.</summary>
+    public ConcurrentDictionary<Guid, bool> EndedLeases { get; } = [];
+
+    /// <summary>How often each machine's power was acted on.</summary>
+    public ConcurrentDictionary<VirtualMachineId, int> PowerActions { get; } = [];
+
     /// <summary>Whether the host that is there is in maintenance.</summary>
     public bool Maintenance { get; set; }
 

@@ -8,6 +8,7 @@ using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 using Orleans;
 
@@ -89,10 +90,11 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
 
     public Task<VirtualMachineSpec> GetSpec() => Task.FromResult(datacenter.Machines[Id].Spec);
 
-    public async Task<VirtualMachineView> Power(PowerAction action) => await Get() with
+    public async Task<VirtualMachineView> Power(PowerAction action, RequestId? request)
     {
-        Status = action is PowerAction.Off ? VirtualMachineStatus.Stopped : VirtualMachineStatus.Running,
-    };
+        datacenter.PowerActions.AddOrUpdate(Id, 1, (_, count) => count + 1);
+        return await Get() with { Status = action is PowerAction.Off ? VirtualMachineStatus.Stopped : VirtualMachineStatus.Running };
+    }
 
     public Task<string> ReadConsole(int maxBytes) => Task.FromResult($"äöü, the last {maxBytes} bytes");
 
@@ -126,6 +128,14 @@ internal sealed class FakeVirtualMachineGrain(FakeDatacenter datacenter) : Grain
 internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageGrain
 {
     private ImageId Id => new(this.GetPrimaryKey());
+
+    public async Task<bool> Supersede(OperationId operation)
+    {
+        if (!datacenter.Operations.TryGetValue(operation, out var script)) return false;
+        if (script.Newest.IsFinished) return script.Newest.Status is OperationStatus.Succeeded;
+        await GrainFactory.GetGrain<IOperationGrain>(operation.Value).Cancel();
+        return false;
+    }
 
     public Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command)
     {
@@ -495,4 +505,44 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
     public Task<LibraryInventory> Inventory() => throw new NotSupportedException();
 
     public Task<ImageManifest?> FindManifest(ImageId image) => throw new NotSupportedException();
+}
+
+/// <summary>As the real one, in memory. A test ends a lease.</summary>
+internal sealed class FakeRequestGrain(FakeDatacenter datacenter) : Grain, IRequestGrain
+{
+    private (Guid Attempt, string Fingerprint)? _running;
+    private string? _fingerprint;
+    private RequestAnswer? _answer;
+    private int _attempts;
+
+    public Task<RequestTurn> Begin(string fingerprint, Guid attempt, bool isUpload)
+    {
+        if (_fingerprint is not null && _fingerprint != fingerprint) return Turn(RequestTurnKind.Reused);
+        if (_answer is not null) return Turn(RequestTurnKind.Answered);
+        if (_running is { } running && running.Attempt != attempt && !datacenter.EndedLeases.TryRemove(this.GetPrimaryKey(), out _))
+            return Turn(running.Fingerprint == fingerprint ? RequestTurnKind.Wait : RequestTurnKind.Reused);
+        if (isUpload) _fingerprint = fingerprint;
+        _running = (attempt, fingerprint);
+        _attempts++;
+        return Turn(RequestTurnKind.Run);
+    }
+
+    public Task<bool> Touch(Guid attempt) => Task.FromResult(_answer is null && _running?.Attempt == attempt);
+
+    public Task<RequestAnswer?> Answer(Guid attempt, string fingerprint, RequestAnswer answer)
+    {
+        if (_running?.Attempt != attempt && _answer is null) return Task.FromResult<RequestAnswer?>(null);
+        (_fingerprint, _answer) = (fingerprint, _answer ?? answer);
+        return Task.FromResult<RequestAnswer?>(_answer);
+    }
+
+    public Task Release(Guid attempt)
+    {
+        if (_running?.Attempt == attempt) _running = null;
+        return Task.CompletedTask;
+    }
+
+    public Task Expire(DateTimeOffset before) => throw new NotSupportedException();
+
+    private Task<RequestTurn> Turn(RequestTurnKind kind) => Task.FromResult(new RequestTurn(kind, kind is RequestTurnKind.Run ? _attempts : 0, kind is RequestTurnKind.Answered ? _answer : null));
 }

@@ -1,5 +1,7 @@
 using System.Net;
+using System.Security.Cryptography;
 using Instances.Appliances;
+using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
@@ -10,6 +12,8 @@ namespace Instances.Requests;
 public sealed class IdempotencyTests(Gateway gateway)
 {
     private readonly string _key = Guid.NewGuid().ToString();
+
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
 
     [Fact]
     public async Task Create_WithTheSameKey_IsTheSameThing()
@@ -74,6 +78,128 @@ public sealed class IdempotencyTests(Gateway gateway)
         Assert.NotEqual((await deploy.Read<OperationView>()).Id, (await undeploy.Read<OperationView>()).Id);
     }
 
+    [Fact]
+    public async Task Create_RepeatedAfterTheThingWasDeleted_HasTheFirstAnswerAndMakesNothing()
+    {
+        using var first = await gateway.Http.Post("/appliances", """{"name":"shop"}""", _key);
+        var id = (await first.Read<ApplianceView>()).Id;
+        using var delete = await gateway.Http.DeleteAsync($"{HttpExtensions.Local}/appliances/{id}", Cancelled);
+        using var repeat = await gateway.Http.Post("/appliances", """{"name":"shop"}""", _key);
+
+        Assert.Equal(await first.Content.ReadAsStringAsync(Cancelled), await repeat.Content.ReadAsStringAsync(Cancelled));
+        Assert.Equal((first.StatusCode, first.Headers.Location), (repeat.StatusCode, repeat.Headers.Location));
+        Assert.False(gateway.Datacenter.Appliances.ContainsKey(id));
+    }
+
+    [Fact]
+    public async Task Refusal_Repeated_IsTheSameThoughTheReasonHasGone()
+    {
+        var (appliance, machine) = (ApplianceId.New(), VirtualMachineId.New());
+        using var first = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"reset"}""", _key);
+        gateway.Datacenter.Machines[machine] = (appliance, new("web", ImageId.New()));
+        using var repeat = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"reset"}""", _key);
+
+        await first.AssertProblem(404, "virtual-machine-not-found");
+        Assert.Equal(await first.Content.ReadAsStringAsync(Cancelled), await repeat.Content.ReadAsStringAsync(Cancelled));
+        Assert.Equal((first.StatusCode, "application/problem+json"), (repeat.StatusCode, repeat.Content.Headers.ContentType?.MediaType));
+    }
+
+    /// <summary>What says to try again is not kept.</summary>
+    [Fact]
+    public async Task Request_ThatFoundSomethingUnreachable_SucceedsWhenItIsRepeated()
+    {
+        var machine = VirtualMachineId.New();
+        gateway.Datacenter.Machines[machine] = (ApplianceId.New(), new("web", ImageId.New()));
+        gateway.Datacenter.Failures[machine.Value] = FaultException.Unavailable("host-unavailable", "The host is unreachable.");
+        using var first = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"reset"}""", _key);
+        gateway.Datacenter.Failures.TryRemove(machine.Value, out _);
+        using var repeat = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"reset"}""", _key);
+
+        await first.AssertProblem(503, "host-unavailable");
+        Assert.Equal(HttpStatusCode.OK, repeat.StatusCode);
+    }
+
+    [Fact]
+    public async Task Power_Repeated_ActsOnce()
+    {
+        var machine = VirtualMachineId.New();
+        gateway.Datacenter.Machines[machine] = (ApplianceId.New(), new("web", ImageId.New()));
+        using var first = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"reset"}""", _key);
+        using var repeat = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"reset"}""", _key);
+        using var other = await gateway.Http.Post($"/virtual-machines/{machine}/power", """{"action":"off"}""", _key);
+
+        Assert.Equal(VirtualMachineStatus.Running, (await repeat.Read<VirtualMachineView>()).Status);
+        Assert.Equal(1, gateway.Datacenter.PowerActions[machine]);
+        await other.AssertProblem(422, "idempotency-key-reused");
+    }
+
+    [Fact]
+    public async Task Uploads_EqualAndAtOnce_HaveOneImportAndEqualAnswers()
+    {
+        var bytes = RandomNumberGenerator.GetBytes(1 << 20);
+        var answers = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Upload(new ByteArrayContent(bytes))));
+
+        var operation = (await answers[0].Read<OperationView>()).Id;
+        Assert.All(answers, answer => Assert.Equal(HttpStatusCode.Accepted, answer.StatusCode));
+        foreach (var answer in answers) Assert.Equal(operation, (await answer.Read<OperationView>()).Id);
+        Assert.Single(gateway.Datacenter.Imports.Values, import => import.Command.Name == _key);
+    }
+
+    [Fact]
+    public async Task Upload_WhoseFirstAttemptHangs_IsTakenOverAndTheFirstHasTheSameAnswer()
+    {
+        var arrived = new TaskCompletionSource();
+        gateway.DataPlane.Arrived += (name, _) =>
+        {
+            if (name == _key) arrived.TrySetResult();
+        };
+        var rest = new TaskCompletionSource();
+        var hanging = Upload(new HangingContent(rest.Task));
+        await arrived.Task.WaitAsync(Gateway.Bound, Cancelled);
+        gateway.Datacenter.EndedLeases[RequestKey.From("local", "POST", $"{HttpExtensions.Local}/images", _key).NewId<RequestId>().Value] = true;
+
+        using var second = await Upload(new ByteArrayContent(new byte[HangingContent.Length]));
+        rest.SetResult();
+        using var first = await hanging;
+
+        var operation = (await second.Read<OperationView>()).Id;
+        Assert.Equal(operation, (await first.Read<OperationView>()).Id);
+        var imports = gateway.Datacenter.Imports.Values.Where(import => import.Command.Name == _key).Select(import => gateway.Datacenter.Operations[import.Operation].Newest).ToList();
+        Assert.Equal(2, imports.Count);
+        Assert.Equal(OperationStatus.Cancelled, imports.Single(import => import.Id != operation).Status);
+        Assert.Equal(OperationStatus.Running, imports.Single(import => import.Id == operation).Status);
+    }
+
+    [Fact]
+    public async Task Upload_OfOtherBytesOrAnotherName_IsRefused()
+    {
+        using var first = await Upload(new ByteArrayContent([1, 2, 3]));
+        using var repeat = await Upload(new ByteArrayContent([1, 2, 3]));
+        using var otherBytes = await Upload(new ByteArrayContent([1, 2, 4]));
+        using var otherLength = await Upload(new ByteArrayContent([1, 2]));
+        using var otherQuery = await Upload(new ByteArrayContent([1, 2, 3]), "&description=x");
+
+        Assert.Equal((await first.Read<OperationView>()).Id, (await repeat.Read<OperationView>()).Id);
+        await otherBytes.AssertProblem(422, "idempotency-key-reused");
+        await otherLength.AssertProblem(422, "idempotency-key-reused");
+        await otherQuery.AssertProblem(422, "idempotency-key-reused");
+    }
+
+    [Fact]
+    public async Task Upload_ThatBrokeOff_SucceedsWhenItIsRepeated()
+    {
+        using var leaving = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
+        gateway.DataPlane.Arrived += (name, _) =>
+        {
+            if (name == _key) leaving.Cancel();
+        };
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Upload(new HangingContent(new TaskCompletionSource().Task), cancellationToken: leaving.Token));
+
+        using var repeat = await Upload(new ByteArrayContent(new byte[HangingContent.Length]));
+
+        Assert.Equal(OperationStatus.Running, (await repeat.Read<OperationView>()).Status);
+    }
+
     [Theory, InlineData("has space"), InlineData("ümlaut"), InlineData("")]
     public async Task Key_ThatIsNotVisibleAscii_IsMalformed(string key)
     {
@@ -83,7 +209,7 @@ public sealed class IdempotencyTests(Gateway gateway)
 
         using var response = await http.SendAsync(request, TestContext.Current.CancellationToken);
 
-        Assert.Equal(400, (int)response.StatusCode);
+        await response.AssertProblem(400, "request-malformed");
     }
 
     [Theory, InlineData(255, 202), InlineData(256, 400)]
@@ -92,5 +218,31 @@ public sealed class IdempotencyTests(Gateway gateway)
         using var response = await gateway.Http.Post($"/appliances/{ApplianceId.New()}/deploy", key: new string('k', length));
 
         Assert.Equal(status, (int)response.StatusCode);
+    }
+
+    private async Task<HttpResponseMessage> Upload(HttpContent content, string query = "", CancellationToken? cancellationToken = null)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, $"{HttpExtensions.Local}/images?name={_key}&format=raw{query}") { Content = content, Headers = { { RequestKey.Header, _key } } };
+        return await gateway.Http.SendAsync(request, cancellationToken ?? Cancelled);
+    }
+
+    /// <summary>Sends the half, and the rest when it may.</summary>
+    private sealed class HangingContent(Task rest) : HttpContent
+    {
+        public const int Length = 2 << 20;
+
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context)
+        {
+            await stream.WriteAsync(new byte[Length / 2]);
+            await stream.FlushAsync();
+            await rest;
+            await stream.WriteAsync(new byte[Length / 2]);
+        }
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = Length;
+            return true;
+        }
     }
 }

@@ -1,0 +1,49 @@
+using Instances.Catalogue;
+using Instances.Faults;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Runtime;
+
+namespace Instances.Requests;
+
+/// <summary>Forgets requests that are older than <see cref="RequestOptions.KeepFor"/>. Every control silo does it: a record that is gone is not found again.</summary>
+internal sealed partial class RequestPruning(
+    ICatalogue catalogue, IGrainFactory grains, IOptions<RequestOptions> options, TimeProvider time, ILogger<RequestPruning> logger) : BackgroundService
+{
+    private const int Batch = 500;
+
+    private static readonly TimeSpan Period = TimeSpan.FromHours(1);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(Period, time);
+        while (await timer.WaitForNextTickAsync(stoppingToken))
+        {
+            try
+            {
+                await Prune(stoppingToken);
+            }
+            catch (Exception exception) when (exception is not OperationCanceledException)
+            {
+                LogFailed(logger, exception.Message);
+            }
+        }
+    }
+
+    public async Task Prune(CancellationToken cancellationToken)
+    {
+        var before = time.GetUtcNow() - options.Value.KeepFor;
+        while (!cancellationToken.IsCancellationRequested)
+        {
+            var old = await catalogue.RequestsBefore(before, Batch);
+            await FanOut.Each(old, id => grains.Request(id).Expire(before), cancellationToken);
+
+            // A record that is in use stays, and would be found again at once.
+            if (old.Count < Batch) return;
+        }
+    }
+
+    [LoggerMessage(LogLevel.Warning, "Old requests could not be pruned and are pruned later: {Reason}")]
+    private static partial void LogFailed(ILogger logger, string reason);
+}
