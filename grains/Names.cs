@@ -24,10 +24,26 @@ internal static class Names
     }
 
     /// <exception cref="FaultException">description-invalid.</exception>
-    public static string? RequireDescription(string? description) =>
-        description is null || description.Length <= MaxDescriptionLength
-            ? description
-            : throw FaultException.Invalid("description-invalid", $"The description has {description.Length} characters: {MaxDescriptionLength} are allowed.");
+    public static string? RequireDescription(string? description)
+    {
+        if (description is null) return null;
+        if (description.Length > MaxDescriptionLength)
+            throw FaultException.Invalid("description-invalid", $"The description has {description.Length} characters: {MaxDescriptionLength} are allowed.");
+        if (FindControl(description) is { } control)
+            throw FaultException.Invalid("description-invalid", $"The description holds the control character U+{(int)control:X4}: only line breaks and tabs are allowed.");
+        return description;
+    }
+
+    /// <summary>The first control character that is neither a tab nor a part of a line break.</summary>
+    public static char? FindControl(string text)
+    {
+        foreach (var character in text)
+        {
+            if (char.IsControl(character) && character is not ('\n' or '\r' or '\t')) return character;
+        }
+
+        return null;
+    }
 
     /// <summary>A machine's name is its guest's host name.</summary>
     /// <exception cref="FaultException">name-invalid.</exception>

@@ -99,9 +99,17 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public Task<OperationView> GetOperation(OperationId id, CancellationToken cancellationToken) =>
         Get<OperationView>($"{Root}/operations/{id}", cancellationToken);
 
-    /// <summary>In the order in which they were started.</summary>
-    public Task<IReadOnlyList<OperationView>> ListOperations(ApplianceId appliance, CancellationToken cancellationToken) =>
-        List<OperationView>($"{Root}/operations?appliance={appliance}", cancellationToken);
+    /// <summary>The newest first.</summary>
+    public Task<IReadOnlyList<OperationView>> ListOperations(ApplianceId appliance, CancellationToken cancellationToken) => ListOperations(new OperationFilter(appliance), cancellationToken);
+
+    /// <summary>The newest first.</summary>
+    /// <param name="filter">Null parts do not filter.</param>
+    public Task<IReadOnlyList<OperationView>> ListOperations(OperationFilter filter, CancellationToken cancellationToken)
+    {
+        (string Name, string? Value)[] parts =
+            [("appliance", filter.Appliance?.ToString()), ("image", filter.Image?.ToString()), ("kind", filter.Kind?.ToString()), ("status", filter.Status?.ToString())];
+        return List<OperationView>($"{Root}/operations?{string.Join('&', parts.Where(part => part.Value is not null).Select(part => $"{part.Name}={part.Value}"))}", cancellationToken);
+    }
 
     public Task<OperationView> Force(OperationId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/operations/{id}/force", body: null, cancellationToken);

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -36,6 +37,10 @@ internal static class ApiGateway
         services.AddExceptionHandler<ProblemHandler>();
         services.AddProblemDetails();
         services.AddOptions<HostFilteringOptions>().PostConfigure<IConfiguration>(LoopbackNames.Restrict);
+        HostNames.Add(services);
+        // A key with other bytes arrives, and is refused with a sentence.
+        services.Configure<KestrelServerOptions>(options => options.RequestHeaderEncodingSelector = name =>
+            name.Equals(RequestKey.Header, StringComparison.OrdinalIgnoreCase) ? Encoding.Latin1 : null);
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton<DatacenterDirectory>();
         services.AddOptions<WatchOptions>().BindConfiguration(WatchOptions.Section).ValidateDataAnnotations().ValidateOnStart();
@@ -54,13 +59,14 @@ internal static class ApiGateway
         app.UseExceptionHandler();
         app.UseStatusCodePages(context => Problem.ForStatus(context.HttpContext).Write(context.HttpContext));
         app.UseSameOrigin();
+        app.UseQueryCheck();
         app.UseIdempotency();
         app.MapHealth();
         app.MapReference();
         app.MapProblemPages();
         LoopbackNames.WarnIfOpen(app.Configuration, app.Logger);
 
-        var api = app.MapGroup("/api/v1/datacenters").WithMetadata(new RequestSizeLimitAttribute(MaxJsonBytes));
+        var api = app.MapGroup("/api/v1/datacenters").WithQueryCheck().WithMetadata(new RequestSizeLimitAttribute(MaxJsonBytes));
         api.MapDatacenters();
         var datacenter = api.MapGroup("/{datacenter}");
         datacenter.MapEnterprises();

@@ -33,5 +33,9 @@ public sealed record ApplianceView(
     [Id(8)]
     public EnterpriseId Enterprise { get; init; }
 
+    /// <summary>One more with every change of its name, description or retention rule. Its ETag.</summary>
+    [Id(9)]
+    public long Version { get; init; } = 1;
+
     public ApplianceSpec ToSpec() => new(Name, Description, Retention) { Enterprise = Enterprise };
 }

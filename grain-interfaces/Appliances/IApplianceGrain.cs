@@ -1,6 +1,7 @@
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.VirtualMachines;
 using Orleans.Concurrency;
 
@@ -25,10 +26,17 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Change")]
     Task<ApplianceView> Change(ApplianceSpec spec);
 
+    /// <summary>As <see cref="Change"/>, of what the patch names. Does nothing where it is so already.</summary>
+    /// <param name="ifVersions">The versions that the change was made for; empty for any.</param>
+    /// <exception cref="FaultException">As of <see cref="Change"/>; appliance-changed: it has another version by now.</exception>
+    [Alias("Patch")]
+    Task<ApplianceView> Patch(PatchDocument patch, IReadOnlyList<long> ifVersions);
+
     /// <summary>Removes it and its machines. Allowed when Undeployed. Images stay.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed.</exception>
+    /// <param name="ifVersions">Only if it has one of these versions; null or empty for any.</param>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-deployed; appliance-changed.</exception>
     [Alias("Delete")]
-    Task Delete();
+    Task Delete(IReadOnlyList<long>? ifVersions = null);
 
     /// <summary>Adds a machine, undeployed. Allowed at rest: in a deployed appliance it waits for the next deploy. Idempotent for an equal specification.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-found, also where another enterprise does not share it; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
@@ -40,10 +48,17 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("ChangeVirtualMachine")]
     Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
+    /// <summary>As <see cref="ChangeVirtualMachine"/>, of what the patch names. Does nothing where it is so already.</summary>
+    /// <param name="ifVersions">The versions of the machine that the change was made for; empty for any.</param>
+    /// <exception cref="FaultException">As of <see cref="ChangeVirtualMachine"/>; virtual-machine-changed: it has another version by now.</exception>
+    [Alias("PatchVirtualMachine")]
+    Task<VirtualMachineView> PatchVirtualMachine(VirtualMachineId id, PatchDocument patch, IReadOnlyList<long> ifVersions);
+
     /// <summary>Removes a machine that is undeployed. Allowed at rest.</summary>
-    /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed.</exception>
+    /// <param name="ifVersions">Only if the machine has one of these versions; null or empty for any.</param>
+    /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed; virtual-machine-changed.</exception>
     [Alias("RemoveVirtualMachine")]
-    Task RemoveVirtualMachine(VirtualMachineId id);
+    Task RemoveVirtualMachine(VirtualMachineId id, IReadOnlyList<long>? ifVersions = null);
 
     /// <summary>Deploys every machine that is not deployed. Allowed when Undeployed, and when Deployed with machines that are not.
     /// Idempotent by operation.</summary>

@@ -37,9 +37,15 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
     [Alias("UsersOf")]
     Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page);
 
-    /// <param name="appliance">Null for the operations of all appliances and images.</param>
+    /// <summary>As <see cref="FindOperations"/>, for gateways of an earlier release.</summary>
     [Alias("Operations")]
     Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page);
+
+    /// <summary>The newest first. Asked for a status of operations that have not ended, it asks each of those: a page may then have fewer items than its limit, and another page follow.</summary>
+    /// <param name="filter">Null parts do not filter.</param>
+    /// <exception cref="FaultException">cursor-invalid.</exception>
+    [Alias("FindOperations")]
+    Task<Page<OperationView>> FindOperations(OperationFilter filter, PageRequest page);
 
     /// <summary>Called by a host: the machines that are to be on it.</summary>
     [Alias("MachinesOn")]
@@ -73,6 +79,15 @@ public sealed record ImageFilter(
     [property: Id(12)] bool Descending = false,
     [property: Id(13)] EnterpriseId? Enterprise = null);
 
+/// <summary>Which operations are listed.</summary>
+/// <param name="Image">The image that an import or a promotion makes.</param>
+[GenerateSerializer, Immutable, Alias("instances.OperationFilter")]
+public sealed record OperationFilter(
+    [property: Id(0)] ApplianceId? Appliance = null,
+    [property: Id(1)] ImageId? Image = null,
+    [property: Id(2)] OperationKind? Kind = null,
+    [property: Id(3)] OperationStatus? Status = null);
+
 /// <summary>What a list of images is sorted by; equal ones stand in the order of their ids.</summary>
 public enum ImageOrder
 {
@@ -94,7 +109,7 @@ public sealed record PageRequest([property: Id(0)] int Limit = PageRequest.Defau
     public const int MaxLimit = 1000;
 }
 
-/// <param name="Items">In the order in which they were created, where nothing else was asked for.</param>
+/// <param name="Items">In the order in which they were created, where nothing else is said.</param>
 /// <param name="NextCursor">For the next page; null at the end.</param>
 [GenerateSerializer, Immutable, Alias("instances.Page`1")]
 public sealed record Page<T>([property: Id(0)] IReadOnlyList<T> Items, [property: Id(1)] string? NextCursor);

@@ -26,4 +26,5 @@ public sealed record MachineSpec(
     [property: Id(9)] string? UserData,
     [property: Id(10)] string? InstanceId = null,
     [property: Id(11)] string? MachineType = null,
-    [property: Id(12)] MachineOrigin? Origin = null);
+    [property: Id(12)] MachineOrigin? Origin = null,
+    [property: Id(13)] string? UserDataBase64 = null);

@@ -294,5 +294,9 @@ public sealed record ImageView(
     [Id(23)]
     public GuestIdentity? Identity { get; init; }
 
+    /// <summary>The import or the promotion that makes it; null once that has ended.</summary>
+    [Id(24)]
+    public OperationId? Operation { get; init; }
+
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
 }

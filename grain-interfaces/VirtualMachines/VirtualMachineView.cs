@@ -61,7 +61,8 @@ public enum MachineIdentity
 /// <param name="DataDisks">Sizes in bytes of blank disks behind those of the image, each 1 MiB to 64 TiB and a multiple of 512; at most 15 disks in all.</param>
 /// <param name="PortForwards">At most 32.</param>
 /// <param name="SshAuthorizedKeys">OpenSSH public keys for the guest's default user, at most 32.</param>
-/// <param name="UserData">Given to the guest as NoCloud user data as it is, at most 64 KiB; excludes SSH keys, which it can hold itself.</param>
+/// <param name="UserData">Text, given to the guest as NoCloud user data as it is, without a byte order mark; at most 64 KiB. Excludes SSH keys, which it can hold itself.</param>
+/// <param name="UserDataBase64">The same as bytes in base64, such as a gzip file; at most 64 KiB of them. Excludes UserData and SSH keys.</param>
 /// <param name="Identity">Null for the machine's own identity: it stays the same through captures and redeployments, and a machine that is made from another machine's image starts
 /// with a new one.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineSpec")]
@@ -74,7 +75,8 @@ public sealed record VirtualMachineSpec(
     [property: Id(5)] IReadOnlyList<PortForward>? PortForwards = null,
     [property: Id(6)] IReadOnlyList<string>? SshAuthorizedKeys = null,
     [property: Id(7)] string? UserData = null,
-    [property: Id(8)] MachineIdentity? Identity = null)
+    [property: Id(8)] MachineIdentity? Identity = null,
+    [property: Id(9)] string? UserDataBase64 = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData, Id(UnknownMembers.Id)]
@@ -83,7 +85,6 @@ public sealed record VirtualMachineSpec(
 
 /// <param name="Host">Where it is deployed, or null.</param>
 /// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
-/// <param name="PortForwards">While deployed: with the host ports that are in use.</param>
 /// <param name="WishedStatus">Running, Paused or Stopped: what people, and the guest itself by shutting down, want it to be; null when Undeployed.</param>
 /// <param name="Problem">What stands between the wished status and the present one, and what to do about it; null where nothing does.</param>
 /// <param name="Identity">As the machine was created or changed; null for the machine's own identity.</param>
@@ -95,17 +96,53 @@ public sealed record VirtualMachineView(
     [property: Id(2)] string Name,
     [property: Id(3)] VirtualMachineStatus Status,
     [property: Id(4)] ImageId Image,
-    [property: Id(5)] int Cpus,
-    [property: Id(6)] long MemoryBytes,
     [property: Id(7)] IReadOnlyList<long> DataDisks,
-    [property: Id(8)] IReadOnlyList<PortForward> PortForwards,
     [property: Id(9)] HostId? Host,
     [property: Id(10)] IReadOnlyList<DiskChain> Disks,
     [property: Id(11)] DateTimeOffset CreatedAt,
     [property: Id(12)] VirtualMachineStatus? WishedStatus = null,
     [property: Id(13)] string? Problem = null,
     [property: Id(14)] MachineIdentity? Identity = null,
-    [property: Id(15)] string? InstanceId = null);
+    [property: Id(15)] string? InstanceId = null)
+{
+    /// <summary>As in the specification; null for the image's default.</summary>
+    [Id(16)]
+    public int? Cpus { get; init; }
+
+    /// <summary>As in the specification; null for the image's default.</summary>
+    [Id(17)]
+    public long? MemoryBytes { get; init; }
+
+    /// <summary>As in the specification: a host port of 0 is chosen at each deployment.</summary>
+    [Id(18)]
+    public IReadOnlyList<PortForward> PortForwards { get; init; } = [];
+
+    /// <summary>As in the specification.</summary>
+    [Id(19)]
+    public IReadOnlyList<string>? SshAuthorizedKeys { get; init; }
+
+    /// <summary>SHA-256 of the user data in hex; null if it has none. The user data itself is not shown: it may hold passwords, and lists would repeat it.</summary>
+    [Id(20)]
+    public string? UserDataSha256 { get; init; }
+
+    /// <summary>One more with every change of its specification. Its ETag.</summary>
+    [Id(21)]
+    public long Version { get; init; } = 1;
+
+    // A view that an earlier release has stored shows what is effective under the names of what is specified.
+
+    /// <summary>What it has, or gets when it is deployed: its own, or the image's default.</summary>
+    [Id(5)]
+    public int EffectiveCpus { get => field == 0 ? Cpus ?? 0 : field; init; }
+
+    /// <summary>What it has, or gets when it is deployed: its own, or the image's default.</summary>
+    [Id(6)]
+    public long EffectiveMemoryBytes { get => field == 0 ? MemoryBytes ?? 0 : field; init; }
+
+    /// <summary>While it is deployed: with the host ports that are in use; as in the specification otherwise.</summary>
+    [Id(8)]
+    public IReadOnlyList<PortForward> EffectivePortForwards { get => field ?? PortForwards; init; }
+}
 
 /// <summary>A disk as a chain of layers.</summary>
 /// <param name="Layers">From the base to the top, at least one. For a deployed machine the last one is its writable top.</param>

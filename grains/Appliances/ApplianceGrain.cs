@@ -3,6 +3,7 @@ using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.Sagas;
 using Instances.Storage;
 using Instances.VirtualMachines;
@@ -53,19 +54,33 @@ internal sealed partial class ApplianceGrain(
         return Task.FromResult(State.ToView(Id));
     }
 
-    public async Task<ApplianceView> Change(ApplianceSpec spec)
+    public Task<ApplianceView> Change(ApplianceSpec spec)
     {
         Allow(ApplianceCommand.Edit);
+        return Change(spec, ifVersions: []);
+    }
+
+    public Task<ApplianceView> Patch(PatchDocument patch, IReadOnlyList<long> ifVersions)
+    {
+        Allow(ApplianceCommand.Edit);
+        return Change(patch.ApplyTo(State.ToView(Id).ToSpec()), ifVersions);
+    }
+
+    private async Task<ApplianceView> Change(ApplianceSpec spec, IReadOnlyList<long> ifVersions)
+    {
         var wanted = Require(spec);
+        if (wanted == State.ToView(Id).ToSpec()) return State.ToView(Id);
+        RequireVersion(ifVersions);
         if (wanted.Enterprise != State.Enterprise)
             throw FaultException.Invalid("enterprise-fixed", $"The appliance is of the enterprise {State.Enterprise} and stays there: create another one in the other enterprise.");
-        await SaveListed(State with { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention });
+        await SaveListed(State with { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Version = State.Version + 1 });
         return State.ToView(Id);
     }
 
-    public async Task Delete()
+    public async Task Delete(IReadOnlyList<long>? ifVersions)
     {
         Allow(ApplianceCommand.Delete);
+        RequireVersion(ifVersions ?? []);
         await Closed();
 
         // Also those that were made and did not become members: a crash came in between.
@@ -88,22 +103,42 @@ internal sealed partial class ApplianceGrain(
         return view;
     }
 
-    public async Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec)
+    public Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec)
     {
         Allow(ApplianceCommand.Edit);
         RequireMember(id);
+        return Change(id, spec);
+    }
+
+    public async Task<VirtualMachineView> PatchVirtualMachine(VirtualMachineId id, PatchDocument patch, IReadOnlyList<long> ifVersions)
+    {
+        Allow(ApplianceCommand.Edit);
+        RequireMember(id);
+
+        // Only the appliance changes its machines, one call at a time: nobody else changes this one in between.
+        var machine = GrainFactory.VirtualMachine(id);
+        var (present, view) = (await machine.GetSpec(), await machine.Get());
+        var wanted = VirtualMachineSpecRules.Normalized(patch.ApplyTo(present));
+        if (VirtualMachineSpecRules.AreSame(present, wanted)) return view;
+        RequireVersion(view, ifVersions);
+        return await Change(id, wanted);
+    }
+
+    private async Task<VirtualMachineView> Change(VirtualMachineId id, VirtualMachineSpec spec)
+    {
         RequireFreeName(spec.Name, except: id);
         var view = await GrainFactory.VirtualMachine(id).Change(spec);
         await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Select(member => member.Id == id ? new(id, view.Name) : member)] });
         return view;
     }
 
-    public async Task RemoveVirtualMachine(VirtualMachineId id)
+    public async Task RemoveVirtualMachine(VirtualMachineId id, IReadOnlyList<long>? ifVersions)
     {
         Allow(ApplianceCommand.Edit);
 
         // Also one that was made and did not become a member: a crash came in between.
         if (!IsMember(id) && (await GrainFactory.VirtualMachine(id).Get()).Appliance != Id) RequireMember(id);
+        if (ifVersions is { Count: > 0 }) RequireVersion(await GrainFactory.VirtualMachine(id).Get(), ifVersions);
         await GrainFactory.VirtualMachine(id).Delete();
         await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Where(member => member.Id != id)] });
     }
@@ -119,7 +154,7 @@ internal sealed partial class ApplianceGrain(
         if (missing.Count == 0)
             throw FaultException.Conflict("appliance-deployed", "The appliance is Deployed with all its virtual machines: there is nothing to deploy.");
         await RequireReady(missing);
-        var demand = new EnterpriseUsage(VirtualMachines: missing.Count, Cpus: missing.Sum(view => view.Cpus), MemoryBytes: missing.Sum(view => view.MemoryBytes));
+        var demand = new EnterpriseUsage(VirtualMachines: missing.Count, Cpus: missing.Sum(view => view.EffectiveCpus), MemoryBytes: missing.Sum(view => view.EffectiveMemoryBytes));
         await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, demand, () =>
             Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next), takeBack: Refuse);
@@ -185,7 +220,7 @@ internal sealed partial class ApplianceGrain(
         {
             var image = await GrainFactory.Image(users.Key).Get();
             ImageRules.RequireUsable(image, State.Enterprise);
-            foreach (var machine in users) VirtualMachineSpecRules.RequireEnough(machine.Name, machine.Cpus, machine.MemoryBytes, image);
+            foreach (var machine in users) VirtualMachineSpecRules.RequireEnough(machine.Name, machine.EffectiveCpus, machine.EffectiveMemoryBytes, image);
         }
     }
 
@@ -220,6 +255,19 @@ internal sealed partial class ApplianceGrain(
     {
         if (!Exists) throw FaultException.NotFound("appliance-not-found", "There is no such appliance.");
     }
+
+    private void RequireVersion(IReadOnlyList<long> versions)
+    {
+        if (versions.Count > 0 && !versions.Contains(State.Version)) throw Changed("appliance-changed", "The appliance", State.Version);
+    }
+
+    private static void RequireVersion(VirtualMachineView machine, IReadOnlyList<long> versions)
+    {
+        if (versions.Count > 0 && !versions.Contains(machine.Version)) throw Changed("virtual-machine-changed", $"The virtual machine '{machine.Name}'", machine.Version);
+    }
+
+    private static FaultException Changed(string code, string what, long version) => new(new(
+        FaultKind.Changed, code, $"{what} has been changed since: it has version {version}, which If-Match does not name. Read it again, and decide anew."));
 
     private bool IsMember(VirtualMachineId id) => State.VirtualMachines.Any(member => member.Id == id);
 

@@ -28,6 +28,9 @@ internal sealed record ApplianceState : IStoredState
 
     public EnterpriseId Enterprise { get; init; }
 
+    /// <summary>One more with every change of what people say of it.</summary>
+    public long Version { get; init; } = 1;
+
     public ApplianceStatus Status { get; init; }
 
     public IReadOnlyList<ApplianceMember> VirtualMachines { get; init; } = [];
@@ -43,7 +46,7 @@ internal sealed record ApplianceState : IStoredState
     public CatalogueEntry? Catalogue { get; init; }
 
     public ApplianceView ToView(ApplianceId id) =>
-        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt, Retention) { Enterprise = Enterprise };
+        new(id, Name, Description, Status, Operation?.Id, [.. VirtualMachines.Select(member => member.Id)], CreatedAt, Retention) { Enterprise = Enterprise, Version = Version };
 
     public ApplianceState WithCatalogue(ApplianceId id) => this with
     {

@@ -32,7 +32,17 @@ internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGr
 
     public Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page) => catalogue.UsersOf(image, page);
 
-    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => catalogue.Operations(appliance, page);
+    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => FindOperations(new(appliance), page);
+
+    public async Task<Page<OperationView>> FindOperations(OperationFilter filter, PageRequest page)
+    {
+        if (filter.Status is not (OperationStatus.Running or OperationStatus.Unwinding or OperationStatus.Stuck)) return await catalogue.Operations(filter, page);
+
+        // What an operation does before its end is known to its record's grain alone.
+        var open = await catalogue.Operations(filter with { Status = OperationStatus.Running }, page);
+        var views = await Task.WhenAll(open.Items.Select(view => GrainFactory.Operation(view.Id).Find()));
+        return open with { Items = [.. views.OfType<OperationView>().Where(view => view.Status == filter.Status)] };
+    }
 
     public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => catalogue.MachinesOn(host);
 }

@@ -42,7 +42,8 @@ public interface ICatalogue
     /// <summary>The machines that use an image.</summary>
     Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page);
 
-    Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page);
+    /// <summary>The newest first. Operations that have not ended are stored as Running, whatever they do.</summary>
+    Task<Page<OperationView>> Operations(OperationFilter filter, PageRequest page);
 
     /// <summary>The machines that use an image, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit);

@@ -33,6 +33,7 @@ internal sealed partial class ImageGrain
 
     public async Task<UploadTicket> BeginImport(OperationId operation, ImportCommand command)
     {
+        command = Trimmed(command);
         await HasEnded(operation, ended => ended.Command == command);
         Decide(ImageCommand.BeginImport);
         if (State.Import is { } running && (running.Operation != operation || running.Command != command || running.SecretHash.Length == 0)) throw AlreadyBegun(running);
@@ -175,7 +176,7 @@ internal sealed partial class ImageGrain
             try
             {
                 await this.RegisterOrUpdateReminder(ImportReminder, ReminderPeriod, ReminderPeriod);
-                await SaveListed(new() { Name = Names.Require(command.Name, "an image"), Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
+                await SaveListed(new() { Name = command.Name, Status = ImageStatus.Importing, CreatedAt = import.StartedAt, Import = import });
                 KillPoints.Reach("import.begun");
                 if (look is not null) await look();
 
@@ -221,9 +222,11 @@ internal sealed partial class ImageGrain
     private static FaultException AlreadyBegun(RunningImport running) => FaultException.Conflict(
         "image-exists", running.Way is ImportWay.OneRequest ? "The image is Importing: its bytes are on their way already." : "The image is Importing already, by another request.");
 
+    /// <summary>As it is recorded, and stands in the manifest.</summary>
+    private static ImportCommand Trimmed(ImportCommand command) => command with { Name = Names.Require(command.Name, "an image") };
+
     private async Task RequireImportable(ImportCommand command, long? spaceBytes)
     {
-        Names.Require(command.Name, "an image");
         ImageRules.Require(command.Details);
         if (command.Bytes is { } bytes)
         {

@@ -34,7 +34,7 @@ internal sealed partial class ImageGrain
             throw FaultException.Capacity("no-space", $"The image's layers take {bytes.Bytes()} and the library has {freeBytes.Bytes()} left: free some space first.");
         var promotion = new Promotion(source, slave.Disks, [.. slave.Disks.Select(_ => LayerId.New())], slave.Identity);
         return new(
-            operation, promotion.Layers[0], new(name ?? slave.Name, Format: null, Details: slave.Details, Enterprise: slave.Enterprise), SecretHash: "", time.GetUtcNow(), ImportWay.Promotion, Promotion: promotion);
+            operation, promotion.Layers[0], new(Names.Require(name ?? slave.Name, "an image"), Format: null, Details: slave.Details, Enterprise: slave.Enterprise), SecretHash: "", time.GetUtcNow(), ImportWay.Promotion, Promotion: promotion);
     }
 
     /// <summary>Behind the record, which refers to the layers.</summary>

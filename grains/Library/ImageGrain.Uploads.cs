@@ -17,6 +17,7 @@ internal sealed partial class ImageGrain
 
     public async Task BeginUpload(OperationId operation, ImportCommand command)
     {
+        command = Trimmed(command);
         if (command.Bytes is null) throw FaultException.Invalid("upload-length-missing", "An upload in parts says beforehand how many bytes will come.");
         if (await HasEnded(operation, ended => ended.Command == command && ended.Way is ImportWay.Parts)) return;
         Decide(ImageCommand.BeginImport);
@@ -28,6 +29,7 @@ internal sealed partial class ImageGrain
 
     public async Task BeginImportFromPath(OperationId operation, ImportCommand command, string path)
     {
+        command = Trimmed(command);
         if (await HasEnded(operation, ended => ended.Path == path && ended.Command with { Bytes = null } == command)) return;
         Decide(ImageCommand.BeginImport);
         if (State.Import is { } running)

@@ -96,9 +96,21 @@ internal sealed partial class ImageGrain(
         else if (State.Manifest is { } present) await SaveListed(State with { Manifest = present with { Disks = file.Disks }, Merge = null });
     }
 
-    public Task WriteManifest() => Exists && State.Manifest is { } manifest ? GrainFactory.Library().Publish([manifest]) : Task.CompletedTask;
+    public async Task WriteManifest()
+    {
+        if (State.Manifest is not { } manifest) return;
 
-    private ImageStatus? Decide(ImageCommand command) => ImageLifecycle.Decide(Status, command).OrThrow();
+        // An earlier release trimmed the name in the record alone.
+        if (manifest.Name != State.Name) await SaveListed(State with { Manifest = manifest = manifest with { Name = State.Name } });
+        await GrainFactory.Library().Publish([manifest]);
+    }
+
+    private ImageStatus? Decide(ImageCommand command) => ImageLifecycle.Decide(Status, command) switch
+    {
+        Decision<ImageStatus>.Refuse { Fault: { Code: "image-importing" } fault } when State.Import is { } import =>
+            throw new FaultException(fault with { Message = $"{fault.Message} Its operation is {import.Operation}." }),
+        var decision => decision.OrThrow(),
+    };
 
     private Task SaveListed(ImageState next) => Save(next.WithCatalogue(Id));
 }

@@ -69,6 +69,7 @@ internal sealed record ImageState : IStoredState
         Enterprise = Manifest?.Enterprise ?? Import?.Command.Enterprise ?? EnterpriseId.Default,
         Sharing = Manifest?.Sharing ?? ImageSharing.Private,
         Identity = Manifest?.Identity,
+        Operation = Status is ImageStatus.Importing ? Import?.Operation : null,
     };
 
     public ImageState WithCatalogue(ImageId id)

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Instances.Appliances;
 using Instances.Enterprises;
 using Instances.Faults;
@@ -35,13 +34,13 @@ internal sealed partial class VirtualMachineGrain(
 
     public async Task<VirtualMachineView> Create(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec)
     {
-        VirtualMachineSpecRules.Require(spec);
+        spec = VirtualMachineSpecRules.Require(spec);
         if (!Exists)
         {
             await SaveListed(await Sized(new() { Appliance = appliance, Enterprise = enterprise, Spec = spec, CreatedAt = time.GetUtcNow() }));
             await RequireImageOr(spec.Image, Forget);
         }
-        else if (State.Appliance != appliance || !Same(State.Spec!, spec))
+        else if (State.Appliance != appliance || !VirtualMachineSpecRules.AreSame(State.Spec!, spec))
         {
             throw FaultException.Conflict("virtual-machine-exists", "A virtual machine with this id and another specification exists.");
         }
@@ -64,7 +63,8 @@ internal sealed partial class VirtualMachineGrain(
     public async Task<VirtualMachineView> Change(VirtualMachineSpec spec)
     {
         Allow(VirtualMachineCommand.Edit);
-        VirtualMachineSpecRules.Require(spec);
+        spec = VirtualMachineSpecRules.Require(spec);
+        if (VirtualMachineSpecRules.AreSame(State.Spec!, spec)) return View();
         var before = State;
         await SaveListed(await Sized(State with { Spec = spec }));
         await RequireImageOr(spec.Image, () => SaveListed(before));
@@ -377,11 +377,11 @@ internal sealed partial class VirtualMachineGrain(
         var (spec, deployment) = (State.Spec!, State.Deployment!);
         return new(
             Id, State.Appliance, deployment.Operation, spec.Name, State.Cpus, State.MemoryBytes, deployment.Disks,
-            spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData, VirtualMachineState.InstanceIdOf(Id, deployment), Origin: await Origin());
+            spec.PortForwards ?? [], spec.SshAuthorizedKeys ?? [], spec.UserData, VirtualMachineState.InstanceIdOf(Id, deployment), UserDataBase64: spec.UserDataBase64, Origin: await Origin());
     }
 
     private async Task<MachineOrigin> Origin() =>
-        new((await GrainFactory.Appliance(State.Appliance).Get()).ToSpec(), State.Spec! with { SshAuthorizedKeys = null, UserData = null });
+        new((await GrainFactory.Appliance(State.Appliance).Get()).ToSpec(), State.Spec! with { SshAuthorizedKeys = null, UserData = null, UserDataBase64 = null });
 
     /// <summary>Its host keeps the image that it uses by now. The record is right all the same where the host cannot be told.</summary>
     private async Task Describe()
@@ -440,9 +440,6 @@ internal sealed partial class VirtualMachineGrain(
         }
     }
 
-    private static bool Same(VirtualMachineSpec one, VirtualMachineSpec other) =>
-        JsonSerializer.SerializeToUtf8Bytes(one, InstancesJson.Options).AsSpan().SequenceEqual(JsonSerializer.SerializeToUtf8Bytes(other, InstancesJson.Options));
-
     private VirtualMachineStatus? Allow(VirtualMachineCommand command)
     {
         RequireExists();
@@ -456,5 +453,6 @@ internal sealed partial class VirtualMachineGrain(
 
     private VirtualMachineView View() => State.ToView(Id, Status);
 
-    private Task SaveListed(VirtualMachineState next) => Save(next.WithCatalogue(Id));
+    private Task SaveListed(VirtualMachineState next) =>
+        Save((State.Spec is not null && next.Spec != State.Spec ? next with { Version = State.Version + 1 } : next).WithCatalogue(Id));
 }

@@ -1,4 +1,7 @@
+using System.Buffers.Binary;
+using System.Buffers.Text;
 using System.Text;
+using System.Text.Json;
 using Instances.Faults;
 using Instances.Library;
 
@@ -20,9 +23,13 @@ internal static class VirtualMachineSpecRules
     public const int MaxSshKeyLength = 16 * 1024;
     public const int MaxUserDataBytes = 64 * 1024;
 
+    private const char ByteOrderMark = '\uFEFF';
+
+    /// <returns>As it is stored.</returns>
     /// <exception cref="FaultException">name-invalid; virtual-machine-invalid.</exception>
     public static VirtualMachineSpec Require(VirtualMachineSpec spec)
     {
+        spec = Normalized(spec);
         Names.RequireHostName(spec.Name);
         if (spec.Cpus is < 1 or > MaxCpus) throw Refused($"cpus is {spec.Cpus}: 1 to {MaxCpus} are allowed.");
         if (spec.MemoryBytes is < MinMemoryBytes or > MaxMemoryBytes || spec.MemoryBytes % (1L << 20) is not (null or 0))
@@ -32,6 +39,22 @@ internal static class VirtualMachineSpecRules
         RequireSeed(spec);
         return spec;
     }
+
+    /// <summary>An empty list says the same as none, and a byte order mark nothing.</summary>
+    public static VirtualMachineSpec Normalized(VirtualMachineSpec spec) => spec with
+    {
+        DataDisks = spec.DataDisks is { Count: > 0 } ? spec.DataDisks : null,
+        PortForwards = spec.PortForwards is { Count: > 0 } ? spec.PortForwards : null,
+        SshAuthorizedKeys = spec.SshAuthorizedKeys is { Count: > 0 } ? spec.SshAuthorizedKeys : null,
+        UserData = spec.UserData?.TrimStart(ByteOrderMark),
+    };
+
+    public static bool AreSame(VirtualMachineSpec one, VirtualMachineSpec other) =>
+        JsonSerializer.SerializeToUtf8Bytes(Normalized(one), InstancesJson.Options).AsSpan().SequenceEqual(JsonSerializer.SerializeToUtf8Bytes(Normalized(other), InstancesJson.Options));
+
+    /// <summary>The user data as the guest gets it; null if it has none.</summary>
+    public static byte[]? UserDataOf(VirtualMachineSpec spec) =>
+        spec.UserDataBase64 is { } bytes ? Convert.FromBase64String(bytes) : spec.UserData is { } text ? Encoding.UTF8.GetBytes(text) : null;
 
     /// <exception cref="FaultException">virtual-machine-too-small.</exception>
     public static void RequireEnough(string name, int cpus, long memoryBytes, ImageView image)
@@ -71,11 +94,47 @@ internal static class VirtualMachineSpecRules
     {
         var keys = spec.SshAuthorizedKeys ?? [];
         if (keys.Count > MaxSshKeys) throw Refused($"sshAuthorizedKeys has {keys.Count} keys: {MaxSshKeys} are allowed.");
-        if (keys.Any(key => key.Length > MaxSshKeyLength || key.Any(char.IsControl) || !key.Contains(' ', StringComparison.Ordinal)))
-            throw Refused("an entry of sshAuthorizedKeys is not one line of an OpenSSH public key.");
-        if (spec.UserData is not { } userData) return;
-        if (Encoding.UTF8.GetByteCount(userData) > MaxUserDataBytes) throw Refused("userData has more than 64 KiB.");
-        if (keys.Count > 0) throw Refused("userData and sshAuthorizedKeys are both given: put the keys into userData.");
+        foreach (var key in keys) RequireSshKey(key);
+        if (spec.UserData is not null && spec.UserDataBase64 is not null) throw Refused("userData and userDataBase64 are both given: give one of them, and null for the other.");
+        if (spec.UserData is { } text)
+        {
+            if (text.Contains('\0', StringComparison.Ordinal)) throw Refused("userData holds the character U+0000, which no text has: give bytes as userDataBase64.");
+            if (Encoding.UTF8.GetByteCount(text) > MaxUserDataBytes) throw Refused("userData has more than 64 KiB.");
+        }
+
+        if (spec.UserDataBase64 is { } base64)
+        {
+            if (!Base64.IsValid(base64, out var length)) throw Refused("userDataBase64 is not base64.");
+            if (length > MaxUserDataBytes) throw Refused("userDataBase64 has more than 64 KiB.");
+        }
+
+        if (keys.Count > 0 && (spec.UserData ?? spec.UserDataBase64) is not null) throw Refused("user data and sshAuthorizedKeys are both given: put the keys into the user data.");
+    }
+
+    /// <summary>One line of an OpenSSH public key: the type, base64 of fields that begin with the same type, perhaps a comment.</summary>
+    private static void RequireSshKey(string key)
+    {
+        var parts = key.Split(' ', 3, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        if (key.Length > MaxSshKeyLength || key.Any(char.IsControl) || parts.Length < 2 || !IsSshKey(parts[0], parts[1]))
+            throw Refused($"sshAuthorizedKeys has the entry '{(key.Length > 40 ? key[..40] + "…" : key)}', which is not one line of an OpenSSH public key, such as 'ssh-ed25519 AAAA… name': copy the line of a .pub file.");
+    }
+
+    private static bool IsSshKey(string type, string base64)
+    {
+        var bytes = new byte[MaxSshKeyLength];
+        if (!Convert.TryFromBase64String(base64, bytes, out var length)) return false;
+        var rest = bytes.AsSpan(0, length);
+        var fields = 0;
+        for (; rest.Length >= sizeof(int); fields++)
+        {
+            var size = BinaryPrimitives.ReadInt32BigEndian(rest);
+            if (size < 0 || size > rest.Length - sizeof(int)) return false;
+            if (fields == 0 && !rest.Slice(sizeof(int), size).SequenceEqual(Encoding.UTF8.GetBytes(type))) return false;
+            rest = rest[(sizeof(int) + size)..];
+        }
+
+        // Keys of security devices end with flags in single bytes.
+        return fields >= 2 && (rest.IsEmpty || type.StartsWith("sk-", StringComparison.Ordinal));
     }
 
     private static FaultException Refused(string message) => FaultException.Invalid("virtual-machine-invalid", $"The virtual machine is refused: {message}");

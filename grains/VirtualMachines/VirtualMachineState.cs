@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Instances.Appliances;
@@ -31,6 +32,9 @@ internal sealed record VirtualMachineState : IStoredState
 
     public long? DefaultMemoryBytes { get; init; }
 
+    /// <summary>One more with every change of the specification.</summary>
+    public long Version { get; init; } = 1;
+
     public VirtualMachineStatus Status { get; init; }
 
     public DateTimeOffset CreatedAt { get; init; }
@@ -53,9 +57,19 @@ internal sealed record VirtualMachineState : IStoredState
     public long MemoryBytes => Spec!.MemoryBytes ?? DefaultMemoryBytes ?? VirtualMachineSpecRules.DefaultMemoryBytes;
 
     public VirtualMachineView ToView(VirtualMachineId id, VirtualMachineStatus status) => new(
-        id, Appliance, Spec!.Name, status, Spec.Image, Cpus, MemoryBytes, Spec.DataDisks ?? [],
-        Deployment?.PortForwards ?? Spec.PortForwards ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt,
-        WishedStatus, Deployment?.Problem, Spec.Identity, Deployment is null ? null : InstanceIdOf(id, Deployment));
+        id, Appliance, Spec!.Name, status, Spec.Image, Spec.DataDisks ?? [], Deployment?.Host, Deployment?.Disks ?? [], CreatedAt, WishedStatus, Deployment?.Problem,
+        Spec.Identity, Deployment is null ? null : InstanceIdOf(id, Deployment))
+    {
+        Cpus = Spec.Cpus,
+        MemoryBytes = Spec.MemoryBytes,
+        PortForwards = Spec.PortForwards ?? [],
+        SshAuthorizedKeys = Spec.SshAuthorizedKeys,
+        UserDataSha256 = VirtualMachineSpecRules.UserDataOf(Spec) is { } data ? Convert.ToHexStringLower(SHA256.HashData(data)) : null,
+        Version = Version,
+        EffectiveCpus = Cpus,
+        EffectiveMemoryBytes = MemoryBytes,
+        EffectivePortForwards = Deployment?.PortForwards ?? Spec.PortForwards ?? [],
+    };
 
     /// <summary>A deployment of an earlier release does not name its identity, which was this one.</summary>
     public static string InstanceIdOf(VirtualMachineId id, Deployment deployment) => deployment.InstanceId ?? GuestIdentities.OfDeployment(id, deployment.Operation);

@@ -14,9 +14,10 @@ internal static class NoCloudSeed
     public static string MetaData(MachineSpec spec) =>
         $"instance-id: {Quote(spec.InstanceId ?? $"{spec.Id}.{spec.Deployment}")}\nlocal-hostname: {Quote(spec.Name)}\n";
 
-    public static string UserData(MachineSpec spec)
+    public static byte[] UserData(MachineSpec spec) => spec.UserDataBase64 is { } bytes ? Convert.FromBase64String(bytes) : Encoding.UTF8.GetBytes(spec.UserData ?? KeysAsUserData(spec));
+
+    private static string KeysAsUserData(MachineSpec spec)
     {
-        if (spec.UserData is { } given) return given;
         var text = new StringBuilder("#cloud-config\n");
         if (spec.SshAuthorizedKeys.Count > 0) text.Append("ssh_authorized_keys:\n");
         foreach (var key in spec.SshAuthorizedKeys) text.Append(CultureInfo.InvariantCulture, $"  - {Quote(key)}\n");
@@ -33,7 +34,7 @@ internal static class NoCloudSeed
         try
         {
             await File.WriteAllTextAsync(Path.Combine(content, "meta-data"), MetaData(spec), cancellationToken);
-            await File.WriteAllTextAsync(Path.Combine(content, "user-data"), UserData(spec), cancellationToken);
+            await File.WriteAllBytesAsync(Path.Combine(content, "user-data"), UserData(spec), cancellationToken);
             await using (File.Open(temporary, new FileStreamOptions
             {
                 Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,

@@ -51,8 +51,8 @@ internal sealed partial class DatabaseCatalogue
 
     /// <summary>A machine counts where it is not Undeployed, or where its appliance is Deploying, which takes all that are not deployed.</summary>
     internal string MachineUsageSql(IReadOnlyCollection<Guid> except) => $"""
-        SELECT count(*) AS machines, CAST(coalesce(sum({database.NumberSql("machine.view", "cpus")}), 0) AS bigint) AS cpus,
-            CAST(coalesce(sum({database.NumberSql("machine.view", "memoryBytes")}), 0) AS bigint) AS memory
+        SELECT count(*) AS machines, CAST(coalesce(sum(coalesce({database.NumberSql("machine.view", "effectiveCpus")}, {database.NumberSql("machine.view", "cpus")})), 0) AS bigint) AS cpus,
+            CAST(coalesce(sum(coalesce({database.NumberSql("machine.view", "effectiveMemoryBytes")}, {database.NumberSql("machine.view", "memoryBytes")})), 0) AS bigint) AS memory
         FROM (SELECT id, status = 'deploying' AND {IsNone(except)} AS takesAll FROM catalogue WHERE kind = 'appliance' AND enterprise = @enterprise AND status <> 'undeployed') AS appliance
         JOIN catalogue AS machine ON machine.owner = appliance.id AND machine.kind = 'virtual-machine' AND (machine.status <> 'undeployed' OR appliance.takesAll)
         """;

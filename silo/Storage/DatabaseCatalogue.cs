@@ -38,10 +38,14 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
     public Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page) =>
         ReadPage<VirtualMachineView>(page, new("kind = 'virtual-machine' AND image = @image", Image: image.ToString()));
 
-    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) =>
-        ReadPage<OperationView>(page, appliance is null
-            ? new("kind = 'operation'")
-            : new("kind = 'operation' AND owner = @owner", Owner: appliance.ToString()));
+    public async Task<Page<OperationView>> Operations(OperationFilter filter, PageRequest page)
+    {
+        var query = new OperationQuery(database, filter, page);
+        var rows = await Read<Row>(query.Sql, query.Parameters);
+        return new(
+            [.. rows.Take(query.Limit).Select(row => JsonSerializer.Deserialize<OperationView>(row.View, InstancesJson.Options)!)],
+            rows.Count > query.Limit ? query.CursorAfter(new(rows[query.Limit - 1].CreatedAt, rows[query.Limit - 1].Id)) : null);
+    }
 
     public Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit) =>
         ReadIds<VirtualMachineId>(

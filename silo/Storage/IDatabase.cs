@@ -35,6 +35,9 @@ internal interface IDatabase : IDisposable
     /// <summary>An SQL expression: the host in a catalogue row's view, NULL where there is none.</summary>
     string HostOfViewSql { get; }
 
+    /// <summary>An SQL expression: the kind of the operation in a catalogue row's view.</summary>
+    string KindOfViewSql { get; }
+
     /// <summary>An SQL expression: the value of a catalogue row's label, NULL where it has none.</summary>
     /// <param name="key">The SQL of the label's key, such as a parameter.</param>
     string LabelSql(string key);

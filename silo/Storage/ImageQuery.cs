@@ -87,6 +87,8 @@ internal sealed class ImageQuery
 
     private void AddName()
     {
+        if (_filter.Name is { } exact && Names.FindControl(exact) is not null) throw Refused("the name to look for holds a control character, which no name has.");
+        if (_filter.Search is { } part && Names.FindControl(part) is not null) throw Refused("the part of a name to search for holds a control character, which no name has.");
         if (_filter.Name is { } name) Add("name = @name", "name", name);
         if (_filter.Search is not { } search) return;
         if (search.Length is 0 or > Names.MaxLength) throw Refused($"the part of a name to search for has {search.Length} characters: 1 to {Names.MaxLength} are allowed.");
@@ -107,6 +109,7 @@ internal sealed class ImageQuery
         if (!ImageRules.IsLabelKey(parts[0])) throw Refused($"'{label}' is neither a label, key=value, nor the key of one.");
         Parameters.Add($"key{index}", parts[0]);
         var value = _database.LabelSql($"@key{index}");
+        if (parts.Length == 2 && Names.FindControl(parts[1]) is not null) throw Refused($"the value of the label '{parts[0]}' holds a control character, which no label has.");
         if (parts.Length == 1) _conditions.Add($"{value} IS NOT NULL");
         else Add($"{value} = @value{index}", $"value{index}", parts[1]);
     }

@@ -73,7 +73,7 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 
     public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page) => inner.Images(filter, page);
 
-    public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => inner.Operations(appliance, page);
+    public Task<Page<OperationView>> Operations(OperationFilter filter, PageRequest page) => inner.Operations(filter, page);
 
     public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => inner.MachinesOn(host);
 

@@ -19,12 +19,13 @@ internal static class ApplianceEndpoints
             .WithSummary("Create an appliance")
             .WithDescription("Creates an empty, undeployed appliance. Add virtual machines to it, then deploy it. It stays in its enterprise, the default one where none is named.");
         group.MapGet("/", List).WithSummary("List appliances").WithDescription("In the order in which they were created.");
-        group.MapGet("/{id}", Get).WithSummary("Get an appliance");
+        group.MapGet("/{id}", Get).WithSummary("Get an appliance").WithDescription("The header ETag names the version of what PATCH changes.");
         group.MapPatch("/{id}", Change)
             .WithSummary("Rename or describe an appliance, or give it a retention rule")
             .WithDescription(
                 "A JSON merge patch: what is left out stays; null clears the description or the rule. Allowed at rest. A retention rule keeps the newest instances of each virtual machine "
-                + "(keepLast), or those younger than so many hours (keepForHours); what neither keeps is retired and can be restored within the grace period.");
+                + "(keepLast), or those younger than so many hours (keepForHours); what neither keeps is retired and can be restored within the grace period. "
+                + "With If-Match the change is refused (412) if the appliance has another version by now.");
         group.MapDelete("/{id}", Delete)
             .WithSummary("Delete an appliance")
             .WithDescription("Removes it and its virtual machines. Allowed when Undeployed. Images stay in the library.");
@@ -47,31 +48,33 @@ internal static class ApplianceEndpoints
                 + "The operation can be cancelled until its commit point.");
     }
 
-    private static async Task<Created<ApplianceView>> Create(Datacenter datacenter, RequestKey key, ApplianceSpec spec)
+    private static async Task<Created<ApplianceView>> Create(Datacenter datacenter, RequestKey key, ApplianceSpec spec, HttpResponse response)
     {
         var id = key.NewId<ApplianceId>();
         var appliance = await key.Guard(datacenter.Appliance(id).Create(spec), "appliance-exists");
+        response.Headers.ETag = IfMatch.Tag(appliance.Version);
         return TypedResults.Created(datacenter.Url($"appliances/{id}"), appliance);
     }
 
     private static async Task<Ok<Page<ApplianceView>>> List(Datacenter datacenter, [Description("Only this enterprise's.")] EnterpriseId? enterprise, [AsParameters] PageQuery page) =>
         TypedResults.Ok(await datacenter.Catalogue.Appliances(enterprise, page.ToRequest()));
 
-    private static async Task<Ok<ApplianceView>> Get(Datacenter datacenter, ApplianceId id) =>
-        TypedResults.Ok(await datacenter.Appliance(id).Get());
+    private static async Task<Ok<ApplianceView>> Get(Datacenter datacenter, ApplianceId id, HttpResponse response) => Tagged(await datacenter.Appliance(id).Get(), response);
 
     private static async Task<Ok<ApplianceView>> Change(
-        Datacenter datacenter, ApplianceId id, MergePatch<ApplianceSpec> patch, IOptions<JsonOptions> json)
+        Datacenter datacenter, ApplianceId id, IfMatch match, MergePatch<ApplianceSpec, ApplianceView> patch, IOptions<JsonOptions> json, HttpResponse response) =>
+        Tagged(await datacenter.Appliance(id).Patch(patch.ToDocument(new("example"), json), match.Versions), response);
+
+    private static async Task<NoContent> Delete(Datacenter datacenter, ApplianceId id, IfMatch match)
     {
-        var appliance = await datacenter.Appliance(id).Get();
-        var spec = patch.Apply(appliance.ToSpec(), json);
-        return TypedResults.Ok(await datacenter.Appliance(id).Change(spec));
+        await datacenter.Appliance(id).Delete(match.Versions);
+        return TypedResults.NoContent();
     }
 
-    private static async Task<NoContent> Delete(Datacenter datacenter, ApplianceId id)
+    private static Ok<ApplianceView> Tagged(ApplianceView appliance, HttpResponse response)
     {
-        await datacenter.Appliance(id).Delete();
-        return TypedResults.NoContent();
+        response.Headers.ETag = IfMatch.Tag(appliance.Version);
+        return TypedResults.Ok(appliance);
     }
 
     private static async Task<Accepted<OperationView>> Deploy(Datacenter datacenter, RequestKey key, ApplianceId id) =>

@@ -48,7 +48,7 @@ internal static class EnterpriseEndpoints
         Tagged(await datacenter.Enterprise(id).Get(), response);
 
     private static async Task<Ok<EnterpriseView>> Change(
-        Datacenter datacenter, EnterpriseId id, IfMatch match, MergePatch<EnterpriseSpec> patch, IOptions<JsonOptions> json, HttpResponse response)
+        Datacenter datacenter, EnterpriseId id, IfMatch match, MergePatch<EnterpriseSpec, EnterpriseView> patch, IOptions<JsonOptions> json, HttpResponse response)
     {
         var grain = datacenter.Enterprise(id);
         return Tagged(await match.Change(grain.Get, present => grain.Change(patch.Apply(present.ToSpec(), json), match.Choose(present.Version))), response);

@@ -92,7 +92,7 @@ internal static partial class ImageEndpoints
     private static async Task<Ok<ImageView>> Get(Datacenter datacenter, ImageId id, HttpResponse response) => Tagged(await datacenter.Image(id).Get(), response);
 
     private static async Task<Ok<ImageView>> Change(
-        Datacenter datacenter, ImageId id, IfMatch match, MergePatch<ImageSpec> patch, IOptions<JsonOptions> json, HttpResponse response)
+        Datacenter datacenter, ImageId id, IfMatch match, MergePatch<ImageSpec, ImageView> patch, IOptions<JsonOptions> json, HttpResponse response)
     {
         var grain = datacenter.Image(id);
         return Tagged(await match.Change(grain.Get, image => grain.Change(patch.Apply(image.ToSpec(), json), match.Choose(image.Version))), response);

@@ -67,13 +67,15 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     }
 
     private static bool IsConditional(string method, string path) =>
-        method == HttpMethods.Patch && (path.EndsWith("/images/{id}", StringComparison.Ordinal) || path.EndsWith("/enterprises/{id}", StringComparison.Ordinal));
+        (method == HttpMethods.Patch && (path.EndsWith("/images/{id}", StringComparison.Ordinal) || path.EndsWith("/enterprises/{id}", StringComparison.Ordinal)))
+        || ((method == HttpMethods.Patch || method == HttpMethods.Delete)
+            && (path.EndsWith("/appliances/{id}", StringComparison.Ordinal) || path.EndsWith("/virtual-machines/{id}", StringComparison.Ordinal)));
 
     private static OpenApiParameter IfMatch() => new()
     {
         Name = "If-Match",
         In = ParameterLocation.Header,
-        Description = "The ETag that it had when it was read: it is changed only if it still has it. Left out, or *: whatever it has become.",
+        Description = "The ETag that it had when it was read: it is changed or deleted only if it still has it. Left out, or *: whatever it has become.",
         Schema = new OpenApiSchema { Type = JsonSchemaType.String },
     };
 

@@ -41,7 +41,7 @@ internal sealed class SchemaTransformer : IOpenApiSchemaTransformer
 
     public static OpenApiSchema Uuid() => new() { Type = JsonSchemaType.String, Format = "uuid" };
 
-    private static bool IsPatch(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(MergePatch<>);
+    private static bool IsPatch(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(MergePatch<,>);
 
     private static Type? ElementOf(Type type) =>
         type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) ? type.GetGenericArguments()[0] : null;
@@ -59,6 +59,6 @@ internal sealed class SchemaTransformer : IOpenApiSchemaTransformer
         var whole = await context.GetOrCreateSchemaAsync(spec, null, cancellationToken);
         schema.Type = JsonSchemaType.Object;
         schema.Properties = whole.Properties;
-        schema.Description = "A JSON merge patch (RFC 7396): what is left out stays, null takes a property back to its default.";
+        schema.Description = "A JSON merge patch (RFC 7396): what is left out stays, null takes a property back to its default. What GET answered can be sent back: its other properties are ignored.";
     }
 }

@@ -2,6 +2,7 @@ using System.ComponentModel;
 using Instances.Appliances;
 using Instances.Catalogue;
 using Instances.Datacenters;
+using Instances.Library;
 using Instances.Requests;
 using Microsoft.AspNetCore.Http.HttpResults;
 using Microsoft.AspNetCore.Mvc;
@@ -15,7 +16,7 @@ internal static class OperationEndpoints
         var group = routes.MapGroup("/operations").WithTags("Operations");
         group.MapGet("/", List)
             .WithSummary("List operations")
-            .WithDescription("In the order in which they were started; of one appliance, or of all appliances and images.");
+            .WithDescription("The newest first. A page of operations that have not ended may have fewer items than its limit and be followed by another: nextCursor says so.");
         group.MapGet("/{id}", Get)
             .WithSummary("Get an operation")
             .WithDescription("The newest version: its steps, what happens to each virtual machine, and, once it has succeeded, what was done.");
@@ -41,8 +42,11 @@ internal static class OperationEndpoints
     private static async Task<Ok<Page<OperationView>>> List(
         Datacenter datacenter,
         [Description("Only the operations of this appliance.")] ApplianceId? appliance,
+        [Description("Only the import or the promotion that makes this image.")] ImageId? image,
+        [Description("Only operations of this kind.")] Choice<OperationKind>? kind,
+        [Description("Only operations in this status.")] Choice<OperationStatus>? status,
         [AsParameters] PageQuery page) =>
-        TypedResults.Ok(await datacenter.Catalogue.Operations(appliance, page.ToRequest()));
+        TypedResults.Ok(await datacenter.Catalogue.FindOperations(new(appliance, image, kind?.Value, status?.Value), page.ToRequest()));
 
     private static async Task<Ok<OperationView>> Get(Datacenter datacenter, OperationId id) =>
         TypedResults.Ok(await datacenter.GetOperation(id));

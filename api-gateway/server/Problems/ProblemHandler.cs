@@ -49,6 +49,8 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
 
     private static string WhatIsWrong(BadHttpRequestException bad) => bad.InnerException switch
     {
+        JsonException { InnerException: InvalidOperationException inner } when inner.Message.Contains("UTF-", StringComparison.Ordinal) =>
+            "The body is not UTF-8, or a \\u escape in it is half of a surrogate pair: send JSON in UTF-8.",
         JsonException { Path: { } path } json => $"The JSON body is not as expected at {path}, line {json.LineNumber + 1}: {Reason(json)}",
         JsonException => "The body is not JSON.",
         FormatException format => format.Message,
@@ -65,6 +67,7 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         var sentence = json.Message.Split(" Path: ", 2)[0];
         if (MissingPattern().Match(sentence) is { Success: true } missing) return $"it lacks {missing.Groups[1].Value}.";
         if (UnknownPattern().Match(sentence) is { Success: true } unknown) return $"there is no property {unknown.Groups[1].Value}.";
+        if (json.InnerException is FormatException && NumberPattern().IsMatch(sentence)) return "the value has to be an integer without a fraction or an exponent, in the range that is allowed.";
         return TypeNamePattern().IsMatch(sentence) ? "the value is of the wrong type, or none of those that are allowed." : sentence;
     }
 
@@ -77,6 +80,9 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
 
     [GeneratedRegex(@"The JSON property ('.*?') could not be mapped")]
     private static partial Regex UnknownPattern();
+
+    [GeneratedRegex(@"\bSystem\.(Nullable`1\[System\.)?Int(32|64)\b")]
+    private static partial Regex NumberPattern();
 
     [GeneratedRegex(@"\b(Instances|System)\.")]
     private static partial Regex TypeNamePattern();

@@ -1,25 +1,21 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
-using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Http.Json;
 using Microsoft.Extensions.Options;
 
 namespace Instances.Requests;
 
-/// <summary>A JSON merge patch (RFC 7396) for a specification: what it names is replaced, null takes it back to its default, the rest stays.</summary>
+/// <summary>A JSON merge patch (RFC 7396) for a specification. What a GET answered can be sent back: the properties of the view that are no part of the specification are left out here.</summary>
 [JsonConverter(typeof(MergePatchJsonConverterFactory))]
-internal sealed record MergePatch<TSpec>(JsonObject Fields)
+internal sealed record MergePatch<TSpec, TView>(JsonObject Fields)
 {
     /// <exception cref="BadHttpRequestException">The result is no specification.</exception>
     public TSpec Apply(TSpec spec, IOptions<JsonOptions> json)
     {
-        var options = json.Value.SerializerOptions;
-        var merged = JsonSerializer.SerializeToNode(spec, options)!.AsObject();
-        Merge(merged, Fields, options.GetTypeInfo(typeof(TSpec)));
         try
         {
-            return merged.Deserialize<TSpec>(options)!;
+            return JsonMerge.Apply(spec, Fields, json.Value.SerializerOptions);
         }
         catch (JsonException exception)
         {
@@ -27,55 +23,50 @@ internal sealed record MergePatch<TSpec>(JsonObject Fields)
         }
     }
 
-    private static void Merge(JsonObject target, JsonObject patch, JsonTypeInfo type)
+    /// <summary>For a grain that applies it.</summary>
+    /// <param name="example">Any specification: types and names are checked by it.</param>
+    /// <exception cref="BadHttpRequestException">It makes no specification.</exception>
+    public PatchDocument ToDocument(TSpec example, IOptions<JsonOptions> json)
     {
-        // Properties are found whatever their case, as everywhere; the keys of a dictionary are somebody's own words.
-        var comparison = type.Kind is JsonTypeInfoKind.Object ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
-        foreach (var (name, value) in patch)
-        {
-            var property = target.Select(pair => pair.Key).FirstOrDefault(key => key.Equals(name, comparison)) ?? name;
-            if (value is JsonObject inner && InnerType(type, name) is { Kind: JsonTypeInfoKind.Object or JsonTypeInfoKind.Dictionary } innerType)
-            {
-                var whole = target[property] as JsonObject;
-                if (whole is null) target[property] = whole = [];
-                Merge(whole, inner, innerType);
-                continue;
-            }
-
-            target.Remove(property);
-            if (value is not null) target.Add(property, value.DeepClone());
-        }
+        Apply(example, json);
+        return new(Fields.ToJsonString());
     }
-
-    private static JsonTypeInfo? InnerType(JsonTypeInfo type, string name) =>
-        type.Properties.FirstOrDefault(property => property.Name.Equals(name, StringComparison.OrdinalIgnoreCase)) is { } found ? type.Options.GetTypeInfo(found.PropertyType) : null;
 }
 
 internal sealed class MergePatchJsonConverterFactory : JsonConverterFactory
 {
     public override bool CanConvert(Type typeToConvert) =>
-        typeToConvert.IsGenericType && typeToConvert.GetGenericTypeDefinition() == typeof(MergePatch<>);
+        typeToConvert.IsGenericType && typeToConvert.GetGenericTypeDefinition() == typeof(MergePatch<,>);
 
     public override JsonConverter CreateConverter(Type typeToConvert, JsonSerializerOptions options) =>
-        (JsonConverter)Activator.CreateInstance(typeof(Converter<>).MakeGenericType(typeToConvert.GetGenericArguments()))!;
+        (JsonConverter)Activator.CreateInstance(typeof(Converter<,>).MakeGenericType(typeToConvert.GetGenericArguments()))!;
 
-    private sealed class Converter<TSpec> : JsonConverter<MergePatch<TSpec>>
+    private sealed class Converter<TSpec, TView> : JsonConverter<MergePatch<TSpec, TView>>
     {
-        public override MergePatch<TSpec> Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+        public override MergePatch<TSpec, TView> Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
         {
             if (reader.TokenType is not JsonTokenType.StartObject) throw new JsonException("expected an object that holds the properties to change.");
             var fields = JsonNode.Parse(ref reader)!.AsObject();
             try
             {
                 // Counting reads the properties, which finds a name that stands twice.
-                return fields.Count == 0 ? new([]) : new(fields);
+                if (fields.Count == 0) return new([]);
             }
             catch (ArgumentException)
             {
                 throw new JsonException("a property stands there twice.");
             }
+
+            var changeable = NamesOf(typeof(TSpec), options);
+            var readOnly = NamesOf(typeof(TView), options).Except(changeable, StringComparer.OrdinalIgnoreCase).ToHashSet(StringComparer.OrdinalIgnoreCase);
+            var left = fields.Where(field => readOnly.Contains(field.Key)).Select(field => field.Key).ToList();
+            if (left.Count == fields.Count) throw new JsonException($"{left[0]} cannot be changed here: these can be: {string.Join(", ", changeable)}.");
+            foreach (var name in left) fields.Remove(name);
+            return new(fields);
         }
 
-        public override void Write(Utf8JsonWriter writer, MergePatch<TSpec> value, JsonSerializerOptions options) => value.Fields.WriteTo(writer);
+        public override void Write(Utf8JsonWriter writer, MergePatch<TSpec, TView> value, JsonSerializerOptions options) => value.Fields.WriteTo(writer);
+
+        private static List<string> NamesOf(Type type, JsonSerializerOptions options) => [.. options.GetTypeInfo(type).Properties.Select(property => property.Name)];
     }
 }

@@ -14,6 +14,10 @@ internal static class VirtualMachineEndpoints
 {
     public const int MaxConsoleBytes = 65_536;
 
+    private const string About =
+        "cpus, memoryBytes and portForwards are as they were specified; effectiveCpus, effectiveMemoryBytes and effectivePortForwards are what the machine has, with defaults and chosen ports. "
+        + "User data is not shown, only its SHA-256: a PATCH that does not name it keeps it. The header ETag names the version of what PATCH changes.";
+
     public static void MapVirtualMachines(this IEndpointRouteBuilder routes)
     {
         var members = routes.MapGroup("/appliances/{appliance}/virtual-machines").WithTags("Virtual machines");
@@ -21,16 +25,17 @@ internal static class VirtualMachineEndpoints
             .WithSummary("Add a virtual machine to an appliance")
             .WithDescription("The machine is undeployed; in a deployed appliance it waits for the next deploy. Allowed at rest.");
         members.MapGet("/", List).WithSummary("List an appliance's virtual machines").WithDescription("In the order in which they were added.");
-        members.MapGet("/{id}", GetMember).WithSummary("Get a virtual machine of an appliance");
+        members.MapGet("/{id}", GetMember).WithSummary("Get a virtual machine of an appliance").WithDescription(About);
         members.MapPatch("/{id}", Change)
             .WithSummary("Change a virtual machine")
-            .WithDescription("A JSON merge patch: what is left out stays, null takes a property back to its default. Allowed while the machine is undeployed.");
+            .WithDescription("A JSON merge patch: what is left out stays, null takes a property back to its default. Allowed while the machine is undeployed. "
+                + "With If-Match the change is refused (412) if the machine has another version by now.");
         members.MapDelete("/{id}", Remove)
             .WithSummary("Remove a virtual machine from its appliance")
             .WithDescription("Allowed while the machine is undeployed. Its images stay in the library.");
 
         var group = routes.MapGroup("/virtual-machines/{id}").WithTags("Virtual machines");
-        group.MapGet("/", Get).WithSummary("Get a virtual machine");
+        group.MapGet("/", Get).WithSummary("Get a virtual machine").WithDescription(About);
         group.MapPost("/power", Power)
             .WithSummary("Switch a virtual machine's power")
             .WithDescription(
@@ -42,35 +47,43 @@ internal static class VirtualMachineEndpoints
             .WithDescription("What the guest printed on its serial console since it was deployed, the last part of it.");
     }
 
-    private static async Task<Created<VirtualMachineView>> Add(Datacenter datacenter, RequestKey key, ApplianceId appliance, VirtualMachineSpec spec)
+    private static async Task<Created<VirtualMachineView>> Add(Datacenter datacenter, RequestKey key, ApplianceId appliance, VirtualMachineSpec spec, HttpResponse response)
     {
         var id = key.NewId<VirtualMachineId>();
         var machine = await key.Guard(datacenter.Appliance(appliance).AddVirtualMachine(id, spec), "virtual-machine-exists");
+        response.Headers.ETag = IfMatch.Tag(machine.Version);
         return TypedResults.Created(datacenter.Url($"appliances/{appliance}/virtual-machines/{id}"), machine);
     }
 
     private static async Task<Ok<Page<VirtualMachineView>>> List(Datacenter datacenter, ApplianceId appliance, [AsParameters] PageQuery page) =>
         TypedResults.Ok(await datacenter.Catalogue.VirtualMachines(appliance, page.ToRequest()));
 
-    private static async Task<Ok<VirtualMachineView>> GetMember(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id) =>
-        TypedResults.Ok(await Member(datacenter, appliance, id));
+    private static async Task<Ok<VirtualMachineView>> GetMember(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id, HttpResponse response) =>
+        Tagged(await Member(datacenter, appliance, id), response);
 
     private static async Task<Ok<VirtualMachineView>> Change(
-        Datacenter datacenter, ApplianceId appliance, VirtualMachineId id, MergePatch<VirtualMachineSpec> patch, IOptions<JsonOptions> json)
-    {
-        await Member(datacenter, appliance, id);
-        var spec = patch.Apply(await datacenter.VirtualMachine(id).GetSpec(), json);
-        return TypedResults.Ok(await datacenter.Appliance(appliance).ChangeVirtualMachine(id, spec));
-    }
+        Datacenter datacenter,
+        ApplianceId appliance,
+        VirtualMachineId id,
+        IfMatch match,
+        MergePatch<VirtualMachineSpec, VirtualMachineView> patch,
+        IOptions<JsonOptions> json,
+        HttpResponse response) =>
+        Tagged(await datacenter.Appliance(appliance).PatchVirtualMachine(id, patch.ToDocument(new("example", default), json), match.Versions), response);
 
-    private static async Task<NoContent> Remove(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id)
+    private static async Task<NoContent> Remove(Datacenter datacenter, ApplianceId appliance, VirtualMachineId id, IfMatch match)
     {
-        await datacenter.Appliance(appliance).RemoveVirtualMachine(id);
+        await datacenter.Appliance(appliance).RemoveVirtualMachine(id, match.Versions);
         return TypedResults.NoContent();
     }
 
-    private static async Task<Ok<VirtualMachineView>> Get(Datacenter datacenter, VirtualMachineId id) =>
-        TypedResults.Ok(await datacenter.VirtualMachine(id).Get());
+    private static async Task<Ok<VirtualMachineView>> Get(Datacenter datacenter, VirtualMachineId id, HttpResponse response) => Tagged(await datacenter.VirtualMachine(id).Get(), response);
+
+    private static Ok<VirtualMachineView> Tagged(VirtualMachineView machine, HttpResponse response)
+    {
+        response.Headers.ETag = IfMatch.Tag(machine.Version);
+        return TypedResults.Ok(machine);
+    }
 
     private static async Task<Ok<VirtualMachineView>> Power(Datacenter datacenter, RequestKey key, VirtualMachineId id, PowerRequest request) =>
         TypedResults.Ok(await datacenter.VirtualMachine(id).Power(request.Action, key.IsGiven ? key.NewId<RequestId>() : null));

@@ -43,6 +43,8 @@ internal sealed class PostgreSqlDatabase : IDatabase
 
     public string HostOfViewSql => "(view::json ->> 'host')";
 
+    public string KindOfViewSql => "(view::json ->> 'kind')";
+
     public string LabelSql(string key) => $"(labels ->> {key})";
 
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)

@@ -31,6 +31,8 @@ internal sealed class SqliteDatabase(string file, long reserveBytes = 0) : IData
 
     public string HostOfViewSql => "(view ->> 'host')";
 
+    public string KindOfViewSql => "(view ->> 'kind')";
+
     // Quoted, since SQLite takes dots in a path for steps. A key holds no quotes.
     public string LabelSql(string key) => $"(labels ->> ('$.\"' || {key} || '\"'))";
 

@@ -135,8 +135,15 @@ internal static class Views
     public static EnterpriseView Enterprise(EnterpriseId id, EnterpriseSpec spec, long version) => new(id, spec.Name, spec.Quotas ?? EnterpriseQuotas.None, version, At);
 
     public static VirtualMachineView Machine(VirtualMachineId id, ApplianceId appliance, VirtualMachineSpec spec) => new(
-        id, appliance, spec.Name, VirtualMachineStatus.Undeployed, spec.Image, spec.Cpus ?? 1, spec.MemoryBytes ?? 256L << 20, spec.DataDisks ?? [], spec.PortForwards ?? [],
-        Host: null, [], At);
+        id, appliance, spec.Name, VirtualMachineStatus.Undeployed, spec.Image, spec.DataDisks ?? [], Host: null, [], At)
+    {
+        Cpus = spec.Cpus,
+        MemoryBytes = spec.MemoryBytes,
+        PortForwards = spec.PortForwards ?? [],
+        EffectiveCpus = spec.Cpus ?? 1,
+        EffectiveMemoryBytes = spec.MemoryBytes ?? 256L << 20,
+        EffectivePortForwards = spec.PortForwards ?? [],
+    };
 
     public static ImageView Image(ImageId id, string name, ImageStatus status = ImageStatus.Ready) => new(
         id, name, ImageKind.Master, status, Master: null, Parent: null, 0, [], At, RetiredAt: null, Import: null, Capture: null, Failure: null);

@@ -33,8 +33,29 @@ internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IAp
         return Get();
     }
 
-    public Task Delete()
+    public async Task<ApplianceView> Patch(PatchDocument patch, IReadOnlyList<long> ifVersions)
     {
+        RequireFirst(ifVersions);
+        return await Change(patch.ApplyTo(datacenter.Appliances[Id]));
+    }
+
+    public Task<VirtualMachineView> PatchVirtualMachine(VirtualMachineId id, PatchDocument patch, IReadOnlyList<long> ifVersions)
+    {
+        RequireFirst(ifVersions);
+        return datacenter.Machines.TryGetValue(id, out var machine) && machine.Appliance == Id
+            ? ChangeVirtualMachine(id, patch.ApplyTo(machine.Spec))
+            : throw FaultException.NotFound("virtual-machine-not-found", "There is no such virtual machine in this appliance.");
+    }
+
+    /// <summary>Every version here is 1.</summary>
+    private static void RequireFirst(IReadOnlyList<long>? versions)
+    {
+        if (versions is { Count: > 0 } && !versions.Contains(1)) throw new FaultException(new(FaultKind.Changed, "changed", "It has been changed since."));
+    }
+
+    public Task Delete(IReadOnlyList<long>? ifVersions)
+    {
+        RequireFirst(ifVersions);
         datacenter.Appliances.TryRemove(Id, out _);
         return Task.CompletedTask;
     }
@@ -53,8 +74,9 @@ internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IAp
         return Task.FromResult(Views.Machine(id, Id, spec));
     }
 
-    public Task RemoveVirtualMachine(VirtualMachineId id)
+    public Task RemoveVirtualMachine(VirtualMachineId id, IReadOnlyList<long>? ifVersions)
     {
+        RequireFirst(ifVersions);
         datacenter.Machines.TryRemove(id, out _);
         return Task.CompletedTask;
     }
@@ -340,6 +362,14 @@ internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICa
 
     public Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page) => Task.FromResult(new Page<OperationView>(
         [.. datacenter.Operations.Values.Select(operation => operation.Newest).Where(operation => appliance is null || operation.Appliance == appliance)], Echo(page)));
+
+    public Task<Page<OperationView>> FindOperations(OperationFilter filter, PageRequest page) => Task.FromResult(new Page<OperationView>(
+        [
+            .. datacenter.Operations.Values.Select(operation => operation.Newest).Where(operation =>
+                (filter.Appliance is null || operation.Appliance == filter.Appliance) && (filter.Image is null || operation.Image == filter.Image)
+                && (filter.Kind is null || operation.Kind == filter.Kind) && (filter.Status is null || operation.Status == filter.Status)),
+        ],
+        Echo(page)));
 
     public Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host) => throw new NotSupportedException();
 

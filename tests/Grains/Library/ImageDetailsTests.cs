@@ -89,8 +89,8 @@ public sealed class ImageDetailsTests(ClusterFixture fixture) : ClusterTest(fixt
         var defaulted = await appliance.AddVirtualMachine(VirtualMachineId.New(), new("a", master.Id));
         var named = await appliance.AddVirtualMachine(VirtualMachineId.New(), new("b", master.Id, Cpus: 2, MemoryBytes: 64 * MiB));
 
-        Assert.Equal((3, 128 * MiB), (defaulted.Cpus, defaulted.MemoryBytes));
-        Assert.Equal((2, 64 * MiB), (named.Cpus, named.MemoryBytes));
+        Assert.Equal((3, 128 * MiB), (defaulted.EffectiveCpus, defaulted.EffectiveMemoryBytes));
+        Assert.Equal((2, 64 * MiB), (named.EffectiveCpus, named.EffectiveMemoryBytes));
         Assert.Equal(OperationStatus.Succeeded, (await Cluster.Deploy(appliance)).Status);
         Assert.Equal((3, 128 * MiB), (Cluster.Host.Machines[defaulted.Id].Observe().Cpus, Cluster.Host.Machines[defaulted.Id].Observe().MemoryBytes));
     }
@@ -104,7 +104,7 @@ public sealed class ImageDetailsTests(ClusterFixture fixture) : ClusterTest(fixt
 
         var machine = await appliance.AddVirtualMachine(VirtualMachineId.New(), new("a", master.Id));
 
-        Assert.Equal((4, 512 * MiB), (machine.Cpus, machine.MemoryBytes));
+        Assert.Equal((4, 512 * MiB), (machine.EffectiveCpus, machine.EffectiveMemoryBytes));
     }
 
     [Theory]

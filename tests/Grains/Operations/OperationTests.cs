@@ -172,7 +172,7 @@ public sealed class OperationTests(ClusterFixture fixture) : ClusterTest(fixture
         var scene = await Scene.Deployed(Cluster, machines: 1);
         await scene.CreateInstance(new());
 
-        var listed = (await Cluster.Catalogue.Operations(scene.Id, new())).Items;
+        var listed = (await Cluster.Catalogue.Operations(new(scene.Id), new())).Items;
 
         Assert.Equal([OperationKind.Deploy, OperationKind.CreateInstance], listed.Select(operation => operation.Kind));
         Assert.All(listed, operation => Assert.Equal(OperationStatus.Succeeded, operation.Status));

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using Instances.Appliances;
 using Instances.Hosts;
@@ -74,8 +75,9 @@ public sealed class RunFolderTests : IDisposable
         Assert.StartsWith("cidata", volume[0x8028..], StringComparison.OrdinalIgnoreCase);
         Assert.Contains(NoCloudSeed.MetaData(_spec), volume, StringComparison.Ordinal);
         Assert.Equal(OwnerOnly, File.GetUnixFileMode(Folder.SeedPath));
-        Assert.Equal("#cloud-config\nssh_authorized_keys:\n  - \"ssh-ed25519 AAAA \\\"me\\\"\\u000a: x\"\n", NoCloudSeed.UserData(_spec));
-        Assert.Equal("#!/bin/sh\n", NoCloudSeed.UserData(_spec with { UserData = "#!/bin/sh\n" }));
+        Assert.Equal("#cloud-config\nssh_authorized_keys:\n  - \"ssh-ed25519 AAAA \\\"me\\\"\\u000a: x\"\n", Encoding.UTF8.GetString(NoCloudSeed.UserData(_spec)));
+        Assert.Equal("#!/bin/sh\n", Encoding.UTF8.GetString(NoCloudSeed.UserData(_spec with { UserData = "#!/bin/sh\n" })));
+        Assert.Equal([0x1F, 0x8B, 0, 0xFF], NoCloudSeed.UserData(_spec with { UserDataBase64 = "H4sA/w==" }));
         Assert.Equal(["machine", "qemu", "seed.iso"], Directory.EnumerateFileSystemEntries(Folder.Path).Select(path => Path.GetFileName(path)!).Append("machine").Order());
     }
 

@@ -619,7 +619,7 @@ public abstract class CatalogueTests : IDisposable
 
     private static CatalogueEntry Machine(VirtualMachineId id, Guid appliance, ImageId image, string? host = null)
     {
-        var view = new VirtualMachineView(id, new(appliance), "web", VirtualMachineStatus.Running, image, 1, 256 << 20, [], [], host is null ? null : new(host), [], s_start);
+        var view = new VirtualMachineView(id, new(appliance), "web", VirtualMachineStatus.Running, image, [], host is null ? null : new(host), [], s_start);
         return new(CatalogueEntry.VirtualMachine, id.Value, view.Name, Text(view.Status), appliance, image.Value, null, s_start, [], Json(view));
     }
 

@@ -335,7 +335,7 @@ public abstract class EnterpriseCatalogueTests : IDisposable
 
     private static CatalogueEntry Machine(EnterpriseId? enterprise, Guid appliance, ImageId image, VirtualMachineStatus status)
     {
-        var view = new VirtualMachineView(VirtualMachineId.New(), new(appliance), "web", status, image, 3, 100 * MiB, [], [], null, [], s_start);
+        var view = new VirtualMachineView(VirtualMachineId.New(), new(appliance), "web", status, image, [], null, [], s_start) { EffectiveCpus = 3, EffectiveMemoryBytes = 100 * MiB };
         return new(CatalogueEntry.VirtualMachine, view.Id.Value, view.Name, Text(status), appliance, image.Value, null, s_start, [], Json(view), Enterprise: enterprise?.Value);
     }
 

@@ -1,0 +1,27 @@
+using Microsoft.AspNetCore.HostFiltering;
+
+namespace Instances.Problems;
+
+/// <summary>Tells a caller with a problem that its Host header names no host that this server answers to. The framework's own filter answers before everything else, with an empty body.</summary>
+internal sealed class HostNames : IStartupFilter
+{
+    /// <summary>As the outermost of all filters.</summary>
+    public static void Add(IServiceCollection services)
+    {
+        services.Insert(0, ServiceDescriptor.Transient<IStartupFilter, HostNames>());
+        services.PostConfigure<HostFilteringOptions>(options => options.IncludeFailureMessage = false);
+    }
+
+    public Action<IApplicationBuilder> Configure(Action<IApplicationBuilder> next) => app =>
+    {
+        app.Use(async (context, inner) =>
+        {
+            await inner(context);
+            if (context.Response is not { HasStarted: false, StatusCode: StatusCodes.Status400BadRequest }) return;
+            await Problem.For(
+                context, StatusCodes.Status400BadRequest, "host-unknown",
+                "The header Host names no host that this server answers to. Use the name or address that it listens on, or add the name to AllowedHosts in its configuration.").Write(context);
+        });
+        next(app);
+    };
+}
