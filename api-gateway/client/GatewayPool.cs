@@ -1,6 +1,6 @@
 namespace Instances.Client;
 
-/// <summary>Spreads requests over the gateways of a datacenter, any of which serves any request. One that cannot be reached is left out for a while.</summary>
+/// <summary>Spreads requests over the gateways of a datacenter, any of which serves any request. One that cannot be reached, or does not answer, is left out for a while.</summary>
 /// <remarks>A request that fails is not sent again here: <see cref="InstancesClient"/> repeats what may be repeated, and meets the next gateway by that.</remarks>
 /// <param name="gateways">At least one; only their scheme, host and port count.</param>
 public sealed class GatewayPool(IReadOnlyList<Uri> gateways, HttpMessageHandler inner, TimeProvider? time = null) : DelegatingHandler(inner)
@@ -8,8 +8,14 @@ public sealed class GatewayPool(IReadOnlyList<Uri> gateways, HttpMessageHandler 
     /// <summary>How long a gateway that could not be reached is left out, as long as there is another.</summary>
     public static readonly TimeSpan RestAfterFailure = TimeSpan.FromSeconds(5);
 
+    /// <summary>How long a gateway that took a request and did not answer is left out: it may be frozen, and each try costs as much as the caller waits.</summary>
+    public static readonly TimeSpan RestAfterSilence = TimeSpan.FromMinutes(1);
+
+    /// <summary>A caller that gives up earlier says nothing of the gateway.</summary>
+    public static readonly TimeSpan SilenceBound = TimeSpan.FromSeconds(5);
+
     private readonly TimeProvider _time = time ?? TimeProvider.System;
-    private readonly long[] _failedAt = new long[gateways.Count];
+    private readonly Rest?[] _rests = new Rest?[gateways.Count];
     private int _turn = -1;
 
     /// <summary>An HTTP client over several gateways, as <see cref="InstancesClient"/> wants it.</summary>
@@ -24,13 +30,21 @@ public sealed class GatewayPool(IReadOnlyList<Uri> gateways, HttpMessageHandler 
     {
         var index = Next();
         request.RequestUri = new UriBuilder(request.RequestUri!) { Scheme = gateways[index].Scheme, Host = gateways[index].Host, Port = gateways[index].Port }.Uri;
+        var sent = _time.GetTimestamp();
         try
         {
-            return await base.SendAsync(request, cancellationToken);
+            var response = await base.SendAsync(request, cancellationToken);
+            Volatile.Write(ref _rests[index], null);
+            return response;
         }
         catch (HttpRequestException)
         {
-            Volatile.Write(ref _failedAt[index], _time.GetTimestamp());
+            Volatile.Write(ref _rests[index], new(_time.GetTimestamp(), RestAfterFailure));
+            throw;
+        }
+        catch (OperationCanceledException) when (_time.GetElapsedTime(sent) >= SilenceBound)
+        {
+            Volatile.Write(ref _rests[index], new(_time.GetTimestamp(), RestAfterSilence));
             throw;
         }
     }
@@ -41,10 +55,11 @@ public sealed class GatewayPool(IReadOnlyList<Uri> gateways, HttpMessageHandler 
         for (var step = 0; step < gateways.Count; step++)
         {
             var index = (turn + step) % gateways.Count;
-            var failedAt = Volatile.Read(ref _failedAt[index]);
-            if (failedAt == 0 || _time.GetElapsedTime(failedAt) >= RestAfterFailure) return index;
+            if (Volatile.Read(ref _rests[index]) is not { } rest || _time.GetElapsedTime(rest.Since) >= rest.For) return index;
         }
 
         return turn;
     }
+
+    private sealed record Rest(long Since, TimeSpan For);
 }

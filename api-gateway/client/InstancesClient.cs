@@ -16,12 +16,16 @@ namespace Instances.Client;
 /// nothing is done twice.</summary>
 /// <param name="http">With the server's address as its base address, and no timeout of its own: uploads and watching last as long as they last.</param>
 /// <exception cref="ProblemException">From every method: the server refused.</exception>
+/// <exception cref="TimeoutException">From every method: the server did not answer in time, however often it was asked.</exception>
 public sealed partial class InstancesClient(HttpClient http, string datacenter = "local")
 {
     /// <summary>How often a request is sent at most.</summary>
-    public const int MaxAttempts = 5;
+    public const int MaxAttempts = 8;
 
     private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
+
+    /// <summary>The server's Retry-After is waited for up to this.</summary>
+    private static readonly TimeSpan MaxAttemptDelay = TimeSpan.FromSeconds(10);
 
     /// <summary>More than a gateway takes that repeats a call until it gives up.</summary>
     private static readonly TimeSpan RequestBound = TimeSpan.FromSeconds(30);
@@ -241,9 +245,23 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
         };
     }
 
+    /// <summary>A repeat that finds nothing has lost the answer of the one that deleted it.</summary>
     private async Task Delete(string path, CancellationToken cancellationToken)
     {
-        using var response = await Send(() => new(HttpMethod.Delete, path), cancellationToken);
+        var sent = 0;
+        try
+        {
+            using var response = await Send(Request, cancellationToken);
+        }
+        catch (ProblemException problem) when (sent > 1 && problem is { Status: HttpStatusCode.NotFound, Code: not (null or "datacenter-not-found" or "path-not-found") })
+        {
+        }
+
+        HttpRequestMessage Request()
+        {
+            sent++;
+            return new(HttpMethod.Delete, path);
+        }
     }
 
     private async Task<HttpResponseMessage> Send(Func<HttpRequestMessage> create, CancellationToken cancellationToken, TimeSpan? within = null)
@@ -261,10 +279,17 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
             }
             catch (Exception exception) when (attempt < MaxAttempts && !cancellationToken.IsCancellationRequested && MayRepeat(exception))
             {
-                await Task.Delay(AttemptDelay, cancellationToken);
+                await Task.Delay(DelayAfter(exception), cancellationToken);
+            }
+            catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw new TimeoutException($"The server did not answer within {(within ?? RequestBound).TotalSeconds:0} s, {attempt} times in a row. Whether it has carried out the request is not known.", exception);
             }
         }
     }
+
+    private static TimeSpan DelayAfter(Exception exception) =>
+        exception is ProblemException { RetryAfter: { } wished } ? wished < AttemptDelay ? AttemptDelay : wished > MaxAttemptDelay ? MaxAttemptDelay : wished : AttemptDelay;
 
     private static bool MayRepeat(Exception exception) =>
         exception is HttpRequestException or IOException or TimeoutException or OperationCanceledException or ProblemException { Status: HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout };
@@ -276,7 +301,10 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
         {
             var text = await response.Content.ReadAsStringAsync(cancellationToken);
             var (code, detail) = Problem(text);
-            throw new ProblemException(response.StatusCode, code, detail ?? $"The server answered {(int)response.StatusCode} {response.ReasonPhrase}.");
+            throw new ProblemException(response.StatusCode, code, detail ?? $"The server answered {(int)response.StatusCode} {response.ReasonPhrase}.")
+            {
+                RetryAfter = response.Headers.RetryAfter?.Delta,
+            };
         }
     }
 

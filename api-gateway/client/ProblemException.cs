@@ -9,4 +9,7 @@ public sealed class ProblemException(HttpStatusCode status, string? code, string
     public HttpStatusCode Status { get; } = status;
 
     public string? Code { get; } = code;
+
+    /// <summary>When the server asks to repeat the request; null if it does not.</summary>
+    public TimeSpan? RetryAfter { get; init; }
 }

@@ -68,12 +68,16 @@ public sealed record ReservationView(
     [property: Id(3)] int VirtualMachines);
 
 /// <param name="Layers">The layers of its image: a host fetches those that it lacks. Writable tops are thin and need no space up front.</param>
+/// <param name="HostPorts">The host ports that it asks for: two machines with one of them do not go to one host.</param>
+/// <param name="Name">For people.</param>
 [GenerateSerializer, Immutable, Alias("instances.PlacementRequest")]
 public sealed record PlacementRequest(
     [property: Id(0)] VirtualMachineId Machine,
     [property: Id(1)] int Cpus,
     [property: Id(2)] long MemoryBytes,
-    [property: Id(3)] IReadOnlyList<LayerNeed> Layers);
+    [property: Id(3)] IReadOnlyList<LayerNeed> Layers,
+    [property: Id(4)] IReadOnlyList<HostPort>? HostPorts = null,
+    [property: Id(5)] string? Name = null);
 
 /// <param name="Bytes">Space that the layer takes where it is fetched to.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerNeed")]

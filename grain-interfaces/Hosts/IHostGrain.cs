@@ -220,9 +220,11 @@ public sealed record HostView(
 /// <param name="Machines">Those that <paramref name="View"/> counts.</param>
 /// <param name="Lacking">The layers, of those that were asked about, that are not on the host.</param>
 /// <param name="MachineOverheadBytes">Memory that the host needs for each machine besides the machine's own.</param>
+/// <param name="TakenPorts">The host ports of its machines, and those of the silo itself.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostCapacity")]
 public sealed record HostCapacity(
     [property: Id(0)] HostView View,
     [property: Id(1)] IReadOnlyList<VirtualMachineId> Machines,
     [property: Id(2)] IReadOnlyList<LayerId> Lacking,
-    [property: Id(3)] long MachineOverheadBytes = 0);
+    [property: Id(3)] long MachineOverheadBytes = 0,
+    [property: Id(4)] IReadOnlyList<HostPort>? TakenPorts = null);

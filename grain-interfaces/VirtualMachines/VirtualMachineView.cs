@@ -37,6 +37,15 @@ public sealed record PortForward(
     public UnknownMembers? Unknown { get; init; }
 }
 
+/// <summary>A port of a host that one machine at a time can have.</summary>
+[GenerateSerializer, Immutable, Alias("instances.HostPort")]
+public readonly record struct HostPort([property: Id(0)] int Port, [property: Id(1)] TransportProtocol Protocol)
+{
+    /// <summary>Those that are named or chosen already.</summary>
+    public static IReadOnlyList<HostPort> Of(IEnumerable<PortForward>? forwards) =>
+        [.. (forwards ?? []).Where(forward => forward.HostPort != 0).Select(forward => new HostPort(forward.HostPort, forward.Protocol))];
+}
+
 public enum TransportProtocol
 {
     Tcp,

@@ -1,6 +1,7 @@
 using Instances.Catalogue;
 using Instances.Enterprises;
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Requests;
@@ -22,6 +23,7 @@ internal sealed partial class ApplianceGrain(
     RetentionWork retention,
     Drain drain,
     IOptions<OperationOptions> options,
+    IOptions<HostOptions> host,
     TimeProvider time,
     ILogger<ApplianceGrain> logger)
     : StoredGrain<ApplianceState>(stored), IApplianceGrain, IRemindable
@@ -97,9 +99,11 @@ internal sealed partial class ApplianceGrain(
         if (State.VirtualMachines.Count >= MaxVirtualMachines && !IsMember(id))
             throw FaultException.Capacity("too-many-virtual-machines", $"An appliance has at most {MaxVirtualMachines} virtual machines: use a second appliance.");
 
+        await RequireFreePorts(spec, except: id);
+
         // The machine first: a member that does not exist would be worse than a machine that its appliance does not know.
         var view = await GrainFactory.VirtualMachine(id).Create(Id, State.Enterprise, spec);
-        if (!IsMember(id)) await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines, new(id, view.Name)] });
+        if (!IsMember(id)) await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines, MemberOf(view)] });
         return view;
     }
 
@@ -127,8 +131,9 @@ internal sealed partial class ApplianceGrain(
     private async Task<VirtualMachineView> Change(VirtualMachineId id, VirtualMachineSpec spec)
     {
         RequireFreeName(spec.Name, except: id);
+        await RequireFreePorts(spec, except: id);
         var view = await GrainFactory.VirtualMachine(id).Change(spec);
-        await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Select(member => member.Id == id ? new(id, view.Name) : member)] });
+        await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Select(member => member.Id == id ? MemberOf(view) : member)] });
         return view;
     }
 
@@ -282,6 +287,24 @@ internal sealed partial class ApplianceGrain(
     {
         if (State.VirtualMachines.Any(member => member.Id != except && string.Equals(member.Name, name, StringComparison.OrdinalIgnoreCase)))
             throw FaultException.Conflict("name-taken", $"Another virtual machine of this appliance is named '{name}': choose another name.");
+    }
+
+    private static ApplianceMember MemberOf(VirtualMachineView view) => new(view.Id, view.Name, HostPort.Of(view.PortForwards));
+
+    /// <exception cref="FaultException">port-in-use.</exception>
+    private async Task RequireFreePorts(VirtualMachineSpec spec, VirtualMachineId except)
+    {
+        foreach (var wanted in HostPort.Of(spec.PortForwards))
+        {
+            if (host.Value.OwnPorts.Contains(wanted.Port) && wanted.Protocol is TransportProtocol.Tcp)
+                throw FaultException.Conflict("port-in-use", $"Port {wanted.Port} is the server's own: choose another hostPort, or 0 to have a free one chosen.");
+            foreach (var member in State.VirtualMachines.Where(member => member.Id != except))
+            {
+                var taken = member.HostPorts ?? HostPort.Of((await GrainFactory.VirtualMachine(member.Id).GetSpec()).PortForwards);
+                if (taken.Contains(wanted))
+                    throw FaultException.Conflict("port-in-use", $"Port {wanted.Port} is the hostPort of the virtual machine '{member.Name}' of this appliance: choose another, or 0 to have a free one chosen.");
+            }
+        }
     }
 
     private Task SaveListed(ApplianceState next) => SaveListed(_ => next);

@@ -61,7 +61,8 @@ internal sealed record ApplianceState : IStoredState
 }
 
 /// <summary>A machine of the appliance.</summary>
-internal sealed record ApplianceMember(VirtualMachineId Id, string Name)
+/// <param name="HostPorts">The host ports that it asks for; null if an earlier release added the machine.</param>
+internal sealed record ApplianceMember(VirtualMachineId Id, string Name, IReadOnlyList<HostPort>? HostPorts = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData]

@@ -33,7 +33,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
         // A run that was taken up again finds machines that have their host.
         var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
         var requests = views.Where(view => view.Host is null).Select(view =>
-            new PlacementRequest(view.Id, view.EffectiveCpus, view.EffectiveMemoryBytes, [.. _layers[view.Id].Select(layer => new LayerNeed(layer.Id, layer.Bytes))])).ToList();
+            new PlacementRequest(view.Id, view.EffectiveCpus, view.EffectiveMemoryBytes, [.. _layers[view.Id].Select(layer => new LayerNeed(layer.Id, layer.Bytes))], HostPort.Of(view.PortForwards), view.Name)).ToList();
         _placements = [.. placed, .. await appliance.Grains.Datacenter().Place(Operation.Id, appliance.Id, requests)];
     }
 

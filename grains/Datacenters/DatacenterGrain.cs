@@ -108,7 +108,7 @@ internal sealed partial class DatacenterGrain(
         var lacking = rooms.ToDictionary(room => room.Id, room => room.Lacking);
         var reservations = placements.GroupBy(placement => placement.Host, placement => requests[placement.Machine]).Select(group => new Reservation(
             operation, appliance, group.Key,
-            [.. group.Select(machine => new ReservedMachine(machine.Machine, machine.Cpus, machine.MemoryBytes))],
+            [.. group.Select(machine => new ReservedMachine(machine.Machine, machine.Cpus, machine.MemoryBytes, machine.HostPorts))],
             [.. group.SelectMany(machine => machine.Layers).DistinctBy(need => need.Layer).Where(need => lacking[group.Key].Contains(need.Layer))]));
         await Save(State with { Reservations = [.. State.Reservations, .. reservations] });
         return placements;

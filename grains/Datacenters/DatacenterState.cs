@@ -49,7 +49,7 @@ internal sealed record Reservation(
     public UnknownMembers? Unknown { get; init; }
 }
 
-internal sealed record ReservedMachine(VirtualMachineId Id, int Cpus, long MemoryBytes)
+internal sealed record ReservedMachine(VirtualMachineId Id, int Cpus, long MemoryBytes, IReadOnlyList<HostPort>? HostPorts = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData]

@@ -24,7 +24,8 @@ internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IRe
             Math.Max(0, capacity.View.FreeMemoryBytes - machines.Sum(machine => machine.MemoryBytes + capacity.MachineOverheadBytes)),
             Math.Max(0, capacity.View.FreeDiskBytes - layers.Sum(need => need.Bytes)),
             lacking,
-            capacity.MachineOverheadBytes);
+            capacity.MachineOverheadBytes,
+            [.. capacity.TakenPorts ?? [], .. machines.SelectMany(machine => machine.HostPorts ?? [])]);
     }
 
     /// <param name="recorded">How many machines should be there, asked only where the host is away.</param>

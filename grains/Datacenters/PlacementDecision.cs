@@ -1,14 +1,23 @@
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Library;
+using Instances.VirtualMachines;
 
 namespace Instances.Datacenters;
 
 /// <summary>What a host has for machines that are yet to come.</summary>
 /// <param name="Lacking">The layers that would have to be fetched: neither on the host nor reserved for it.</param>
 /// <param name="MachineOverheadBytes">Memory that each machine takes besides its own.</param>
+/// <param name="TakenPorts">Host ports that are in use or reserved.</param>
 internal sealed record HostRoom(
-    HostId Id, HostStatus Status, int FreeCpus, long FreeMemoryBytes, long FreeDiskBytes, IReadOnlySet<LayerId> Lacking, long MachineOverheadBytes = 0);
+    HostId Id,
+    HostStatus Status,
+    int FreeCpus,
+    long FreeMemoryBytes,
+    long FreeDiskBytes,
+    IReadOnlySet<LayerId> Lacking,
+    long MachineOverheadBytes = 0,
+    IReadOnlyCollection<HostPort>? TakenPorts = null);
 
 /// <summary>Where machines go, all of them or none.</summary>
 internal abstract record PlacementDecision
@@ -30,6 +39,7 @@ internal abstract record PlacementDecision
         var ordered = machines.OrderByDescending(machine => machine.MemoryBytes).ThenByDescending(machine => machine.Cpus).ToList();
         if (Try(hosts, ordered, policy, out var misfit) is { } placements) return new Place(placements);
         if (policy is not PlacementPolicy.Packed && Try(hosts, ordered, PlacementPolicy.Packed, out _) is { } packed) return new Place(packed);
+        if (PortConflict(hosts, machines, misfit!) is { } conflict) return new Refuse(conflict);
         return new Refuse(new(FaultKind.Capacity, "no-capacity", Sentence(hosts, machines, misfit!)));
     }
 
@@ -60,6 +70,19 @@ internal abstract record PlacementDecision
         return placements;
     }
 
+    /// <summary>Null unless a host has room for the machine, save for its ports.</summary>
+    private static Fault? PortConflict(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementRequest misfit)
+    {
+        if (misfit.HostPorts is not { Count: > 0 } wanted) return null;
+        var fitting = hosts.Where(host => host.Status is HostStatus.Available && new Ledger(host).HasRoom(misfit)).ToList();
+        if (fitting.Count == 0) return null;
+        var others = machines.Where(machine => machine.Machine != misfit.Machine).SelectMany(machine => machine.HostPorts ?? []);
+        var taken = wanted.Where(port => others.Contains(port) || fitting.Any(host => host.TakenPorts?.Contains(port) is true)).Select(port => port.Port).Distinct().ToList();
+        return taken.Count == 0 ? null : new(
+            FaultKind.Conflict, "port-in-use",
+            $"The virtual machine '{misfit.Name}' asks for the host port {string.Join(", ", taken)}, which is in use on every host that has room for it: choose another hostPort, or 0 to have a free one chosen.");
+    }
+
     private static string Sentence(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementRequest misfit)
     {
         var layers = machines.SelectMany(machine => machine.Layers).DistinctBy(layer => layer.Layer).Sum(layer => layer.Bytes);
@@ -85,6 +108,7 @@ internal abstract record PlacementDecision
     private sealed class Ledger(HostRoom room)
     {
         private readonly HashSet<LayerId> _lacking = [.. room.Lacking];
+        private readonly HashSet<HostPort> _takenPorts = [.. room.TakenPorts ?? []];
         private int _freeCpus = room.FreeCpus;
         private long _freeDiskBytes = room.FreeDiskBytes;
 
@@ -95,7 +119,9 @@ internal abstract record PlacementDecision
         /// <summary>How many machines of this call it has.</summary>
         public int Taken { get; private set; }
 
-        public bool Fits(PlacementRequest machine) =>
+        public bool Fits(PlacementRequest machine) => HasRoom(machine) && machine.HostPorts?.Any(_takenPorts.Contains) is not true;
+
+        public bool HasRoom(PlacementRequest machine) =>
             machine.Cpus <= _freeCpus && machine.MemoryBytes + room.MachineOverheadBytes <= FreeMemoryBytes && Fetched(machine) <= _freeDiskBytes;
 
         public void Take(PlacementRequest machine)
@@ -104,6 +130,7 @@ internal abstract record PlacementDecision
             FreeMemoryBytes -= machine.MemoryBytes + room.MachineOverheadBytes;
             _freeDiskBytes -= Fetched(machine);
             _lacking.ExceptWith(machine.Layers.Select(layer => layer.Layer));
+            _takenPorts.UnionWith(machine.HostPorts ?? []);
             Taken++;
         }
 

@@ -82,7 +82,9 @@ internal sealed partial class HostGrain(
             Math.Max(0, memory - machines.Sum(machine => machine.MemoryBytes + hypervisor.MachineOverheadBytes)),
             Math.Max(0, layers.FreeBytes - host.DiskHeadroomBytes),
             machines.Count, cpus, Math.Max(0, cpus - machines.Sum(machine => machine.Cpus)), _stranger is null ? HostStatus.Available : HostStatus.Blocked, Problem, layers.Id);
-        return new(view, [.. machines.Select(machine => machine.Id)], [.. wanted.Where(layer => !layers.Contains(layer))], hypervisor.MachineOverheadBytes);
+        return new(
+            view, [.. machines.Select(machine => machine.Id)], [.. wanted.Where(layer => !layers.Contains(layer))], hypervisor.MachineOverheadBytes,
+            [.. HostPort.Of(machines.SelectMany(machine => machine.PortForwards)), .. host.OwnPorts.Select(port => new HostPort(port, TransportProtocol.Tcp))]);
     }
 
     public async Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken)

@@ -38,6 +38,9 @@ public sealed class HostOptions
     [Range(0, long.MaxValue)]
     public long DiskHeadroomBytes { get; set; } = 256L << 20;
 
+    /// <summary>TCP ports that the silo itself listens at on this host: no machine gets one. Set by the silo.</summary>
+    public IReadOnlyList<int> OwnPorts { get; set; } = [];
+
     /// <summary>How long machines are held paused or frozen for a capture before the host asks whether to let them go.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
     public TimeSpan HoldBound { get; set; } = TimeSpan.FromMinutes(2);

@@ -87,9 +87,18 @@ internal static class SiloHosting
         {
             services.AddHostLayers();
             services.AddHypervisor(configuration);
+            services.PostConfigure<HostOptions>(host => host.OwnPorts = OwnPorts(configuration));
         }
 
         if (roles is not SiloRoles.Control) services.AddDataPlane();
+    }
+
+    /// <summary>Those that are known before the silo starts: a port of 0 is chosen then.</summary>
+    private static IReadOnlyList<int> OwnPorts(IConfiguration configuration)
+    {
+        var settings = configuration.GetSection(SiloSettings.Section).Get<SiloSettings>() ?? new();
+        var web = (configuration[WebHostDefaults.ServerUrlsKey] ?? "").Split(';').Select(url => Uri.TryCreate(url, UriKind.Absolute, out var address) ? address.Port : 0);
+        return [.. web.Append(settings.Port).Append(settings.ClientPort).Where(port => port != 0)];
     }
 
     private static void AddHypervisor(this IServiceCollection services, IConfiguration configuration)

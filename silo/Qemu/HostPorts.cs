@@ -8,16 +8,17 @@ namespace Instances.Qemu;
 /// <summary>Chooses ports of the host's loopback address. QEMU opens them a moment later: one that was taken meanwhile is noticed then.</summary>
 internal static class HostPorts
 {
+    /// <param name="machine">Its name, for a refusal.</param>
     /// <param name="wished">A host port of 0 is chosen here.</param>
     /// <param name="former">What was chosen the last time, kept where it is free; null for none.</param>
     /// <exception cref="FaultException">port-in-use.</exception>
-    public static IReadOnlyList<PortForward> Choose(IReadOnlyList<PortForward> wished, IReadOnlyList<PortForward>? former)
+    public static IReadOnlyList<PortForward> Choose(string machine, IReadOnlyList<PortForward> wished, IReadOnlyList<PortForward>? former)
     {
         // Held until all are chosen, so that none is chosen twice.
         var held = new List<Socket>();
         try
         {
-            return [.. wished.Select((port, index) => port with { HostPort = Choose(port, former?.ElementAtOrDefault(index), held) })];
+            return [.. wished.Select((port, index) => port with { HostPort = Choose(machine, port, former?.ElementAtOrDefault(index), held) })];
         }
         finally
         {
@@ -25,14 +26,14 @@ internal static class HostPorts
         }
     }
 
-    public static FaultException InUse(PortForward port) => FaultException.Conflict(
+    public static FaultException InUse(string machine, PortForward port) => FaultException.Conflict(
         "port-in-use",
-        $"Port {port.HostPort} of the host is in use: choose another, or 0 to have a free one chosen.");
+        $"The virtual machine '{machine}' asks for port {port.HostPort} of the host, which is in use: choose another hostPort, or 0 to have a free one chosen.");
 
-    private static int Choose(PortForward wished, PortForward? former, List<Socket> held)
+    private static int Choose(string machine, PortForward wished, PortForward? former, List<Socket> held)
     {
-        if (wished.HostPort != 0) return Take(wished, wished.HostPort, held) ?? throw InUse(wished);
-        return (former is { HostPort: not 0 } ? Take(wished, former.HostPort, held) : null) ?? Take(wished, 0, held) ?? throw InUse(wished);
+        if (wished.HostPort != 0) return Take(wished, wished.HostPort, held) ?? throw InUse(machine, wished);
+        return (former is { HostPort: not 0 } ? Take(wished, former.HostPort, held) : null) ?? Take(wished, 0, held) ?? throw InUse(machine, wished);
     }
 
     private static int? Take(PortForward wished, int port, List<Socket> held)

@@ -132,7 +132,7 @@ internal sealed partial class QemuMachine
         foreach (var chain in chains) _identity.OwnLayer(_host.PathOf(chain.Layers[^1]));
         for (var attempt = 1; ; attempt++)
         {
-            var ports = HostPorts.Choose(_spec.PortForwards, _ports);
+            var ports = HostPorts.Choose(_spec.Name, _spec.PortForwards, _ports);
             if (await TryStartQemu(chains, ports, isLastAttempt: attempt == PortTries, cancellationToken)) break;
             _ports = _spec.PortForwards;
         }
@@ -165,7 +165,7 @@ internal sealed partial class QemuMachine
             var said = ReadLog(logged);
             var taken = ports.Zip(_spec.PortForwards).FirstOrDefault(pair => said.Contains($"'{QemuArguments.ForwardRule(pair.First)}'", StringComparison.Ordinal));
             if (taken.First is null) throw QemuFaults.NotStarted(_spec, said, LastLine(said));
-            if (taken.Second.HostPort != 0 || isLastAttempt) throw HostPorts.InUse(taken.First);
+            if (taken.Second.HostPort != 0 || isLastAttempt) throw HostPorts.InUse(_spec.Name, taken.First);
             return false;
         }
     }

@@ -15,7 +15,7 @@ internal sealed class DocumentTransformer : IOpenApiDocumentTransformer
             Description =
                 "Runs virtual appliances, which are groups of virtual machines, and creates instances of them: consistent snapshots, kept in the library "
                 + "as slave images of their masters.\n\n"
-                + "Long work answers 202 with the URL of an operation. Every POST takes an Idempotency-Key: a repeat with the same key gives the same answer. "
+                + "Long work answers 202 with the URL of an operation. Every POST takes an Idempotency-Key: a repeat with the same key gets the first answer, refusals included, for as long as Requests:KeepFor says (7 days). "
                 + "Whatever is not carried out is answered with a problem (RFC 9457), whose code is for programs and whose detail says what to do.",
             License = new() { Name = "MIT", Identifier = "MIT" },
         };

@@ -118,7 +118,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     {
         Name = RequestKey.Header,
         In = ParameterLocation.Header,
-        Description = "A value of your own. A repeat of the request with the same key gives the same answer and does nothing twice.",
+        Description = "A value of your own. A repeat of the request with the same key gets the first answer and does nothing twice. Another request with the same key and path is refused (422 idempotency-key-reused).",
         Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = RequestKey.MaxLength, Pattern = "^[!-~]+$" },
     };
 

@@ -48,6 +48,27 @@ public sealed class GatewayPoolTests
         Assert.Equal(3, _recorder.Hosts.Count);
     }
 
+    [Fact]
+    public async Task Gateway_ThatTakesARequestAndDoesNotAnswer_IsLeftOutForLonger()
+    {
+        _recorder.Frozen = "one";
+        using var patience = new CancellationTokenSource();
+        var request = _http.GetAsync("/api", patience.Token);
+        _time.Advance(GatewayPool.SilenceBound);
+        await patience.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => request);
+        _recorder.Hosts.Clear();
+
+        _time.Advance(GatewayPool.RestAfterFailure);
+        for (var number = 0; number < 3; number++) await Get();
+        Assert.Equal(["two", "two", "two"], _recorder.Hosts);
+
+        _recorder.Frozen = "";
+        _time.Advance(GatewayPool.RestAfterSilence);
+        for (var number = 0; number < 2; number++) await Get();
+        Assert.Contains("one", _recorder.Hosts);
+    }
+
     private async Task Get()
     {
         using var response = await _http.GetAsync("/api", TestContext.Current.CancellationToken);
@@ -61,10 +82,14 @@ public sealed class GatewayPoolTests
         /// <summary>A gateway, or <c>both</c>.</summary>
         public string Away { get; set; } = "";
 
-        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        /// <summary>A gateway that takes requests and does not answer.</summary>
+        public string Frozen { get; set; } = "";
+
+        protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
         {
             Hosts.Add(request.RequestUri!.Host);
-            return Away == "both" || Away == request.RequestUri.Host ? throw new HttpRequestException("away") : Task.FromResult(new HttpResponseMessage(HttpStatusCode.OK));
+            if (Frozen == request.RequestUri.Host) await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
+            return Away == "both" || Away == request.RequestUri.Host ? throw new HttpRequestException("away") : new HttpResponseMessage(HttpStatusCode.OK);
         }
     }
 }

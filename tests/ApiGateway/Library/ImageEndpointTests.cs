@@ -363,6 +363,22 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Equal(appliance, (await users.Read<Page<VirtualMachineView>>()).Items.Single().Appliance);
     }
 
+    [Theory]
+    [InlineData("/images?statos=ready", "There is no query parameter 'statos' here. Allowed are:")]
+    [InlineData("/images?status=bogus", "status cannot be 'bogus': it has to be one of importing, ready, retired, failed, corrupt.")]
+    [InlineData("/images?createdAfter=2026-11-30T00:49:28+02:00", "%2B")]
+    [InlineData("/hosts?limit=1", "None is allowed.")]
+    [InlineData("/operations?status=ended", "it has to be one of running,")]
+    [InlineData("/operations?limit=x", "limit cannot be 'x': it has to be a whole number.")]
+    [InlineData("/images?master=x", "a UUID with hyphens")]
+    public async Task Query_ThatIsNotKnown_IsRefusedWithWhatIsAllowed(string path, string sentence)
+    {
+        using var response = await gateway.Http.Get(path);
+
+        var problem = await response.AssertProblem(400, "request-malformed");
+        Assert.Contains(sentence, problem.GetProperty("detail").GetString(), StringComparison.Ordinal);
+    }
+
     private ImageId AddImage()
     {
         var id = ImageId.New();

@@ -54,6 +54,39 @@ public sealed class VirtualMachineEndpointTests(Gateway gateway)
     }
 
     [Fact]
+    public async Task Change_WithWhatGetAnswered_ChangesNothingAndKeepsTheUserData()
+    {
+        var machine = await Add();
+        var before = gateway.Datacenter.Machines[machine.Id].Spec with { UserData = "#cloud-config\n", Cpus = null };
+        gateway.Datacenter.Machines[machine.Id] = (_appliance, before);
+        using var got = await gateway.Http.Get($"/virtual-machines/{machine.Id}");
+        using var content = new StringContent(await got.Content.ReadAsStringAsync(Cancelled), Encoding.UTF8, "application/json");
+        using var request = new HttpRequestMessage(HttpMethod.Patch, $"{Local}/appliances/{_appliance}/virtual-machines/{machine.Id}") { Content = content };
+        request.Headers.IfMatch.Add(got.Headers.ETag!);
+
+        using var response = await gateway.Http.SendAsync(request, Cancelled);
+
+        Assert.Equal((HttpStatusCode.OK, got.Headers.ETag), (response.StatusCode, response.Headers.ETag));
+        var after = gateway.Datacenter.Machines[machine.Id].Spec;
+        Assert.Equal((before.Name, before.Image, before.Cpus, before.MemoryBytes, before.UserData), (after.Name, after.Image, after.Cpus, after.MemoryBytes, after.UserData));
+    }
+
+    [Theory, InlineData("PATCH"), InlineData("DELETE")]
+    public async Task Request_ForAnotherVersion_IsRefused(string method)
+    {
+        var machine = await Add();
+        foreach (var path in (string[])[$"/appliances/{_appliance}/virtual-machines/{machine.Id}", $"/appliances/{_appliance}"])
+        {
+            using var request = new HttpRequestMessage(new(method), Local + path) { Content = new StringContent("""{"name":"other"}""", Encoding.UTF8, "application/json") };
+            request.Headers.IfMatch.Add(new("\"7\""));
+
+            using var response = await gateway.Http.SendAsync(request, Cancelled);
+
+            await response.AssertProblem(412, "changed");
+        }
+    }
+
+    [Fact]
     public async Task Remove_Machine_AnswersNothing()
     {
         var machine = await Add();

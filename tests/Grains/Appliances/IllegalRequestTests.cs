@@ -190,7 +190,7 @@ public sealed class IllegalRequestTests(ClusterFixture fixture) : ClusterTest(fi
     {
         var scene = await Scene.Undeployed(Cluster, machines: 1);
         var none = Cluster.Grains.Appliance(Instances.Appliances.ApplianceId.New());
-        foreach (var call in new Func<Task>[] { none.Get, none.Delete, () => none.Deploy(OperationId.New()), () => none.CreateInstance(OperationId.New(), new()) })
+        foreach (var call in new Func<Task>[] { none.Get, () => none.Delete(), () => none.Deploy(OperationId.New()), () => none.CreateInstance(OperationId.New(), new()) })
             await scene.AssertRefused(call, FaultKind.NotFound, "appliance-not-found", "no such appliance");
         await scene.AssertRefused(
             () => scene.Appliance.RemoveVirtualMachine(VirtualMachineId.New()), FaultKind.NotFound, "virtual-machine-not-found", "no such virtual machine");

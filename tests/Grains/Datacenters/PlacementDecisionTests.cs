@@ -167,4 +167,23 @@ public sealed class PlacementDecisionTests
         Assert.IsType<PlacementDecision.Place>(decision).Placements.ToDictionary(placement => placement.Machine, placement => placement.Host.Name);
 
     private static Fault Refused(PlacementDecision decision) => Assert.IsType<PlacementDecision.Refuse>(decision).Fault;
+
+    [Fact]
+    public void Decide_TwoMachinesWithOneHostPort_GoToTwoHosts()
+    {
+        var port = new HostPort(18080, TransportProtocol.Tcp);
+        HostRoom[] hosts = [RoomWith("a"), RoomWith("b"), RoomWith("c", port)];
+        PlacementRequest[] machines = [Asking("one"), Asking("two")];
+
+        var placed = Assert.IsType<PlacementDecision.Place>(PlacementDecision.Decide(hosts, machines, PlacementPolicy.Packed)).Placements;
+        var refused = Assert.IsType<PlacementDecision.Refuse>(PlacementDecision.Decide(hosts, [.. machines, Asking("three")], PlacementPolicy.Spread)).Fault;
+
+        Assert.Equal(["a", "b"], placed.Select(placement => placement.Host.Name).Order());
+        Assert.Equal("port-in-use", refused.Code);
+        Assert.Contains("18080", refused.Message, StringComparison.Ordinal);
+
+        PlacementRequest Asking(string name) => new(VirtualMachineId.New(), 1, 1 << 20, [], [port], name);
+
+        static HostRoom RoomWith(string name, params HostPort[] taken) => new(new(name), HostStatus.Available, 64, 1L << 40, 1L << 40, new HashSet<LayerId>(), TakenPorts: taken);
+    }
 }

@@ -136,5 +136,5 @@ public sealed class CheckupTests
     private static IReadOnlyList<Symptom> Examine(Snapshot snapshot) => Checkup.Examine(snapshot, DateTimeOffset.UnixEpoch, TimeSpan.FromMinutes(10));
 
     private static VirtualMachineView Row(MachineObservation machine, HostId host) => new(
-        machine.Id, machine.Appliance, "web", machine.Status, ImageId.New(), 1, 1, [], [], host, machine.Disks, default);
+        machine.Id, machine.Appliance, "web", machine.Status, ImageId.New(), [], host, machine.Disks, default);
 }

@@ -174,9 +174,9 @@ public sealed class OperationTests(ClusterFixture fixture) : ClusterTest(fixture
 
         var listed = (await Cluster.Catalogue.Operations(new(scene.Id), new())).Items;
 
-        Assert.Equal([OperationKind.Deploy, OperationKind.CreateInstance], listed.Select(operation => operation.Kind));
+        Assert.Equal([OperationKind.CreateInstance, OperationKind.Deploy], listed.Select(operation => operation.Kind));
         Assert.All(listed, operation => Assert.Equal(OperationStatus.Succeeded, operation.Status));
-        Assert.Equal(new CreateInstanceCommand(), listed[1].Command);
+        Assert.Equal(new CreateInstanceCommand(), listed[0].Command);
     }
 
     private (IOperationGrain Record, OperationStart Start) Record() => (

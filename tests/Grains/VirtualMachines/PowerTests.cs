@@ -1,5 +1,7 @@
 using Instances.Faults;
+using Instances.Hosts;
 using Instances.Operations;
+using Instances.Requests;
 using Instances.Simulation;
 using Instances.Testing;
 using Instances.VirtualMachines;
@@ -189,6 +191,33 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         await Eventually.Holds(() => Task.FromResult(!Cluster.Host.Machines.ContainsKey(orphan)), "the orphan goes");
         await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Reset_RepeatedWithItsRequest_ActsOnce()
+    {
+        var (scene, id) = await Machine();
+        var request = RequestId.New();
+        await scene.Machine(id).Power(PowerAction.Reset, request);
+        await scene.Machine(id).Power(PowerAction.Pause);
+
+        Assert.Equal(VirtualMachineStatus.Paused, (await scene.Machine(id).Power(PowerAction.Reset, request)).Status);
+        Assert.Equal("power-conflict", (await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Reset, RequestId.New()))).Fault.Code);
+    }
+
+    /// <summary>Whether it happened is not known.</summary>
+    [Fact]
+    public async Task Reset_WhoseAnswerWasLost_IsNotRepeated()
+    {
+        var (scene, id) = await Machine();
+        var request = RequestId.New();
+        Cluster.AfterNext("Instances.Hosts.IHostGrain.Power", () => throw new TimeoutException("lost"));
+        await Assert.ThrowsAnyAsync<Exception>(() => scene.Machine(id).Power(PowerAction.Reset, request));
+
+        var refusal = (await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Reset, request))).Fault;
+
+        Assert.Equal("power-uncertain", refusal.Code);
+        await scene.Machine(id).Power(PowerAction.Reset, RequestId.New());
     }
 
     private async Task<(Scene Scene, VirtualMachineId Id)> Machine()

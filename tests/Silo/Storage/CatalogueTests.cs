@@ -521,6 +521,59 @@ public abstract class CatalogueTests : IDisposable
         AssertReadsFromIndex(rows, "catalogue_host", isOrdered: false);
     }
 
+    [Theory]
+    [InlineData(false, false, "catalogue_kind")]
+    [InlineData(true, false, "catalogue_operation_status")]
+    [InlineData(false, true, "catalogue_operation_kind")]
+    public void Operations_EveryFilter_IsReadFromAnIndex(bool status, bool kind, string index)
+    {
+        var filter = new OperationFilter(Status: status ? OperationStatus.Running : null, Kind: kind ? OperationKind.Import : null);
+        var sql = new OperationQuery(_database.Database, filter, new(10, "-" + new CatalogueCursor(7, Guid.Empty.ToString()))).Sql
+            .Replace("@createdAt", "7", StringComparison.Ordinal).Replace("@id", "''", StringComparison.Ordinal).Replace("@limit", "10", StringComparison.Ordinal)
+            .Replace("@status", "'running'", StringComparison.Ordinal).Replace("@operationKind", "'import'", StringComparison.Ordinal);
+        AssertReadsFromIndex(sql, index, isOrdered: false);
+    }
+
+    [Fact]
+    public async Task Operations_PageByPage_AreTheNewestFirstAndFiltered()
+    {
+        var storage = await _database.OpenStorage();
+        var (appliance, image) = (ApplianceId.New(), ImageId.New());
+        var all = Enumerable.Range(0, 6).Select(number => Operation(number % 2 == 0 ? OperationStatus.Succeeded : OperationStatus.Failed) with
+        {
+            StartedAt = s_start.AddSeconds(number / 2),
+            Kind = number < 3 ? OperationKind.Import : OperationKind.Deploy,
+            Appliance = number < 3 ? null : appliance,
+            Image = number == 0 ? image : null,
+        }).ToList();
+        foreach (var view in all)
+        {
+            await Write(storage, new(
+                CatalogueEntry.Operation, view.Id.Value, Name: null, Text(view.Status), view.Appliance?.Value, view.Image?.Value, null, view.StartedAt, [], Json(view)));
+        }
+
+        Assert.Equal(all.OrderByDescending(view => view.StartedAt).ThenByDescending(view => view.Id.ToString(), StringComparer.Ordinal).Select(view => view.Id), await Find(new(), limit: 2));
+        Assert.Equal(all.Where(view => view.Status is OperationStatus.Failed).Reverse().Select(view => view.Id), await Find(new(Status: OperationStatus.Failed), limit: 1));
+        Assert.Equal(3, (await Find(new(Kind: OperationKind.Import), limit: 2)).Count);
+        Assert.Equal(3, (await Find(new(appliance), limit: 1)).Count);
+        Assert.Equal([all[0].Id], await Find(new(Image: image, Kind: OperationKind.Import, Status: OperationStatus.Succeeded), limit: 1));
+        await Assert.ThrowsAsync<FaultException>(() => _database.Catalogue.Operations(new(), new(1, new CatalogueCursor(7, Guid.Empty.ToString()).ToString())));
+
+        async Task<List<OperationId>> Find(OperationFilter filter, int limit)
+        {
+            var found = new List<OperationId>();
+            string? cursor = null;
+            do
+            {
+                var page = await _database.Catalogue.Operations(filter, new(limit, cursor));
+                found.AddRange(page.Items.Select(view => view.Id));
+                cursor = page.NextCursor;
+            }
+            while (cursor is not null);
+            return found;
+        }
+    }
+
     [Fact]
     public async Task MachinesOn_OfAHost_AreThoseThatAreDeployedThere()
     {
