@@ -46,11 +46,13 @@ internal sealed partial class ImageGrain
     {
         // The record outlives the image.
         if (State.Import?.Operation != operation) return await GrainFactory.Operation(operation).Find() is { Status: OperationStatus.Succeeded };
-        if (State.Ended is { } ended) return ended.Status is OperationStatus.Succeeded;
-        if (_stage > ImportStage.Receiving) return true;
+        if (State.Ended is { Status: OperationStatus.Succeeded } || (State.Ended is null && _stage > ImportStage.Receiving)) return true;
 
         // If the bytes have all come and nobody has reported it yet, only work is lost: the next attempt brings them again.
-        await CancelImport(operation);
+        if (State.Ended is null) await CancelImport(operation);
+
+        // Only its operation is left of it.
+        await Delete();
         return false;
     }
 

@@ -67,7 +67,7 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         var sentence = json.Message.Split(" Path: ", 2)[0];
         if (MissingPattern().Match(sentence) is { Success: true } missing) return $"it lacks {missing.Groups[1].Value}.";
         if (UnknownPattern().Match(sentence) is { Success: true } unknown) return $"there is no property {unknown.Groups[1].Value}.";
-        if (json.InnerException is FormatException && NumberPattern().IsMatch(sentence)) return "the value has to be an integer without a fraction or an exponent, in the range that is allowed.";
+        if (NumberPattern().IsMatch(sentence)) return "the value has to be an integer without a fraction or an exponent, in the range that is allowed.";
         return TypeNamePattern().IsMatch(sentence) ? "the value is of the wrong type, or none of those that are allowed." : sentence;
     }
 

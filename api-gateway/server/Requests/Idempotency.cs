@@ -151,6 +151,7 @@ internal static class Idempotency
 
     private static async Task Replay(RequestAnswer answer, HttpContext context)
     {
+        Reset(context.Response);
         context.Response.StatusCode = answer.Status;
         foreach (var (name, value) in answer.Headers) context.Response.Headers[name] = value;
         if (answer.Body.Length > 0) await context.Response.WriteAsync(answer.Body, context.RequestAborted);

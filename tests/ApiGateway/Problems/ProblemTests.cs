@@ -176,6 +176,8 @@ public sealed class ProblemTests(Gateway gateway)
     [InlineData("""{"name":null}""", "$.name")]
     [InlineData("""{"name":7}""", "$.name")]
     [InlineData("""{"name":"a","colour":"red"}""", "'colour'")]
+    [InlineData("""{"name":"\ud800"}""", "surrogate")]
+    [InlineData("""{"name":"a","retention":{"keepLast":1e9}}""", "without a fraction or an exponent")]
     public async Task Json_Malformed_SaysWhatIsWrong(string json, string what)
     {
         using var response = await gateway.Http.Post("/appliances", json);

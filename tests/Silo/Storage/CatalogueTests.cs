@@ -528,8 +528,8 @@ public abstract class CatalogueTests : IDisposable
     public void Operations_EveryFilter_IsReadFromAnIndex(bool status, bool kind, string index)
     {
         var filter = new OperationFilter(Status: status ? OperationStatus.Running : null, Kind: kind ? OperationKind.Import : null);
-        var sql = new OperationQuery(_database.Database, filter, new(10, "-" + new CatalogueCursor(7, Guid.Empty.ToString()))).Sql
-            .Replace("@createdAt", "7", StringComparison.Ordinal).Replace("@id", "''", StringComparison.Ordinal).Replace("@limit", "10", StringComparison.Ordinal)
+        var sql = new OperationQuery(_database.Database, filter, new(10, "-" + new CatalogueCursor(long.MaxValue, Guid.Empty.ToString()))).Sql
+            .Replace("@createdAt", "9000000000000000", StringComparison.Ordinal).Replace("@id", "''", StringComparison.Ordinal).Replace("@limit", "10", StringComparison.Ordinal)
             .Replace("@status", "'running'", StringComparison.Ordinal).Replace("@operationKind", "'import'", StringComparison.Ordinal);
         AssertReadsFromIndex(sql, index, isOrdered: false);
     }
