@@ -268,7 +268,8 @@ public sealed class ProblemTests(Gateway gateway)
 
         using var response = await gateway.Http.SendAsync(request, Cancelled);
 
-        Assert.Equal(status, (int)response.StatusCode);
+        if (status == 400) await response.AssertProblem(400, "host-unknown");
+        else Assert.Equal(status, (int)response.StatusCode);
     }
 
     [Fact]
