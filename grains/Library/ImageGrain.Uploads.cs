@@ -29,6 +29,7 @@ internal sealed partial class ImageGrain
 
     public async Task BeginImportFromPath(OperationId operation, ImportCommand command, string path)
     {
+        if (path.Any(char.IsControl)) throw new FaultException(new(FaultKind.Forbidden, "path-not-allowed", "The path holds a control character: give the absolute path of a file."));
         command = Trimmed(command);
         if (await HasEnded(operation, ended => ended.Path == path && ended.Command with { Bytes = null } == command)) return;
         Decide(ImageCommand.BeginImport);

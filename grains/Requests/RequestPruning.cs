@@ -34,13 +34,14 @@ internal sealed partial class RequestPruning(
     public async Task Prune(CancellationToken cancellationToken)
     {
         var before = time.GetUtcNow() - options.Value.KeepFor;
-        while (!cancellationToken.IsCancellationRequested)
+        for (RequestId? oldest = null; ;)
         {
             var old = await catalogue.RequestsBefore(before, Batch);
-            await FanOut.Each(old, id => grains.Request(id).Expire(before), cancellationToken);
 
-            // A record that is in use stays, and would be found again at once.
-            if (old.Count < Batch) return;
+            // Records that are in use stay until the next time.
+            if (old.Count == 0 || old[0] == oldest) return;
+            oldest = old[0];
+            await FanOut.Each(old, id => grains.Request(id).Expire(before), cancellationToken);
         }
     }
 

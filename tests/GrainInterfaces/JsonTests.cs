@@ -22,7 +22,7 @@ public sealed class JsonTests
 
         AssertForm(
             view,
-            $$"""{"id":"{{Id}}","name":"shop","status":"undeployed","virtualMachines":["{{Id}}"],"createdAt":"2026-01-02T03:04:05+00:00","enterprise":"00000000-0000-0000-0000-000000000000"}""");
+            $$"""{"id":"{{Id}}","name":"shop","status":"undeployed","virtualMachines":["{{Id}}"],"createdAt":"2026-01-02T03:04:05+00:00","enterprise":"00000000-0000-0000-0000-000000000000","version":1}""");
     }
 
     [Fact]

@@ -27,7 +27,10 @@ internal sealed class TusFilter : IEndpointFilter
     public ValueTask<object?> InvokeAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
     {
         var http = context.HttpContext;
-        // As the last thing: what turns a refusal into a problem clears the headers before it.
+        // At once for an answer that is kept for repeats.
+        http.Response.Headers[Tus.Resumable] = Tus.Version;
+
+        // And as the last thing: what turns a refusal into a problem clears the headers before it.
         http.Response.OnStarting(() =>
         {
             http.Response.Headers[Tus.Resumable] = Tus.Version;
