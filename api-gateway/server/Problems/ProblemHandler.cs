@@ -67,7 +67,7 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         var sentence = json.Message.Split(" Path: ", 2)[0];
         if (MissingPattern().Match(sentence) is { Success: true } missing) return $"it lacks {missing.Groups[1].Value}.";
         if (UnknownPattern().Match(sentence) is { Success: true } unknown) return $"there is no property {unknown.Groups[1].Value}.";
-        if (NumberPattern().IsMatch(sentence)) return "the value has to be an integer without a fraction or an exponent, in the range that is allowed.";
+        if (json.InnerException is FormatException number && number.Message.Contains("Int", StringComparison.Ordinal)) return "the value has to be an integer without a fraction or an exponent, in the range that is allowed.";
         return TypeNamePattern().IsMatch(sentence) ? "the value is of the wrong type, or none of those that are allowed." : sentence;
     }
 
@@ -80,9 +80,6 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
 
     [GeneratedRegex(@"The JSON property ('.*?') could not be mapped")]
     private static partial Regex UnknownPattern();
-
-    [GeneratedRegex(@"\bSystem\.(Nullable`1\[System\.)?Int(32|64)\b")]
-    private static partial Regex NumberPattern();
 
     [GeneratedRegex(@"\b(Instances|System)\.")]
     private static partial Regex TypeNamePattern();
