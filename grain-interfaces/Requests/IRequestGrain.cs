@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Instances.Faults;
 
 namespace Instances.Requests;
@@ -68,4 +69,9 @@ public sealed record RequestAnswer(
     [property: Id(0)] int Status,
     [property: Id(1)] IReadOnlyDictionary<string, string> Headers,
     [property: Id(2)] string Body,
-    [property: Id(3)] string? RequestSha256 = null);
+    [property: Id(3)] string? RequestSha256 = null)
+{
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData, Id(UnknownMembers.Id)]
+    public UnknownMembers? Unknown { get; init; }
+}

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Instances.Catalogue;
 using Instances.Storage;
 
@@ -22,6 +23,10 @@ internal sealed record RequestState : IStoredState
     public RequestAnswer? Answer { get; init; }
 
     public CatalogueEntry? Catalogue { get; init; }
+
+    /// <inheritdoc cref="UnknownMembers"/>
+    [JsonExtensionData]
+    public UnknownMembers? Unknown { get; init; }
 
     /// <summary>Listed for the pruning alone.</summary>
     public RequestState WithCatalogue(RequestId id) => this with
