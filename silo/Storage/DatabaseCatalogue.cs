@@ -43,7 +43,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
         var query = new OperationQuery(database, filter, page);
         var rows = await Read<Row>(query.Sql, query.Parameters);
         return new(
-            [.. rows.Take(query.Limit).Select(row => JsonSerializer.Deserialize<OperationView>(row.View, InstancesJson.Options)!)],
+            [.. rows.Take(query.Limit).Select(row => Listable<OperationView>(row.Id, row.View)).OfType<OperationView>()],
             rows.Count > query.Limit ? query.CursorAfter(new(rows[query.Limit - 1].CreatedAt, rows[query.Limit - 1].Id)) : null);
     }
 

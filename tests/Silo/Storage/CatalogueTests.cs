@@ -601,7 +601,7 @@ public abstract class CatalogueTests : IDisposable
 
         _database.Column("UPDATE catalogue SET view = replace(view, '\"kind\":\"deploy\"', '\"kind\":\"replicate\"') WHERE status = 'failed'");
 
-        Assert.Equal(OperationStatus.Succeeded, Assert.Single((await _database.Catalogue.Operations(appliance: null, new())).Items).Status);
+        Assert.Equal(OperationStatus.Succeeded, Assert.Single((await _database.Catalogue.Operations(new(), new())).Items).Status);
     }
 
     private protected abstract void AssertReadsFromIndex(string page, string index, bool isOrdered = true);
