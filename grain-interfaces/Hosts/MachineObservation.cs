@@ -12,6 +12,8 @@ namespace Instances.Hosts;
 /// <param name="Deployment">The operation that deployed it.</param>
 /// <param name="StopReason">Why it is Stopped; null while it is not, and where that is not known.</param>
 /// <param name="Trouble">What is wrong with it and is not put right by its host, in a sentence for people; null where nothing is.</param>
+/// <param name="AwaitsDisk">QEMU has paused it because of an error of the host's disk that may pass: it can be resumed.</param>
+/// <param name="Hint">What its console shows about a guest that does not boot, in a sentence for people; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineObservation")]
 public sealed record MachineObservation(
     [property: Id(0)] VirtualMachineId Id,
@@ -24,7 +26,9 @@ public sealed record MachineObservation(
     [property: Id(6)] CaptureHold? Hold,
     [property: Id(8)] OperationId Deployment,
     [property: Id(9)] StopReason? StopReason = null,
-    [property: Id(10)] string? Trouble = null);
+    [property: Id(10)] string? Trouble = null,
+    [property: Id(11)] bool AwaitsDisk = false,
+    [property: Id(12)] string? Hint = null);
 
 /// <summary>Why a machine is stopped.</summary>
 public enum StopReason

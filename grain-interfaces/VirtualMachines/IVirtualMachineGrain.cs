@@ -138,7 +138,7 @@ public enum ObserveVerdict
     /// <summary>It has died and is to run: the host powers it on again, as often as its bound allows.</summary>
     PowerOn,
 
-    /// <summary>It is paused and is to run: the host resumes it.</summary>
+    /// <summary>It is paused and is to run: the host resumes it, at once or, where an error of the host's disk has paused it, when the disk works again.</summary>
     Resume,
 }
 

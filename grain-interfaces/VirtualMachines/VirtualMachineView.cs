@@ -151,6 +151,10 @@ public sealed record VirtualMachineView(
     /// <summary>While it is deployed: with the host ports that are in use; as in the specification otherwise.</summary>
     [Id(8)]
     public IReadOnlyList<PortForward> EffectivePortForwards { get => field ?? PortForwards; init; }
+
+    /// <summary>What the console shows about a guest that does not boot; null otherwise.</summary>
+    [Id(22)]
+    public string? Hint { get; init; }
 }
 
 /// <summary>A disk as a chain of layers.</summary>

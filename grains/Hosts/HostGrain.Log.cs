@@ -81,4 +81,7 @@ internal sealed partial class HostGrain
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the layers could not be swept; it is tried again: {Reason}")]
     private partial void LogSweepFailed(string host, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: resuming the virtual machine {Machine}, which an error of the host's disk had paused")]
+    private partial void LogDiskRetried(string host, Guid machine);
 }

@@ -6,8 +6,14 @@ namespace Instances.Hosts;
 /// <summary>What the host sees by itself: it reports to each machine's record, removes what belongs to nobody, and starts again what has died and is to run.</summary>
 internal sealed partial class HostGrain : IRestartedHost
 {
+    /// <summary>A disk that still fails pauses a resumed machine again within this time.</summary>
+    private static readonly TimeSpan DiskRetrySettles = TimeSpan.FromSeconds(2);
+
     /// <summary>Machines whose status could not be passed on, or whose answer may be lost.</summary>
     private readonly HashSet<VirtualMachineId> _unheard = [];
+
+    /// <summary>Machines that an error of the host's disk has paused, with the loop that resumes each.</summary>
+    private readonly Dictionary<VirtualMachineId, Task> _awaitingDisk = [];
 
     /// <summary>Whether those that should be here and are not have yet to be told.</summary>
     private bool _lostUntold;
@@ -69,6 +75,9 @@ internal sealed partial class HostGrain : IRestartedHost
                     _unowned.Remove(observation.Id);
                     // The restart that is under way may be just about to end, and the machine have died again by then.
                     if (!_restarts.Begin(observation.Id, _stop.Token)) _unheard.Add(observation.Id);
+                    break;
+                case ObserveVerdict.Resume when observation.AwaitsDisk:
+                    AwaitDisk(observation.Id);
                     break;
                 case ObserveVerdict.Resume:
                     LogResumed(Id.Name, observation.Id.Value);
@@ -156,6 +165,40 @@ internal sealed partial class HostGrain : IRestartedHost
             _unheard.Add(machine);
             LogReconcileFailed(Id.Name, machine.Value, exception.Message);
             return false;
+        }
+    }
+
+    private void AwaitDisk(VirtualMachineId machine)
+    {
+        if (!_awaitingDisk.TryGetValue(machine, out var waiting) || waiting.IsCompleted) _awaitingDisk[machine] = ResumeWhenTheDiskWorks(machine);
+    }
+
+    /// <summary>Resumes a machine that an error of the host's disk has paused. A resume whose requests fail again pauses it again, and loses nothing.</summary>
+    private async Task ResumeWhenTheDiskWorks(VirtualMachineId machine)
+    {
+        try
+        {
+            for (var pause = options.Value.DiskRetryPause; ; pause = TimeSpan.FromTicks(Math.Min(pause.Ticks * 2, options.Value.MaxDiskRetryPause.Ticks)))
+            {
+                await Task.Delay(pause, time, _stop.Token);
+                if (await See(machine) is not { AwaitsDisk: true } seen || await GrainFactory.VirtualMachine(machine).Observe(Id, seen) is not ObserveVerdict.Resume) break;
+                LogDiskRetried(Id.Name, machine.Value);
+                await hypervisor.Power(machine, PowerAction.Resume);
+                await Task.Delay(DiskRetrySettles, time, _stop.Token);
+                if (await See(machine) is not { AwaitsDisk: true }) break;
+            }
+
+            _awaitingDisk.Remove(machine);
+            if (await See(machine) is { } resumed) await Reconcile(resumed);
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            // The grain goes.
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
+        {
+            _unheard.Add(machine);
+            LogReconcileFailed(Id.Name, machine.Value, exception.Message);
         }
     }
 

@@ -52,6 +52,7 @@ internal sealed partial class HostGrain(
         await _stop.CancelAsync();
         await _watching;
         await _restarts.Ended();
+        await Task.WhenAll(_awaitingDisk.Values);
     }
 
     public async Task<HostView> Start()

@@ -56,6 +56,17 @@ public sealed class HostOptions
     [Range(typeof(TimeSpan), "00:00:00", "00:10:00")]
     public TimeSpan RestartPause { get; set; } = TimeSpan.FromSeconds(1);
 
+    /// <summary>The pause before a machine that an error of the host's disk has paused is resumed; each further one is twice as long, up to <see cref="MaxDiskRetryPause"/>.</summary>
+    [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
+    public TimeSpan DiskRetryPause { get; set; } = TimeSpan.FromSeconds(10);
+
+    [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
+    public TimeSpan MaxDiskRetryPause { get; set; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>How long guests may take to shut down when the host goes down; after it their machines are powered off.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
+    public TimeSpan GuestShutdownBound { get; set; } = TimeSpan.FromMinutes(2);
+
     /// <summary>How long the guest agent may take to freeze file systems.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:01:00")]
     public TimeSpan FreezeBound { get; set; } = TimeSpan.FromSeconds(5);

@@ -22,9 +22,9 @@ internal sealed record Reconciliation(VirtualMachineStatus Status, VirtualMachin
             // Only a power action starts what was at rest.
             (VirtualMachineStatus.Running, _) => Keep(status is VirtualMachineStatus.Stopped or VirtualMachineStatus.Paused ? VirtualMachineStatus.Running : wished),
 
-            // A capture paused it, and its host did not answer in time, or a power action that was reported as failed did. No guest is left paused that is to run.
-            (VirtualMachineStatus.Paused, _) when wished is VirtualMachineStatus.Running && seen.Trouble is null && !isHeld =>
-                new(seen.Status, wished, ResumedAgain, ObserveVerdict.Resume),
+            // A capture paused it, and its host did not answer in time, or a power action that was reported as failed did, or the host's disk failed. No guest is left paused that is to run.
+            (VirtualMachineStatus.Paused, _) when wished is VirtualMachineStatus.Running && (seen.Trouble is null || seen.AwaitsDisk) && !isHeld =>
+                new(seen.Status, wished, seen.Trouble ?? ResumedAgain, ObserveVerdict.Resume),
             (VirtualMachineStatus.Paused, _) => Keep(wished),
 
             (_, StopReason.Guest or StopReason.Power) => Keep(isHeld ? wished : VirtualMachineStatus.Stopped),

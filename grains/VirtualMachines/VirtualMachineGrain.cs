@@ -316,8 +316,8 @@ internal sealed partial class VirtualMachineGrain(
 
         var outcome = Reconciliation.Decide(State.Status, State.WishedStatus!.Value, seen);
         var isOnSame = SameDisks(deployment.Disks, seen.Disks);
-        var next = (isOnSame ? deployment : deployment.On(seen.Disks)) with { Wished = outcome.Wished, Problem = outcome.Problem };
-        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || !isOnSame || deployment != State.Deployment)
+        var next = (isOnSame ? deployment : deployment.On(seen.Disks)) with { Wished = outcome.Wished, Problem = outcome.Problem, Hint = seen.Hint };
+        if (outcome.Status != State.Status || outcome.Wished != State.WishedStatus || outcome.Problem != deployment.Problem || seen.Hint != deployment.Hint || !isOnSame || deployment != State.Deployment)
             await SaveListed(State with { Status = outcome.Status, Deployment = next });
         return outcome.Verdict;
     }
@@ -418,9 +418,9 @@ internal sealed partial class VirtualMachineGrain(
     {
         var (status, deployment) = (State.Status, State.Deployment!);
         var next = VirtualMachineLifecycle.Decide(status, VirtualMachineLifecycle.Rest(observed.Status)).OrThrow() ?? status;
-        var rested = deployment with { PortForwards = observed.PortForwards, Wished = wished ?? State.WishedStatus, Problem = wished is null ? deployment.Problem : observed.Trouble };
+        var rested = deployment with { PortForwards = observed.PortForwards, Wished = wished ?? State.WishedStatus, Problem = wished is null ? deployment.Problem : observed.Trouble, Hint = observed.Hint };
         if (request is { } done) rested = rested with { LastPower = new(done, IsDone: true) };
-        else if (next == status && observed.PortForwards.SequenceEqual(deployment.PortForwards) && rested.Wished == State.WishedStatus && rested.Problem == deployment.Problem) return;
+        else if (next == status && observed.PortForwards.SequenceEqual(deployment.PortForwards) && rested.Wished == State.WishedStatus && rested.Problem == deployment.Problem && rested.Hint == deployment.Hint) return;
         await SaveListed(State with { Status = next, Deployment = rested });
     }
 

@@ -69,6 +69,7 @@ internal sealed record VirtualMachineState : IStoredState
         EffectiveCpus = Cpus,
         EffectiveMemoryBytes = MemoryBytes,
         EffectivePortForwards = Deployment?.PortForwards ?? Spec.PortForwards ?? [],
+        Hint = Deployment?.Hint,
     };
 
     /// <summary>A deployment of an earlier release does not name its identity, which was this one.</summary>
@@ -94,6 +95,7 @@ internal sealed record VirtualMachineState : IStoredState
 /// <param name="InstanceId">The guest's identity; null for a deployment of an earlier release.</param>
 /// <param name="Merging">The layers that the host makes of layers of this machine; null if it makes none.</param>
 /// <param name="LastPower">The newest power request with a key.</param>
+/// <param name="Hint">What the console shows about a guest that does not boot.</param>
 internal sealed record Deployment(
     OperationId Operation,
     HostId Host,
@@ -105,7 +107,8 @@ internal sealed record Deployment(
     string? Problem = null,
     string? InstanceId = null,
     IReadOnlyList<LayerId>? Merging = null,
-    PowerRequest? LastPower = null)
+    PowerRequest? LastPower = null,
+    string? Hint = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData]

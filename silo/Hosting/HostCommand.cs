@@ -14,9 +14,12 @@ internal static class HostCommand
 
     private static readonly TimeSpan LookPeriod = TimeSpan.FromMilliseconds(200);
 
-    public static Command Create()
+    public static Command Create(Option<string> data)
     {
-        return new Command("host", "Decides about the virtual machines of a host that the database does not know.") { CreateAdopt(), CreateDiscard() };
+        return new Command("host", "Decides about the virtual machines of a host that the database does not know, and shuts its guests down before the host itself.")
+        {
+            CreateAdopt(), CreateDiscard(), ShutdownGuestsCommand.Create(data),
+        };
     }
 
     private static Command CreateAdopt()

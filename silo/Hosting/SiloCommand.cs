@@ -35,7 +35,7 @@ internal static class SiloCommand
         var command = new RootCommand("Runs a silo: by default a datacenter of one host, with the HTTP interface, all in one process. Silo:Roles gives it a part of the roles, as one of several.") { data, port, rest };
         command.Subcommands.Add(DoctorCommand.Create());
         command.Subcommands.Add(LibraryCommand.Create());
-        command.Subcommands.Add(HostCommand.Create());
+        command.Subcommands.Add(HostCommand.Create(data));
         command.TreatUnmatchedTokensAsErrors = false;
         command.SetAction(result => run(new(
             Path.GetFullPath(result.GetRequiredValue(data)), result.GetValue(port), [.. result.GetValue(rest) ?? [], .. result.UnmatchedTokens])));

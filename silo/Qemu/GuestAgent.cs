@@ -51,6 +51,10 @@ internal sealed class GuestAgent : IAsyncDisposable
     public async Task<bool> IsFrozen(CancellationToken cancellationToken) =>
         await Execute("guest-fsfreeze-status", cancellationToken) is { ValueKind: JsonValueKind.String } status && status.ValueEquals("frozen");
 
+    /// <summary>Sets the guest's clock, and the clock of its board with it.</summary>
+    public Task SetTime(DateTimeOffset now, CancellationToken cancellationToken) =>
+        Execute("guest-set-time", cancellationToken, string.Create(CultureInfo.InvariantCulture, $"{{\"time\":{(now - DateTimeOffset.UnixEpoch).Ticks * 100}}}"));
+
     public async ValueTask DisposeAsync()
     {
         await _reader.CompleteAsync();
@@ -72,9 +76,9 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    private async Task<JsonElement> Execute(string command, CancellationToken cancellationToken)
+    private async Task<JsonElement> Execute(string command, CancellationToken cancellationToken, string arguments = "{}")
     {
-        await Write(Encoding.UTF8.GetBytes($"{{\"execute\":\"{command}\"}}\n"), cancellationToken);
+        await Write(Encoding.UTF8.GetBytes($"{{\"execute\":\"{command}\",\"arguments\":{arguments}}}\n"), cancellationToken);
         var answer = TryParse(new(await ReadLineBytes(cancellationToken))) ?? throw new QmpException("The guest agent's answer makes no sense.");
         if (answer.TryGetProperty("return", out var value)) return value;
         throw new QmpException(answer.TryGetProperty("error", out var error) && error.ValueKind == JsonValueKind.Object && error.TryGetProperty("desc", out var text)

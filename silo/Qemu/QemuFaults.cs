@@ -26,6 +26,10 @@ internal static class QemuFaults
     {
         IOException { HResult: NoSpaceErrno } => NoSpace(name),
         QmpException { InnerException: TimeoutException } => TimedOut($"QEMU of the virtual machine '{name}' did not answer in time: {Bounded(cause.Message)}", cause),
+        // QEMU's words for a flush that fails.
+        QmpException e when e.Message.Contains("IO error", StringComparison.Ordinal) => Failed(
+            $"A disk of the host failed when the virtual machine '{name}' was flushed to it, so nothing was captured: look at the host's disks and its free space. If they work and this stays, "
+            + "power the machine off and on: it starts as after a power cut.", cause),
         _ => Failed($"The hypervisor failed for the virtual machine '{name}': {Bounded(cause.Message)}", cause),
     };
 
@@ -53,6 +57,12 @@ internal static class QemuFaults
 
         return Failed($"QEMU did not start the virtual machine '{name}': {Bounded(lastLine)}");
     }
+
+    /// <param name="reason">What the system said, or null.</param>
+    public static FaultException DiskFailed(string name, string? reason) => FaultException.Conflict(
+        "disk-failed",
+        $"The virtual machine '{name}' is paused, because a disk of its host failed{(reason is null ? "" : $" ({reason})")}, and cannot be captured now: wait until it runs again, "
+        + "or power it off and capture it as after a power cut.");
 
     private static FaultException NoSpace(string name) => FaultException.Capacity(
         "no-space", $"The disk of the host is full, so the virtual machine '{name}' cannot go on: delete images or machines, then repeat.");

@@ -21,8 +21,8 @@ internal sealed partial class QemuHypervisor
     [LoggerMessage(LogLevel.Error, "The machine of the run folder {Folder} cannot be adopted.")]
     private partial void LogNotAdopted(string folder, Exception cause);
 
-    [LoggerMessage(LogLevel.Warning, "The console's log of the virtual machine {Machine} cannot be kept within its bound: {Reason}")]
-    private partial void LogNotTrimmed(VirtualMachineId machine, string reason);
+    [LoggerMessage(LogLevel.Warning, "The logs of the virtual machine {Machine} could not be read or cut: {Reason}")]
+    private partial void LogNotLookedAfter(VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Warning, "Nobody reads the changes of machines: the oldest, of the virtual machine {Machine}, is dropped.")]
     private partial void LogChangeDropped(VirtualMachineId machine);

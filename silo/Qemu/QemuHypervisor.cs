@@ -19,7 +19,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 {
     private const int MaxChanges = 4096;
     private const int AdoptAtOnce = 8;
-    private static readonly TimeSpan TidyEvery = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(10);
 
     private readonly QemuOptions _options;
     private readonly uint _readers;
@@ -32,7 +32,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     private readonly CancellationTokenSource _disposing = new();
     private Task<QemuUsers>? _users;
     private QemuHost? _host;
-    private Task _tidying = Task.CompletedTask;
+    private Task _looking = Task.CompletedTask;
 
     public QemuHypervisor(IOptions<QemuOptions> options, IOptions<LayerStoreOptions> layers, ILayerStore store, QemuImg qemuImg, TimeProvider time, ILogger<QemuHypervisor> logger)
     {
@@ -85,7 +85,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
                 if (VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id)) await Adopt(host, new(path), id, processes, token);
             });
         _host = host;
-        _tidying = Tidy();
+        _looking = LookAfterMachines();
         return await List();
     }
 
@@ -243,37 +243,39 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     public async ValueTask DisposeAsync()
     {
         await _disposing.CancelAsync();
-        await _tidying;
+        await _looking;
         foreach (var machine in _machines.Values) await machine.DisposeAsync();
         _changes.Writer.TryComplete();
     }
 
-    /// <summary>Keeps the logs of all guests within their bound.</summary>
-    private async Task Tidy()
+    /// <summary>Keeps the logs of all machines within their bounds, and sees which guests do not boot.</summary>
+    internal async Task LookAtMachines()
     {
-        using var timer = new PeriodicTimer(TidyEvery, _time);
+        foreach (var machine in _machines.Values)
+        {
+            try
+            {
+                machine.TrimLogs();
+                await machine.LookAtBoot();
+            }
+            catch (Exception e) when (e is IOException or NotSupportedException or UnauthorizedAccessException or FaultException)
+            {
+                LogNotLookedAfter(machine.Observation.Id, e.Message);
+            }
+        }
+    }
+
+    private async Task LookAfterMachines()
+    {
+        using var timer = new PeriodicTimer(LookEvery, _time);
         try
         {
-            while (await timer.WaitForNextTickAsync(_disposing.Token))
-            {
-                foreach (var machine in _machines.Values) Try(machine);
-            }
+            do await LookAtMachines();
+            while (await timer.WaitForNextTickAsync(_disposing.Token));
         }
         catch (OperationCanceledException)
         {
             // The silo ends.
-        }
-
-        void Try(QemuMachine machine)
-        {
-            try
-            {
-                machine.TrimConsole();
-            }
-            catch (Exception e) when (e is IOException or NotSupportedException or UnauthorizedAccessException)
-            {
-                LogNotTrimmed(machine.Observation.Id, e.Message);
-            }
         }
     }
 
@@ -351,7 +353,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     private string LayersFolder => Path.GetDirectoryName(Path.GetFullPath(_store.PathOf(LayerId.New())))!;
 
     /// <summary>As the kernel spells it in a process' working folder.</summary>
-    private static string ResolveLinks(string path)
+    internal static string ResolveLinks(string path)
     {
         using var folder = UnixFiles.OpenFolder(path);
         return new FileInfo($"/proc/self/fd/{folder.DangerousGetHandle()}").LinkTarget ?? path;

@@ -66,6 +66,7 @@ internal sealed partial class QemuMachine
         if (next.Count != _spec.Disks.Count)
             throw FaultException.Invalid("disks-mismatch", $"The virtual machine '{_spec.Name}' has {_spec.Disks.Count} disks, not {next.Count}.");
         if (_hold is { Sealed: true }) return;
+        RequireDisk();
         if (_hold is null) (_longestStall, _pausedSince, _thawFailure) = (TimeSpan.Zero, null, null);
         if (_hold is { } before && !before.Next.SequenceEqual(next)) await TakeBack(before);
         var bytes = next.Sum(layer => UnixFiles.Statistics(_host.PathOf(layer)).AllocatedBytes);
@@ -129,6 +130,7 @@ internal sealed partial class QemuMachine
         if (hold.Freeze == FreezeState.Frozen && _status != VirtualMachineStatus.Stopped) await Thaw();
         if (hold.Freeze == FreezeState.Uncertain && _lateThaw.IsCompleted) StartLateThaw();
         if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) KeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed }, durable: false);
+        await SetClockIfBehind();
     });
 
     /// <summary>QEMU writes its tables and flushes when it pauses and when it switches. It does so before, while the guest still runs: the consistency
@@ -372,6 +374,7 @@ internal sealed partial class QemuMachine
 
     private async Task<QuiesceOutcome> Freeze(HoldRecord hold, TimeSpan bound, CancellationToken cancellationToken)
     {
+        await StopClock();
         await StopLateThaw();
         if (!await IsAgentThere(cancellationToken)) return Outcome(ConsistencyLevel.Crash, "No guest agent runs in the guest.");
         KeepHold(hold with { Freeze = FreezeState.Uncertain, WasRunning = true }, durable: false);
@@ -408,6 +411,7 @@ internal sealed partial class QemuMachine
 
     private async Task Thaw()
     {
+        await StopClock();
         await StopLateThaw();
         for (var attempt = 1; ; attempt++)
         {

@@ -20,6 +20,8 @@ internal sealed partial class QemuMachine
 
     private void LogThawFailed(VirtualMachineId machine, string reason) => LogThawFailed(_host.Logger, machine, reason);
 
+    private void LogClockNotSet(VirtualMachineId machine, string reason) => LogClockNotSet(_host.Logger, machine, reason);
+
     private void LogStaysFrozen(VirtualMachineId machine) => LogStaysFrozen(_host.Logger, machine);
 
     [LoggerMessage(LogLevel.Information, "QEMU runs the virtual machine {Machine} as process {Pid}.")]
@@ -42,6 +44,9 @@ internal sealed partial class QemuMachine
 
     [LoggerMessage(LogLevel.Error, "A disk of the virtual machine {Machine} failed: {What}")]
     private static partial void LogDiskError(ILogger logger, VirtualMachineId machine, string what);
+
+    [LoggerMessage(LogLevel.Information, "The clock of the guest of {Machine} was not set after its pause: {Reason}")]
+    private static partial void LogClockNotSet(ILogger logger, VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} was not thawed: {Reason}")]
     private static partial void LogThawFailed(ILogger logger, VirtualMachineId machine, string reason);

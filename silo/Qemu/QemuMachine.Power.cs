@@ -10,6 +10,8 @@ internal sealed partial class QemuMachine
     /// <summary>How often a machine is started when a port that was chosen for it is taken before QEMU opens it.</summary>
     private const int PortTries = 5;
 
+    private const long MaxQemuLogBytes = 1 << 20;
+
     /// <summary>How much of what QEMU printed is looked at.</summary>
     private const int MaxLogBytes = 4096;
 
@@ -38,6 +40,7 @@ internal sealed partial class QemuMachine
     public Task<bool> Remove(OperationId deployment) => Turn(async () =>
     {
         if (_spec.Deployment != deployment) return false;
+        await StopClock();
         await StopLateThaw();
         _startAgainUntil = null;
         if (_process is { } process) await End(process, () => Task.CompletedTask, TimeSpan.Zero);
@@ -58,6 +61,7 @@ internal sealed partial class QemuMachine
 
         _startAgainUntil = null;
         await Act(action);
+        await SetClockIfBehind();
         if (_hold is { } hold && hold.WasRunning != (_status == VirtualMachineStatus.Running)) KeepHold(hold with { WasRunning = !hold.WasRunning }, durable: false);
         return Observe();
     });
@@ -65,7 +69,11 @@ internal sealed partial class QemuMachine
     /// <summary>Takes no turn: the log is QEMU's.</summary>
     public Task<string> ReadConsole(int maxBytes) => Task.FromResult(ConsoleTail.Read(_folder.ConsolePath, maxBytes));
 
-    public void TrimConsole() => ConsoleTail.Trim(_folder.ConsolePath);
+    public void TrimLogs()
+    {
+        ConsoleTail.Trim(_folder.ConsolePath);
+        ConsoleTail.Trim(_folder.LogPath, MaxQemuLogBytes);
+    }
 
     private Task Act(PowerAction action) => action switch
     {
@@ -79,6 +87,7 @@ internal sealed partial class QemuMachine
 
     private async Task Reset()
     {
+        BeginBoot();
         await Qmp.Execute("system_reset");
         _isFrozen = false;
     }
@@ -86,7 +95,7 @@ internal sealed partial class QemuMachine
     /// <summary>The status is set before QEMU is told, so that the event that follows is known to be asked for.</summary>
     private async Task Stop()
     {
-        _status = VirtualMachineStatus.Paused;
+        SetRunState(VirtualMachineStatus.Paused);
         try
         {
             await Qmp.Execute("stop");
@@ -99,7 +108,7 @@ internal sealed partial class QemuMachine
         }
         catch (QmpException)
         {
-            _status = VirtualMachineStatus.Running;
+            SetRunState(VirtualMachineStatus.Running);
             throw;
         }
     }
@@ -108,7 +117,10 @@ internal sealed partial class QemuMachine
     {
         // From here the guest may write to its new tops: that they are not to be thrown away must be known after any crash.
         if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
-        (_status, _trouble) = (VirtualMachineStatus.Running, null);
+        var before = (_trouble, _awaitsDisk);
+        _resumedAt = _awaitsDisk ? _host.Time.GetTimestamp() : null;
+        SetRunState(VirtualMachineStatus.Running);
+        (_trouble, _awaitsDisk) = (null, false);
         try
         {
             await Qmp.Execute("cont");
@@ -116,7 +128,9 @@ internal sealed partial class QemuMachine
         }
         catch (QmpException)
         {
-            _status = VirtualMachineStatus.Paused;
+            SetRunState(VirtualMachineStatus.Paused);
+            (_trouble, _awaitsDisk) = before;
+            _resumedAt = null;
             throw;
         }
     }
@@ -124,6 +138,8 @@ internal sealed partial class QemuMachine
     private async Task StartQemu(CancellationToken cancellationToken)
     {
         _startAgainUntil = null;
+        (_failedResumes, _resumedAt, _diskError) = (0, null, null);
+        BeginBoot();
         if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
         _identity = _host.Users.Take(_folder);
         await NoCloudSeed.Write(_spec, _folder, cancellationToken);

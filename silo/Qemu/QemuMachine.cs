@@ -96,6 +96,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
         _status = VirtualMachineStatus.Running;
         _chains = ChainsToStart();
+        BeginBoot();
         try
         {
             await Connect(process.Value, cancellationToken);
@@ -117,6 +118,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _disposing.CancelAsync();
+        await StopClock();
         await StopLateThaw();
         if (_qmp is { } qmp) await qmp.DisposeAsync();
         await _watching;
@@ -153,7 +155,8 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
     private MachineObservation Observe() =>
         new(_spec.Id, _spec.Appliance, _status, _chains, _ports, _spec.MemoryBytes, _spec.Cpus, _hold is { } hold ? new(hold.Operation, hold.Since, _longestStall.TotalMilliseconds, _thawFailure) : null,
-            _spec.Deployment, _status is VirtualMachineStatus.Stopped ? _stopReason : null, _trouble ?? (_isFrozen && _status is VirtualMachineStatus.Running ? StaysFrozen : null));
+            _spec.Deployment, _status is VirtualMachineStatus.Stopped ? _stopReason : null, _trouble ?? (_isFrozen && _status is VirtualMachineStatus.Running ? StaysFrozen : null),
+            AwaitsDisk: _awaitsDisk, Hint: _status is VirtualMachineStatus.Running ? _hint : null);
 
     private void Report()
     {
@@ -218,6 +221,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
 
         _watching = Watch(_qmp);
+        await SetClockIfBehind();
 
         FaultException Silent() => QemuFaults.TimedOut($"QEMU did not answer within {startBound.TotalSeconds:0} s for the virtual machine '{_spec.Name}'.");
 
@@ -236,7 +240,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
     private async Task Refresh(CancellationToken cancellationToken)
     {
-        _status = await QueryStatus(cancellationToken);
+        SetRunState(await QueryStatus(cancellationToken), isSeen: false);
         var tops = await QueryTops(cancellationToken);
         if (_hold is { Next.Count: > 0 } hold)
         {
@@ -256,9 +260,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     {
         var status = await Qmp.Execute("query-status", null, cancellationToken);
         var word = status.GetProperty("status").GetString();
+        _awaitsDisk = false;
         _trouble = word switch
         {
-            "io-error" => "QEMU has paused it, since one of its disks could not be written: free space on its host, or look at the host's disks, then resume it.",
+            "io-error" => SeeDiskError(),
             "internal-error" => "QEMU has paused it after an error of its own: look at its log on the host, then reset it or power it off and on.",
             _ => null,
         };
@@ -327,14 +332,19 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
     private async Task<bool> OnEvent(QmpClient qmp, QmpEvent happened)
     {
-        var isRestart = happened.Name == "RESET" && happened.Data.TryGetProperty("guest", out var byGuest) && byGuest.GetBoolean();
+        var isRestart = happened.Name == "RESET" && happened.Data.TryGetProperty("guest", out var byGuest) && byGuest.ValueKind == JsonValueKind.True;
         VirtualMachineStatus? hint = happened.Name switch
         {
             "STOP" => VirtualMachineStatus.Paused,
             "RESUME" => VirtualMachineStatus.Running,
             _ => null,
         };
-        if (happened.Name == "BLOCK_IO_ERROR") LogDiskError(_spec.Id, happened.Data.ToString());
+        if (happened.Name == "BLOCK_IO_ERROR")
+        {
+            _diskError = DiskErrorOf(happened) ?? _diskError;
+            LogDiskError(_spec.Id, happened.Data.ToString());
+        }
+
         // What was asked for is in the status before it is asked for. An event is a hint only: it may have waited here for long.
         if (!isRestart && (hint is null || hint == _status)) return true;
         return await Turn(
@@ -344,8 +354,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
                 if (isRestart) _isFrozen = false;
                 var status = await QueryStatus(_disposing.Token);
                 if (status == _status && !isRestart) return true;
-                _status = status;
+                SetRunState(status);
+                if (isRestart) BeginBoot();
                 Report();
+                await SetClockIfBehind();
                 return true;
             },
             _disposing.Token);
@@ -378,8 +390,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
                 await Connect(process, _disposing.Token);
 
                 // A pause whose answer was lost may have been carried out since, and the capture that wanted it is over.
-                if (_isPauseLost && _hold is { WasRunning: true } && _status == VirtualMachineStatus.Paused) await ResumePaused();
+                if (_isPauseLost && _hold is { WasRunning: true } && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
                 _isPauseLost = false;
+                await SetClockIfBehind();
                 Report();
                 return false;
             }
@@ -401,7 +414,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private void MarkStopped(StopReason reason)
     {
         _status = VirtualMachineStatus.Stopped;
-        (_stopReason, _trouble) = (reason, null);
+        (_stopReason, _trouble, _awaitsDisk, _isClockBehind, _bootingSince) = (reason, null, false, false, null);
         _chains = ChainsToStart();
         var ended = _process;
         // It has ended, whether or not that can be written.

@@ -45,7 +45,11 @@ internal sealed record QemuOptions
     [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
     public TimeSpan StopBound { get; set; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>For one attempt to thaw a guest.</summary>
+    /// <summary>A guest's clock stands still while it is paused. After a pause of at least this length it is set, through the guest agent.</summary>
+    [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
+    public TimeSpan SetClockAfter { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>For one attempt to thaw a guest, or to set its clock.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
     public TimeSpan ThawBound { get; set; } = TimeSpan.FromSeconds(5);
 }

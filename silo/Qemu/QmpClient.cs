@@ -19,6 +19,7 @@ internal sealed class QmpClient : IAsyncDisposable
     public const int MaxLineBytes = 4 << 20;
     private const int MaxReasonCharacters = 1000;
     private const int MaxEvents = 256;
+    private static readonly JsonElement NoData = JsonElement.Parse("{}");
 
     private readonly Socket _socket;
     private readonly NetworkStream _stream;
@@ -37,6 +38,7 @@ internal sealed class QmpClient : IAsyncDisposable
     private Task _reading = Task.CompletedTask;
     private long _lastId;
     private volatile bool _closed;
+    private string? _lostBecause;
 
     private QmpClient(Socket socket, TimeSpan commandBound, TimeProvider time)
     {
@@ -142,9 +144,10 @@ internal sealed class QmpClient : IAsyncDisposable
         {
             while (await ReadLine(_closing.Token) is { } line) Dispatch(line);
         }
-        catch (Exception e) when (e is IOException or JsonException or OperationCanceledException or InvalidOperationException or KeyNotFoundException)
+        catch (Exception e)
         {
-            // What is not QMP ends the connection as its end does: the machine's watch finds out what is left of the machine.
+            // Whatever is not QMP ends the connection as its end does: the machine's watch finds out what is left of the machine.
+            _lostBecause ??= e is OperationCanceledException or IOException ? null : $"QEMU sent what is not QMP ({e.Message})";
         }
 
         Close();
@@ -163,14 +166,16 @@ internal sealed class QmpClient : IAsyncDisposable
     {
         if (line.TryGetProperty("event", out var name))
         {
-            var data = line.TryGetProperty("data", out var value) ? value : default;
+            var data = line.TryGetProperty("data", out var value) ? value : NoData;
+            if (data.ValueKind != JsonValueKind.Object) throw new JsonException("an event's data is not an object");
             if (name.ValueEquals("SHUTDOWN")) ShutdownReason = data.GetProperty("reason").GetString();
-            _events.Writer.TryWrite(new(name.GetString()!, data));
+            _events.Writer.TryWrite(new(name.GetString() ?? throw new JsonException("an event's name is null"), data));
             return;
         }
 
-        // An answer that nobody waits for came too late. One that makes no sense leaves its command to whoever closes the connection.
-        if (!line.TryGetProperty("id", out var id) || !_pending.TryGetValue(id.GetString()!, out var answer)) return;
+        var id = line.GetProperty("id").GetString() ?? throw new JsonException("an answer's id is null");
+        // The command was given up meanwhile.
+        if (!_pending.TryGetValue(id, out var answer)) return;
         if (line.TryGetProperty("error", out var error)) answer.TrySetException(new QmpException(ForeignText.Clean(error.GetProperty("desc").GetString() ?? "QEMU refused.", MaxReasonCharacters)));
         else answer.TrySetResult(line.GetProperty("return"));
     }
@@ -196,5 +201,6 @@ internal sealed class QmpClient : IAsyncDisposable
         }
     }
 
-    private static QmpException Lost(Exception? cause = null) => new("The connection to QEMU is lost.", isLost: true, cause);
+    private QmpException Lost(Exception? cause = null) =>
+        new(_lostBecause is { } reason ? $"The connection to QEMU is lost: {reason}." : "The connection to QEMU is lost.", isLost: true, cause);
 }

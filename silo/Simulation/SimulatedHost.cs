@@ -117,9 +117,10 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     }
 
     /// <summary>A machine's disk cannot be written, and it is paused.</summary>
-    public void DiskFails(VirtualMachineId machine, string trouble)
+    /// <param name="mayWorkAgain">Whether the machine can be resumed.</param>
+    public void DiskFails(VirtualMachineId machine, string trouble, bool mayWorkAgain = false)
     {
-        (Machines[machine].Status, Machines[machine].Trouble) = (VirtualMachineStatus.Paused, trouble);
+        (Machines[machine].Status, Machines[machine].Trouble, Machines[machine].AwaitsDisk) = (VirtualMachineStatus.Paused, trouble, mayWorkAgain);
         files?.Keep(machine, Machines);
         Changes.Writer.TryWrite(Machines[machine].Observe());
     }
@@ -238,6 +239,8 @@ internal sealed class SimulatedMachine(MachineSpec spec)
 
     public string? Trouble { get; set; }
 
+    public bool AwaitsDisk { get; set; }
+
     public bool IsFrozen { get; set; }
 
     public bool WasPaused { get; set; }
@@ -248,5 +251,5 @@ internal sealed class SimulatedMachine(MachineSpec spec)
     public bool IsSealed => NextLayers.Count > 0 && Disks[0].Layers[^1] == NextLayers[0];
 
     public MachineObservation Observe() => new(Spec.Id, Spec.Appliance, Status, Disks, Spec.PortForwards, Spec.MemoryBytes, Spec.Cpus, Hold, Spec.Deployment,
-        Status is VirtualMachineStatus.Stopped ? StopReason : null, Trouble);
+        Status is VirtualMachineStatus.Stopped ? StopReason : null, Trouble, AwaitsDisk && Status is VirtualMachineStatus.Paused);
 }

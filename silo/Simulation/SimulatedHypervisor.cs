@@ -72,12 +72,12 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
     public async Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action)
     {
         var simulated = Require(machine);
-        await host.Call(SimulatedCall.Power, machine, () => (simulated.Status, simulated.StopReason, simulated.Trouble) = action switch
+        await host.Call(SimulatedCall.Power, machine, () => (simulated.Status, simulated.StopReason, simulated.Trouble, simulated.AwaitsDisk) = action switch
         {
-            PowerAction.On or PowerAction.Reset or PowerAction.Resume => (VirtualMachineStatus.Running, simulated.StopReason, null),
-            PowerAction.Off => (VirtualMachineStatus.Stopped, StopReason.Power, null),
-            PowerAction.Shutdown => (VirtualMachineStatus.Stopped, StopReason.Guest, null),
-            PowerAction.Pause => (VirtualMachineStatus.Paused, simulated.StopReason, simulated.Trouble),
+            PowerAction.On or PowerAction.Reset or PowerAction.Resume => (VirtualMachineStatus.Running, simulated.StopReason, null, false),
+            PowerAction.Off => (VirtualMachineStatus.Stopped, StopReason.Power, null, false),
+            PowerAction.Shutdown => (VirtualMachineStatus.Stopped, StopReason.Guest, null, false),
+            PowerAction.Pause => (VirtualMachineStatus.Paused, simulated.StopReason, simulated.Trouble, simulated.AwaitsDisk),
         });
         return simulated.Observe();
     }

@@ -80,7 +80,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         Layers.ReleaseMerges();
         Peers.Reset();
         Host.Reset();
-        HostOptions.RestartPause = new HostOptions().RestartPause;
+        (HostOptions.RestartPause, HostOptions.DiskRetryPause) = (new HostOptions().RestartPause, new HostOptions().DiskRetryPause);
         Doctor.StallBound = new DoctorOptions().StallBound;
         Imports.UnderWay = [];
         (Library.GracePeriod, Library.UploadIdleBound, Library.MaxUploads) = (TimeSpan.Zero, new LibraryOptions().UploadIdleBound, ManyUploads);

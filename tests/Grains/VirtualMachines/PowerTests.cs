@@ -1,3 +1,4 @@
+using Instances.Appliances;
 using Instances.Faults;
 using Instances.Hosts;
 using Instances.Operations;
@@ -113,6 +114,32 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal(VirtualMachineStatus.Running, (await scene.Machine(id).Get()).WishedStatus);
         var view = await scene.Machine(id).Power(PowerAction.Resume);
         Assert.Equal((VirtualMachineStatus.Running, null), (view.Status, view.Problem));
+    }
+
+    [Fact]
+    public async Task Observe_OfADiskThatMayWorkAgain_ResumesTheMachineAfterAPause()
+    {
+        Cluster.HostOptions.DiskRetryPause = TimeSpan.FromSeconds(1);
+        var (scene, id) = await Machine();
+        var failed = TimeProvider.System.GetTimestamp();
+
+        Cluster.Host.DiskFails(id, "the disk is full", mayWorkAgain: true);
+
+        await Eventually.Holds(() => Task.FromResult(Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running), "the machine is resumed");
+        Assert.True(TimeProvider.System.GetElapsedTime(failed) > Cluster.HostOptions.DiskRetryPause / 2, "The machine is resumed at once.");
+        await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "the machine is shown running");
+    }
+
+    [Theory]
+    [InlineData(VirtualMachineStatus.Running, false, ObserveVerdict.Resume)]
+    [InlineData(VirtualMachineStatus.Running, true, ObserveVerdict.Keep)]
+    [InlineData(VirtualMachineStatus.Paused, false, ObserveVerdict.Keep)]
+    [InlineData(VirtualMachineStatus.Stopped, false, ObserveVerdict.Keep)]
+    public void Decide_PauseByADiskThatMayWorkAgain_ResumesOnlyWhatIsToRun(VirtualMachineStatus wished, bool isHeld, ObserveVerdict expected)
+    {
+        var seen = new MachineObservation(
+            VirtualMachineId.New(), ApplianceId.New(), VirtualMachineStatus.Paused, [], [], 0, 1, isHeld ? new(OperationId.New(), default) : null, OperationId.New(), Trouble: "the disk is full", AwaitsDisk: true);
+        Assert.Equal(new(VirtualMachineStatus.Paused, wished, "the disk is full", expected), Reconciliation.Decide(VirtualMachineStatus.Running, wished, seen));
     }
 
     [Fact]

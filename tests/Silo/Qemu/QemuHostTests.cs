@@ -99,6 +99,45 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Start_NothingToBoot_IsHintedAtUntilTheMachineIsReset()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        await IsHintedAt();
+        Assert.Null((await lab.Driver.Power(spec.Id, PowerAction.Reset)).Hint);
+        await lab.RestartDriver();
+        await IsHintedAt();
+
+        Task IsHintedAt() => QemuLab.Until(
+            async () =>
+            {
+                await lab.Driver.LookAtMachines();
+                return (await lab.Observe(spec.Id)).Hint?.Contains("nothing to boot", StringComparison.Ordinal) is true;
+            },
+            () => "The machine has no hint.");
+    }
+
+    [Fact]
+    public async Task Logs_TooLong_AreCut()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var folder = lab.RunFolderOf(spec.Id);
+        await lab.Driver.DisposeAsync();
+        foreach (var log in (string[])[folder.LogPath, folder.ConsolePath])
+        {
+            await using var file = File.OpenWrite(log);
+            file.SetLength(ConsoleTail.MaxLogBytes + 1);
+        }
+
+        await lab.RestartDriver();
+        await lab.Driver.LookAtMachines();
+        Assert.All((string[])[folder.LogPath, folder.ConsolePath], log => Assert.InRange(new FileInfo(log).Length, 1, ConsoleTail.MaxLogBytes / 2));
+    }
+
+    [Fact]
     public async Task Start_FailsBeforeAnythingIsKept_LeavesNoMachine()
     {
         await using var lab = await QemuLab.Create();
@@ -296,7 +335,7 @@ public sealed class QemuHostTests
         await lab.Driver.Start(spec, Stop);
         lab.Options.StartBound = second;
         Signal("STOP");
-        Assert.Equal("hypervisor-failed", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.Reset))).Fault.Code);
+        Assert.Equal(IHypervisor.TimedOut, (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.Reset))).Fault.Code);
         // Long enough for one attempt to connect that fails.
         await Task.Delay(second * 3, Stop);
         lab.Options.StartBound = QemuLab.Patience;

@@ -35,6 +35,14 @@ public sealed class QmpClientTests
     [InlineData("{\"return\": {}\n")]
     [InlineData("{\"error\": {}, \"id\": \"2\"}\n")]
     [InlineData("{\"event\": \"SHUTDOWN\"}\n")]
+    [InlineData("{\"event\": null, \"data\": 1}\n")]
+    [InlineData("{\"return\": 1}\n")]
+    [InlineData("{\"return\": 1, \"id\": null}\n")]
+    [InlineData("{\"return\": 1, \"id\": 2}\n")]
+    [InlineData("{\"return\": 1, \"id\": {}}\n")]
+    [InlineData("{\"error\": \"no\", \"id\": \"2\"}\n")]
+    [InlineData("{\"error\": {\"desc\": 7}, \"id\": \"2\"}\n")]
+    [InlineData("{\"timestamp\": {}, \"event\": \"SHUTDOWN\", \"data\": []}\n")]
     [InlineData("")]
     public async Task Execute_ConnectionEndsOrMakesNoSense_IsLost(string line)
     {
@@ -44,7 +52,9 @@ public sealed class QmpClientTests
         await qemu.Receive();
         if (line.Length > 0) await qemu.Send(line);
         else qemu.Close();
-        Assert.True((await Assert.ThrowsAsync<QmpException>(() => answer)).IsLost);
+        var lost = await Assert.ThrowsAsync<QmpException>(() => answer);
+        Assert.True(lost.IsLost);
+        Assert.Equal(line.Length > 0, lost.Message.Contains("not QMP", StringComparison.Ordinal));
         Assert.True((await Assert.ThrowsAsync<QmpException>(() => client.Execute("cont", null, Stop))).IsLost);
     }
 

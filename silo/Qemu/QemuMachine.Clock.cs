@@ -1,0 +1,94 @@
+using Instances.VirtualMachines;
+
+namespace Instances.Qemu;
+
+/// <summary>The guest's clock, which stands still while the guest is paused.</summary>
+/// <remarks>
+/// The clock is set beside all other calls, so that no operation waits for the agent or fails with it. The agent talks to one at a time: a freeze and a thaw end the attempt, and the thaw
+/// begins it again.
+/// </remarks>
+internal sealed partial class QemuMachine
+{
+    private const int ClockTries = 3;
+
+    /// <summary>When the guest was paused; null while it is not, and where nobody saw it.</summary>
+    private long? _stoppedSince;
+    private bool _isClockBehind;
+    private CancellationTokenSource? _clockEnds;
+    private Task _clock = Task.CompletedTask;
+
+    /// <summary>Every change between Running and Paused goes through here.</summary>
+    /// <param name="isSeen">Whether it has just happened; false where it may be long ago.</param>
+    private void SetRunState(VirtualMachineStatus status, bool isSeen = true)
+    {
+        if (status == _status) return;
+        if (status is VirtualMachineStatus.Paused) _stoppedSince = isSeen ? _host.Time.GetTimestamp() : null;
+        // How long a pause was that began before this silo is unknown: setting a clock that is right does no harm.
+        else if (_status is VirtualMachineStatus.Paused && (_stoppedSince is not { } since || _host.Time.GetElapsedTime(since) >= _host.Options.SetClockAfter)) _isClockBehind = true;
+        _status = status;
+    }
+
+    /// <summary>Called when the guest runs and is not frozen.</summary>
+    private async Task SetClockIfBehind()
+    {
+        if (!_isClockBehind || _status is not VirtualMachineStatus.Running) return;
+        await StopClock();
+        _clockEnds = CancellationTokenSource.CreateLinkedTokenSource(_disposing.Token);
+        _clock = SetClock(_clockEnds.Token);
+    }
+
+    private async Task SetClock(CancellationToken cancellationToken)
+    {
+        try
+        {
+            // A late thaw has the agent first: a frozen guest refuses.
+            await _lateThaw.WaitAsync(cancellationToken);
+            for (var attempt = 1; attempt <= ClockTries; attempt++)
+            {
+                if (_process is null || !await IsAgentThere(cancellationToken) || await TrySetClock(cancellationToken)) break;
+                await Task.Delay(LateThawPause, _host.Time, cancellationToken);
+            }
+
+            _isClockBehind = false;
+        }
+        catch (Exception e) when (e is QmpException or KeyNotFoundException or InvalidOperationException)
+        {
+            // QEMU is gone, or does not say whether there is an agent.
+        }
+        catch (OperationCanceledException)
+        {
+            // Somebody else talks to the agent from here on.
+        }
+    }
+
+    private async Task<bool> TrySetClock(CancellationToken cancellationToken)
+    {
+        using var linked = _host.Bound(_host.Options.ThawBound, cancellationToken, out var timer);
+        using var owned = timer;
+        try
+        {
+            await using var agent = await GuestAgent.Connect(_folder.QemuPath, RunFolder.AgentSocket, linked.Token);
+            await agent.SetTime(_host.Time.GetUtcNow(), linked.Token);
+            return true;
+        }
+        catch (QmpException e)
+        {
+            LogClockNotSet(_spec.Id, e.Message);
+            return !e.IsLost;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            LogClockNotSet(_spec.Id, "The guest agent did not answer in time.");
+            return false;
+        }
+    }
+
+    private async Task StopClock()
+    {
+        if (_clockEnds is not { } ends) return;
+        await ends.CancelAsync();
+        await _clock;
+        ends.Dispose();
+        _clockEnds = null;
+    }
+}
