@@ -340,7 +340,11 @@ public sealed class QemuHostTests
         await Task.Delay(second * 3, Stop);
         lab.Options.StartBound = QemuLab.Patience;
         Signal("CONT");
-        await lab.NextChange(spec.Id, VirtualMachineStatus.Running);
+        // That it does not answer was reported first.
+        while ((await lab.NextChange(spec.Id, VirtualMachineStatus.Running)).Trouble is not null)
+        {
+        }
+
         Assert.Equal(VirtualMachineStatus.Paused, (await lab.Driver.Power(spec.Id, PowerAction.Pause)).Status);
         QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Kill();
         await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
