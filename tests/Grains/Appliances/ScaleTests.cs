@@ -37,12 +37,12 @@ public sealed class ScaleTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal("too-many-virtual-machines", refused.Fault.Code);
     }
 
-    /// <summary>Every write of a state raises its version by one.</summary>
+    /// <summary>Every write of a state raises its version by one. The library's do not count: a slow machine has more sweeps.</summary>
     private async Task<long> Writes()
     {
         await using var connection = await Cluster.Services.GetRequiredService<IDatabase>().DataSource.OpenConnectionAsync();
         await using var command = connection.CreateCommand();
-        command.CommandText = "SELECT sum(Version) FROM OrleansStorage";
+        command.CommandText = "SELECT sum(Version) FROM OrleansStorage WHERE GrainTypeString <> 'library'";
         return (long)(await command.ExecuteScalarAsync())!;
     }
 }

@@ -19,7 +19,8 @@ internal sealed class FakeQemu : IAsyncDisposable
 {
     private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(200);
 
-    private readonly string _folder = Path.Combine(Path.GetTempPath(), $"fake-qemu-{Guid.NewGuid():N}");
+    /// <summary>A short name: the paths of Unix sockets have at most 108 characters.</summary>
+    private readonly string _folder = Directory.CreateTempSubdirectory("q-").FullName;
     private readonly CancellationTokenSource _end = new();
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _serving = [];
