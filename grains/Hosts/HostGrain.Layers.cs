@@ -9,9 +9,6 @@ internal sealed partial class HostGrain
     /// <summary>What was asked for is in use for this long, also before a machine stands on it: a large deployment is still starting the machines before.</summary>
     private static readonly TimeSpan UseBound = TimeSpan.FromHours(1);
 
-    /// <summary>Undeployments that come close together are served by one sweep.</summary>
-    private static readonly TimeSpan SweepDelay = TimeSpan.FromSeconds(2);
-
     private readonly Dictionary<LayerId, long> _used = [];
     private IGrainTimer? _sweeping;
     private bool _isSweepDue;
@@ -81,7 +78,7 @@ internal sealed partial class HostGrain
     {
         if (_isSweepDue) return;
         _isSweepDue = true;
-        _sweeping!.Change(SweepDelay, library.Value.SweepPeriod);
+        _sweeping!.Change(options.Value.SweepDelay, library.Value.SweepPeriod);
     }
 
     /// <summary>Whoever sweeps this host's layers does it now. Nobody else deletes a layer: the sweep alone knows all that may refer to it.</summary>

@@ -42,7 +42,7 @@ internal sealed partial class HostGrain(
         this.RegisterGrainTimer(ReconcileUnheard, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         this.RegisterGrainTimer(RaiseBehind, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         _merging = this.RegisterGrainTimer(MergeTick, new GrainTimerCreationOptions(library.Value.CompactionPeriod, library.Value.CompactionPeriod) { KeepAlive = true });
-        _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
+        _sweeping = this.RegisterGrainTimer(SweepTick, new GrainTimerCreationOptions(options.Value.SweepDelay, library.Value.SweepPeriod) { KeepAlive = true });
         _scrubbing = this.RegisterGrainTimer(Scrub, new GrainTimerCreationOptions(ScrubLookPeriod, ScrubLookPeriod) { KeepAlive = true });
         return Task.CompletedTask;
     }

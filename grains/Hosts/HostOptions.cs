@@ -74,4 +74,7 @@ public sealed class HostOptions
     /// <summary>How long a guest may take to shut down before a capture.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:01:30")]
     public TimeSpan ShutdownBound { get; set; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long after an undeployment the sweep of layers begins: undeployments that come close together share one. Not configurable; tests shorten it.</summary>
+    internal TimeSpan SweepDelay { get; set; } = TimeSpan.FromSeconds(2);
 }

@@ -29,9 +29,6 @@ internal sealed class ServerProcess : IAsyncDisposable
     /// <summary>From the start of the process to the first good answer of <c>readyz</c>.</summary>
     public TimeSpan TimeToReady { get; private set; }
 
-    /// <summary>A data folder that nothing deletes: prefer <see cref="DataFolder"/>.</summary>
-    public static string MakeDataFolder() => new DataFolder().Path;
-
     /// <param name="configuration">As <c>--Section:Key=value</c>.</param>
     public static async Task<ServerProcess> Start(string dataFolder, params string[] configuration)
     {

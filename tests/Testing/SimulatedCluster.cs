@@ -51,7 +51,8 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     /// <summary>The grace is longer than a sweep takes that follows a deletion.</summary>
     public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(750) };
 
-    public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024 };
+    /// <summary>Sweeps follow undeployments at once, so that a test is not disturbed by the sweep of the test before.</summary>
+    public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024, SweepDelay = TimeSpan.FromMilliseconds(10) };
 
     public IGrainFactory Grains => _cluster!.Client;
 

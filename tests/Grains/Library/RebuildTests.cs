@@ -431,7 +431,9 @@ public sealed class RebuildTests : IAsyncLifetime
         Assert.Single(before.ByImage);
 
         _cluster.Layers.Layers[LayerId.New()] = true;
-        Assert.Equal(Simulation.SimulatedLayerStore.LayerBytes, (await Library.Usage(limit: 1)).OrphanBytes);
+
+        // A sweep that something else asked for may have taken it already.
+        Assert.Contains((await Library.Usage(limit: 1)).OrphanBytes, new[] { 0, Simulation.SimulatedLayerStore.LayerBytes });
         await Library.Sweep();
         await _cluster.Crash();
 
@@ -463,8 +465,15 @@ public sealed class RebuildTests : IAsyncLifetime
     private TaskCompletionSource Hold()
     {
         var held = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        _cluster.AfterNext("Instances.Operations.IOperationGrain.Find", () => held.Task);
+        Arm();
         return held;
+
+        // A sweep may ask first: every question is held.
+        void Arm() => _cluster.AfterNext("Instances.Operations.IOperationGrain.Find", () =>
+        {
+            Arm();
+            return held.Task;
+        });
     }
 
     private async Task<(DateTimeOffset StartedAt, bool DryRun)> Begin(bool dryRun)
