@@ -174,6 +174,8 @@ public sealed class QemuGuestTests
         var spec = await lab.Spec("late");
         await lab.Driver.Start(spec, Stop);
         await lab.Printed(spec.Id, "root@late");
+        // The prompt may come before the guest listens to its power button.
+        await lab.Shell(spec.Id, "until ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q /dev/input/; do sleep 1; done; echo liste''ns", "listens");
         var operation = OperationId.New();
         await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
         var outcome = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Shutdown, TimeSpan.FromMilliseconds(1), Stop);
