@@ -14,7 +14,7 @@ internal static class DatabaseFacts
     public static void RequireRelease(IDatabase database)
     {
         using var connection = database.DataSource.OpenConnection();
-        var oldest = connection.QuerySingle<string>("SELECT value FROM database_fact WHERE name = @name", new { name = OldestMigration });
+        if (connection.QuerySingleOrDefault<string>("SELECT value FROM database_fact WHERE name = @name", new { name = OldestMigration }) is not { } oldest) return;
         var newest = Migrations.Scripts(database).Last().Name[..oldest.Length];
         if (string.CompareOrdinal(oldest, newest) > 0)
         {
