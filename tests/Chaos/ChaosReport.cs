@@ -5,8 +5,9 @@ namespace Instances.Chaos;
 
 /// <param name="Faults">How long faults are made.</param>
 /// <param name="Keep">Whether the folder of a run with violations is kept.</param>
+/// <param name="WithMoreFaults">Whether faults come that a short run leaves out.</param>
 /// <param name="WithOlderDatabase">Whether the silos start on an older database for a while after the faults.</param>
-internal sealed record ChaosOptions(int Seed, TimeSpan Faults, bool Keep, bool WithOlderDatabase);
+internal sealed record ChaosOptions(int Seed, TimeSpan Faults, bool Keep, bool WithOlderDatabase, bool WithMoreFaults);
 
 /// <summary>What a run did and found.</summary>
 internal sealed class ChaosReport(TextWriter output)

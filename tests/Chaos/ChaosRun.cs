@@ -17,11 +17,9 @@ internal static class ChaosRun
         var random = new Random(options.Seed);
         report.Say($"Seed {options.Seed}: {options.Faults.TotalSeconds:0} s of faults.");
         using var small = SmallDisk.TryMake();
-        using var library = SmallDisk.TryMake();
-        var clocks = new Clocks();
+        using var library = options.WithMoreFaults ? SmallDisk.TryMake() : null;
         if (small is null) report.Say("Disks that fill up are left out: they need root.");
-        if (!SystemCalls.CanChange) report.Say("Slow and failing disks are left out: they need root and strace.");
-        if (!Clocks.CanStep) report.Say("Clock steps are left out: they need libfaketime.");
+        if (options.WithMoreFaults && !SystemCalls.CanChange) report.Say("Slow and failing disks are left out: they need root and strace.");
         await using var doors = new FlakyDoors();
         ClusterHost[] hosts =
         [
@@ -32,7 +30,7 @@ internal static class ChaosRun
         ];
         await using var cluster = await ProcessCluster.Start(
             controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1"), .. library is null ? [] : (string[])[$"--Library:Folder={library.Path}"]] : [],
-            environment: clocks.EnvironmentOf, everywhere:
+            everywhere:
             [
             "--Placement:Policy=packed", "--LayerStore:MinimumFreeBytes=1048576", "--Library:SweepPeriod=00:00:05", "--Library:MaxChainDepth=3", "--Library:CompactionPeriod=00:00:02", "--Host:HoldBound=00:00:20"]);
         cluster.KeepFolder = options.Keep;
@@ -45,7 +43,7 @@ internal static class ChaosRun
         for (var number = 1; number <= SimulatedTenants; number++) tenants.Add(new Tenant($"tenant-{number}", client, master, new Random(random.Next()), report));
         foreach (var tenant in tenants) await tenant.SetUp();
 
-        var faults = new Faults(cluster, doors, small, library, clocks, new Random(random.Next()), report);
+        var faults = new Faults(cluster, doors, small, library, options.WithMoreFaults, new Random(random.Next()), report);
         using var over = new CancellationTokenSource();
         var supervising = faults.Supervise(over.Token);
         using (var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))

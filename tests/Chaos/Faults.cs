@@ -4,7 +4,7 @@ using Instances.Testing;
 namespace Instances.Chaos;
 
 /// <summary>What goes wrong: one fault after the other, each ended before the run is; and whoever has died is started again, as a system's service manager does.</summary>
-internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk? small, SmallDisk? library, Clocks clocks, Random random, ChaosReport report)
+internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk? small, SmallDisk? library, bool withMore, Random random, ChaosReport report)
 {
     private static readonly TimeSpan SuperviseEvery = TimeSpan.FromMilliseconds(300);
 
@@ -13,9 +13,6 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
 
     /// <summary>How long a second host of a taken name may take to refuse its start.</summary>
     private static readonly TimeSpan RefusalBound = Bounds.Wait;
-
-    /// <summary>How far clocks are stepped, in seconds.</summary>
-    private static readonly int[] Steps = [-172_800, -3_600, -150, 150, 300, 3_600];
 
     /// <summary>Those that a fault keeps down.</summary>
     private readonly HashSet<ClusterProcess> _down = [];
@@ -35,12 +32,10 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
             ("PostgreSQL killed", 2, StopDatabase),
             ("transfers cut", 2, CutTransfers),
             ("transfers slowed", 2, SlowTransfers),
-            ("all hosts killed", 1, KillAllHosts),
-            ("second host of a name", 1, StartSecondHost),
+            .. If(withMore, ("all hosts killed", 1, KillAllHosts), ("second host of a name", 1, StartSecondHost)),
             .. If(small is not null, ("disk full", 2, FillDisk)),
             .. If(library is not null, ("deletion on a full disk", 2, DeleteOnFullDisk)),
-            .. If(SystemCalls.CanChange, ("slow disk", 2, stop => ChangeDisk(SystemCalls.SlowDisk, "slow", stop)), ("failing disk", 2, stop => ChangeDisk(SystemCalls.FailingDisk, "failing", stop))),
-            .. If(Clocks.CanStep, ("clock stepped", 2, StepClock)),
+            .. If(withMore && SystemCalls.CanChange, ("slow disk", 2, stop => ChangeDisk(SystemCalls.SlowDisk, "slow", stop)), ("failing disk", 2, stop => ChangeDisk(SystemCalls.FailingDisk, "failing", stop))),
         ];
         var lots = faults.SelectMany(fault => Enumerable.Repeat(fault, fault.Weight)).ToList();
         while (!end.IsCancellationRequested)
@@ -238,16 +233,6 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         if (guest == 0 && !host.IsRunning) return;
         report.Say($"The disk of {(guest == 0 ? host.Name : $"QEMU {guest}")} is {word}.");
         await SystemCalls.Change(guest == 0 ? host.Id : guest, how, () => Pause(2, 8, stop));
-    }
-
-    private async Task StepClock(CancellationToken stop)
-    {
-        var silo = Choose(cluster.Silos);
-        var step = TimeSpan.FromSeconds(Steps[random.Next(Steps.Length)]);
-        report.Say($"The clock of {silo.Name} is stepped by {step}.");
-        clocks.Step(silo.Name, step);
-        await Pause(2, 8, stop);
-        clocks.Step(silo.Name, TimeSpan.Zero);
     }
 
     private ClusterProcess Choose(IEnumerable<ClusterProcess> processes)

@@ -14,6 +14,8 @@ runs.Validators.Add(result =>
 });
 var keep = new Option<bool>("--keep") { Description = "Keep the folder of a run that found violations: logs, layers, machines." };
 
+var more = new Option<bool>("--more-faults") { Description = "Also kill all hosts at once, start second hosts of taken names, make disks slow or failing (needs root and strace), and delete on a full disk." };
+
 var older = new Option<bool>("--older-database") { Description = "After the faults of each run, start the silos on an older database for a while: no guest and no layer may go." };
 
 var kills = new Option<bool>("--kill-points")
@@ -25,7 +27,7 @@ var root = new RootCommand(
     "Breaks a cluster of real processes on a real PostgreSQL, with real QEMU guests (few) and simulated machines (many), while people work with it; then looks whether "
     + "every promise was kept and nothing is left over. Exits with 0 when there was no violation, with 1 otherwise.")
 {
-    seconds, seed, runs, keep, older, kills,
+    seconds, seed, runs, keep, older, more, kills,
 };
 root.SetAction(async (arguments, cancellationToken) =>
 {
@@ -34,7 +36,7 @@ root.SetAction(async (arguments, cancellationToken) =>
     var first = arguments.GetValue(seed);
     for (var number = 0; number < arguments.GetValue(runs); number++)
     {
-        var report = await ChaosRun.Run(new(first + number, TimeSpan.FromSeconds(arguments.GetValue(seconds)), arguments.GetValue(keep), arguments.GetValue(older)), Console.Out, cancellationToken);
+        var report = await ChaosRun.Run(new(first + number, TimeSpan.FromSeconds(arguments.GetValue(seconds)), arguments.GetValue(keep), arguments.GetValue(older), arguments.GetValue(more)), Console.Out, cancellationToken);
         violations += report.Violations.Count;
     }
 
