@@ -14,12 +14,8 @@ internal sealed class ProcessCluster : IAsyncDisposable
     private readonly string _connectionString;
     private readonly HttpClient _http;
 
-    private readonly Func<string, IReadOnlyDictionary<string, string>> _environment;
-
-    private ProcessCluster(
-        int controls, IReadOnlyList<ClusterHost> hosts, int gateways, Func<int, string[]> control, string[] everywhere, Func<string, IReadOnlyDictionary<string, string>> environment)
+    private ProcessCluster(int controls, IReadOnlyList<ClusterHost> hosts, int gateways, Func<int, string[]> control, string[] everywhere)
     {
-        _environment = environment;
         _connectionString = Database.CreateDatabase();
         var silos = new List<(ClusterProcess Process, int ClientPort)>();
         for (var number = 1; number <= controls; number++)
@@ -82,17 +78,15 @@ internal sealed class ProcessCluster : IAsyncDisposable
     /// <param name="control">Configuration of the control silo of a number, from 1.</param>
     /// <param name="everywhere">Configuration of every silo.</param>
     /// <param name="prepare">Called when the addresses are known and nothing runs yet.</param>
-    /// <param name="environment">Environment variables of a silo, by its name.</param>
     public static async Task<ProcessCluster> Start(
         int controls,
         IReadOnlyList<ClusterHost> hosts,
         int gateways = 2,
         Func<int, string[]>? control = null,
         string[]? everywhere = null,
-        Action<ProcessCluster>? prepare = null,
-        Func<string, IReadOnlyDictionary<string, string>>? environment = null)
+        Action<ProcessCluster>? prepare = null)
     {
-        var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? [], environment ?? (_ => new Dictionary<string, string>()));
+        var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? []);
         try
         {
             prepare?.Invoke(cluster);
@@ -133,7 +127,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
             "--data", data, "--port", $"{http}", $"--Host:Name={name}", $"--Silo:Roles={roles}", $"--Silo:Port={silo}", $"--Silo:ClientPort={client}",
             "--Library:GracePeriod=00:00:00", .. configuration,
         ];
-        var environment = new Dictionary<string, string>(_environment(name)) { ["Storage__Provider"] = "PostgreSql", ["Storage__ConnectionString"] = _connectionString };
+        var environment = new Dictionary<string, string> { ["Storage__Provider"] = "PostgreSql", ["Storage__ConnectionString"] = _connectionString };
         return (new(name, Program("silo", "Instances.Silo.dll"), new($"http://127.0.0.1:{http}"), Path.Combine(_folder, $"{name}.log"), arguments, environment), client);
     }
 
