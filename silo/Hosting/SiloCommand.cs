@@ -29,7 +29,7 @@ internal static class SiloCommand
         });
         var rest = new Argument<string[]>("configuration")
         {
-            Description = "More configuration as --Section:Key=value, such as --Library:GracePeriod=1.00:00:00. The README lists it.",
+            Description = "More configuration as --Section:Key=value, such as --Library:GracePeriod=1.00:00:00. docs/configuration.md lists all options.",
             Arity = ArgumentArity.ZeroOrMore,
         };
         var command = new RootCommand("Runs a silo: by default a datacenter of one host, with the HTTP interface, all in one process. Silo:Roles gives it a part of the roles, as one of several.") { data, port, rest };
