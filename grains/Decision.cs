@@ -38,7 +38,7 @@ internal static class Decide<TStatus>
 
 internal static class DecisionExtensions
 {
-    /// <summary>The next status, or null where there is nothing to do.</summary>
+    /// <summary>The next status, or null if there is nothing to do.</summary>
     /// <exception cref="FaultException">The command was refused.</exception>
     public static TStatus? OrThrow<TStatus>(this Decision<TStatus> decision)
         where TStatus : struct, Enum => decision switch

@@ -35,7 +35,7 @@ public sealed class Drain
         return new Running(this);
     }
 
-    /// <summary>Something goes on that began before: it is waited for, and never refused.</summary>
+    /// <summary>Something continues that began before: it is waited for, and never refused.</summary>
     /// <returns>As of <see cref="Begin"/>.</returns>
     public IDisposable GoOn()
     {

@@ -36,7 +36,7 @@ public sealed partial class InstancesClient
     }
 
     /// <summary>What an export would be, without its bytes.</summary>
-    /// <returns>Bytes is null where that shows only when they are made.</returns>
+    /// <returns>Bytes is null if that shows only when they are made.</returns>
     public async Task<(string FileName, long? Bytes)> DescribeExport(ImageId id, ExportFormat format, ExportCompression? compression, CancellationToken cancellationToken)
     {
         using var response = await Send(() => new(HttpMethod.Head, ExportPath(id, format, compression)), cancellationToken);

@@ -18,11 +18,11 @@ public sealed partial class InstancesClient
     /// <summary>How long an upload is tried to be taken up again while not one more byte gets through.</summary>
     internal TimeSpan UploadPatience { get; init; } = TimeSpan.FromMinutes(3);
 
-    /// <summary>Uploads a disk image in parts. Goes on by itself, over whichever gateway answers, where a connection, a gateway or the library's server breaks.</summary>
-    /// <param name="format">Null where the content is to tell: never for a raw disk.</param>
+    /// <summary>Uploads a disk image in parts. Continues by itself, over whichever gateway answers, where a connection, a gateway or the library's server breaks.</summary>
+    /// <param name="format">Null if the content is to tell: never for a raw disk.</param>
     /// <param name="bytes">One that can seek: what got lost on the way is sent again. Sent from its beginning to its end.</param>
     /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
-    /// <returns>The import, which goes on with checking and converting.</returns>
+    /// <returns>The import, which continues with checking and converting.</returns>
     public Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken) =>
         UploadImage(name, format, bytes, sha256, EnterpriseId.Default, cancellationToken);
 

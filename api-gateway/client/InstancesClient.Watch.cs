@@ -11,7 +11,7 @@ public sealed partial class InstancesClient
     /// <summary>A gateway says something every 15 s while it is watched. One that is silent for longer stands still.</summary>
     internal TimeSpan SilenceBound { get; init; } = TimeSpan.FromSeconds(35);
 
-    /// <summary>The versions of an operation until it has ended. Goes on after a broken connection with the version that is due.</summary>
+    /// <summary>The versions of an operation until it has ended. Continues after a broken connection with the version that is due.</summary>
     public async IAsyncEnumerable<OperationView> Watch(OperationId id, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         long? seen = null;

@@ -35,7 +35,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
 
     private string Root => $"api/v1/datacenters/{Uri.EscapeDataString(datacenter)}";
 
-    /// <summary>The image, or null where there is none.</summary>
+    /// <summary>The image, or null if there is none.</summary>
     public async Task<ImageView?> FindImage(ImageId id, CancellationToken cancellationToken)
     {
         try
@@ -65,7 +65,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public Task<OperationView> Undeploy(ApplianceId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/appliances/{id}/undeploy", body: null, cancellationToken);
 
-    /// <summary>Undeploys without waiting for hosts that are away.</summary>
+    /// <summary>Undeploys without waiting for hosts that are unreachable.</summary>
     public Task<OperationView> ForceUndeploy(ApplianceId id, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/appliances/{id}/undeploy", new { Force = true }, cancellationToken);
 
@@ -126,7 +126,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
 
     public Task<HostView> GetHost(HostId id, CancellationToken cancellationToken) => Get<HostView>($"{Root}/hosts/{id}", cancellationToken);
 
-    /// <summary>In maintenance a host takes no new machines; those that it has go on.</summary>
+    /// <summary>In maintenance a host takes no new machines; its machines keep running.</summary>
     public async Task<HostView> SetMaintenance(HostId id, bool maintenance, CancellationToken cancellationToken)
     {
         using var response = await Send(
@@ -134,7 +134,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
         return await Read<HostView>(response, cancellationToken);
     }
 
-    /// <summary>Forgets a host that is away and has no machines.</summary>
+    /// <summary>Forgets a host that is unreachable and has no machines.</summary>
     public Task ForgetHost(HostId id, CancellationToken cancellationToken) => Delete($"{Root}/hosts/{id}", cancellationToken);
 
     /// <summary>Begins to make the records of a host's machines again from its files.</summary>

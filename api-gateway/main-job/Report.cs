@@ -33,7 +33,7 @@ internal sealed class Report
     public string ToJson() => JsonSerializer.Serialize(this, Json);
 }
 
-/// <summary>The number that the guests printed last, the same on both. Null where the job did not come so far.</summary>
+/// <summary>The number that the guests printed last, the same on both. Null if the job did not come so far.</summary>
 internal sealed class Boots
 {
     public int? First { get; set; }

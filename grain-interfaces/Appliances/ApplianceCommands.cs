@@ -34,7 +34,7 @@ public enum Quiesce
 
 /// <param name="VirtualMachines">The machines to capture, none twice; null for all machines of the appliance that are deployed.</param>
 /// <param name="UpdateImages">Each captured machine uses its new image from then on, and its previous versions are retired.</param>
-/// <param name="Undeploy">The whole appliance is undeployed at the end; otherwise its machines go on as they were.</param>
+/// <param name="Undeploy">The whole appliance is undeployed at the end; otherwise its machines continue as they were.</param>
 [GenerateSerializer, Immutable, Alias("instances.CreateInstanceCommand")]
 public sealed record CreateInstanceCommand(
     [property: Id(0)] IReadOnlyList<VirtualMachineId>? VirtualMachines = null,

@@ -12,7 +12,7 @@ namespace Instances.Appliances;
 public interface IApplianceGrain : IGrainWithGuidKey
 {
     /// <summary>Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">name-invalid; retention-invalid; enterprise-not-found; appliance-exists where another specification was given before.</exception>
+    /// <exception cref="FaultException">name-invalid; retention-invalid; enterprise-not-found; appliance-exists if another specification was given before.</exception>
     [Alias("Create")]
     Task<ApplianceView> Create(ApplianceSpec spec);
 
@@ -22,13 +22,13 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task<ApplianceView> Get();
 
     /// <summary>Renames or describes it, or gives it a retention rule. Allowed at rest.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid; retention-invalid; enterprise-fixed where another enterprise is named.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid; retention-invalid; enterprise-fixed if another enterprise is named.</exception>
     [Alias("Change")]
     Task<ApplianceView> Change(ApplianceSpec spec);
 
-    /// <summary>As <see cref="Change"/>, of what the patch names. Does nothing where it is so already.</summary>
+    /// <summary>As <see cref="Change"/>, of what the patch names. Does nothing if nothing would change.</summary>
     /// <param name="ifVersions">The versions that the change was made for; empty for any.</param>
-    /// <exception cref="FaultException">As of <see cref="Change"/>; appliance-changed: it has another version by now.</exception>
+    /// <exception cref="FaultException">As of <see cref="Change"/>; appliance-changed: its version has changed.</exception>
     [Alias("Patch")]
     Task<ApplianceView> Patch(PatchDocument patch, IReadOnlyList<long> ifVersions);
 
@@ -39,7 +39,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task Delete(IReadOnlyList<long>? ifVersions = null);
 
     /// <summary>Adds a machine, undeployed. Allowed at rest: in a deployed appliance it waits for the next deploy. Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-found, also where another enterprise does not share it; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
+    /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-found, also if another enterprise does not share it; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
     [Alias("AddVirtualMachine")]
     Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
@@ -48,9 +48,9 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("ChangeVirtualMachine")]
     Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
-    /// <summary>As <see cref="ChangeVirtualMachine"/>, of what the patch names. Does nothing where it is so already.</summary>
+    /// <summary>As <see cref="ChangeVirtualMachine"/>, of what the patch names. Does nothing if nothing would change.</summary>
     /// <param name="ifVersions">The versions of the machine that the change was made for; empty for any.</param>
-    /// <exception cref="FaultException">As of <see cref="ChangeVirtualMachine"/>; virtual-machine-changed: it has another version by now.</exception>
+    /// <exception cref="FaultException">As of <see cref="ChangeVirtualMachine"/>; virtual-machine-changed: its version has changed.</exception>
     [Alias("PatchVirtualMachine")]
     Task<VirtualMachineView> PatchVirtualMachine(VirtualMachineId id, PatchDocument patch, IReadOnlyList<long> ifVersions);
 
@@ -75,7 +75,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
 
     /// <summary>Captures machines as slave images. Allowed when Deployed. Idempotent by operation.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; appliance-not-deployed; choice-empty; choice-repeated;
-    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; quota-images; quota-virtual-bytes; quota-library-bytes where the enterprise is at its quota already:
+    /// virtual-machine-not-in-appliance; virtual-machine-not-deployed; quota-images; quota-virtual-bytes; quota-library-bytes if the enterprise is at its quota already:
     /// what a capture takes is known only when it has sealed the disks; no-space.</exception>
     [Alias("CreateInstance")]
     Task<OperationView> CreateInstance(OperationId operation, CreateInstanceCommand command);
@@ -91,7 +91,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Force")]
     Task Force(OperationId operation);
 
-    /// <summary>Called by an operation's record that does not know its end: the appliance goes on with it, or tells it how it ended. Idempotent.</summary>
+    /// <summary>Called by an operation's record that does not know its end: the appliance continues with it, or tells it how it ended. Idempotent.</summary>
     [Alias("Nudge"), OneWay]
     Task Nudge(OperationId operation);
 
@@ -110,7 +110,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
 /// <summary>What a host does with machines that it holds paused or frozen for a capture.</summary>
 public enum HoldVerdict
 {
-    /// <summary>The operation has not committed and fails: the machines go on.</summary>
+    /// <summary>The operation has not committed and fails: the machines keep running.</summary>
     Release,
 
     /// <summary>The operation has committed, or is just about to: the machines stay as they are, and the host asks again.</summary>

@@ -19,7 +19,7 @@ public interface IDatacenterGrain : IGrainWithStringKey
     /// <summary>How long a host may take to say what it has.</summary>
     static readonly TimeSpan HostBound = TimeSpan.FromSeconds(3);
 
-    /// <summary>Called by a host's silo when it starts, with the capacity that is shown while the host is away. Durable and idempotent: maintenance stays as it was set.</summary>
+    /// <summary>Called by a host's silo when it starts, with the capacity that is shown while the host is unreachable. Durable and idempotent: maintenance stays as it was set.</summary>
     [Alias("Register")]
     Task Register(HostView host);
 
@@ -33,7 +33,7 @@ public interface IDatacenterGrain : IGrainWithStringKey
     [Alias("Host"), AlwaysInterleave]
     Task<HostView> Host(HostId host);
 
-    /// <summary>In maintenance a host takes no new machines; those that it has go on. Durable, idempotent, and allowed while the host is away.</summary>
+    /// <summary>In maintenance a host takes no new machines; its machines keep running. Durable, idempotent, and allowed while the host is unreachable.</summary>
     /// <exception cref="FaultException">host-not-found.</exception>
     [Alias("SetMaintenance")]
     Task<HostView> SetMaintenance(HostId host, bool maintenance);

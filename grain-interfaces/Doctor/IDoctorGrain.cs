@@ -11,7 +11,7 @@ public interface IDoctorGrain : IGrainWithStringKey
     /// <summary>Looks at rows, hosts and library twice, some seconds apart: what shows both times is a finding, what is just being made or removed is none. Allowed at any
     /// time; changes nothing unless it is told to.</summary>
     /// <param name="fix">Repairs what is safe to repair, and looks a third time. Never deletes an image, nor a virtual machine that a record knows.</param>
-    /// <exception cref="FaultException">grain-unavailable, where the database does not answer. Hosts and a library that do not answer are findings.</exception>
+    /// <exception cref="FaultException">grain-unavailable if the database does not answer. Hosts and a library that do not answer are findings.</exception>
     [Alias("Examine"), ResponseTimeout("00:02:00")]
     Task<DoctorReport> Examine(bool fix);
 }
@@ -21,7 +21,7 @@ public enum FindingSeverity
     /// <summary>Good to know; nothing is wrong with what is stored.</summary>
     Info,
 
-    /// <summary>Something is left over, or does not go on by itself.</summary>
+    /// <summary>Something is left over, or does not continue by itself.</summary>
     Warning,
 
     /// <summary>Somebody's work is in danger, or cannot be reached.</summary>

@@ -59,7 +59,7 @@ public sealed record EnterpriseUsage(
         one.LibraryBytes + other.LibraryBytes, one.Images + other.Images, one.Uploads + other.Uploads,
         one.VirtualMachines + other.VirtualMachines, one.Cpus + other.Cpus, one.MemoryBytes + other.MemoryBytes, one.VirtualBytes + other.VirtualBytes);
 
-    /// <summary>What this has more of than another, 0 where it has less.</summary>
+    /// <summary>What this has more of than another, 0 if it has less.</summary>
     public EnterpriseUsage Beyond(EnterpriseUsage other) => new(
         Math.Max(0, LibraryBytes - other.LibraryBytes), Math.Max(0, Images - other.Images), Math.Max(0, Uploads - other.Uploads), Math.Max(0, VirtualMachines - other.VirtualMachines),
         Math.Max(0, Cpus - other.Cpus), Math.Max(0, MemoryBytes - other.MemoryBytes), Math.Max(0, VirtualBytes - other.VirtualBytes));

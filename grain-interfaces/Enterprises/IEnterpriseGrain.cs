@@ -4,7 +4,7 @@ namespace Instances.Enterprises;
 
 /// <summary>An enterprise in this datacenter: it owns appliances and images, and has quotas. The default one is there without being made.</summary>
 /// <remarks>
-/// <para>Each datacenter keeps its own record of an enterprise, with its own quotas: it goes on when the others are cut off, and there is nothing above them that could be
+/// <para>Each datacenter keeps its own record of an enterprise, with its own quotas: it continues when the others are cut off, and there is nothing above them that could be
 /// asked. An enterprise of several datacenters has the same id in each.</para>
 /// <para>What an enterprise has is summed from the catalogue whenever somebody asks, so that no crash leaves anything taken. Only what was admitted and has no record yet
 /// is kept here, in memory and for a minute at most; calls take turns, so that of several that come together no more are admitted than there is room for. A claim can be lost,
@@ -14,7 +14,7 @@ namespace Instances.Enterprises;
 public interface IEnterpriseGrain : IGrainWithGuidKey
 {
     /// <summary>Idempotent for an equal specification.</summary>
-    /// <exception cref="FaultException">name-invalid; quota-invalid; enterprise-exists where it has another specification.</exception>
+    /// <exception cref="FaultException">name-invalid; quota-invalid; enterprise-exists if it has another specification.</exception>
     [Alias("Create")]
     Task<EnterpriseView> Create(EnterpriseSpec spec);
 
@@ -23,9 +23,9 @@ public interface IEnterpriseGrain : IGrainWithGuidKey
     [Alias("Get")]
     Task<EnterpriseView> Get();
 
-    /// <summary>Renames it, or gives it other quotas. Does nothing where it is so already.</summary>
+    /// <summary>Renames it, or gives it other quotas. Does nothing if nothing would change.</summary>
     /// <param name="ifVersion">The version that the change was made for, or null to change any.</param>
-    /// <exception cref="FaultException">enterprise-not-found; enterprise-changed: it has another version by now; name-invalid; quota-invalid.</exception>
+    /// <exception cref="FaultException">enterprise-not-found; enterprise-changed: its version has changed; name-invalid; quota-invalid.</exception>
     [Alias("Change")]
     Task<EnterpriseView> Change(EnterpriseSpec spec, long? ifVersion);
 
@@ -37,7 +37,7 @@ public interface IEnterpriseGrain : IGrainWithGuidKey
     /// <summary>Takes room for what is about to be recorded as this enterprise's. Idempotent by claimant. Given back by <see cref="Admitted"/>, and by itself after a minute.</summary>
     /// <param name="claimant">The appliance or the image whose record will show it, and is not counted until then.</param>
     /// <param name="demand">All that its record will show.</param>
-    /// <param name="held">What its record shows already, and is not asked for again; null where it has none.</param>
+    /// <param name="held">What its record shows already, and is not asked for again; null if it has none.</param>
     /// <exception cref="FaultException">enterprise-not-found; quota-library-bytes; quota-virtual-bytes; quota-images; quota-uploads; quota-virtual-machines; quota-cpus; quota-memory-bytes.</exception>
     [Alias("Admit")]
     Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held = null);

@@ -20,7 +20,7 @@ public enum FaultKind
     /// <summary>There is not enough memory, CPU, disk or quota. HTTP 507.</summary>
     Capacity,
 
-    /// <summary>Something needed is away at the moment. HTTP 503. Repeat later.</summary>
+    /// <summary>Something needed is unreachable at the moment. HTTP 503. Repeat later.</summary>
     Unavailable,
 
     /// <summary>A defect of this product. HTTP 500.</summary>
@@ -30,7 +30,7 @@ public enum FaultKind
     Changed,
 }
 
-/// <summary>A refusal or a failure, for people and for programs.</summary>
+/// <summary>A refusal or a failure, for users and for programs.</summary>
 /// <param name="Kind">The class of the fault.</param>
 /// <param name="Code">A stable word in kebab case, such as <c>appliance-not-deployed</c>.</param>
 /// <param name="Message">One or two sentences: what was found, and what to do.</param>

@@ -21,7 +21,7 @@ public sealed record HostInventory(
 
 /// <summary>What is left of a machine that the hypervisor does not know.</summary>
 /// <param name="HasRunFolder">Its run folder is there.</param>
-/// <param name="ProcessId">The process that runs it, or null where there is none.</param>
+/// <param name="ProcessId">The process that runs it, or null if there is none.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineLeftover")]
 public sealed record MachineLeftover(
     [property: Id(0)] VirtualMachineId Machine,

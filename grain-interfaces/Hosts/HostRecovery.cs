@@ -16,7 +16,7 @@ public enum RecoveryKind
 /// <summary>A recovery that runs, or the last one since the host's silo started.</summary>
 /// <param name="DryRun">It only looks, and changes nothing.</param>
 /// <param name="FinishedAt">Null while it runs.</param>
-/// <param name="Problem">Why it did not finish; null where it did.</param>
+/// <param name="Problem">Why it did not finish; null if it did.</param>
 /// <param name="Machines">Every machine of the host that it concerns.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostRecovery")]
 public sealed record HostRecovery(
@@ -28,8 +28,8 @@ public sealed record HostRecovery(
     [property: Id(5)] string? Problem,
     [property: Id(6)] IReadOnlyList<RecoveredMachine> Machines);
 
-/// <param name="Name">Null where the machine's file cannot be read.</param>
-/// <param name="ApplianceName">Null where the host does not know it.</param>
+/// <param name="Name">Null if the machine's file cannot be read.</param>
+/// <param name="ApplianceName">Null if the host does not know it.</param>
 /// <param name="Message">Why it is left out.</param>
 [GenerateSerializer, Immutable, Alias("instances.RecoveredMachine")]
 public sealed record RecoveredMachine(

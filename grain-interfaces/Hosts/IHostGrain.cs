@@ -38,7 +38,7 @@ public interface IHostGrain : IGrainWithStringKey
     Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> layers);
 
     /// <summary>Removes what lies in this host's own store and nobody refers to, and then, down to the store's bound, what the library has too and no machine here
-    /// uses. Does nothing where the store is the library's, which that sweeps. Runs by itself at start, after undeployments, and as often as the library's.</summary>
+    /// uses. Does nothing if the store is the library's, which that sweeps. Runs automatically at start, after undeployments, and as often as the library's.</summary>
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
 
@@ -83,12 +83,12 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("GetRecovery")]
     Task<HostRecovery> GetRecovery();
 
-    /// <summary>Keeps the records of a machine that have changed since its deployment. Does nothing where the machine is there by another deployment.</summary>
+    /// <summary>Keeps the records of a machine that have changed since its deployment. Does nothing if the machine is there by another deployment.</summary>
     [Alias("Describe")]
     Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin);
 
     /// <summary>Makes the writable tops and starts the machine.</summary>
-    /// <exception cref="FaultException">host-unknown-to-database; layer-missing; no-space; hypervisor-failed; virtual-machine-on-host where it is there by another deployment that is its present one.</exception>
+    /// <exception cref="FaultException">host-unknown-to-database; layer-missing; no-space; hypervisor-failed; virtual-machine-on-host if it is there by another deployment that is its present one.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken);
 
@@ -98,7 +98,7 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
     Task Undeploy(VirtualMachineId machine, OperationId deployment, IReadOnlyList<LayerId> ownLayers);
 
-    /// <summary>The machine as it is, or null where it is not on this host.</summary>
+    /// <summary>The machine as it is, or null if it is not on this host.</summary>
     [Alias("Observe")]
     Task<MachineObservation?> Observe(VirtualMachineId machine);
 
@@ -180,7 +180,7 @@ public enum HostStatus
     /// <summary>It takes machines.</summary>
     Available,
 
-    /// <summary>It takes no new machines; those that it has go on.</summary>
+    /// <summary>It takes no new machines; its machines keep running.</summary>
     Maintenance,
 
     /// <summary>It cannot be reached: what runs on it is not known, and it takes no machines.</summary>
@@ -198,7 +198,7 @@ public enum HostStatus
 /// <param name="FreeDiskBytes">Space for layers: what is free in the layer store's file system, without what is left free for the machines' changes; 0 while the host is Away.</param>
 /// <param name="VirtualMachines">How many there are; while the host is Away, how many should be there.</param>
 /// <param name="CpuCapacity">Virtual CPUs for machines in all: the processors times the overcommitment.</param>
-/// <param name="Problem">What the operator has to decide, and how; null where nothing waits for that.</param>
+/// <param name="Problem">What the operator has to decide, and how; null if nothing waits for that.</param>
 /// <param name="Store">The identity of its layer store. The library's has the same where the host uses the library's folder.</param>
 /// <param name="FreeCpus">Virtual CPUs that no machine has been given; 0 while the host is Away.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostView")]

@@ -11,9 +11,9 @@ namespace Instances.Hosts;
 /// <param name="Hold">The capture that holds it paused or frozen, or null.</param>
 /// <param name="Deployment">The operation that deployed it.</param>
 /// <param name="StopReason">Why it is Stopped; null while it is not, and where that is not known.</param>
-/// <param name="Trouble">What is wrong with it and is not put right by its host, in a sentence for people; null where nothing is.</param>
+/// <param name="Trouble">What is wrong with it and is not repaired by its host, in a sentence for users; null if nothing is.</param>
 /// <param name="AwaitsDisk">QEMU has paused it because of an error of the host's disk that may pass: it can be resumed.</param>
-/// <param name="Hint">What its console shows about a guest that does not boot, in a sentence for people; null otherwise.</param>
+/// <param name="Hint">What its console shows about a guest that does not boot, in a sentence for users; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineObservation")]
 public sealed record MachineObservation(
     [property: Id(0)] VirtualMachineId Id,

@@ -7,7 +7,7 @@ namespace Instances.Hosts;
 /// <summary>All that a host needs to run a machine, also after a restart of the host's silo.</summary>
 /// <param name="Deployment">The operation that deployed it: a machine that is deployed again gets new layers and a new run folder.</param>
 /// <param name="Name">The guest's host name.</param>
-/// <param name="Origin">Null where an earlier release started the machine.</param>
+/// <param name="Origin">Null if an earlier release started the machine.</param>
 /// <param name="Disks">The boot disk first. The last layer of each chain is the writable top, which the host makes.</param>
 /// <param name="InstanceId">The guest's identity (the NoCloud <c>instance-id</c>); null in files and messages of earlier releases.</param>
 /// <param name="MachineType">The versioned machine type of QEMU, such as <c>pc-q35-7.2</c>, which the host chooses when the machine is deployed. Null for a machine that an earlier release

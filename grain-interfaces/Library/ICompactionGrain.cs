@@ -6,8 +6,8 @@ namespace Instances.Library;
 
 /// <summary>Keeps the chains of images short: layers that lie over each other become one, in the background and slowly. Keyed by <see cref="Key"/>.</summary>
 /// <remarks>
-/// What images are deployed from next is changed, and nothing else: a machine goes on with the chain that it has, whose layers stay as long as anybody refers to them.
-/// No capture and no deployment waits for it. Runs by itself.
+/// What images are deployed from next is changed, and nothing else: a machine continues with the chain that it has, whose layers stay as long as anybody refers to them.
+/// No capture and no deployment waits for it. Runs automatically.
 /// </remarks>
 [Alias("instances.ICompactionGrain")]
 public interface ICompactionGrain : IGrainWithStringKey

@@ -51,7 +51,7 @@ public interface IImageGrain : IGrainWithGuidKey
     Task<UploadView> GetUpload();
 
     /// <summary>A ticket for the next part of an upload in parts. The ticket is good for one request, and until this silo goes.</summary>
-    /// <exception cref="FaultException">upload-not-found; upload-mismatch where all bytes have come.</exception>
+    /// <exception cref="FaultException">upload-not-found; upload-mismatch if all bytes have come.</exception>
     [Alias("ContinueUpload")]
     Task<UploadTicket> ContinueUpload();
 
@@ -66,7 +66,7 @@ public interface IImageGrain : IGrainWithGuidKey
     Task CompleteUpload(OperationId operation);
 
     /// <summary>Cancels an upload in parts: its import ends as Cancelled, and nothing of it is kept. Idempotent.</summary>
-    /// <exception cref="FaultException">upload-not-found; operation-finished where the image is Ready.</exception>
+    /// <exception cref="FaultException">upload-not-found; operation-finished if the image is Ready.</exception>
     [Alias("CancelUpload")]
     Task CancelUpload();
 
@@ -145,7 +145,7 @@ public interface IImageGrain : IGrainWithGuidKey
     Task<ImageDeletion> DeleteWith(bool cascade, bool dryRun);
 
     /// <summary>As <see cref="Delete"/>, by an update or a retention rule. Idempotent.</summary>
-    /// <exception cref="FaultException">As of <see cref="Delete"/>; image-shared where nobody has asked for its deletion.</exception>
+    /// <exception cref="FaultException">As of <see cref="Delete"/>; image-shared if nobody has asked for its deletion.</exception>
     [Alias("Retire")]
     Task Retire(RetirementReason reason);
 
@@ -163,21 +163,21 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("Restore")]
     Task<ImageView> Restore();
 
-    /// <summary>Renames the image, describes it, pins it, shares it, or gives it a retention rule. Allowed when Ready. Does nothing where it is so already.</summary>
+    /// <summary>Renames the image, describes it, pins it, shares it, or gives it a retention rule. Allowed when Ready. Does nothing if nothing would change.</summary>
     /// <param name="ifVersion">The version that the change was made for, or null to change any.</param>
-    /// <exception cref="FaultException">image-not-found; image-changed: the image has another version by now; name-invalid; description-invalid; image-invalid;
-    /// retention-invalid; image-in-use where machines of other enterprises, which are named, use what is to be private again; image-importing; image-retired; image-failed.</exception>
+    /// <exception cref="FaultException">image-not-found; image-changed: the image's version has changed; name-invalid; description-invalid; image-invalid;
+    /// retention-invalid; image-in-use if machines of other enterprises, which are named, use what is to be private again; image-importing; image-retired; image-failed.</exception>
     [Alias("Change")]
     Task<ImageView> Change(ImageSpec spec, long? ifVersion);
 
     /// <summary>Called by compaction: from here on the image refers to the layer that is to take the place of others. Idempotent.</summary>
-    /// <returns>False where the image is not Ready, or has no disk with that chain: give it up.</returns>
+    /// <returns>False if the image is not Ready, or has no disk with that chain: give it up.</returns>
     [Alias("BeginMerge")]
     Task<bool> BeginMerge(LayerMerge merge);
 
     /// <summary>Called by compaction: the layer is durable, and is what the image is deployed from next. Idempotent.</summary>
     /// <param name="bytes">Space that it takes.</param>
-    /// <returns>False where the image has changed since: it does not refer to the layer any more.</returns>
+    /// <returns>False if the image has changed since: it does not refer to the layer any more.</returns>
     [Alias("CompleteMerge")]
     Task<bool> CompleteMerge(LayerMerge merge, long bytes);
 
@@ -201,7 +201,7 @@ public interface IImageGrain : IGrainWithGuidKey
 
 /// <param name="Name">1 to 128 characters, none of them a control character, not only spaces.</param>
 /// <param name="Format">What the bytes are, once decompressed; null to find out by their content. Raw is never found out: a raw disk may hold anything.</param>
-/// <param name="Bytes">How many bytes will come, or null where that is not known.</param>
+/// <param name="Bytes">How many bytes will come, or null if that is not known.</param>
 /// <param name="Sha256">What they hash to, in hex, or null: checked where it is given.</param>
 /// <param name="Details">Null for none.</param>
 /// <param name="Enterprise">Whose the image is and stays.</param>
@@ -228,7 +228,7 @@ public sealed record UploadTicket([property: Id(0)] Uri Address, [property: Id(1
 
 /// <summary>What the data plane needs to know to take an upload.</summary>
 /// <param name="Layer">The base layer to make, of a promotion that of the boot disk.</param>
-/// <param name="Promotion">What takes the place of an upload; null where there is one.</param>
+/// <param name="Promotion">What takes the place of an upload; null if there is one.</param>
 /// <param name="StartedAt">When the import began: its image counts as created then, in its manifest, too.</param>
 [GenerateSerializer, Immutable, Alias("instances.UploadPlan")]
 public sealed record UploadPlan(

@@ -14,7 +14,7 @@ public interface ILibraryGrain : IGrainWithStringKey
 {
     const string Key = "default";
 
-    /// <summary>Removes layers and partial files that nobody refers to, and manifests whose import or capture is known to have failed. Runs by itself at start,
+    /// <summary>Removes layers and partial files that are unreferenced, and manifests whose import or capture is known to have failed. Runs automatically at start,
     /// every hour, and after an image went. Removes nothing while the database does not know the library: see <see cref="Rebuild"/>.</summary>
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
@@ -50,7 +50,7 @@ public interface ILibraryGrain : IGrainWithStringKey
     Task<long> ReceivedBytes(LayerId layer);
 
     /// <summary>Makes an image of an upload that has come whole, in the background. Idempotent while that runs. Always interleaves: see the remarks.</summary>
-    /// <returns>False where its bytes are not all there.</returns>
+    /// <returns>False if its bytes are not all there.</returns>
     /// <exception cref="FaultException">too-many-uploads.</exception>
     [Alias("TakeUpUpload"), AlwaysInterleave]
     Task<bool> TakeUpUpload(ImageId image, UploadPlan plan);
@@ -108,13 +108,13 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("Inventory"), AlwaysInterleave]
     Task<LibraryInventory> Inventory();
 
-    /// <summary>The manifest of an image as its file has it, or null where there is none that can be read. Always interleaves: see the remarks.</summary>
+    /// <summary>The manifest of an image as its file has it, or null if there is none that can be read. Always interleaves: see the remarks.</summary>
     [Alias("FindManifest"), AlwaysInterleave]
     Task<ImageManifest?> FindManifest(ImageId image);
 
     /// <summary>Begins to give every image that has a manifest and no record its record again, in the background; joins a rebuild that runs. A record that is there is left
     /// as it is. At the end the library is this database's, and is swept again. Taken up again by a silo that is restarted. Always interleaves: see the remarks.</summary>
-    /// <param name="dryRun">Looks only, and changes nothing. Where a rebuild runs, that one goes on.</param>
+    /// <param name="dryRun">Looks only, and changes nothing. Where a rebuild runs, that one continues.</param>
     /// <exception cref="FaultException">rebuild-running: a rebuild was asked for, and a dry run is under way.</exception>
     [Alias("Rebuild"), AlwaysInterleave]
     Task<LibraryRebuild> Rebuild(bool dryRun);

@@ -6,7 +6,7 @@ namespace Instances.Library;
 /// <summary>Reads the library's layers, one after the other and slowly, and looks whether each still is what it was. Keyed by <see cref="Key"/>.</summary>
 /// <remarks>
 /// A layer that is not makes every image that stands on it Corrupt, and is replaced by the copy of a host or, where none has one, of another
-/// datacenter that still has a good one. Runs by itself.
+/// datacenter that still has a good one. Runs automatically.
 /// Reading interleaves with everything: what is known of a layer is in a file beside it, and is replaced as a whole.
 /// </remarks>
 [Alias("instances.IScrubGrain")]
@@ -18,7 +18,7 @@ public interface IScrubGrain : IGrainWithStringKey
     [Alias("Get"), AlwaysInterleave]
     Task<LibraryHealth> Get();
 
-    /// <summary>Begins a round: every layer is read from now on, at the set rate. Durable: a silo that is restarted goes on with it. Always interleaves: see the remarks.</summary>
+    /// <summary>Begins a round: every layer is read from now on, at the set rate. Durable: a silo that is restarted continues with it. Always interleaves: see the remarks.</summary>
     [Alias("Verify"), AlwaysInterleave]
     Task<LibraryHealth> Verify();
 
@@ -37,7 +37,7 @@ public interface IScrubGrain : IGrainWithStringKey
 /// <param name="BytesPerSecond">The bound on the rate.</param>
 /// <param name="OldestRead">When the layer was read that was not read for longest; null while one was never read.</param>
 /// <param name="Corrupt">At most 100 of them.</param>
-/// <param name="LastHealing">The corrupt layer that was replaced last; null where none was.</param>
+/// <param name="LastHealing">The corrupt layer that was replaced last; null if none was.</param>
 /// <param name="HostCopies">Copies in the stores of hosts that are corrupt, as the hosts reported them last; null if there are none.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryHealth")]
 public sealed record LibraryHealth(
@@ -70,10 +70,10 @@ public sealed record KnownLayer(
     [property: Id(2)] bool IsCorrupt,
     [property: Id(3)] DateTimeOffset? HealedAt);
 
-/// <param name="Expected">The SHA-256 that the layer's file has to have, in lower case hex; null where it could never be read.</param>
+/// <param name="Expected">The SHA-256 that the layer's file has to have, in lower case hex; null if it could never be read.</param>
 /// <param name="Found">What it has, or <c>unreadable</c>.</param>
 /// <param name="Images">Those that stand on it, at most 100.</param>
-/// <param name="HealingFrom">The host or the URL of the datacenter that a copy is coming from at the moment; null where none is.</param>
+/// <param name="HealingFrom">The host or the URL of the datacenter that a copy is coming from at the moment; null if none is.</param>
 [GenerateSerializer, Immutable, Alias("instances.CorruptLayer")]
 public sealed record CorruptLayer(
     [property: Id(0)] LayerId Layer,

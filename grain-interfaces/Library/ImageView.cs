@@ -29,7 +29,7 @@ public enum ImageStatus
     /// <summary>Its import failed. It holds nothing and can be deleted.</summary>
     Failed,
 
-    /// <summary>A layer that it needs is not what it was: it cannot be deployed, until a good copy of the layer is found. What runs from it goes on.</summary>
+    /// <summary>A layer that it needs is not what it was: it cannot be deployed, until a good copy of the layer is found. What runs from it continues.</summary>
     Corrupt,
 }
 
@@ -110,7 +110,7 @@ public sealed record CaptureFacts(
 /// <param name="Format">The one that was found in the bytes, or raw where that was declared.</param>
 /// <param name="Sha256">Of the bytes that were uploaded, in lower case hex.</param>
 /// <param name="Bytes">How many bytes were uploaded.</param>
-/// <param name="Compression">What was around the image; null where it was not compressed.</param>
+/// <param name="Compression">What was around the image; null if it was not compressed.</param>
 /// <param name="Remarks">What its owner should know of it, in sentences, such as that it was padded; null if there is nothing to say.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportFacts")]
 public sealed record ImportFacts(
@@ -227,7 +227,7 @@ public sealed record ImageManifest(
 
     public ImageSpec ToSpec() => new(Name, Details, Pinned, Retention, Sharing);
 
-    /// <summary>The import, the capture or the promotion that has made the image; null where the manifest does not say so.</summary>
+    /// <summary>The import, the capture or the promotion that has made the image; null if the manifest does not say so.</summary>
     public OperationId? GetOperation() => Import?.Operation ?? Capture?.Operation ?? Promotion?.Operation;
 }
 
@@ -290,7 +290,7 @@ public sealed record ImageView(
     [Id(22)]
     public ImageSharing Sharing { get; init; }
 
-    /// <summary>The identity of the guest that was captured; null where the image has none.</summary>
+    /// <summary>The identity of the guest that was captured; null if the image has none.</summary>
     [Id(23)]
     public GuestIdentity? Identity { get; init; }
 

@@ -5,10 +5,10 @@ namespace Instances.Library;
 /// <summary>Where a sealed layer can be had: as a file, where the asker sees the same file system, or else over HTTP from the silo or the datacenter that offers it.</summary>
 /// <param name="Bytes">Space that the file takes.</param>
 /// <param name="LengthBytes">Length of the file, holes included.</param>
-/// <param name="Sha256">Of the file, in lower case hex; null where the offering silo does not know it by now.</param>
-/// <param name="Path">Absolute, as the offering silo sees it; empty where another datacenter offers it.</param>
-/// <param name="Address">The layer's URL at the offering silo's data plane, or at the other datacenter's gateway; null where that silo does not know how others reach it.</param>
-/// <param name="Ticket">Lets whoever holds it read this layer for some minutes. Never logged. Empty where none is needed.</param>
+/// <param name="Sha256">Of the file, in lower case hex; null if the offering silo does not know it by now.</param>
+/// <param name="Path">Absolute, as the offering silo sees it; empty if another datacenter offers it.</param>
+/// <param name="Address">The layer's URL at the offering silo's data plane, or at the other datacenter's gateway; null if that silo does not know how others reach it.</param>
+/// <param name="Ticket">Lets whoever holds it read this layer for some minutes. Never logged. Empty if none is needed.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerOffer")]
 public sealed record LayerOffer(
     [property: Id(0)] LayerId Id,

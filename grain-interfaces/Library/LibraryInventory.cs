@@ -4,7 +4,7 @@ namespace Instances.Library;
 
 /// <summary>Everything that the library's files show.</summary>
 /// <param name="Layers">The layer files, without those that are on their way.</param>
-/// <param name="Stranger">Why the database does not know the library, so that nothing is removed; null where it does.</param>
+/// <param name="Stranger">Why the database does not know the library, so that nothing is removed; null if it does.</param>
 /// <param name="Held">Why no layer is removed although the database knows the library: a host that uses its folder cannot be asked. Null otherwise.</param>
 /// <param name="Unreadable">The images whose manifests cannot be read.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryInventory")]

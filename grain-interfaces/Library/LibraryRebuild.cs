@@ -10,7 +10,7 @@ namespace Instances.Library;
 /// <param name="Known">Images that had a record, which was left as it was.</param>
 /// <param name="LeftOut">Images that have no record, also afterwards. Nothing of them was removed.</param>
 /// <param name="Remarks">Why images were left out, and what is missing of those that were not: at most <see cref="MaxRemarks"/>.</param>
-/// <param name="Problem">Why it does not go on at the moment. It is tried again by itself.</param>
+/// <param name="Problem">Why it does not continue at the moment. It is tried again by itself.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryRebuild")]
 public sealed record LibraryRebuild(
     [property: Id(0)] DateTimeOffset StartedAt,
@@ -33,7 +33,7 @@ public sealed record LibraryRebuild(
     public int Done => Rebuilt + Known + LeftOut;
 }
 
-/// <param name="Name">Null where its manifest cannot be read.</param>
+/// <param name="Name">Null if its manifest cannot be read.</param>
 /// <param name="Code"><c>manifest-unreadable</c>, <c>layer-missing</c>, <c>operation-failed</c> or <c>operation-running</c>: the image was left out. <c>master-missing</c>,
 /// <c>layer-corrupt</c> or <c>enterprise-missing</c>, which is said once of each enterprise: it has its record all the same.</param>
 /// <param name="Message">What was found, and what to do.</param>

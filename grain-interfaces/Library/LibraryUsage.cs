@@ -9,13 +9,13 @@ namespace Instances.Library;
 /// <param name="ImageBytes">Layers that images need.</param>
 /// <param name="MachineBytes">Layers that machines and operations need and no image does. Machines have none here unless the folder is a host's too.</param>
 /// <param name="TransferBytes">What arrived of uploads and of layers that are on their way.</param>
-/// <param name="OrphanBytes">Layers that nobody refers to: a sweep frees them, unless a manifest without a record needs them.</param>
+/// <param name="OrphanBytes">Layers that are unreferenced: a sweep frees them, unless a manifest without a record needs them.</param>
 /// <param name="FreeBytes">Free space in the file system.</param>
 /// <param name="ByStatus">Every status that an image is in.</param>
 /// <param name="ByImage">Those that would free most when they go, at most as many as was asked for.</param>
 /// <param name="Collected">What sweeps have freed.</param>
 /// <param name="ByEnterprise">Every enterprise that has an image.</param>
-/// <param name="Compacted">What compaction has made superfluous, less what took its place. It comes back with a sweep, once nobody refers to it.</param>
+/// <param name="Compacted">What compaction has made superfluous, less what took its place. It comes back with a sweep, once it is unreferenced.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryUsage")]
 public sealed record LibraryUsage(
     [property: Id(0)] int Layers,

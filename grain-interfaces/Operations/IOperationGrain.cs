@@ -21,7 +21,7 @@ public interface IOperationGrain : IGrainWithGuidKey
     [Alias("Finish")]
     Task Finish(OperationOutcome outcome);
 
-    /// <summary>The newest version, or null where no such operation was begun.</summary>
+    /// <summary>The newest version, or null if no such operation was begun.</summary>
     [Alias("Find")]
     Task<OperationView?> Find();
 
@@ -36,8 +36,8 @@ public interface IOperationGrain : IGrainWithGuidKey
     [Alias("Cancel")]
     Task<OperationView> Cancel();
 
-    /// <summary>Asks the owner to go on without the hosts that are away. Allowed past the commit point and while it unwinds; idempotent.</summary>
-    /// <exception cref="FaultException">operation-not-found; operation-before-commit; operation-finished; operation-without-hosts where it is an import.</exception>
+    /// <summary>Asks the owner to continue without the hosts that are unreachable. Allowed past the commit point and while it unwinds; idempotent.</summary>
+    /// <exception cref="FaultException">operation-not-found; operation-before-commit; operation-finished; operation-without-hosts if it is an import.</exception>
     [Alias("Force"), ResponseTimeout("00:02:00")]
     Task<OperationView> Force();
 }

@@ -33,7 +33,7 @@ public enum OperationStatus
     /// <summary>It was undone on request.</summary>
     Cancelled,
 
-    /// <summary>A step that cannot be skipped goes on failing. It is repeated by itself; the fault says what stands in the way.</summary>
+    /// <summary>A step that cannot be skipped keeps failing. It is repeated by itself; the fault says what stands in the way.</summary>
     Stuck,
 }
 
@@ -47,8 +47,8 @@ public enum StepStatus
 }
 
 /// <summary>One step of an operation.</summary>
-/// <param name="Bytes">Bytes that the step has moved so far; null where it moves none.</param>
-/// <param name="TotalBytes">Bytes that it moves in all; null where that is not known.</param>
+/// <param name="Bytes">Bytes that the step has moved so far; null if it moves none.</param>
+/// <param name="TotalBytes">Bytes that it moves in all; null if that is not known.</param>
 /// <param name="Problem">Why the last attempt failed, while the step or its undo is repeated; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.StepView")]
 public sealed record StepView(
@@ -66,8 +66,8 @@ public sealed record StepView(
 }
 
 /// <summary>How far one virtual machine has come in an operation.</summary>
-/// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for people.</param>
-/// <param name="Bytes">Bytes of its disks that were moved so far; 0 where nothing needs to be moved.</param>
+/// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for users.</param>
+/// <param name="Bytes">Bytes of its disks that were moved so far; 0 if nothing needs to be moved.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineProgress")]
 public sealed record VirtualMachineProgress(
     [property: Id(0)] VirtualMachineId Id,
@@ -89,7 +89,7 @@ public sealed record VirtualMachineProgress(
 /// <param name="Fault">Why it failed, was cancelled or is stuck.</param>
 /// <param name="Result">What was done; null until it has succeeded.</param>
 /// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
-/// <param name="Forced">An undeployment that was asked for with force: it does not wait for hosts that are away.</param>
+/// <param name="Forced">An undeployment that was asked for with force: it does not wait for hosts that are unreachable.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationView")]
 public sealed record OperationView(
     [property: Id(0)] OperationId Id,
@@ -120,7 +120,7 @@ public sealed record OperationView(
 /// <param name="Kept">Create instance with update: the previous versions that were kept, each with the reason.</param>
 /// <param name="LongestStallMs">Create instance: milliseconds of the longest time in which the capture kept one of its guests from running. The pause is included if the guests ran again after it. Null if
 /// it was not measured.</param>
-/// <param name="BytesMoved">Create instance: bytes of layers that were moved to the library; 0 where it is the hosts' store, or has the layers by link or clone.</param>
+/// <param name="BytesMoved">Create instance: bytes of layers that were moved to the library; 0 if it is the hosts' store, or has the layers by link or clone.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationResult")]
 public sealed record OperationResult(
     [property: Id(0)] IReadOnlyList<CapturedInstance>? Instances = null,

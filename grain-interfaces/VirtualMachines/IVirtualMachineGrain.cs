@@ -95,7 +95,7 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Observe")]
     Task<ObserveVerdict> Observe(HostId host, MachineObservation observation);
 
-    /// <summary>Called where a host is away, or has come back without the machine. The machine looks for itself, and is Unknown where it is not seen. Idempotent.</summary>
+    /// <summary>Called where a host is unreachable, or has come back without the machine. The machine looks for itself, and is Unknown where it is not seen. Idempotent.</summary>
     [Alias("LoseSight")]
     Task LoseSight(HostId host);
 

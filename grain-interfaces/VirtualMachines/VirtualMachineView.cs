@@ -19,7 +19,7 @@ public enum VirtualMachineStatus
     Capturing,
     Undeploying,
 
-    /// <summary>Deployed, and nobody can see what it does: its host is away, or has lost it.</summary>
+    /// <summary>Deployed, and nobody can see what it does: its host is unreachable, or has lost it.</summary>
     Unknown,
 }
 
@@ -95,7 +95,7 @@ public sealed record VirtualMachineSpec(
 /// <param name="Host">Where it is deployed, or null.</param>
 /// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
 /// <param name="WishedStatus">Running, Paused or Stopped: what people, and the guest itself by shutting down, want it to be; null when Undeployed.</param>
-/// <param name="Problem">What stands between the wished status and the present one, and what to do about it; null where nothing does.</param>
+/// <param name="Problem">What stands between the wished status and the present one, and what to do about it; null if nothing does.</param>
 /// <param name="Identity">As the machine was created or changed; null for the machine's own identity.</param>
 /// <param name="InstanceId">The guest's effective identity (the NoCloud <c>instance-id</c>); null when Undeployed.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineView")]

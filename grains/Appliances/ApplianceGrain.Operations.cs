@@ -16,7 +16,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>How soon an operation is taken up again after its silo has gone.</summary>
     public static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(5);
 
-    /// <summary>A capture that has moved bytes within this time goes on, however long its machines are held: the library is far, or the work was much.</summary>
+    /// <summary>A capture that has moved bytes within this time continues, however long its machines are held: the library is far, or the work was much.</summary>
     private static readonly TimeSpan MovingBound = TimeSpan.FromSeconds(30);
 
     private readonly CancellationTokenSource _stop = new();
@@ -94,7 +94,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         StartRun();
     }
 
-    /// <summary>The answer to a repeated request, or null where the operation is not known.</summary>
+    /// <summary>The answer to a repeated request, or null if the operation is not known.</summary>
     private async Task<OperationView?> Known(OperationId operation, OperationKind kind, CreateInstanceCommand? command = null, bool force = false)
     {
         RequireExists();

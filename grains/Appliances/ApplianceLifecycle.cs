@@ -12,7 +12,7 @@ internal enum ApplianceCommand
     Undeploy,
     CreateInstance,
 
-    /// <summary>A create-instance has committed and goes on to undeploy.</summary>
+    /// <summary>A create-instance has committed and continues to undeploy.</summary>
     CommitToUndeploy,
 
     /// <summary>A host that the database has forgotten has machines of it.</summary>

@@ -76,7 +76,7 @@ internal sealed record ApplianceMember(VirtualMachineId Id, string Name, IReadOn
 /// <param name="Capture">Create instance: what is made, with every id chosen up front.</param>
 /// <param name="Committed">Create instance: what was made, from the commit point on.</param>
 /// <param name="AskedForced">An undeployment that was asked for with force.</param>
-/// <param name="Forced">It does not wait for hosts that are away.</param>
+/// <param name="Forced">It does not wait for hosts that are unreachable.</param>
 internal sealed record RunningOperation(
     OperationId Id,
     OperationKind Kind,
@@ -109,7 +109,7 @@ internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<
 /// <summary>An image that a capture makes.</summary>
 /// <param name="Master">The master that it belongs to.</param>
 /// <param name="Parent">The image that the machine was deployed from.</param>
-/// <param name="NextLayers">What each of the machine's disks goes on with.</param>
+/// <param name="NextLayers">What each of the machine's disks continues with.</param>
 internal sealed record PlannedInstance(
     VirtualMachineId Machine,
     string MachineName,

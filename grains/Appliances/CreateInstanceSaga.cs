@@ -10,9 +10,9 @@ namespace Instances.Appliances;
 
 /// <summary>Create instance: the chosen machines are captured at one instant, each as a slave image of the master that it came from.</summary>
 /// <remarks>
-/// No byte of a disk is moved on its host: each disk goes on in an empty next layer, and what was its top becomes part of the image. The library has it by a link
+/// No byte of a disk is moved on its host: each disk continues in an empty next layer, and what was its top becomes part of the image. The library has it by a link
 /// where it can, and else the changes alone are moved there, while the machines are held.
-/// A run that was interrupted before the commit point is undone and never continued: the hosts may have let the machines go on since,
+/// A run that was interrupted before the commit point is undone and never continued: the hosts may have let the machines keep running since,
 /// and the instant would not be one.
 /// </remarks>
 internal sealed class CreateInstanceSaga(ISagaContext appliance)

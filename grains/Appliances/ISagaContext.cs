@@ -18,7 +18,7 @@ internal interface ISagaContext
 
     TimeProvider Time { get; }
 
-    /// <summary>How long a step before the commit point waits for somebody who is away.</summary>
+    /// <summary>How long a step before the commit point waits for somebody who is unreachable.</summary>
     TimeSpan RestartPatience { get; }
 
     /// <summary>The records of machines of the appliance, in the same order. One query.</summary>

@@ -14,7 +14,7 @@ namespace Instances.Catalogue;
 /// <param name="View">What lists show. Of an image the database takes its size, labels and the like from there.</param>
 /// <param name="SearchName">Of an image: the name in capital letters, which lists are searched and sorted by. Databases differ in what they take for capitals.</param>
 /// <param name="Enterprise">Whose an appliance, a machine or an image is.</param>
-/// <param name="QuotaBytes">Of an image: what it counts in its enterprise's quota of library bytes; null where that is the size in its view.</param>
+/// <param name="QuotaBytes">Of an image: what it counts in its enterprise's quota of library bytes; null if that is the size in its view.</param>
 /// <param name="Planned">Of an appliance: the images that its running capture makes. They count before they have records.</param>
 /// <param name="VirtualBytes">What counts in the quota of virtual size: of an image its disks, of an appliance those of all images that its running capture makes.</param>
 internal sealed record CatalogueEntry(

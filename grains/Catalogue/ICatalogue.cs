@@ -51,7 +51,7 @@ public interface ICatalogue
     /// <summary>The machines that use a master or one of its slaves, at most <paramref name="limit"/> of them.</summary>
     Task<IReadOnlyList<VirtualMachineId>> UsersOfTree(ImageId master, int limit);
 
-    /// <summary>The image, or null where it has no record.</summary>
+    /// <summary>The image, or null if it has no record.</summary>
     Task<ImageView?> FindImage(ImageId image);
 
     /// <summary>The Ready slaves for which a retention rule stands.</summary>

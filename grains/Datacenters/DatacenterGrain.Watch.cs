@@ -11,7 +11,7 @@ internal sealed partial class DatacenterGrain : IRemindable
 {
     private const string WatchReminder = "watch";
 
-    /// <summary>How soon the watch goes on after its silo has gone, which may be the very one whose host is away.</summary>
+    /// <summary>How soon the watch continues after its silo has gone, which may be the very one whose host is unreachable.</summary>
     private static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(10);
 
     private static readonly TimeSpan WatchPeriod = TimeSpan.FromSeconds(1);
@@ -22,7 +22,7 @@ internal sealed partial class DatacenterGrain : IRemindable
     /// <summary>Since when each host has been without a silo, as timestamps.</summary>
     private readonly Dictionary<HostId, long> _awaySince = [];
 
-    /// <summary>Hosts that are away and whose machines have all been told.</summary>
+    /// <summary>Hosts that are unreachable and whose machines have all been told.</summary>
     private readonly HashSet<HostId> _told = [];
 
     /// <remarks>Interleaves: placing does not wait until all machines of a host were told. Nothing here is durable, and a second look does not begin before the first has ended.</remarks>

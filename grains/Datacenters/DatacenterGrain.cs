@@ -114,7 +114,7 @@ internal sealed partial class DatacenterGrain(
         return placements;
     }
 
-    /// <summary>A release that was lost is made good here.</summary>
+    /// <summary>A release that was lost is repaired here.</summary>
     private async Task DropEnded(OperationId? except)
     {
         var operations = State.Reservations.Select(reservation => reservation.Operation).Distinct().Where(operation => operation != except).ToList();

@@ -25,7 +25,7 @@ internal sealed record DatacenterState : IStoredState
     public CatalogueEntry? Catalogue => null;
 }
 
-/// <summary>What is known of a host also while it is away.</summary>
+/// <summary>What is known of a host also while it is unreachable.</summary>
 internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accelerator, int Cpus, int CpuCapacity, long MemoryBytes, bool Maintenance = false, string? Store = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>

@@ -4,7 +4,7 @@ using Instances.Library;
 namespace Instances.Datacenters;
 
 /// <summary>A registered host, what it answered, and what is reserved on it.</summary>
-/// <param name="Capacity">Null where the host did not answer.</param>
+/// <param name="Capacity">Null if the host did not answer.</param>
 /// <param name="Reservations">Those on this host.</param>
 internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IReadOnlyList<Reservation> Reservations)
 {
@@ -28,7 +28,7 @@ internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IRe
             [.. capacity.TakenPorts ?? [], .. machines.SelectMany(machine => machine.HostPorts ?? [])]);
     }
 
-    /// <param name="recorded">How many machines should be there, asked only where the host is away.</param>
+    /// <param name="recorded">How many machines should be there, asked only where the host is unreachable.</param>
     public async Task<HostView> View(Func<HostId, Task<int>> recorded)
     {
         if (Capacity is not { } capacity) return Host.Away(await recorded(Host.Id));

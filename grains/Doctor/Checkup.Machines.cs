@@ -108,7 +108,7 @@ internal static partial class Checkup
             : $"The files of these layers are gone, too: {string.Join(", ", gone)}. Bring them back from a backup, or undeploy its appliance: what was not captured is lost.";
     }
 
-    /// <summary>Null where the operator has to decide.</summary>
+    /// <summary>Null if the operator has to decide.</summary>
     private static Remedy.RemoveOrphan? Remove(Snapshot snapshot, HostId host, MachineObservation machine) =>
         snapshot.MayRemove(host) ? new(host, machine.Id, OwnLayers(snapshot, machine)) : null;
 

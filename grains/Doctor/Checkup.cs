@@ -105,7 +105,7 @@ internal static partial class Checkup
         }
     }
 
-    /// <summary>Layers that nobody refers to: no record, and no machine that a host has. Those that the library shares with a host are the library's.</summary>
+    /// <summary>Layers that are unreferenced: no record, and no machine that a host has. Those that the library shares with a host are the library's.</summary>
     private static IEnumerable<Symptom> Layers(Snapshot snapshot)
     {
         var used = snapshot.Inventories.Values.SelectMany(host => host.Machines).SelectMany(machine => machine.Disks).SelectMany(disk => disk.Layers).Concat(snapshot.Referenced)
@@ -147,7 +147,7 @@ internal static partial class Checkup
         }
     }
 
-    /// <summary>Appliances that are not at rest and do not go on.</summary>
+    /// <summary>Appliances that are not at rest and do not continue.</summary>
     private static IEnumerable<Symptom> Appliances(Snapshot snapshot, DateTimeOffset now, TimeSpan stallBound)
     {
         foreach (var appliance in snapshot.Appliances)

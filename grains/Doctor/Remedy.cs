@@ -23,7 +23,7 @@ internal abstract record Remedy
     /// <summary>Gives the reservations of an operation back.</summary>
     public sealed record Release(OperationId Operation) : Remedy;
 
-    /// <summary>Makes the appliance go on with its operation.</summary>
+    /// <summary>Makes the appliance continue with its operation.</summary>
     public sealed record Nudge(ApplianceId Appliance, OperationId Operation) : Remedy;
 
     /// <summary>Lets the owner tell how the operation ended, and ends the record of one that its owner does not know.</summary>
@@ -37,12 +37,12 @@ internal abstract record Remedy
     /// <summary>Resumes a guest that is paused although it is to run.</summary>
     public sealed record Resume(HostId Host, VirtualMachineId Machine) : Remedy;
 
-    /// <summary>Lets a machine go on that was held for a capture.</summary>
+    /// <summary>Lets a machine continue that was held for a capture.</summary>
     public sealed record LetGo(HostId Host, OperationId Operation, VirtualMachineId Machine) : Remedy;
 }
 
 /// <summary>What one look shows.</summary>
-/// <param name="Remedy">Null where a person has to decide.</param>
+/// <param name="Remedy">Null if a person has to decide.</param>
 internal sealed record Symptom(string Code, FindingSeverity Severity, string Subject, string Message, Remedy? Remedy = null)
 {
     /// <summary>What makes it the same in another look.</summary>

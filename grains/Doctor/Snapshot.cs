@@ -10,7 +10,7 @@ namespace Instances.Doctor;
 
 /// <summary>The datacenter as one look saw it. What is there was read before what refers to it, as a sweep does: a reference is durable before its file is made.</summary>
 /// <param name="Inventories">Of the hosts that answered.</param>
-/// <param name="Library">Null where the library did not answer.</param>
+/// <param name="Library">Null if the library did not answer.</param>
 /// <param name="Reminders">Those of appliances and images.</param>
 /// <param name="Machines">Records of machines that are deployed.</param>
 /// <param name="Images">Records of images that are Ready or Retired.</param>

@@ -11,7 +11,7 @@ public sealed record HostBinding(Guid Database, long Number)
     /// <summary>No database's.</summary>
     public static HostBinding Unreadable { get; } = new(Guid.Empty, 0);
 
-    /// <summary>Why the host's machines are not the database's, or null where they are.</summary>
+    /// <summary>Why the host's machines are not the database's, or null if they are.</summary>
     /// <param name="host">Null for a host that was never bound.</param>
     /// <param name="machines">How many the host has. Where it has none there is nothing to lose.</param>
     /// <param name="isAnyKnown">Whether the database has a record of one of them. Decides only for a host that was never bound.</param>
@@ -28,7 +28,7 @@ public sealed record HostBinding(Guid Database, long Number)
 /// <summary>The bindings in the database.</summary>
 public interface IHostBindings
 {
-    /// <summary>The database's identity, and the number that it has for a host; 0 where it has none.</summary>
+    /// <summary>The database's identity, and the number that it has for a host; 0 if it has none.</summary>
     Task<HostBinding> Find(HostId host);
 
     /// <summary>Raises the number above what it was, and above <paramref name="above"/>. Durable when it returns.</summary>

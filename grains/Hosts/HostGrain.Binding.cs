@@ -18,10 +18,10 @@ internal sealed partial class HostGrain
     /// <summary>When machines were removed by this host on its own.</summary>
     private readonly List<long> _removals = [];
 
-    /// <summary>Why the machines are another database's; null where they are not.</summary>
+    /// <summary>Why the machines are another database's; null if they are not.</summary>
     private string? _stranger;
 
-    /// <summary>Why machines that have no record wait for the operator; null where none do.</summary>
+    /// <summary>Why machines that have no record wait for the operator; null if none do.</summary>
     private string? _held;
 
     /// <summary>While all machines are asked at start, what is to be removed is only collected: it is judged as a whole.</summary>
@@ -151,7 +151,7 @@ internal sealed partial class HostGrain
         return RemovalRule.IsTooMany(wanted + _removals.Count, machines + _removals.Count);
     }
 
-    /// <summary>The machine's record, or null where it has none.</summary>
+    /// <summary>The machine's record, or null if it has none.</summary>
     private async Task<VirtualMachineView?> FindRecord(VirtualMachineId machine)
     {
         try

@@ -6,7 +6,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>The host's part in a capture, and its dead man's switch: machines that are held for too long go on, unless their capture has committed.</summary>
+/// <summary>The host's part in a capture, and its dead man's switch: machines that are held for too long continue, unless their capture has committed.</summary>
 internal sealed partial class HostGrain
 {
     /// <summary>How many times within the bound the holds are looked at.</summary>
@@ -20,7 +20,7 @@ internal sealed partial class HostGrain
     /// <summary>Machines that are part of a capture, from its preparation to its end: this silo is not stopped in order as long as there are any.</summary>
     private readonly Dictionary<VirtualMachineId, IDisposable> _captured = [];
 
-    /// <summary>The capture whose machines were let go last: it must not go on as if they were held.</summary>
+    /// <summary>The capture whose machines were let go last: it must not continue as if they were held.</summary>
     private OperationId? _expired;
 
     /// <summary>A capture at start: it shows that machines can be captured here before somebody's work depends on it, and what runs while guests wait is

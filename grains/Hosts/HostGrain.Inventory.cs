@@ -50,7 +50,7 @@ internal sealed partial class HostGrain
             throw FaultException.Conflict("removal-held", $"Too many virtual machines would be removed from the host {Id} without the operator: look at them with 'silo host discard {Id} --dry-run'.");
     }
 
-    /// <returns>Null where that cannot be read.</returns>
+    /// <returns>Null if that cannot be read.</returns>
     private async Task<IReadOnlyList<LayerId>?> FindUsed()
     {
         try

@@ -21,7 +21,7 @@ internal sealed partial class HostGrain
     /// <summary>Machines that ran on a copy when it turned out to be corrupt.</summary>
     private readonly Dictionary<VirtualMachineId, LayerId> _onBadCopy = [];
 
-    /// <summary>Machines that have died and are not started again, each with the corrupt layer that they stand on, in a sentence for people.</summary>
+    /// <summary>Machines that have died and are not started again, each with the corrupt layer that they stand on, in a sentence for users.</summary>
     private readonly Dictionary<VirtualMachineId, string> _heldBack = [];
 
     private IGrainTimer? _scrubbing;
@@ -65,7 +65,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>Before anything is started again. The library may be away: then the next look does it.</summary>
+    /// <summary>Before anything is started again. The library may be unreachable: then the next look does it.</summary>
     private async Task LearnOfCorruptLayers()
     {
         try

@@ -162,7 +162,7 @@ internal sealed partial class HostGrain(
     private async Task<MachineObservation> StartOn(MachineSpec spec, CancellationToken cancellationToken)
     {
         Use(spec.Disks.SelectMany(disk => disk.Layers));
-        // A deployment that was given up while the host was away has not been cleaned yet.
+        // A deployment that was given up while the host was unreachable has not been cleaned yet.
         if (await hypervisor.Find(spec.Id) is { } other && other.Deployment != spec.Deployment && !await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, other.Deployment))
             await RemoveOrphan(other);
         if (!await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, spec.Deployment))

@@ -48,13 +48,13 @@ public interface IHypervisor
     /// <exception cref="FaultException">run-folder-damaged: a file cannot be read, so that any layer may be in use.</exception>
     Task<IReadOnlySet<LayerId>> UsedLayers();
 
-    /// <summary>What a machine was started with, or null where it is not on this host.</summary>
+    /// <summary>What a machine was started with, or null if it is not on this host.</summary>
     Task<MachineSpec?> FindSpec(VirtualMachineId machine);
 
-    /// <summary>Keeps the records that the machine was made of. Does nothing where the machine is there by another deployment.</summary>
+    /// <summary>Keeps the records that the machine was made of. Does nothing if the machine is there by another deployment.</summary>
     Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin);
 
-    /// <summary>The database that the machines belong to, or null where that was never written.</summary>
+    /// <summary>The database that the machines belong to, or null if that was never written.</summary>
     HostBinding? ReadBinding();
 
     /// <summary>Writes it durably.</summary>
@@ -64,18 +64,18 @@ public interface IHypervisor
     /// <summary>Ends the process and deletes the run folder of a machine that is not in <see cref="List"/>; leaves one that is there alone.</summary>
     Task RemoveLeftover(VirtualMachineId machine);
 
-    /// <summary>The machine, or null where it is not on this host.</summary>
+    /// <summary>The machine, or null if it is not on this host.</summary>
     Task<MachineObservation?> Find(VirtualMachineId machine);
 
     /// <summary>Writes the run folder and starts the machine on its layers, all of which exist. A machine with the same deployment that runs is left alone;
     /// one with another deployment is a defect of the caller.</summary>
     Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Ends the machine and deletes its run folder. Its layers stay. Does nothing where the machine is there by another deployment: who asks for it may
+    /// <summary>Ends the machine and deletes its run folder. Its layers stay. Does nothing if the machine is there by another deployment: who asks for it may
     /// have been overtaken.</summary>
     Task Remove(VirtualMachineId machine, OperationId deployment);
 
-    /// <exception cref="FaultException">power-conflict where the action does not fit the power state.</exception>
+    /// <exception cref="FaultException">power-conflict if the action does not fit the power state.</exception>
     Task<MachineObservation> Power(VirtualMachineId machine, PowerAction action);
 
     /// <summary>The end of the serial console's log, at most <paramref name="maxBytes"/> bytes of it.</summary>
@@ -84,7 +84,7 @@ public interface IHypervisor
     /// <summary>Records the capture in the run folder, and gives a running machine its next layers (which exist) without using them.</summary>
     Task AddNextLayers(VirtualMachineId machine, OperationId operation, IReadOnlyList<LayerId> next);
 
-    /// <summary>Undoes <see cref="AddNextLayers"/>. Does nothing where the layers were sealed, or another operation holds the machine.</summary>
+    /// <summary>Undoes <see cref="AddNextLayers"/>. Does nothing if the layers were sealed, or another operation holds the machine.</summary>
     /// <returns>The layers that the machine no longer uses and never used: the caller deletes them.</returns>
     Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation);
 

@@ -10,7 +10,7 @@ namespace Instances.Library;
 
 /// <remarks>
 /// A merge is recorded here first; then its image refers to the layer that is to be; then the layer is made, compared and durable; then the image is switched to it, in
-/// one write with the end of that reference. A crash between any two is gone on with from the record, or given up where the image is not what it was. Layers that were
+/// one write with the end of that reference. A crash between any two is resumed from the record, or given up where the image is not what it was. Layers that were
 /// merged are collected as all others are, once nothing refers to them.
 /// </remarks>
 internal sealed partial class CompactionGrain(
@@ -82,12 +82,12 @@ internal sealed partial class CompactionGrain(
         }
         catch (OperationCanceledException) when (end.IsCancellationRequested)
         {
-            // The silo ends: another one goes on.
+            // The silo ends: another one continues.
         }
     }
 
     /// <summary>Goes once through the disks that may have too many layers. The shortest chain first: what becomes of it serves those above it.</summary>
-    /// <returns>False where there was nothing to do.</returns>
+    /// <returns>False if there was nothing to do.</returns>
     private async Task<bool> MergeAll(CancellationToken cancellationToken)
     {
         var images = await catalogue.ImagesOfDepth(CompactionRule.MinDepth(options.Value.MaxChainDepth));

@@ -3,7 +3,7 @@ namespace Instances.Library;
 /// <summary>Which layers of a disk are to become one, and over what.</summary>
 /// <remarks>
 /// <para>Of a chain that is too deep, the upper layers become one over the highest place below them where what lies there is at least as large as what is copied, and where there is room for one layer
-/// more. So a byte is copied again only when as many others have come to lie over it: at a bound of 8, of a thousand captures of a machine that goes on each byte is copied about six times, not five hundred.</para>
+/// more. So a byte is copied again only when as many others have come to lie over it: at a bound of 8, of a thousand captures of a machine that continues each byte is copied about six times, not five hundred.</para>
 /// <para>The place may be in the chain of another image whose content is the same there: what became of a machine's earlier captures serves its later ones. Layers that this chain
 /// alone uses cost nothing but the work, and give the space of what was overwritten back: they are merged from four on, three over a base being cheap to read.</para>
 /// </remarks>

@@ -14,7 +14,7 @@ internal sealed record CompactionState : IStoredState
 
     public CatalogueEntry? Catalogue => null;
 
-    /// <summary>The merge that runs: it is gone on with, or given up, after a crash.</summary>
+    /// <summary>The merge that runs: it is resumed, or given up, after a crash.</summary>
     public PlannedMerge? Running { get; init; }
 
     public DateTimeOffset? Since { get; init; }

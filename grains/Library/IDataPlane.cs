@@ -9,6 +9,6 @@ public interface IDataPlane
     /// <summary>Where an image can be exported, for whoever holds the ticket.</summary>
     ExportTicket OfferExport(ImageId image);
 
-    /// <summary>The absolute URL of a layer, or null where this silo listens on all its addresses and was not told which of them others use.</summary>
+    /// <summary>The absolute URL of a layer, or null if this silo listens on all its addresses and was not told which of them others use.</summary>
     Uri? LayerAddress(LayerId layer);
 }

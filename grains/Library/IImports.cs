@@ -8,8 +8,8 @@ public interface IImports
     /// <summary>The imports that make progress: bytes come, or wait for their conversion, or are converted.</summary>
     IReadOnlyCollection<ImageId> UnderWay { get; }
 
-    /// <summary>Makes an image of an upload that has come whole, in the background. Does nothing where that runs.</summary>
-    /// <returns>False where its bytes are not all there.</returns>
+    /// <summary>Makes an image of an upload that has come whole, in the background. Does nothing if that runs.</summary>
+    /// <returns>False if its bytes are not all there.</returns>
     /// <exception cref="FaultException">too-many-uploads.</exception>
     bool TakeUp(ImageId image, UploadPlan plan);
 
@@ -17,11 +17,11 @@ public interface IImports
     /// <exception cref="FaultException">path-not-allowed.</exception>
     MeasuredFile Measure(string path);
 
-    /// <summary>Copies a file and makes an image of it, in the background. Does nothing where that runs.</summary>
+    /// <summary>Copies a file and makes an image of it, in the background. Does nothing if that runs.</summary>
     /// <exception cref="FaultException">too-many-uploads. What the file is refused for, ends the import.</exception>
     void TakeFile(ImageId image, UploadPlan plan, string path);
 
-    /// <summary>Makes a master of a slave, in the background. Does nothing where that runs.</summary>
+    /// <summary>Makes a master of a slave, in the background. Does nothing if that runs.</summary>
     /// <exception cref="FaultException">too-many-uploads.</exception>
     void TakePromotion(ImageId image, UploadPlan plan);
 }

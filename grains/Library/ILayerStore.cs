@@ -31,7 +31,7 @@ public interface ILayerStore
     /// <exception cref="FaultException">layer-missing; layer-unreadable; no-space; merge-differs. Nothing is left of it.</exception>
     Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken);
 
-    /// <summary>Deletes a layer, and what arrived of it, before it returns. Does nothing where there is none.</summary>
+    /// <summary>Deletes a layer, and what arrived of it, before it returns. Does nothing if there is none.</summary>
     Task Delete(LayerId layer);
 
     /// <summary>Every layer in the folder, partial ones included.</summary>
@@ -58,7 +58,7 @@ public interface ILayerStore
     IReadOnlyList<LayerCheck> Checks();
 
     /// <summary>Reads a sealed layer whole, and remembers durably what it hashes to. The first digest is the one that it has to have from then on, unless one is expected.</summary>
-    /// <param name="expected">What it was said to hash to when it came, in lower case hex; null where nobody knows. What was found at an earlier check is not believed more.</param>
+    /// <param name="expected">What it was said to hash to when it came, in lower case hex; null if nobody knows. What was found at an earlier check is not believed more.</param>
     /// <param name="bytesPerSecond">Not faster than that.</param>
     /// <exception cref="FaultException">layer-missing; no-space.</exception>
     Task<LayerCheck> Check(LayerId layer, string? expected, long bytesPerSecond, CancellationToken cancellationToken);
@@ -66,16 +66,16 @@ public interface ILayerStore
     /// <summary>As <see cref="Checks"/> has it of one layer, or null if the store has no such sealed layer.</summary>
     LayerCheck? FindCheck(LayerId layer);
 
-    /// <summary>Remembers durably that a layer may be corrupt, since another copy of it was. Does nothing where there is none.</summary>
+    /// <summary>Remembers durably that a layer may be corrupt, since another copy of it was. Does nothing if there is none.</summary>
     /// <param name="sha256">What it has to hash to.</param>
     /// <exception cref="FaultException">no-space.</exception>
     void Doubt(LayerId layer, string sha256);
 
-    /// <summary>Puts a copy of a corrupt layer in its place, where the copy hashes to what the layer has to. The layer stays where it is until then; machines that have it open go on with
+    /// <summary>Puts a copy of a corrupt layer in its place, where the copy hashes to what the layer has to. The layer stays where it is until then; machines that have it open continue with
     /// what they have. A copy that comes too slowly is given up: after a minute, and one second more for each 64 KiB that have come and each 256 MiB of its length.</summary>
     /// <param name="from">What is remembered of where it came from.</param>
     /// <param name="offer">Called again where the ticket of the offer has expired.</param>
-    /// <returns>False where the copy is no better: the layer is as it was.</returns>
+    /// <returns>False if the copy is no better: the layer is as it was.</returns>
     /// <exception cref="FaultException">no-space; transfer-failed: the layer is as it was.</exception>
     Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken);
 

@@ -18,10 +18,10 @@ public interface ILibraryStore : ILayerStore
     /// <summary>As <see cref="ReadManifests"/>, with those that cannot be read.</summary>
     Task<ManifestScan> ScanManifests(CancellationToken cancellationToken);
 
-    /// <summary>The manifest of an image, or null where there is none that can be read.</summary>
+    /// <summary>The manifest of an image, or null if there is none that can be read.</summary>
     Task<ImageManifest?> FindManifest(ImageId image);
 
-    /// <summary>The database that the folder belongs to, or null where it belongs to none. One that cannot be read is <see cref="LibraryBinding.Unreadable"/>.</summary>
+    /// <summary>The database that the folder belongs to, or null if it belongs to none. One that cannot be read is <see cref="LibraryBinding.Unreadable"/>.</summary>
     LibraryBinding? ReadBinding();
 
     /// <summary>Writes it durably.</summary>

@@ -64,7 +64,7 @@ internal sealed partial class ImageGrain
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
         {
-            // The library is away, or has no place at the moment: a later reminder takes it up.
+            // The library is unreachable, or has no place at the moment: a later reminder takes it up.
         }
     }
 }

@@ -125,7 +125,7 @@ internal sealed partial class ImageGrain
             FaultKind.Unavailable, "upload-timed-out", $"No more bytes of the upload came for {options.Value.UploadResumeBound}, and nothing of it was kept: begin another one."));
     }
 
-    /// <returns>False where the bytes are not there any more.</returns>
+    /// <returns>False if the bytes are not there any more.</returns>
     private async Task<bool> TakeUp()
     {
         await CompleteUpload(State.Import!.Operation);
@@ -135,7 +135,7 @@ internal sealed partial class ImageGrain
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
         {
-            return true; // The library is away, or has no place at the moment: a later reminder takes it up.
+            return true; // The library is unreachable, or has no place at the moment: a later reminder takes it up.
         }
     }
 

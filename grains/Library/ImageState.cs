@@ -119,7 +119,7 @@ internal sealed record RunningImport(
     [JsonExtensionData]
     public UnknownMembers? Unknown { get; init; }
 
-    /// <summary>What it counts in its enterprise's quota until it is Ready: what its sender has announced, or what a promotion copies; null where nobody knows.</summary>
+    /// <summary>What it counts in its enterprise's quota until it is Ready: what its sender has announced, or what a promotion copies; null if nobody knows.</summary>
     [JsonIgnore]
     public long? ExpectedBytes => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) : Command.Bytes;
 

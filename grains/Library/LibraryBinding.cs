@@ -18,7 +18,7 @@ public sealed record LibraryBinding(Guid Database, long Number)
     /// <summary>No database's.</summary>
     public static LibraryBinding Unreadable { get; } = new(Guid.Empty, 0);
 
-    /// <summary>Why this folder is not the database's, or null where it is.</summary>
+    /// <summary>Why this folder is not the database's, or null if it is.</summary>
     /// <param name="folder">Null for a folder that was never bound.</param>
     /// <param name="database">Null for a database that was never bound.</param>
     /// <param name="manifests">The images that have manifests in the folder. Where there are none, there is nothing to lose, and the folder is anybody's.</param>

@@ -38,7 +38,7 @@ internal sealed partial class LibraryGrain
 
     public Task<ImageManifest?> FindManifest(ImageId image) => layers.FindManifest(image);
 
-    /// <summary>Goes on with a rebuild that a restart has interrupted: what is done already is found to be there.</summary>
+    /// <summary>Continues with a rebuild that a restart has interrupted: what is done already is found to be there.</summary>
     private void WatchForRebuilds()
     {
         _rebuild = State.Rebuild;
@@ -174,7 +174,7 @@ internal sealed partial class LibraryGrain
             throw FaultException.Unavailable("library-unknown", $"The database does not know the library, from which nothing is removed until 'silo library rebuild' has run: {stranger}");
     }
 
-    /// <summary>Why the database does not know the library, or null where it does.</summary>
+    /// <summary>Why the database does not know the library, or null if it does.</summary>
     private async Task<string?> FindStranger()
     {
         var folder = layers.ReadBinding();

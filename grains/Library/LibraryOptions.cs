@@ -8,7 +8,7 @@ public sealed class LibraryOptions
     /// <summary>The highest rate that a bound may be: qemu-img takes no higher one.</summary>
     public const long MaxBytesPerSecond = 1_000_000_000_000;
 
-    /// <summary>The folder of layers and manifests; empty for the host's own, <c>LayerStore:Folder</c>. Made where it is missing.</summary>
+    /// <summary>The folder of layers and manifests; empty for the host's own, <c>LayerStore:Folder</c>. Created if it is missing.</summary>
     public string Folder { get; set; } = "";
 
     /// <summary>How long a retired image is kept before it is deleted; 0 deletes it at once.</summary>

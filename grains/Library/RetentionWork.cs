@@ -11,7 +11,7 @@ namespace Instances.Library;
 /// next sweep, and keeps nothing else from being done.</remarks>
 internal sealed partial class RetentionWork(ICatalogue catalogue, IGrainFactory grains, TimeProvider time, ILogger<RetentionWork> logger)
 {
-    /// <summary>How many images are retired by one run, at most; the next run goes on.</summary>
+    /// <summary>How many images are retired by one run, at most; the next run continues.</summary>
     public const int MaxRetirements = 1000;
 
     /// <param name="master">Only its slaves; null for all.</param>

@@ -40,7 +40,7 @@ internal sealed partial class ScrubGrain
         }
     }
 
-    /// <summary>What comes from far away may take long: reading, and healing from hosts, go on beside it.</summary>
+    /// <summary>What comes from far away may take long: reading, and healing from hosts, continue beside it.</summary>
     private async Task HealFromPeers(CancellationToken cancellationToken)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
@@ -57,7 +57,7 @@ internal sealed partial class ScrubGrain
         }
         catch (OperationCanceledException) when (end.IsCancellationRequested)
         {
-            // The silo ends: another one goes on.
+            // The silo ends: another one continues.
         }
     }
 

@@ -120,7 +120,7 @@ internal sealed partial class ScrubGrain(
         }
         catch (OperationCanceledException) when (end.IsCancellationRequested)
         {
-            // The silo ends: another one goes on.
+            // The silo ends: another one continues.
         }
         finally
         {
@@ -159,7 +159,7 @@ internal sealed partial class ScrubGrain(
     private Task<IReadOnlyList<LayerId>> CorruptLayers() =>
         Task.Run<IReadOnlyList<LayerId>>(() => [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)]);
 
-    /// <summary>Images whose layers were put right: also those that a crash has kept from being told.</summary>
+    /// <summary>Images whose layers were repaired: also those that a crash has kept from being told.</summary>
     private async Task JudgeCorruptImages() => await Judge(await catalogue.ImagesIn(ImageStatus.Corrupt));
 
     private async Task Judge(IReadOnlyList<ImageId> images)

@@ -6,7 +6,7 @@ namespace Instances.Library;
 /// <summary>Watches layers on their way from store to store. No call stays open for as long as that takes: the question is asked again and again.</summary>
 internal static class Transfers
 {
-    /// <summary>How often in a row a question may go unanswered, and the pause then: a silo that is restarted goes on with what has arrived.</summary>
+    /// <summary>How often in a row a question may go unanswered, and the pause then: a silo that is restarted continues with what has arrived.</summary>
     private const int MaxMisses = 5;
 
     private static readonly TimeSpan MissPause = TimeSpan.FromSeconds(2);
@@ -17,7 +17,7 @@ internal static class Transfers
     /// <param name="poll">Starts the transfer or joins it, and waits for about a second.</param>
     /// <param name="show">Called with each answer of a transfer that is not done at once.</param>
     /// <param name="moved">Called when bytes have come since the answer before.</param>
-    /// <exception cref="FaultException">What the poll throws; transfer-failed where nothing comes any more.</exception>
+    /// <exception cref="FaultException">What the poll throws; transfer-failed if nothing comes any more.</exception>
     public static async Task<TransferProgress> Watch(
         Func<Task<TransferProgress>> poll, Action<TransferProgress> show, Action moved, TimeProvider time, CancellationToken cancellationToken)
     {

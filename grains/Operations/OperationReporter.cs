@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 namespace Instances.Operations;
 
 /// <summary>Tells an operation's record how far it has come. Changes that pile up while a report is under way go out as one.</summary>
-/// <remarks>Lives in the owner's grain and runs on its scheduler. A report that is lost is made good by the next one.</remarks>
+/// <remarks>Lives in the owner's grain and runs on its scheduler. A report that is lost is repaired by the next one.</remarks>
 internal sealed partial class OperationReporter(
     IOperationGrain record, IReadOnlyList<string> steps, IReadOnlyList<VirtualMachineProgress> machines, TimeProvider time, ILogger logger)
 {

@@ -28,7 +28,7 @@ internal sealed record SagaStep
 
     public bool IsCommit { get; }
 
-    /// <summary>How long the step is repeated before the commit point while a host or a silo that it needs is away, as when it is restarted; 0 for not at all.</summary>
+    /// <summary>How long the step is repeated before the commit point while a host or a silo that it needs is unreachable, as when it is restarted; 0 for not at all.</summary>
     public TimeSpan Patience { get; }
 
     public static SagaStep Undoable(string name, Func<CancellationToken, Task> body, Func<Task> undo, TimeSpan patience = default) =>

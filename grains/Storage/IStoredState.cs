@@ -8,6 +8,6 @@ internal interface IStoredState
     /// <summary>The version of the JSON form, so that a later release can read an older one.</summary>
     int Schema { get; }
 
-    /// <summary>What the catalogue shows of it; null where it is not listed.</summary>
+    /// <summary>What the catalogue shows of it; null if it is not listed.</summary>
     CatalogueEntry? Catalogue { get; }
 }

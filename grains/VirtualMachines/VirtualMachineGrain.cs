@@ -12,10 +12,10 @@ namespace Instances.VirtualMachines;
 
 /// <remarks>
 /// <para>No machine runs twice. It is started by a deployment and by a power action, each of which goes to the host of its deployment, and a deployment begins only
-/// where there is none: the one before has ended when its host has removed the machine, or when somebody has said, by force, that a host that is away will
+/// where there is none: the one before has ended when its host has removed the machine, or when somebody has said, by force, that a host that is unreachable will
 /// not come back. A host that comes back all the same asks for each machine that it finds, by the operation that deployed it, before it starts any; what
 /// has another deployment by now, or none, it removes. A verdict names the deployment that it was given for, so that it never meets a later one.</para>
-/// <para>What a host that is only cut off has running goes on until then, since no one can reach it; it has writable layers of its own and shares none with
+/// <para>What a host that is only cut off has running continues until then, since no one can reach it; it has writable layers of its own and shares none with
 /// the later deployment.</para>
 /// </remarks>
 internal sealed partial class VirtualMachineGrain(
@@ -267,7 +267,7 @@ internal sealed partial class VirtualMachineGrain(
     {
         if (!Exists || State.Deployment is not { } deployment || deployment.Host != host) return;
 
-        // One that is Unknown already, since its host was away, may be lost by now.
+        // One that is Unknown already, since its host was unreachable, may be lost by now.
         var decision = VirtualMachineLifecycle.Decide(State.Status, VirtualMachineCommand.LoseSight);
         if (decision is not Decision<VirtualMachineStatus>.Accept && State.Status is not VirtualMachineStatus.Unknown) return;
         string problem;
@@ -412,7 +412,7 @@ internal sealed partial class VirtualMachineGrain(
     /// <summary>An image that was captured from this machine holds its data disks too.</summary>
     private VirtualMachineSpec Using(CaptureEnd end) => end.NewImage is { } image ? State.Spec! with { Image = image, DataDisks = null } : State.Spec!;
 
-    /// <param name="wished">What a person has just asked for; null where nobody has.</param>
+    /// <param name="wished">What a person has just asked for; null if nobody has.</param>
     /// <param name="request">The request that asked, if it has a key.</param>
     private async Task Rest(MachineObservation observed, VirtualMachineStatus? wished = null, RequestId? request = null)
     {

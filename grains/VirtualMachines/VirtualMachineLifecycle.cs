@@ -25,7 +25,7 @@ internal enum VirtualMachineCommand
     ObservePaused,
     ObserveStopped,
 
-    /// <summary>Nobody can see it: its host is away, or has lost it.</summary>
+    /// <summary>Nobody can see it: its host is unreachable, or has lost it.</summary>
     LoseSight,
 
     /// <summary>A host has it that the database has forgotten. What its host sees of it comes next.</summary>
@@ -47,7 +47,7 @@ internal enum VirtualMachineCommand
 ///                             ◄─────────────
 ///                            Observe…, Rest…
 /// </code>
-/// While an operation has the machine (Deploying, Capturing, Undeploying), what its host observes is the operation's own doing, and a host that is away is
+/// While an operation has the machine (Deploying, Capturing, Undeploying), what its host observes is the operation's own doing, and a host that is unreachable is
 /// the operation's own trouble.
 /// </remarks>
 internal static class VirtualMachineLifecycle

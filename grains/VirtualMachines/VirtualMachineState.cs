@@ -125,7 +125,7 @@ internal sealed record Deployment(
     }
 }
 
-/// <param name="NextLayers">What each disk goes on with once it is sealed.</param>
+/// <param name="NextLayers">What each disk continues with once it is sealed.</param>
 internal sealed record RunningCapture(OperationId Operation, IReadOnlyList<LayerId> NextLayers)
 {
     /// <inheritdoc cref="UnknownMembers"/>

@@ -83,7 +83,7 @@ internal static class DataPlaneEndpoints
         }
         catch (Exception)
         {
-            // A defect, or a disk that fails: logged by the server when it goes on from here.
+            // A defect, or a disk that fails: logged by the server when it continues from here.
             await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
             throw;
         }

@@ -79,7 +79,7 @@ internal static class LayerEndpoints
         context.Response.Headers.ContentRange = $"bytes */{length.ToString(CultureInfo.InvariantCulture)}";
     });
 
-    /// <returns>Null where the request does not name ascending ranges inside the file, within the bounds.</returns>
+    /// <returns>Null if the request does not name ascending ranges inside the file, within the bounds.</returns>
     private static List<ByteRange>? RangesOf(RequestHeaders headers, long length)
     {
         if (headers.Range is not { Unit.Value: "bytes", Ranges: { Count: >= 1 and <= ByteRanges.MaxRanges } asked }) return null;

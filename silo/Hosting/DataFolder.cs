@@ -50,7 +50,7 @@ internal sealed class DataFolder : IDisposable
     }
 
     /// <summary>The host's name: the one that the folder has, else the one that is configured, else the machine's host name. The folder keeps it from then on.</summary>
-    /// <param name="configured">Null where nothing is configured.</param>
+    /// <param name="configured">Null if nothing is configured.</param>
     /// <exception cref="StartException">The folder belongs to a host of another name.</exception>
     public string KeepHostName(string? configured)
     {

@@ -68,7 +68,7 @@ internal sealed partial class HostNameGuard(
 
     private bool HasHost(SiloAddress silo) => manifests.HasGrain(silo, grains.Host(new(host.Value.Name)).GetGrainId().Type);
 
-    /// <summary>False where the machine answers that nobody listens. A machine that does not answer may be only slow.</summary>
+    /// <summary>False if the machine answers that nobody listens. A machine that does not answer may be only slow.</summary>
     private static async Task<bool> Listens(IPEndPoint endPoint)
     {
         using var socket = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);

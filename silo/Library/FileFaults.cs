@@ -21,7 +21,7 @@ internal static class FileFaults
     public static FaultException LayerMissing(LayerId layer, Exception? cause = null) =>
         new(new(FaultKind.NotFound, "layer-missing", $"The layer {layer} is not in the library. What stands on it cannot be used: restore it from a copy, or delete the image."), cause);
 
-    /// <summary>The fault for an exception of the file system, or null where it has no meaning of its own.</summary>
+    /// <summary>The fault for an exception of the file system, or null if it has no meaning of its own.</summary>
     public static FaultException? Of(Exception exception, LayerId layer, string folder) => exception switch
     {
         FileNotFoundException or DirectoryNotFoundException => LayerMissing(layer, exception),

@@ -223,7 +223,7 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
-    /// <summary>Space that a layer takes; 0 where there is none.</summary>
+    /// <summary>Space that a layer takes; 0 if there is none.</summary>
     public long BytesOf(LayerId layer) => BytesOf(PathOf(layer));
 
     /// <summary>Takes what lies at a path of <see cref="Incoming"/> in as a layer: seals it, and gives it its name.</summary>

@@ -15,7 +15,7 @@ public enum TransferMode
 /// <summary>Configuration section <c>LayerStore</c>: the layers of this host, and how they are moved.</summary>
 public sealed class LayerStoreOptions
 {
-    /// <summary>The folder of this host's layers, and of the library where that has none of its own. Made where it is missing.</summary>
+    /// <summary>The folder of this host's layers, and of the library where that has none of its own. Created if it is missing.</summary>
     [Required]
     public string Folder { get; set; } = "data/library";
 

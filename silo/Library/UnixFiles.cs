@@ -123,7 +123,7 @@ internal static class UnixFiles
     }
 
     /// <summary>Takes space for a part of a file, which grows to its end.</summary>
-    /// <returns>False where there is not enough.</returns>
+    /// <returns>False if there is not enough.</returns>
     public static bool TryAllocate(SafeFileHandle file, long offset, long bytes) => posix_fallocate(file, offset, bytes) == 0;
 
     public static void ChangeMode(string path, UnixFileMode mode) => File.SetUnixFileMode(path, mode);
@@ -220,7 +220,7 @@ internal static class UnixFiles
     }
 
     /// <summary>Keeps every open descriptor of this process, whoever opened it, from the programs that it starts.</summary>
-    /// <returns>False where the kernel is older than 5.11.</returns>
+    /// <returns>False if the kernel is older than 5.11.</returns>
     public static bool KeepDescriptorsFromChildren() => close_range(3, uint.MaxValue, CloseRangeCloseOnExec) == 0;
 
     /// <summary>Takes rights away from all files that this process and its programs make from now on.</summary>
@@ -235,7 +235,7 @@ internal static class UnixFiles
     public static int Clone(SafeFileHandle from, SafeFileHandle to) => ioctl(to, CloneFile, Descriptor(from)) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
     /// <summary>Where the next data of a sparse file lies, at or behind an offset.</summary>
-    /// <returns>Its offset and length, or null where only a hole follows.</returns>
+    /// <returns>Its offset and length, or null if only a hole follows.</returns>
     public static (long Offset, long Length)? NextData(SafeFileHandle file, long offset)
     {
         var start = lseek(file, offset, SeekData);

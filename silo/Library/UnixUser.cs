@@ -10,7 +10,7 @@ internal readonly record struct UnixUser(uint UserId, uint GroupId)
     public static UnixUser Root { get; } = new(0, 0);
 
     /// <summary>Looks a local user up.</summary>
-    /// <returns>Null where there is none of that name.</returns>
+    /// <returns>Null if there is none of that name.</returns>
     public static UnixUser? Find(string name)
     {
         // name:password:user id:group id:…

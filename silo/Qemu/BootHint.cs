@@ -58,7 +58,7 @@ internal static partial class BootHint
         Boot.Starting or Boot.Booted => null,
     };
 
-    /// <returns>What is printed after a text; null where the text is not there.</returns>
+    /// <returns>What is printed after a text; null if the text is not there.</returns>
     private static string? After(string printed, string text)
     {
         var at = printed.LastIndexOf(text, StringComparison.Ordinal);

@@ -32,7 +32,7 @@ internal static class ConsoleTail
         }
     }
 
-    /// <summary>Cuts a log that has become too long. QEMU appends, so it goes on at the new end; a line that it writes at this moment may come before the rest.</summary>
+    /// <summary>Cuts a log that has become too long. QEMU appends, so it continues at the new end; a line that it writes at this moment may come before the rest.</summary>
     public static void Trim(string path, long maxBytes = MaxLogBytes)
     {
         if (!File.Exists(path) || new FileInfo(path).Length <= maxBytes) return;

@@ -45,7 +45,7 @@ internal sealed class GuestAgent : IAsyncDisposable
     public async Task<int> Freeze(CancellationToken cancellationToken) =>
         await Execute("guest-fsfreeze-freeze", cancellationToken) is { ValueKind: JsonValueKind.Number } value && value.TryGetInt32(out var count) ? count : 0;
 
-    /// <summary>Does nothing where none is frozen.</summary>
+    /// <summary>Does nothing if none is frozen.</summary>
     public Task Thaw(CancellationToken cancellationToken) => Execute("guest-fsfreeze-thaw", cancellationToken);
 
     public async Task<bool> IsFrozen(CancellationToken cancellationToken) =>

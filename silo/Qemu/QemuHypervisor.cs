@@ -44,7 +44,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         _time = time;
         _logger = logger;
         Accelerator = Qemu.Accelerator.Detect(_options.Accelerator);
-        // A reader that is away for so long asks every machine when it is back.
+        // A reader that is unreachable for so long asks every machine when it is back.
         _changes = Channel.CreateBounded<MachineObservation>(
             new BoundedChannelOptions(MaxChanges) { FullMode = BoundedChannelFullMode.DropOldest }, dropped => LogChangeDropped(dropped.Id));
     }

@@ -23,7 +23,7 @@ internal sealed partial class QemuMachine
     /// <summary>A pass over all tops that takes no longer leaves a flush of QEMU little to do.</summary>
     private static readonly TimeSpan QuickSync = TimeSpan.FromMilliseconds(20);
 
-    // A guest that writes faster than the disk never lets a pass be quick. The capture goes on all the same, and says how long the guest stood still.
+    // A guest that writes faster than the disk never lets a pass be quick. The capture continues all the same, and says how long the guest stood still.
     private static readonly TimeSpan PrepareSyncBound = TimeSpan.FromMinutes(3);
     private static readonly TimeSpan QuiesceSyncBound = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan FrozenSyncBound = TimeSpan.FromSeconds(2);

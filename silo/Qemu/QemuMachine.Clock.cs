@@ -18,7 +18,7 @@ internal sealed partial class QemuMachine
     private Task _clock = Task.CompletedTask;
 
     /// <summary>Every change between Running and Paused goes through here.</summary>
-    /// <param name="isSeen">Whether it has just happened; false where it may be long ago.</param>
+    /// <param name="isSeen">Whether it has just happened; false if it may be long ago.</param>
     private void SetRunState(VirtualMachineStatus status, bool isSeen = true)
     {
         if (status == _status) return;

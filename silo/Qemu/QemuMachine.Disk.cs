@@ -20,7 +20,7 @@ internal sealed partial class QemuMachine
 
     private bool _awaitsDisk;
 
-    /// <summary>What the system said of the last error; null where no silo has heard it.</summary>
+    /// <summary>What the system said of the last error; null if no silo has heard it.</summary>
     private string? _diskError;
 
     /// <summary>When a guest was resumed that a disk had paused.</summary>

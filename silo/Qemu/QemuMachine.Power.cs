@@ -36,7 +36,7 @@ internal sealed partial class QemuMachine
     /// <returns>Whether it is one.</returns>
     public async Task<bool> EndIfNothingIsKept() => !_folder.Exists && await Turn(() => Task.FromResult(_removed = !_folder.Exists));
 
-    /// <returns>Whether it is gone; false where it is here by another deployment.</returns>
+    /// <returns>Whether it is gone; false if it is here by another deployment.</returns>
     public Task<bool> Remove(OperationId deployment) => Turn(async () =>
     {
         if (_spec.Deployment != deployment) return false;
@@ -156,7 +156,7 @@ internal sealed partial class QemuMachine
         if (_hold is { Sealed: false, Next.Count: > 0 }) await AddNodes(_hold);
     }
 
-    /// <returns>False where a port that was chosen was taken meanwhile.</returns>
+    /// <returns>False if a port that was chosen was taken meanwhile.</returns>
     private async Task<bool> TryStartQemu(IReadOnlyList<DiskChain> chains, IReadOnlyList<PortForward> ports, bool isLastAttempt, CancellationToken cancellationToken)
     {
         var options = _host.Options;

@@ -307,7 +307,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
         {
-            // The silo ends; the machine goes on.
+            // The silo ends; the machine continues.
         }
     }
 

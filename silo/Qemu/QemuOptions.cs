@@ -6,7 +6,7 @@ internal sealed record QemuOptions
 {
     public const string Section = "Qemu";
 
-    /// <summary>Holds one folder for each machine. Made when it is not there.</summary>
+    /// <summary>Holds one folder for each machine. Created if it is missing.</summary>
     [Required]
     public string RunFolder { get; set; } = "data/run";
 

@@ -20,7 +20,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
     /// <summary>Whether it runs. A zombie does not.</summary>
     public bool IsAlive => ReadStart(Pid) == StartTime;
 
-    /// <summary>Bytes that it has caused to be written to disks, or 0 where the system does not say.</summary>
+    /// <summary>Bytes that it has caused to be written to disks, or 0 if the system does not say.</summary>
     public long WrittenBytes()
     {
         try
@@ -75,7 +75,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
     }
 
     /// <summary>Waits until it has ended.</summary>
-    /// <returns>False where it still runs after the bound.</returns>
+    /// <returns>False if it still runs after the bound.</returns>
     public async Task<bool> WaitForEnd(TimeSpan bound, TimeProvider time, CancellationToken cancellationToken)
     {
         var since = time.GetTimestamp();
@@ -122,7 +122,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         }
     }
 
-    /// <summary>Field 22 of the process' status; null where there is no such process, or only its remains.</summary>
+    /// <summary>Field 22 of the process' status; null if there is no such process, or only its remains.</summary>
     private static ulong? ReadStart(int pid)
     {
         try

@@ -46,7 +46,7 @@ internal sealed class RunFolder(string path)
 
     public static RunFolder For(string root, VirtualMachineId machine) => new(System.IO.Path.Combine(root, machine.ToString()));
 
-    /// <summary>The database that the machines of a root belong to; null where that was never written. One that cannot be read is nobody's.</summary>
+    /// <summary>The database that the machines of a root belong to; null if that was never written. One that cannot be read is nobody's.</summary>
     public static HostBinding? ReadBinding(string root)
     {
         try
@@ -117,7 +117,7 @@ internal sealed class RunFolder(string path)
 
     public void WriteMachine(MachineSpec spec) => Write(MachineFile, spec, durable: true);
 
-    /// <param name="durable">False where only the death of the silo is to be survived, not that of the host.</param>
+    /// <param name="durable">False if only the death of the silo is to be survived, not that of the host.</param>
     public void WriteHold(HoldRecord hold, bool durable) => Write(HoldFile, hold, durable);
 
     public void WriteProcess(ProcessRecord process) => Write(ProcessFile, process, durable: false);

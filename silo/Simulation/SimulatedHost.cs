@@ -28,7 +28,7 @@ internal enum SimulatedCall
 }
 
 /// <summary>A host that runs nothing, for tests of scale and of failure. Its machines outlive the silo, as those of QEMU do.</summary>
-/// <param name="files">Where its machines outlive the process too; null where they are in memory only.</param>
+/// <param name="files">Where its machines outlive the process too; null if they are in memory only.</param>
 internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = null)
 {
     private const int ChangesBound = 10_000;
@@ -91,7 +91,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         Journal.Clear();
     }
 
-    /// <summary>The silo on this host has died: its calls that wait never go on, and changes are for the next silo.</summary>
+    /// <summary>The silo on this host has died: its calls that wait never continue, and changes are for the next silo.</summary>
     public void LoseSilo()
     {
         _controls.Clear();
@@ -106,7 +106,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     /// <summary>A machine ends by itself.</summary>
     public void Dies(VirtualMachineId machine) => Stop(machine, StopReason.Died);
 
-    /// <summary>The host is restarted, while its silo is away: nothing runs any more, and all machines are still there.</summary>
+    /// <summary>The host is restarted, while its silo is unreachable: nothing runs any more, and all machines are still there.</summary>
     public void Reboot()
     {
         foreach (var machine in Machines.Values.Where(machine => machine.Status is not VirtualMachineStatus.Stopped))

@@ -7,7 +7,7 @@ internal sealed record SimulationOptions
 {
     public const string Section = "Simulation";
 
-    /// <summary>Holds one file for each machine. Made when it is not there.</summary>
+    /// <summary>Holds one file for each machine. Created if it is missing.</summary>
     [Required]
     public string Folder { get; set; } = "data/machines";
 }

@@ -48,7 +48,7 @@ internal class Tenant(string name, InstancesClient client, ImageView master, Ran
             }
             catch (Exception exception) when (IsAway(exception))
             {
-                // It was repeated as often as the client does, and said clearly that it is away. Whether it was done is looked up next.
+                // It was repeated as often as the client does, and said clearly that it is unreachable. Whether it was done is looked up next.
                 report.Count("request given up: the datacenter was away");
             }
             catch (OperationCanceledException) when (end.IsCancellationRequested)

@@ -51,7 +51,7 @@ internal static partial class Guest
         return boots;
     }
 
-    /// <summary>The newest count of starts that the guest has printed; 0 where there is none.</summary>
+    /// <summary>The newest count of starts that the guest has printed; 0 if there is none.</summary>
     public static async Task<int> ReadBoots(this InstancesClient client, VirtualMachineId machine, CancellationToken cancellationToken) =>
         BootsPattern().Matches(await client.ReadConsole(machine, cancellationToken)) is { Count: > 0 } counts
             ? int.Parse(counts[^1].Groups[1].ValueSpan, System.Globalization.CultureInfo.InvariantCulture)

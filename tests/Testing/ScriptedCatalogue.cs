@@ -20,7 +20,7 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
     /// <summary>What the next looks for users of other enterprises find, as if machines had come or gone in between.</summary>
     public ConcurrentQueue<Func<IReadOnlyList<VirtualMachineId>>> ForeignUsers { get; } = new();
 
-    /// <summary>The next look at the users of an image fails, as when the database is away.</summary>
+    /// <summary>The next look at the users of an image fails, as when the database is unreachable.</summary>
     public void FailNextUsersOf() => Volatile.Write(ref _failures, 1);
 
     /// <summary>The next look at the users of an image never ends: a test lets the silo die there.</summary>

@@ -148,7 +148,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     }
 
     /// <summary>A manifest whose image has no record.</summary>
-    /// <param name="operation">How the operation stands that has written it; null where it has no record either.</param>
+    /// <param name="operation">How the operation stands that has written it; null if it has no record either.</param>
     public async Task<ImageManifest> AddManifest(LayerId layer, OperationStatus? operation, ImageId? image = null)
     {
         var (id, maker, at) = (image ?? ImageId.New(), OperationId.New(), TimeProvider.System.GetUtcNow());

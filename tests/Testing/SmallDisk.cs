@@ -11,7 +11,7 @@ internal sealed class SmallDisk : IDisposable
 
     private string Filler => System.IO.Path.Combine(Path, "filler");
 
-    /// <returns>Null where this process may not mount one.</returns>
+    /// <returns>Null if this process may not mount one.</returns>
     public static SmallDisk? TryMake(int mebibytes = 192)
     {
         if (!Environment.IsPrivilegedProcess) return null;

@@ -50,7 +50,7 @@ internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpa
         return [.. (live.Count > 0 ? live : configured).Select(endPoint => endPoint.ToGatewayUri())];
     }
 
-    /// <returns>Null where nobody answers.</returns>
+    /// <returns>Null if nobody answers.</returns>
     private async Task<IReadOnlyList<IPEndPoint>?> FindDead()
     {
         var grains = services.GetRequiredService<IGrainFactory>();

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Hosting;
 
-/// <summary>What a person can put right is said in sentences, all of them at once, and not as a stack trace.</summary>
+/// <summary>What a person can repaired is said in sentences, all of them at once, and not as a stack trace.</summary>
 internal static class StartErrors
 {
     /// <summary>Builds the server, and runs it to its end.</summary>

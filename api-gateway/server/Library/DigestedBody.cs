@@ -35,7 +35,7 @@ internal sealed class DigestedBody : WriteOnlyStream
         if (_isChunkedHere) response.Headers.TransferEncoding = "chunked";
     }
 
-    /// <summary>Why the answer to a request can have no trailer; null where it can.</summary>
+    /// <summary>Why the answer to a request can have no trailer; null if it can.</summary>
     public static Problem? Obstacle(HttpContext context) => !HttpProtocol.IsHttp10(context.Request.Protocol) ? null : Problem.For(
         context, StatusCodes.Status505HttpVersionNotsupported, "http-version-unsupported", "An export needs HTTP/1.1 or later: before, its end cannot be told from a break. Proxies on the way have to use it, too.");
 

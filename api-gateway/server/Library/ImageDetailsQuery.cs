@@ -16,7 +16,7 @@ internal readonly record struct ImageDetailsQuery(
     [property: FromQuery(Name = "operatingSystem"), Description("1 to 64 printable characters, such as Debian 12.")] string? OperatingSystem,
     [property: FromQuery(Name = "label"), Description("key=value; may stand there several times, at most 32.")] string[]? Labels)
 {
-    /// <summary>Null where nothing is said.</summary>
+    /// <summary>Null if nothing is said.</summary>
     /// <exception cref="FaultException">image-invalid.</exception>
     public ImageDetails? ToDetails()
     {

@@ -51,5 +51,5 @@ internal static class LayerEndpoints
 
 /// <summary>Where a layer has data.</summary>
 /// <param name="Data">Offsets and lengths in turn, in ascending order, at most 8192 pairs.</param>
-/// <param name="Next">Where to ask on; null where no more data follows.</param>
+/// <param name="Next">Where to ask on; null if no more data follows.</param>
 internal sealed record LayerExtentsView(IReadOnlyList<long> Data, long? Next);

@@ -39,7 +39,7 @@ internal sealed class UploadMetadata
         Enterprise: Enterprise(),
         AcceptSignature: AcceptSignature());
 
-    /// <returns>Null where the content is to tell.</returns>
+    /// <returns>Null if the content is to tell.</returns>
     private ImageFormat? Format() => _values.GetValueOrDefault("format") is not { } text ? null
         : Choice<ImageFormat>.TryParse(text, null, out var format) ? format.Value
         : throw Invalid($"format is not one of {string.Join(", ", Enum.GetNames<ImageFormat>()).ToLowerInvariant()}");

@@ -33,7 +33,7 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
             "The datacenter did not answer in time; the request may have been carried out all the same. Look at the present status, or repeat it with the same Idempotency-Key."),
         _ when Interruptions.IsInterruption(exception) =>
             Problem.For(context, RemoteDatacenter.Unreachable(DatacenterOf(context)).Fault),
-        // What a grain throws is a fault. This is the runtime's own: a grain that could not be activated, since the database is away.
+        // What a grain throws is a fault. This is the runtime's own: a grain that could not be activated, since the database is unreachable.
         OrleansException => Problem.For(context, new Fault(FaultKind.Unavailable, "grain-unavailable", "A part of the datacenter does not answer at the moment: try again.")),
         _ => Problem.For(context, new Fault(FaultKind.Internal, "internal", "")),
     };

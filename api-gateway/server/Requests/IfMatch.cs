@@ -5,7 +5,7 @@ using Microsoft.Net.Http.Headers;
 namespace Instances.Requests;
 
 /// <summary>The header <c>If-Match</c>: the versions that a change was made for. An entity tag is the version in quotes.</summary>
-/// <param name="Versions">Empty where the header is not there or is <c>*</c>: any version will do.</param>
+/// <param name="Versions">Empty if the header is not there or is <c>*</c>: any version will do.</param>
 internal sealed record IfMatch(IReadOnlyList<long> Versions)
 {
     /// <summary>How often a change without If-Match is made anew, where somebody else makes another one between reading and writing.</summary>

@@ -12,7 +12,7 @@ internal abstract class DiskFile(LayeredDisk disk) : IDisposable
     protected const int ChunkBytes = 256 << 10;
     protected const int UnitsOfChunk = ChunkBytes / AllocationMap.UnitBytes;
 
-    /// <summary>How long the file is; null where that shows only when it is made.</summary>
+    /// <summary>How long the file is; null if that shows only when it is made.</summary>
     public abstract long? Bytes { get; }
 
     protected LayeredDisk Disk => disk;

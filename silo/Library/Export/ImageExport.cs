@@ -23,7 +23,7 @@ internal sealed class ImageExport : IDisposable
 
     public string ContentType { get; }
 
-    /// <summary>How many bytes will be written; null where that shows only when they are made.</summary>
+    /// <summary>How many bytes will be written; null if that shows only when they are made.</summary>
     public long? Bytes { get; }
 
     /// <summary>Looks where the disks have data, which tells how long the export will be.</summary>

@@ -23,7 +23,7 @@ internal sealed class LayeredDisk : IDisposable
     /// <summary>How much was read of the layers' files so far, tables too.</summary>
     public long BytesRead => _layers.Sum(layer => layer.BytesRead);
 
-    /// <exception cref="FaultException">layer-missing; layer-unreadable, also where the top has another size than the chain.</exception>
+    /// <exception cref="FaultException">layer-missing; layer-unreadable, also if the top has another size than the chain.</exception>
     public static LayeredDisk Open(DiskChain chain, Func<LayerId, string> pathOf)
     {
         var disk = OpenLayers(chain.Layers, pathOf);

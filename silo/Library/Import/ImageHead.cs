@@ -27,7 +27,7 @@ internal static class ImageHead
     }
 
     /// <param name="declared">What the sender says that the image is, or null. A raw disk may begin with anything.</param>
-    /// <returns>Null where it is not said there, as in VHDX, fixed VHD and compressed files; or where it is impossible, or more than is allowed, of which others tell more.</returns>
+    /// <returns>Null if it is not said there, as in VHDX, fixed VHD and compressed files; or where it is impossible, or more than is allowed, of which others tell more.</returns>
     public static long? VirtualSize(string path, ImageFormat? declared, long maxVirtualBytes)
     {
         if (declared is ImageFormat.Raw) return null;
@@ -48,7 +48,7 @@ internal static class ImageHead
         : head.StartsWith("KDMV"u8) ? Whole(BinaryPrimitives.ReadUInt64LittleEndian(head[12..]), VmdkHeader.SectorBytes)
         : 0;
 
-    /// <returns>A number of bytes in whole sectors; 0 where it is larger than any.</returns>
+    /// <returns>A number of bytes in whole sectors; 0 if it is larger than any.</returns>
     private static ulong Whole(ulong count, ulong unit) =>
         count <= (ulong)long.MaxValue / unit - Bytes ? ((count * unit) + Bytes - 1) / Bytes * Bytes : 0;
 }

@@ -43,7 +43,7 @@ internal sealed partial class ImportIntake(
         return true;
     }
 
-    /// <summary>Goes on with an upload that has come whole, in the background.</summary>
+    /// <summary>Continues with an upload that has come whole, in the background.</summary>
     /// <param name="place">Has claimed the file, and is given back at the end of the import.</param>
     public void Finish(ImageId image, UploadPlan plan, ImportPlace place) =>
         Run(image, plan, place, token => receiver.Examine(plan, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), token));

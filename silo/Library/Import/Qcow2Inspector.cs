@@ -133,7 +133,7 @@ internal sealed partial class Qcow2Inspector
             throw ImportFaults.Malformed("its clusters are too small to be divided");
     }
 
-    /// <summary>The place of the name in the first cluster, empty where there is none.</summary>
+    /// <summary>The place of the name in the first cluster, empty if there is none.</summary>
     private Region CheckBackingName(int headerBytes)
     {
         var name = new Region(Number64(8), Number32(16));

@@ -109,7 +109,7 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
     }
 
     /// <summary>Zeros at the end become a hole. What lies before them is durable first: a file system may remember a new length before bytes that were written earlier, and after a power
-    /// cut zeros would stand in their place, up to where the sender goes on.</summary>
+    /// cut zeros would stand in their place, up to where the sender continues.</summary>
     private static void Extend(SafeFileHandle file, long end)
     {
         if (RandomAccess.GetLength(file) >= end) return;

@@ -64,7 +64,7 @@ internal sealed class VmdkInspector
         var raw = _file.Read(DescriptorSector * SectorBytes, (int)_header.DescriptorSectors * SectorBytes, "description");
         var end = Array.IndexOf(raw, (byte)0);
 
-        // Without an end, readers go on behind it.
+        // Without an end, readers continue behind it.
         if (end <= 0)
             throw ImportFaults.Malformed("its description has no end");
         VmdkDescriptor.Check(Encoding.Latin1.GetString(raw, 0, end));

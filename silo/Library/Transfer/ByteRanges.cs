@@ -8,7 +8,7 @@ internal readonly record struct ByteRange(long Offset, long Length)
 
 /// <summary>Data of a layer, between its holes.</summary>
 /// <param name="Data">Offsets and lengths in turn, in ascending order.</param>
-/// <param name="Next">Where to ask on, or null where no more data follows.</param>
+/// <param name="Next">Where to ask on, or null if no more data follows.</param>
 internal sealed record LayerExtents(IReadOnlyList<long> Data, long? Next)
 {
     /// <summary>How many extents one answer holds.</summary>

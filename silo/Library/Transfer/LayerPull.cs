@@ -105,7 +105,7 @@ internal sealed class LayerPull
             : null;
     }
 
-    /// <returns>False where the file systems are two, or the one knows no links.</returns>
+    /// <returns>False if the file systems are two, or the one knows no links.</returns>
     private bool Link(string path)
     {
         if (UnixFiles.Link(path, _store.PathOf(_offer.Id)) is not (0 or NameIsTaken)) return false;

@@ -11,7 +11,7 @@ namespace Instances.Storage;
 /// </remarks>
 internal sealed class SqliteDataSource : DbDataSource
 {
-    /// <summary>How long SQLite waits for a writer of another process before the driver looks again, and for how long the driver goes on doing so.</summary>
+    /// <summary>How long SQLite waits for a writer of another process before the driver looks again, and for how long the driver continues doing so.</summary>
     public static readonly TimeSpan BusyTimeout = TimeSpan.FromSeconds(30);
 
     private readonly WriteQueue _writes = new();

@@ -5,7 +5,7 @@ using Instances.Library;
 
 namespace Instances.Storage;
 
-/// <summary>One SQLite file, which is made where it is missing.</summary>
+/// <summary>One SQLite file, which is created if it is missing.</summary>
 internal sealed class SqliteDatabase(string file, long reserveBytes = 0) : IDatabase
 {
     private readonly SqliteDataSource _dataSource = new(file, reserveBytes);

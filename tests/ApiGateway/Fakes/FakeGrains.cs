@@ -413,7 +413,7 @@ internal sealed class FakeEnterpriseGrain(FakeDatacenter datacenter) : Grain, IE
     public Task<bool> Admitted(Guid claimant) => throw new NotSupportedException();
 }
 
-/// <summary>One host, of which the maintenance is remembered, and one that is away.</summary>
+/// <summary>One host, of which the maintenance is remembered, and one that is unreachable.</summary>
 internal sealed class FakeDatacenterGrain(FakeDatacenter datacenter) : Grain, IDatacenterGrain
 {
     private IReadOnlyList<HostView> Views =>

@@ -94,7 +94,7 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Equal("7", response.Headers.GetValues("Retry-After").Single());
     }
 
-    /// <summary>The connection is closed on a sender that goes on, and the answer goes with it.</summary>
+    /// <summary>The connection is closed on a sender that continues, and the answer goes with it.</summary>
     [Theory]
     [InlineData(FaultKind.Capacity, 507, "quota-virtual-bytes")]
     [InlineData(FaultKind.Invalid, 413, "image-too-large")]

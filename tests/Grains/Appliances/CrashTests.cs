@@ -140,7 +140,7 @@ public sealed class CrashTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         await Cluster.Crash();
 
-        // Who asks wakes the appliance, which goes on; the reminder would do the same a little later.
+        // Who asks wakes the appliance, which continues; the reminder would do the same a little later.
         await scene.Appliance.Get();
         return await Cluster.End(operation);
     }

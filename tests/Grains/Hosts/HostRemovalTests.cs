@@ -66,7 +66,7 @@ public sealed class HostRemovalTests : IAsyncLifetime
         Assert.Empty(_cluster.HostOf(First).Machines);
     }
 
-    /// <summary>The appliance was undeployed by force while its host was away, and the host is back.</summary>
+    /// <summary>The appliance was undeployed by force while its host was unreachable, and the host is back.</summary>
     private async Task<IApplianceGrain> GivenUp(int machines)
     {
         var appliance = await _cluster.Deployed(machines);

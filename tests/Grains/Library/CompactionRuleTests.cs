@@ -68,7 +68,7 @@ public sealed class CompactionRuleTests
         Assert.Null(CompactionRule.Find(chain, 8, _ => false, [chain, [.. chain.Take(5)]])!.Value.Instead);
     }
 
-    /// <summary>Captures of one machine that goes on: all its images are within the bound, and what is copied for them does not grow with the square of their number.</summary>
+    /// <summary>Captures of one machine that continues: all its images are within the bound, and what is copied for them does not grow with the square of their number.</summary>
     [Theory]
     [InlineData(8, 1, 10)]
     [InlineData(8, 16, 10)]

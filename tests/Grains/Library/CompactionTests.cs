@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>Chains of images are kept short while people go on with their work.</summary>
+/// <summary>Chains of images are kept short while people continue with their work.</summary>
 public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private ICompactionGrain Compaction => Cluster.Grains.Compaction();
@@ -116,7 +116,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.Undeploy();
     }
 
-    /// <summary>Whether all was referred to in between is not known when it is gone on with.</summary>
+    /// <summary>Whether all was referred to in between is not known when it is resumed.</summary>
     [Fact]
     public async Task Compact_OverTheChainOfAnImageThatGoesBeforeTheSwitchIsTriedAgain_FindsAnotherWay()
     {
@@ -415,7 +415,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         return (scene, image);
     }
 
-    /// <summary>A machine that goes on, and two images of it of nine and ten layers.</summary>
+    /// <summary>A machine that continues, and two images of it of nine and ten layers.</summary>
     private async Task<(Scene Scene, ImageId First, ImageId Second)> TwoDeepImages()
     {
         await CompactAll();

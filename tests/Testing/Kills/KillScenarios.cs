@@ -118,7 +118,7 @@ internal static class KillScenarios
         return operation;
     }
 
-    /// <returns>Null where the upload has ended and nothing of it is kept.</returns>
+    /// <returns>Null if the upload has ended and nothing of it is kept.</returns>
     private static async Task<long?> Offset(KillScene scene, ImageId image)
     {
         using var ask = Tus(HttpMethod.Head, $"{KillScene.Root}/images/uploads/{image}");
@@ -269,7 +269,7 @@ internal static class KillScenarios
         await scene.Look([master.Id, slave.Id, operation.Image!.Value]);
     }
 
-    /// <summary>It begins by itself behind the capture that makes a chain too deep, and is gone on with by itself.</summary>
+    /// <summary>It begins by itself behind the capture that makes a chain too deep, and is resumed by itself.</summary>
     private static async Task Compact(KillScene scene, string point)
     {
         var (appliance, machine, master) = await scene.NewMachine();
@@ -300,7 +300,7 @@ internal static class KillScenarios
     }
 
     /// <summary>Waits for the end of an import.</summary>
-    /// <param name="cancel">Whether nobody goes on with it where it has not ended: its bytes are lost with the sender's connection.</param>
+    /// <param name="cancel">Whether nobody continues with it where it has not ended: its bytes are lost with the sender's connection.</param>
     /// <param name="nudge">What a sender does meanwhile.</param>
     private static async Task<OperationView> Settle(KillScene scene, OperationView operation, bool cancel, Func<Task>? nudge = null)
     {
