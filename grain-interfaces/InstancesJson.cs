@@ -9,7 +9,7 @@ public static class InstancesJson
 {
     public static JsonSerializerOptions Options { get; } = CreateOptions();
 
-    /// <summary>Applies the form of requests and answers to options that a framework owns. <see cref="UnknownMembers"/> are not part of it: a member that is unknown stays refusable.</summary>
+    /// <summary>Applies the JSON form of requests and answers to a framework's options, without <see cref="UnknownMembers"/>: unknown members of requests can be refused.</summary>
     public static void Apply(JsonSerializerOptions options)
     {
         ApplyForm(options);
@@ -22,7 +22,7 @@ public static class InstancesJson
         options.DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull;
         options.RespectNullableAnnotations = true;
         options.RespectRequiredConstructorParameters = true;
-        // Null is written by leaving the property out, so that it may be missing where it may be null.
+        // A null property is not written. So a property that may be null may also be missing.
         options.TypeInfoResolver = (options.TypeInfoResolver ?? new DefaultJsonTypeInfoResolver()).WithAddedModifier(RequireOnlyWhatIsNeverNull);
         options.Converters.Add(new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false));
     }

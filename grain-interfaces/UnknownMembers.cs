@@ -7,16 +7,16 @@ namespace Instances;
 [Immutable]
 public sealed class UnknownMembers : Dictionary<string, JsonElement>, IEquatable<UnknownMembers>
 {
-    /// <summary>The Orleans id of the property in every contract: out of the way of those that are counted up from 0.</summary>
+    /// <summary>The Orleans id of the property in every contract: far above the ids that are counted from 0.</summary>
     public const uint Id = 1000;
 
-    /// <summary>By content: records are compared.</summary>
+    /// <summary>Compares the content, because records are compared by value.</summary>
     public bool Equals(UnknownMembers? other) =>
         other is not null && Count == other.Count && this.All(member => other.TryGetValue(member.Key, out var value) && JsonElement.DeepEquals(member.Value, value));
 
     public override bool Equals(object? obj) => Equals(obj as UnknownMembers);
 
-    // Order does not count.
+    // The order does not matter.
     public override int GetHashCode() => Keys.Aggregate(0, (hash, name) => hash ^ name.GetHashCode(StringComparison.Ordinal));
 }
 

@@ -19,13 +19,13 @@ public sealed record ApplianceSpec(
     public EnterpriseId Enterprise { get; init; }
 }
 
-/// <summary>How the file systems of the guests are brought to rest before a capture.</summary>
+/// <summary>How the guests' file systems are made consistent before a capture.</summary>
 public enum Quiesce
 {
-    /// <summary>Frozen through the guest agent within 5 s; where that fails, the image is marked crash consistent.</summary>
+    /// <summary>Frozen through the guest agent within 5 s. If that fails, the image is marked crash consistent.</summary>
     Freeze,
 
-    /// <summary>Shut down by ACPI within 60 s; where that fails, the image is marked crash consistent.</summary>
+    /// <summary>Shut down by ACPI within 60 s. If that fails, the image is marked crash consistent.</summary>
     Shutdown,
 
     /// <summary>Not at all: the image is what a power cut would leave.</summary>

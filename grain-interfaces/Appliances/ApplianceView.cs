@@ -17,7 +17,7 @@ public enum ApplianceStatus
     Undeploying,
 }
 
-/// <param name="Operation">The operation that runs, or null at rest.</param>
+/// <param name="Operation">The running operation; null when Deployed or Undeployed.</param>
 [GenerateSerializer, Immutable, Alias("instances.ApplianceView")]
 public sealed record ApplianceView(
     [property: Id(0)] ApplianceId Id,
@@ -33,7 +33,7 @@ public sealed record ApplianceView(
     [Id(8)]
     public EnterpriseId Enterprise { get; init; }
 
-    /// <summary>One more with every change of its name, description or retention rule. Its ETag.</summary>
+    /// <summary>Incremented by each change of the name, the description or the retention rule. It is the ETag.</summary>
     [Id(9)]
     public long Version { get; init; } = 1;
 

@@ -21,12 +21,12 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Get"), AlwaysInterleave]
     Task<ApplianceView> Get();
 
-    /// <summary>Renames or describes it, or gives it a retention rule. Allowed at rest.</summary>
+    /// <summary>Renames or describes it, or gives it a retention rule. Allowed when Deployed or Undeployed.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-invalid; retention-invalid; enterprise-fixed if another enterprise is named.</exception>
     [Alias("Change")]
     Task<ApplianceView> Change(ApplianceSpec spec);
 
-    /// <summary>As <see cref="Change"/>, of what the patch names. Does nothing if nothing would change.</summary>
+    /// <summary>As <see cref="Change"/>, for the members that the patch names. Does nothing if nothing would change.</summary>
     /// <param name="ifVersions">The versions that the change was made for; empty for any.</param>
     /// <exception cref="FaultException">As of <see cref="Change"/>; appliance-changed: its version has changed.</exception>
     [Alias("Patch")]
@@ -38,23 +38,23 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Delete")]
     Task Delete(IReadOnlyList<long>? ifVersions = null);
 
-    /// <summary>Adds a machine, undeployed. Allowed at rest: in a deployed appliance it waits for the next deploy. Idempotent for an equal specification.</summary>
+    /// <summary>Adds a machine, undeployed. Allowed when Deployed or Undeployed. In a deployed appliance the machine is deployed with the next deployment. Idempotent for an equal specification.</summary>
     /// <exception cref="FaultException">appliance-not-found; appliance-busy; name-taken; image-not-found, also if another enterprise does not share it; image-not-ready; virtual-machine-too-small; too-many-virtual-machines.</exception>
     [Alias("AddVirtualMachine")]
     Task<VirtualMachineView> AddVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
-    /// <summary>Changes a machine that is undeployed. Allowed at rest.</summary>
+    /// <summary>Changes a machine that is undeployed. Allowed when Deployed or Undeployed.</summary>
     /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed; name-taken; image-not-ready; virtual-machine-too-small.</exception>
     [Alias("ChangeVirtualMachine")]
     Task<VirtualMachineView> ChangeVirtualMachine(VirtualMachineId id, VirtualMachineSpec spec);
 
-    /// <summary>As <see cref="ChangeVirtualMachine"/>, of what the patch names. Does nothing if nothing would change.</summary>
+    /// <summary>As <see cref="ChangeVirtualMachine"/>, for the members that the patch names. Does nothing if nothing would change.</summary>
     /// <param name="ifVersions">The versions of the machine that the change was made for; empty for any.</param>
     /// <exception cref="FaultException">As of <see cref="ChangeVirtualMachine"/>; virtual-machine-changed: its version has changed.</exception>
     [Alias("PatchVirtualMachine")]
     Task<VirtualMachineView> PatchVirtualMachine(VirtualMachineId id, PatchDocument patch, IReadOnlyList<long> ifVersions);
 
-    /// <summary>Removes a machine that is undeployed. Allowed at rest.</summary>
+    /// <summary>Removes a machine that is undeployed. Allowed when Deployed or Undeployed.</summary>
     /// <param name="ifVersions">Only if the machine has one of these versions; null or empty for any.</param>
     /// <exception cref="FaultException">virtual-machine-not-found; appliance-busy; virtual-machine-deployed; virtual-machine-changed.</exception>
     [Alias("RemoveVirtualMachine")]
@@ -85,17 +85,17 @@ public interface IApplianceGrain : IGrainWithGuidKey
     [Alias("Cancel")]
     Task Cancel(OperationId operation);
 
-    /// <summary>Called by the operation's grain: from now on the operation gives up what it cannot do on a host, for whatever reason: the host is unreachable, does not have
-    /// the machine, fails, or does not answer. The host removes or releases what was given up as soon as it can. Allowed past the commit point and while it unwinds. Idempotent.</summary>
+    /// <summary>Called by the operation's grain: from now on the operation skips what it cannot do on a host, whatever the reason is: the host is unreachable, does not have
+    /// the machine, fails, or does not answer. The host removes or releases the skipped machines as soon as it can. Allowed past the commit point and while it unwinds. Idempotent.</summary>
     /// <exception cref="FaultException">operation-finished; operation-before-commit.</exception>
     [Alias("Force")]
     Task Force(OperationId operation);
 
-    /// <summary>Called by an operation's record that does not know its end: the appliance continues with it, or tells it how it ended. Idempotent.</summary>
+    /// <summary>Called by the record of an operation that has not ended: the appliance resumes the operation, or reports how it ended. Idempotent.</summary>
     [Alias("Nudge"), OneWay]
     Task Nudge(OperationId operation);
 
-    /// <summary>Called by a host that the database has forgotten: makes the records of the appliance and of its machines there again. Idempotent. A machine whose record has
+    /// <summary>Called by a host whose machines have no records: creates the records of the appliance and of its machines on that host. Idempotent. A machine whose record has
     /// a later deployment is left out.</summary>
     /// <param name="dryRun">Only look.</param>
     /// <exception cref="FaultException">appliance-busy.</exception>

@@ -8,7 +8,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Catalogue;
 
-/// <summary>Lists. They are read from the catalogue, which never lags behind the grains and wakes none of them. Keyed by 0; runs beside every caller.</summary>
+/// <summary>Lists. They are read from the catalogue, which is always as current as the grains, and activates none of them. Keyed by 0; runs in the caller's silo.</summary>
 [Alias("instances.ICatalogueGrain")]
 public interface ICatalogueGrain : IGrainWithIntegerKey
 {
@@ -16,14 +16,14 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
     [Alias("Appliances")]
     Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page);
 
-    /// <summary>The default one first, the others in the order in which they were made. Without what they have.</summary>
+    /// <summary>The default one first, then the others by creation time. Without their usage.</summary>
     [Alias("Enterprises")]
     Task<Page<EnterpriseView>> Enterprises(PageRequest page);
 
     [Alias("VirtualMachines")]
     Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page);
 
-    /// <param name="filter">Null parts do not filter. Retired and Failed images are listed only where the filter asks for them.</param>
+    /// <param name="filter">Null parts do not filter. Retired and Failed images are listed only if the filter includes them.</param>
     /// <exception cref="FaultException">filter-invalid; cursor-invalid, also for the cursor of another order.</exception>
     [Alias("Images")]
     Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page);
@@ -41,13 +41,13 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
     [Alias("Operations")]
     Task<Page<OperationView>> Operations(ApplianceId? appliance, PageRequest page);
 
-    /// <summary>The newest first. Asked for a status of operations that have not ended, it asks each of those: a page may then have fewer items than its limit, and another page follow.</summary>
+    /// <summary>Newest first. With a status filter for operations that have not ended, each of them is asked for its status: a page may then have fewer items than its limit, although more pages follow.</summary>
     /// <param name="filter">Null parts do not filter.</param>
     /// <exception cref="FaultException">cursor-invalid.</exception>
     [Alias("FindOperations")]
     Task<Page<OperationView>> FindOperations(OperationFilter filter, PageRequest page);
 
-    /// <summary>Called by a host: the machines that are to be on it.</summary>
+    /// <summary>Called by a host: the machines that the records place on it.</summary>
     [Alias("MachinesOn")]
     Task<IReadOnlyList<VirtualMachineId>> MachinesOn(HostId host);
 }
@@ -57,11 +57,11 @@ public interface ICatalogueGrain : IGrainWithIntegerKey
 /// <param name="Search">A part of the name, whatever the case of its letters: 1 to 128 characters.</param>
 /// <param name="Parent">Captured from machines that used this image.</param>
 /// <param name="VirtualMachine">Captured from this machine.</param>
-/// <param name="Labels">Each <c>key</c>, for images that have the label, or <c>key=value</c>: at most 8, of which an image has all.</param>
+/// <param name="Labels">Each <c>key</c>, for images that have the label, or <c>key=value</c>: at most 8. An image must have all of them.</param>
 /// <param name="CreatedAfter">Created at this moment or later.</param>
 /// <param name="CreatedBefore">Created earlier.</param>
-/// <param name="IncludeRetired">Also Retired ones, where no status is asked for.</param>
-/// <param name="Enterprise">Those that its machines can use: its own, and what is shared.</param>
+/// <param name="IncludeRetired">Includes Retired images, if no status is given.</param>
+/// <param name="Enterprise">Images that its machines can use: its own, and shared ones.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImageFilter")]
 public sealed record ImageFilter(
     [property: Id(0)] ImageKind? Kind = null,
@@ -88,12 +88,12 @@ public sealed record OperationFilter(
     [property: Id(2)] OperationKind? Kind = null,
     [property: Id(3)] OperationStatus? Status = null);
 
-/// <summary>What a list of images is sorted by; equal ones stand in the order of their ids.</summary>
+/// <summary>What a list of images is sorted by; equal ones are in the order of their ids.</summary>
 public enum ImageOrder
 {
     Created,
 
-    /// <summary>Whatever the case of its letters.</summary>
+    /// <summary>Without regard to case.</summary>
     Name,
 
     /// <summary>The space that an image's own layers take.</summary>
@@ -109,7 +109,7 @@ public sealed record PageRequest([property: Id(0)] int Limit = PageRequest.Defau
     public const int MaxLimit = 1000;
 }
 
-/// <param name="Items">In the order in which they were created, where nothing else is said.</param>
+/// <param name="Items">By creation time, unless documented otherwise.</param>
 /// <param name="NextCursor">For the next page; null at the end.</param>
 [GenerateSerializer, Immutable, Alias("instances.Page`1")]
 public sealed record Page<T>([property: Id(0)] IReadOnlyList<T> Items, [property: Id(1)] string? NextCursor);

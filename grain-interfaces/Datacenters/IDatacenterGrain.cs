@@ -10,7 +10,7 @@ using Orleans.Concurrency;
 namespace Instances.Datacenters;
 
 /// <summary>The hosts of a datacenter, and where machines are placed. Keyed by <see cref="Key"/>.</summary>
-/// <remarks>A host that does not answer within <see cref="HostBound"/> is Away: it keeps no call from its end.</remarks>
+/// <remarks>A host that does not answer within <see cref="HostBound"/> is Away: calls do not wait for it any longer.</remarks>
 [Alias("instances.IDatacenterGrain")]
 public interface IDatacenterGrain : IGrainWithStringKey
 {
@@ -23,7 +23,7 @@ public interface IDatacenterGrain : IGrainWithStringKey
     [Alias("Register")]
     Task Register(HostView host);
 
-    /// <summary>Every registered host, by name. What is free is free of reservations, too.</summary>
+    /// <summary>Every registered host, by name. Reservations are already subtracted from the free capacity.</summary>
     /// <remarks>Interleaves with longer calls: the state is immutable and replaced as a whole, so that a reader sees one version of it.</remarks>
     [Alias("Hosts"), AlwaysInterleave]
     Task<IReadOnlyList<HostView>> Hosts();
@@ -43,23 +43,23 @@ public interface IDatacenterGrain : IGrainWithStringKey
     [Alias("Forget")]
     Task Forget(HostId host);
 
-    /// <summary>Chooses a host for each machine of an operation, all in one call, and reserves for them what they need. Idempotent by operation: machines that have their
+    /// <summary>Chooses a host for each machine of an operation, all in one call, and reserves their resources. Idempotent by operation: machines that have their
     /// reservation keep their host. The reservations last until <see cref="Release"/>, or until the operation has ended and the next call sees it.</summary>
-    /// <exception cref="FaultException">no-capacity, with what was asked for and what each host has.</exception>
+    /// <exception cref="FaultException">no-capacity, naming the demand, and what each host has.</exception>
     [Alias("Place"), ResponseTimeout("00:01:00")]
     Task<IReadOnlyList<Placement>> Place(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines);
 
-    /// <summary>Called when the operation's machines are on their hosts, which count them themselves, and when it is undone. Idempotent.</summary>
+    /// <summary>Called when the operation's machines are on their hosts, which then count them, and when the operation is undone. Idempotent.</summary>
     [Alias("Release"), ResponseTimeout("00:01:00")]
     Task Release(OperationId operation);
 
-    /// <summary>What is reserved, one entry for each operation and host.</summary>
+    /// <summary>The reservations, one for each operation and host.</summary>
     /// <remarks>Interleaves, as <see cref="Hosts"/> does.</remarks>
     [Alias("Reservations"), AlwaysInterleave]
     Task<IReadOnlyList<ReservationView>> Reservations();
 }
 
-/// <param name="VirtualMachines">How many machines it is for.</param>
+/// <param name="VirtualMachines">The number of machines.</param>
 [GenerateSerializer, Immutable, Alias("instances.ReservationView")]
 public sealed record ReservationView(
     [property: Id(0)] OperationId Operation,
@@ -68,8 +68,8 @@ public sealed record ReservationView(
     [property: Id(3)] int VirtualMachines);
 
 /// <param name="Layers">The layers of its image: a host fetches those that it lacks. Writable tops are thin and need no space up front.</param>
-/// <param name="HostPorts">The host ports that it asks for: two machines with one of them do not go to one host.</param>
-/// <param name="Name">For people.</param>
+/// <param name="HostPorts">The requested host ports. Two machines with the same host port go to different hosts.</param>
+/// <param name="Name">For messages.</param>
 [GenerateSerializer, Immutable, Alias("instances.PlacementRequest")]
 public sealed record PlacementRequest(
     [property: Id(0)] VirtualMachineId Machine,

@@ -2,15 +2,15 @@ using Instances.Faults;
 
 namespace Instances.Doctor;
 
-/// <summary>Looks whether everything in the datacenter has its owner and every owner has what it needs. Keyed by <see cref="Key"/>.</summary>
+/// <summary>Checks that everything in the datacenter has an owner, and that every owner has what it needs. Keyed by <see cref="Key"/>.</summary>
 [Alias("instances.IDoctorGrain")]
 public interface IDoctorGrain : IGrainWithStringKey
 {
     const string Key = "default";
 
-    /// <summary>Looks at rows, hosts and library twice, some seconds apart: what shows both times is a finding, what is just being made or removed is none. Allowed at any
-    /// time; changes nothing unless it is told to.</summary>
-    /// <param name="fix">Repairs what is safe to repair, and looks a third time. Never deletes an image, nor a virtual machine that a record knows.</param>
+    /// <summary>Reads records, hosts and library twice, some seconds apart. Only what is wrong both times is a finding: something may just be created or removed. Allowed at any
+    /// time. Changes nothing without <paramref name="fix"/>.</summary>
+    /// <param name="fix">Repairs what is safe to repair, and checks a third time. Never deletes an image, or a virtual machine that has a record.</param>
     /// <exception cref="FaultException">grain-unavailable if the database does not answer. Hosts and a library that do not answer are findings.</exception>
     [Alias("Examine"), ResponseTimeout("00:02:00")]
     Task<DoctorReport> Examine(bool fix);
@@ -21,10 +21,10 @@ public enum FindingSeverity
     /// <summary>Good to know; nothing is wrong with what is stored.</summary>
     Info,
 
-    /// <summary>Something is left over, or does not continue by itself.</summary>
+    /// <summary>Something is left over, or does not continue without help.</summary>
     Warning,
 
-    /// <summary>Somebody's work is in danger, or cannot be reached.</summary>
+    /// <summary>A user's work is in danger, or cannot be reached.</summary>
     Critical,
 }
 
@@ -44,8 +44,8 @@ public sealed record DoctorReport(
 /// <param name="Code">A stable word in kebab case, such as <c>layer-orphan</c>.</param>
 /// <param name="Subject">What it is about, such as <c>layer 0198…</c>.</param>
 /// <param name="Message">What was found, and what to do.</param>
-/// <param name="Fixable">Whether it is safe to repair by itself.</param>
-/// <param name="Fixed">Whether it was repaired: it showed no more afterwards.</param>
+/// <param name="Fixable">Whether the doctor can repair it safely.</param>
+/// <param name="Fixed">Whether it was repaired, and was not found again afterwards.</param>
 [GenerateSerializer, Immutable, Alias("instances.Finding")]
 public sealed record Finding(
     [property: Id(0)] string Code,
@@ -58,7 +58,7 @@ public sealed record Finding(
 /// <param name="VirtualMachines">Records of machines that are deployed.</param>
 /// <param name="HostMachines">Machines that hosts have.</param>
 /// <param name="Images">Records of images that are Ready or Retired.</param>
-/// <param name="Appliances">Records of busy appliances: those that run an operation. Others are not looked at.</param>
+/// <param name="Appliances">Records of appliances that run an operation. Other appliances are not examined.</param>
 /// <param name="Operations">Records of operations that have not ended.</param>
 [GenerateSerializer, Immutable, Alias("instances.DoctorCounts")]
 public sealed record DoctorCounts(

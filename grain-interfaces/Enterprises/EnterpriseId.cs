@@ -8,7 +8,7 @@ namespace Instances.Enterprises;
 [JsonConverter(typeof(IdJsonConverter<EnterpriseId>))]
 public readonly record struct EnterpriseId([property: Id(0)] Guid Value) : IGuidId<EnterpriseId>
 {
-    /// <summary>The enterprise that is there without being made, the nil UUID: what names no enterprise belongs to it.</summary>
+    /// <summary>The default enterprise, the nil UUID. It always exists. Resources without an enterprise belong to it.</summary>
     public static EnterpriseId Default => default;
 
     public static EnterpriseId From(Guid value) => new(value);

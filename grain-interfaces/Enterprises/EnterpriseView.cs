@@ -36,7 +36,7 @@ public sealed record EnterpriseQuotas(
 
 /// <summary>What an enterprise has of that which has quotas, or is about to take.</summary>
 /// <param name="LibraryBytes">Space that the own layer files of its images take; of an import under way what its sender has announced.</param>
-/// <param name="Images">Those that hold something or are about to: Importing, Ready, Corrupt, Retired until they are gone, and those that a running capture makes. Not Failed ones.</param>
+/// <param name="Images">Images that are Importing, Ready, Corrupt, or Retired and not yet deleted, and those that a running capture creates. Not Failed ones.</param>
 /// <param name="Uploads">Imports under way.</param>
 /// <param name="VirtualMachines">Those that are deployed, stopped ones too, and those that are about to be.</param>
 /// <param name="Cpus">Theirs.</param>
@@ -59,7 +59,7 @@ public sealed record EnterpriseUsage(
         one.LibraryBytes + other.LibraryBytes, one.Images + other.Images, one.Uploads + other.Uploads,
         one.VirtualMachines + other.VirtualMachines, one.Cpus + other.Cpus, one.MemoryBytes + other.MemoryBytes, one.VirtualBytes + other.VirtualBytes);
 
-    /// <summary>What this has more of than another, 0 if it has less.</summary>
+    /// <summary>The difference to another usage; 0 for each value that is smaller here.</summary>
     public EnterpriseUsage Beyond(EnterpriseUsage other) => new(
         Math.Max(0, LibraryBytes - other.LibraryBytes), Math.Max(0, Images - other.Images), Math.Max(0, Uploads - other.Uploads), Math.Max(0, VirtualMachines - other.VirtualMachines),
         Math.Max(0, Cpus - other.Cpus), Math.Max(0, MemoryBytes - other.MemoryBytes), Math.Max(0, VirtualBytes - other.VirtualBytes));

@@ -2,13 +2,13 @@ using Instances.Faults;
 
 namespace Instances.Enterprises;
 
-/// <summary>An enterprise in this datacenter: it owns appliances and images, and has quotas. The default one is there without being made.</summary>
+/// <summary>An enterprise in this datacenter: it owns appliances and images, and has quotas. The default one always exists.</summary>
 /// <remarks>
-/// <para>Each datacenter keeps its own record of an enterprise, with its own quotas: it continues when the others are cut off, and there is nothing above them that could be
-/// asked. An enterprise of several datacenters has the same id in each.</para>
-/// <para>What an enterprise has is summed from the catalogue whenever somebody asks, so that no crash leaves anything taken. Only what was admitted and has no record yet
-/// is kept here, in memory and for a minute at most; calls take turns, so that of several that come together no more are admitted than there is room for. A claim can be lost,
-/// with its silo for example: <see cref="Admitted"/> tells.</para>
+/// <para>Each datacenter keeps its own record of an enterprise, with its own quotas, so that datacenters do not depend on each other. An enterprise of several datacenters has the
+/// same id in each.</para>
+/// <para>Usage is summed from the catalogue on request, so that a crash leaves nothing reserved. This grain keeps only claims: what was admitted and has no record yet. Claims are in
+/// memory, for a minute at most. Calls run one after the other, so that concurrent requests do not exceed a quota together. A claim can be lost, for example with its silo:
+/// <see cref="Admitted"/> returns false then.</para>
 /// </remarks>
 [Alias("instances.IEnterpriseGrain")]
 public interface IEnterpriseGrain : IGrainWithGuidKey
@@ -18,7 +18,7 @@ public interface IEnterpriseGrain : IGrainWithGuidKey
     [Alias("Create")]
     Task<EnterpriseView> Create(EnterpriseSpec spec);
 
-    /// <summary>With what it has at the moment.</summary>
+    /// <summary>With its current usage.</summary>
     /// <exception cref="FaultException">enterprise-not-found.</exception>
     [Alias("Get")]
     Task<EnterpriseView> Get();
@@ -34,16 +34,16 @@ public interface IEnterpriseGrain : IGrainWithGuidKey
     [Alias("Delete")]
     Task Delete();
 
-    /// <summary>Takes room for what is about to be recorded as this enterprise's. Idempotent by claimant. Given back by <see cref="Admitted"/>, and by itself after a minute.</summary>
-    /// <param name="claimant">The appliance or the image whose record will show it, and is not counted until then.</param>
-    /// <param name="demand">All that its record will show.</param>
-    /// <param name="held">What its record shows already, and is not asked for again; null if it has none.</param>
+    /// <summary>Reserves quota for an appliance or an image whose record is about to be written. Idempotent by claimant. Released by <see cref="Admitted"/>, or automatically after a minute.</summary>
+    /// <param name="claimant">The appliance or the image. Its record does not count while the claim is held.</param>
+    /// <param name="demand">The total that its record will show.</param>
+    /// <param name="held">The total that its record shows now; null if it has no record.</param>
     /// <exception cref="FaultException">enterprise-not-found; quota-library-bytes; quota-virtual-bytes; quota-images; quota-uploads; quota-virtual-machines; quota-cpus; quota-memory-bytes.</exception>
     [Alias("Admit")]
     Task Admit(Guid claimant, EnterpriseUsage demand, EnterpriseUsage? held = null);
 
-    /// <summary>The claimant has its record, which counts from here on, or it gave up. Idempotent.</summary>
-    /// <returns>Whether it was held until now. If not, others may have been admitted in its place: the claimant asks <see cref="Admit"/> again, now that it has its record.</returns>
+    /// <summary>Releases a claim: the claimant has its record, which counts from now on, or it gave up. Idempotent.</summary>
+    /// <returns>Whether the claim was held until now. If not, others may have been admitted instead: the claimant calls <see cref="Admit"/> again, now that it has its record.</returns>
     [Alias("Admitted")]
     Task<bool> Admitted(Guid claimant);
 }

@@ -20,7 +20,7 @@ public enum FaultKind
     /// <summary>There is not enough memory, CPU, disk or quota. HTTP 507.</summary>
     Capacity,
 
-    /// <summary>Something needed is unreachable at the moment. HTTP 503. Repeat later.</summary>
+    /// <summary>A part that the request needs is unreachable at the moment. HTTP 503. Repeat later.</summary>
     Unavailable,
 
     /// <summary>A defect of this product. HTTP 500.</summary>

@@ -3,7 +3,7 @@ using Orleans.Runtime;
 
 namespace Instances.Faults;
 
-/// <summary>Says that a call got lost where Orleans says that it was cancelled, though nobody has cancelled it: the silo of a grain was not found in time, since one has just died.</summary>
+/// <summary>Reports a lost call if Orleans reports a cancelled one that no caller has cancelled: the grain's silo was not found in time, because a silo has just died.</summary>
 /// <remarks>For clients and silos. Calls that the runtime makes to itself are left as they are.</remarks>
 public sealed class LostCallFilter : IOutgoingGrainCallFilter
 {

@@ -3,12 +3,12 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>Everything of this product that is on a host.</summary>
+/// <summary>All machines and files of this product on a host.</summary>
 /// <param name="Machines">With the chains that they use.</param>
-/// <param name="Leftovers">What is there without a machine.</param>
+/// <param name="Leftovers">Processes and folders without a machine.</param>
 /// <param name="Layers">The layer files in the host's store, partial ones included.</param>
 /// <param name="Corrupt">Its copies that are known to be corrupt; null from an older release.</param>
-/// <param name="Used">Every layer that a machine or a run folder names. Null from a host of an earlier release, and where a file cannot be read: then any layer may be in use.</param>
+/// <param name="Used">Every layer that a machine or a run folder names. Null from a host of an earlier release, or if a file cannot be read: then any layer may be in use.</param>
 /// <param name="Problem">Why nothing is removed from the host until the operator decides; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostInventory")]
 public sealed record HostInventory(
@@ -19,8 +19,8 @@ public sealed record HostInventory(
     [property: Id(4)] IReadOnlyList<LayerId>? Used = null,
     [property: Id(5)] string? Problem = null);
 
-/// <summary>What is left of a machine that the hypervisor does not know.</summary>
-/// <param name="HasRunFolder">Its run folder is there.</param>
+/// <summary>The remains of a machine that the hypervisor does not know.</summary>
+/// <param name="HasRunFolder">It still has a run folder.</param>
 /// <param name="ProcessId">The process that runs it, or null if there is none.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineLeftover")]
 public sealed record MachineLeftover(

@@ -3,21 +3,21 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>What the operator decides about machines that a host has and no record places there.</summary>
+/// <summary>What the operator wants for machines of a host that have no record there.</summary>
 public enum RecoveryKind
 {
-    /// <summary>Their records are made again from the host's files.</summary>
+    /// <summary>Create their records from the host's files.</summary>
     Adopt,
 
-    /// <summary>The machines are removed.</summary>
+    /// <summary>Remove the machines.</summary>
     Discard,
 }
 
-/// <summary>A recovery that runs, or the last one since the host's silo started.</summary>
-/// <param name="DryRun">It only looks, and changes nothing.</param>
+/// <summary>The running recovery, or the last one since the host's silo started.</summary>
+/// <param name="DryRun">It changes nothing.</param>
 /// <param name="FinishedAt">Null while it runs.</param>
 /// <param name="Problem">Why it did not finish; null if it did.</param>
-/// <param name="Machines">Every machine of the host that it concerns.</param>
+/// <param name="Machines">Every machine that the recovery concerns.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostRecovery")]
 public sealed record HostRecovery(
     [property: Id(0)] HostId Host,
@@ -47,18 +47,18 @@ public enum RecoveryOutcome
     /// <summary>Its record places it here.</summary>
     Known,
 
-    /// <summary>Its record was made again, or would be.</summary>
+    /// <summary>Its record was created, or would be.</summary>
     Adopted,
 
     /// <summary>It was removed, or would be.</summary>
     Discarded,
 
-    /// <summary>It is as it was.</summary>
+    /// <summary>It was not changed.</summary>
     LeftOut,
 }
 
-/// <summary>A machine whose record is to be made again.</summary>
+/// <summary>A machine whose record is to be created.</summary>
 /// <param name="Spec">What it was started with.</param>
-/// <param name="Seen">As it is now.</param>
+/// <param name="Seen">Its current observation.</param>
 [GenerateSerializer, Immutable, Alias("instances.FoundMachine")]
 public sealed record FoundMachine([property: Id(0)] MachineSpec Spec, [property: Id(1)] MachineObservation Seen);

@@ -12,47 +12,47 @@ namespace Instances.Hosts;
 [Alias("instances.IHostGrain")]
 public interface IHostGrain : IGrainWithStringKey
 {
-    /// <summary>Called when the silo starts: adopts the machines that run, tells each its status, removes what belongs to nobody, and tells those that should be
-    /// there and are not.</summary>
+    /// <summary>Called when the silo starts: adopts the running machines, reports the status of each to its record, removes machines without an owner, and notifies the records
+    /// whose machines are missing.</summary>
     [Alias("Start"), ResponseTimeout("00:05:00")]
     Task<HostView> Start();
 
     [Alias("Get")]
     Task<HostView> Get();
 
-    /// <summary>What the host has free, and which machines it counts in that.</summary>
-    /// <param name="layers">Those of interest: the answer names the ones that are not on the host.</param>
+    /// <summary>The free capacity of the host, and the machines that it takes into account.</summary>
+    /// <param name="layers">The layers to check: the answer names those that are not on the host.</param>
     [Alias("Capacity")]
     Task<HostCapacity> Capacity(IReadOnlyList<LayerId> layers);
 
-    /// <summary>Brings the layers that this host lacks from the library: starts the transfers or joins those that run, and waits for about a second. To be called
-    /// again until it is done. A host that lacks none answers at once, and asks nobody. What was asked for is kept for an hour at least.</summary>
-    /// <param name="layers">With the digests that are known: what comes is checked against them.</param>
+    /// <summary>Fetches missing layers from the library: starts or joins their transfers, and waits for about a second. The caller repeats the call
+    /// until it is done. A host that lacks none answers at once. The host keeps the requested layers for at least an hour.</summary>
+    /// <param name="layers">With their known digests, which are checked.</param>
     /// <exception cref="FaultException">layer-missing; layer-corrupt; no-space; transfer-failed.</exception>
     [Alias("Fetch")]
     Task<TransferProgress> Fetch(IReadOnlyList<LayerManifest> layers);
 
-    /// <summary>Where the library can have sealed layers from.</summary>
+    /// <summary>Where the library can fetch sealed layers of this host.</summary>
     /// <exception cref="FaultException">layer-missing.</exception>
     [Alias("Offer")]
     Task<IReadOnlyList<LayerOffer>> Offer(IReadOnlyList<LayerId> layers);
 
-    /// <summary>Removes what lies in this host's own store and nobody refers to, and then, down to the store's bound, what the library has too and no machine here
-    /// uses. Does nothing if the store is the library's, which that sweeps. Runs automatically at start, after undeployments, and as often as the library's.</summary>
+    /// <summary>Removes unreferenced layers from this host's own store. If the store is over its bound, also removes layers that the library has and no machine here
+    /// uses. Does nothing if the store is the library's, which the library sweeps. Runs automatically at start, after undeployments, and as often as the library's sweep.</summary>
     [Alias("Sweep")]
     Task<SweepReport> Sweep();
 
-    /// <summary>Called by the scrub: the library's file of this layer is corrupt, or was replaced. This host's copy may be no better: it is read soon, and before a machine starts on it.
-    /// Does nothing if the host has none.</summary>
-    /// <param name="sha256">What it has to hash to.</param>
+    /// <summary>Called by the scrub: the library's file of this layer is corrupt, or was replaced. This host's copy may be corrupt too: the host reads it soon, and before a machine starts on it.
+    /// Does nothing if the host has no copy.</summary>
+    /// <param name="sha256">The expected SHA-256.</param>
     [Alias("Doubt")]
     Task Doubt(LayerId layer, string sha256);
 
-    /// <summary>What there is, for who looks whether all of it has an owner.</summary>
+    /// <summary>All machines and files of the host, for the doctor.</summary>
     [Alias("Inventory")]
     Task<HostInventory> Inventory();
 
-    /// <summary>A sweep in a moment: layers have just lost a reference. Where the store is the library's, that is swept.</summary>
+    /// <summary>Starts a sweep after a short delay, because layers have lost a reference. If the store is the library's, the library sweeps.</summary>
     [Alias("SweepSoon"), OneWay]
     Task SweepSoon();
 
@@ -61,20 +61,20 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("RemoveOrphan"), ResponseTimeout("00:02:00")]
     Task RemoveOrphan(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers);
 
-    /// <summary>Sweeps now: layers go that are unreferenced and that no machine on this host uses.</summary>
+    /// <summary>Sweeps now: deletes layers that are unreferenced and that no machine on this host uses.</summary>
     [Alias("RemoveLayers"), ResponseTimeout("00:02:00")]
     Task RemoveLayers(IReadOnlyList<LayerId> layers);
 
-    /// <summary>Begins to make the records of this host's machines again, in the background: appliance, virtual machine and deployment, from the host's own files. While one runs,
-    /// returns that one. The host belongs to the database from then on, unless a machine is left out.</summary>
-    /// <param name="dryRun">Only look.</param>
-    /// <exception cref="FaultException">library-unknown: the library's records come first; recovery-running.</exception>
+    /// <summary>Begins to create the missing records of this host's machines in the background (appliance, virtual machine and deployment) from the host's own files. Returns the running
+    /// recovery if there is one. Afterwards the host belongs to the database, unless a machine was left out.</summary>
+    /// <param name="dryRun">Changes nothing.</param>
+    /// <exception cref="FaultException">library-unknown: rebuild the library's records first; recovery-running.</exception>
     [Alias("Adopt")]
     Task<HostRecovery> Adopt(bool dryRun);
 
     /// <summary>Begins to remove the machines that no record places on this host, in the background, as <see cref="Adopt"/> does. Their layers go with the next sweep.</summary>
-    /// <param name="dryRun">Only look.</param>
-    /// <param name="machines">The machines that the operator has seen and gives up. Others that no record places here are left out.</param>
+    /// <param name="dryRun">Changes nothing.</param>
+    /// <param name="machines">The machines that the operator has seen and gives up. Other machines without a record are left out.</param>
     /// <exception cref="FaultException">recovery-running.</exception>
     [Alias("Discard")]
     Task<HostRecovery> Discard(bool dryRun, IReadOnlyList<VirtualMachineId> machines);
@@ -83,22 +83,22 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("GetRecovery")]
     Task<HostRecovery> GetRecovery();
 
-    /// <summary>Keeps the records of a machine that have changed since its deployment. Does nothing if the machine is there by another deployment.</summary>
+    /// <summary>Stores changed records of a machine on the host. Does nothing if the host has the machine from another deployment.</summary>
     [Alias("Describe")]
     Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin);
 
     /// <summary>Makes the writable tops and starts the machine.</summary>
-    /// <exception cref="FaultException">host-unknown-to-database; layer-missing; no-space; hypervisor-failed; virtual-machine-on-host if it is there by another deployment that is its present one.</exception>
+    /// <exception cref="FaultException">host-unknown-to-database; layer-missing; no-space; hypervisor-failed; virtual-machine-on-host if the host has the machine from another deployment that is the current one.</exception>
     [Alias("Deploy"), ResponseTimeout("00:02:00")]
     Task<MachineObservation> Deploy(MachineSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Ends the machine, and deletes its run folder. A machine that is there by another deployment is left alone. Its layers stay: the sweep deletes those that
+    /// <summary>Ends the machine, and deletes its run folder. Does nothing if the host has the machine from another deployment. The layers stay: the sweep deletes those that
     /// have lost their last reference, soon after the machine's record is written (<see cref="SweepSoon"/>).</summary>
-    /// <param name="ownLayers">What releases before expected to be deleted here.</param>
+    /// <param name="ownLayers">The layers that earlier releases deleted in this call.</param>
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
     Task Undeploy(VirtualMachineId machine, OperationId deployment, IReadOnlyList<LayerId> ownLayers);
 
-    /// <summary>The machine as it is, or null if it is not on this host.</summary>
+    /// <summary>The current observation, or null if the machine is not on this host.</summary>
     [Alias("Observe")]
     Task<MachineObservation?> Observe(VirtualMachineId machine);
 
@@ -113,7 +113,7 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("PrepareNextLayers"), ResponseTimeout("00:10:00")]
     Task PrepareNextLayers(OperationId operation, IReadOnlyList<NextLayers> machines);
 
-    /// <summary>Undoes <see cref="PrepareNextLayers"/>, where the layers were not sealed.</summary>
+    /// <summary>Undoes <see cref="PrepareNextLayers"/> for layers that were not sealed.</summary>
     [Alias("DiscardNextLayers")]
     Task DiscardNextLayers(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
@@ -141,16 +141,16 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("Seal")]
     Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
-    /// <summary>Capture: makes the sealed layers durable and read-only. Needs no undo: nobody writes to them any more.</summary>
+    /// <summary>Capture: makes the sealed layers durable and read-only. Needs no undo: nothing writes to them any more.</summary>
     [Alias("MakeDurable"), ResponseTimeout("00:10:00")]
     Task MakeDurable(OperationId operation, IReadOnlyList<LayerId> layers);
 
-    /// <summary>Called by the machine, while no capture has it: puts a disk's writable top over a merged layer of the same content.</summary>
+    /// <summary>Called by the machine, while no capture has it: rebases a disk's writable top onto a merged layer of the same content.</summary>
     /// <returns>The machine with its new chain; null if a capture holds it, or no disk has the chain that was merged.</returns>
     [Alias("ReplaceLayers"), ResponseTimeout("00:01:00")]
     Task<MachineObservation?> ReplaceLayers(VirtualMachineId machine, LayerMerge merge);
 
-    /// <summary>The capture is over for these machines: they are held no longer.</summary>
+    /// <summary>Releases these machines: the capture has ended for them.</summary>
     [Alias("EndCapture")]
     Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 }
@@ -159,7 +159,7 @@ public interface IHostGrain : IGrainWithStringKey
 [GenerateSerializer, Immutable, Alias("instances.NextLayers")]
 public sealed record NextLayers([property: Id(0)] VirtualMachineId Machine, [property: Id(1)] IReadOnlyList<LayerId> Layers);
 
-/// <param name="Detail">Why the consistency is not what was asked for, or what else there is to know of it; null if there is nothing.</param>
+/// <param name="Detail">Why the consistency is not the requested one, or another remark about it; null if there is none.</param>
 [GenerateSerializer, Immutable, Alias("instances.QuiesceOutcome")]
 public sealed record QuiesceOutcome(
     [property: Id(0)] VirtualMachineId Machine,
@@ -167,7 +167,7 @@ public sealed record QuiesceOutcome(
     [property: Id(2)] string? Detail);
 
 /// <summary>When a machine was told to pause, or was sealed.</summary>
-/// <remarks>A class, so that what awaits it is compiled code that earlier calls share: compiling it anew would lengthen the first consistency window.</remarks>
+/// <remarks>A class, so that its awaiting code shares compiled generics with earlier calls. Compiling it anew would lengthen the first consistency window.</remarks>
 [GenerateSerializer, Immutable, Alias("instances.CaptureMoment")]
 public sealed record CaptureMoment([property: Id(0)] DateTimeOffset At);
 
@@ -183,7 +183,7 @@ public enum HostStatus
     /// <summary>It takes no new machines; its machines keep running.</summary>
     Maintenance,
 
-    /// <summary>It cannot be reached: what runs on it is not known, and it takes no machines.</summary>
+    /// <summary>It is unreachable: the state of its machines is not known, and it takes no machines.</summary>
     Away,
 
     /// <summary>Its data belongs to another database. Its machines keep running, nothing is removed, and it takes no machines until the operator adopts or discards them.</summary>
@@ -193,14 +193,14 @@ public enum HostStatus
 /// <param name="Hypervisor">The driver and its version, such as <c>QEMU 7.2.22</c>.</param>
 /// <param name="Accelerator"><c>kvm</c>, <c>tcg</c>, or <c>simulated</c>.</param>
 /// <param name="Cpus">Processors of the host.</param>
-/// <param name="MemoryBytes">Memory for machines in all.</param>
-/// <param name="FreeMemoryBytes">Memory that no machine has been given, in whatever power state it is; 0 while the host is Away.</param>
-/// <param name="FreeDiskBytes">Space for layers: what is free in the layer store's file system, without what is left free for the machines' changes; 0 while the host is Away.</param>
-/// <param name="VirtualMachines">How many there are; while the host is Away, how many should be there.</param>
-/// <param name="CpuCapacity">Virtual CPUs for machines in all: the processors times the overcommitment.</param>
-/// <param name="Problem">What the operator has to decide, and how; null if nothing waits for that.</param>
-/// <param name="Store">The identity of its layer store. The library's has the same where the host uses the library's folder.</param>
-/// <param name="FreeCpus">Virtual CPUs that no machine has been given; 0 while the host is Away.</param>
+/// <param name="MemoryBytes">Total memory for machines.</param>
+/// <param name="FreeMemoryBytes">Memory that is not assigned to machines, running or stopped; 0 while the host is Away.</param>
+/// <param name="FreeDiskBytes">Space for layers: the free space of the layer store's file system, less the space that is kept for the machines' changes; 0 while the host is Away.</param>
+/// <param name="VirtualMachines">The number of machines; while the host is Away, the number according to the records.</param>
+/// <param name="CpuCapacity">Total virtual CPUs for machines: the processors times the overcommitment.</param>
+/// <param name="Problem">The decision that waits for the operator, and how to make it; null if there is none.</param>
+/// <param name="Store">The identity of its layer store. It equals the library's if the host uses the library's folder.</param>
+/// <param name="FreeCpus">Virtual CPUs that are not assigned to machines; 0 while the host is Away.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostView")]
 public sealed record HostView(
     [property: Id(0)] HostId Id,
@@ -218,7 +218,7 @@ public sealed record HostView(
     [property: Id(12)] string? Store = null);
 
 /// <param name="Machines">Those that <paramref name="View"/> counts.</param>
-/// <param name="Lacking">The layers, of those that were asked about, that are not on the host.</param>
+/// <param name="Lacking">Those of the requested layers that are not on the host.</param>
 /// <param name="MachineOverheadBytes">Memory that the host needs for each machine besides the machine's own.</param>
 /// <param name="TakenPorts">The host ports of its machines, and those of the silo itself.</param>
 [GenerateSerializer, Immutable, Alias("instances.HostCapacity")]

@@ -10,8 +10,8 @@ namespace Instances.Hosts;
 /// <param name="PortForwards">With the host ports that are in use.</param>
 /// <param name="Hold">The capture that holds it paused or frozen, or null.</param>
 /// <param name="Deployment">The operation that deployed it.</param>
-/// <param name="StopReason">Why it is Stopped; null while it is not, and where that is not known.</param>
-/// <param name="Trouble">What is wrong with it and is not repaired by its host, in a sentence for users; null if nothing is.</param>
+/// <param name="StopReason">Why it is Stopped; null if it is not Stopped, or if the reason is not known.</param>
+/// <param name="Trouble">A problem that its host does not repair, in a sentence for users; null if there is none.</param>
 /// <param name="AwaitsDisk">QEMU has paused it because of an error of the host's disk that may pass: it can be resumed.</param>
 /// <param name="Hint">What its console shows about a guest that does not boot, in a sentence for users; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.MachineObservation")]
@@ -39,7 +39,7 @@ public enum StopReason
     /// <summary>It was powered off on request.</summary>
     Power,
 
-    /// <summary>It ended by itself, or its host was restarted.</summary>
+    /// <summary>It ended without a request, or its host was restarted.</summary>
     Died,
 }
 

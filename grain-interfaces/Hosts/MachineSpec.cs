@@ -4,7 +4,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>All that a host needs to run a machine, also after a restart of the host's silo.</summary>
+/// <summary>Everything that a host needs to run a machine, even after a restart of the host's silo.</summary>
 /// <param name="Deployment">The operation that deployed it: a machine that is deployed again gets new layers and a new run folder.</param>
 /// <param name="Name">The guest's host name.</param>
 /// <param name="Origin">Null if an earlier release started the machine.</param>

@@ -15,13 +15,13 @@ public enum ExportFormat
     Vhdx,
 }
 
-/// <summary>What may be around an export.</summary>
+/// <summary>The compression of an export.</summary>
 public enum ExportCompression
 {
     Zstd,
 }
 
-/// <summary>Where the bytes of an image can be had, with a secret that lets whoever holds it export this image for some minutes. Never logged.</summary>
+/// <summary>Where an image can be exported, with a secret. A client with the secret can export this image for some minutes. Never logged.</summary>
 /// <param name="Address">The data plane's URL for this image.</param>
 [GenerateSerializer, Immutable, Alias("instances.ExportTicket")]
 public sealed record ExportTicket([property: Id(0)] Uri Address, [property: Id(1)] string Secret);

@@ -4,10 +4,10 @@ using Orleans.Concurrency;
 
 namespace Instances.Library;
 
-/// <summary>Keeps the chains of images short: layers that lie over each other become one, in the background and slowly. Keyed by <see cref="Key"/>.</summary>
+/// <summary>Keeps the chains of images short: merges adjacent layers slowly, in the background. Keyed by <see cref="Key"/>.</summary>
 /// <remarks>
-/// What images are deployed from next is changed, and nothing else: a machine continues with the chain that it has, whose layers stay as long as anybody refers to them.
-/// No capture and no deployment waits for it. Runs automatically.
+/// Only later deployments use the merged layers. A machine keeps the chain that it has, and its layers stay while they are referenced.
+/// No capture and no deployment waits for compaction. Runs automatically.
 /// </remarks>
 [Alias("instances.ICompactionGrain")]
 public interface ICompactionGrain : IGrainWithStringKey
@@ -18,7 +18,7 @@ public interface ICompactionGrain : IGrainWithStringKey
     [Alias("Get"), AlwaysInterleave]
     Task<LibraryCompaction> Get();
 
-    /// <summary>Looks for chains at once, instead of at the next time of its own. Always interleaves: it starts a look and waits for nothing.</summary>
+    /// <summary>Scans for long chains now, instead of at the next regular time. Always interleaves: it starts a scan and does not wait.</summary>
     [Alias("Compact"), AlwaysInterleave]
     Task<LibraryCompaction> Compact();
 }
@@ -26,15 +26,15 @@ public interface ICompactionGrain : IGrainWithStringKey
 /// <summary>How the library keeps its chains short.</summary>
 /// <param name="MaxChainDepth">The most layers that a disk of an image has in the long run, its base included.</param>
 /// <param name="BytesPerSecond">The bound on the rate.</param>
-/// <param name="TooDeep">How many images have a longer chain, as it was found at the last look.</param>
+/// <param name="TooDeep">How many images had a longer chain at the last scan.</param>
 /// <param name="Running">Null while there is nothing to do.</param>
 /// <param name="Since">When counting began.</param>
-/// <param name="Merges">How many merges have ended well since then.</param>
-/// <param name="LayersMerged">How many layers they have made one of.</param>
-/// <param name="BytesBefore">Space that those layers took. It comes back once nobody refers to them.</param>
+/// <param name="Merges">How many merges have succeeded since then.</param>
+/// <param name="LayersMerged">How many layers they have merged.</param>
+/// <param name="BytesBefore">Space that those layers took. It is freed once they are unreferenced.</param>
 /// <param name="BytesAfter">Space that the new ones take.</param>
-/// <param name="LastFailure">Null once a merge has ended well.</param>
-/// <param name="LastLook">When it was last found that there is nothing more to do; null since this silo began.</param>
+/// <param name="LastFailure">Null once a merge has succeeded.</param>
+/// <param name="LastLook">When a scan last found nothing more to do; null if none has since this silo started.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryCompaction")]
 public sealed record LibraryCompaction(
     [property: Id(0)] int MaxChainDepth,
@@ -61,7 +61,7 @@ public sealed record RunningMerge(
     [property: Id(4)] long BytesWritten,
     [property: Id(5)] DateTimeOffset StartedAt);
 
-/// <param name="Fault">Why: the image is as it was, and it is tried again.</param>
+/// <param name="Fault">Why. The image is unchanged, and the merge will be retried.</param>
 [GenerateSerializer, Immutable, Alias("instances.FailedMerge")]
 public sealed record FailedMerge([property: Id(0)] ImageId Image, [property: Id(1)] DateTimeOffset At, [property: Id(2)] Fault Fault)
 {
@@ -70,11 +70,11 @@ public sealed record FailedMerge([property: Id(0)] ImageId Image, [property: Id(
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>Layers of a disk that become one.</summary>
-/// <param name="Merged">The layer that takes their place.</param>
+/// <summary>A merge of layers of a disk.</summary>
+/// <param name="Merged">The layer that replaces them.</param>
 /// <param name="Chain">The disk's layers as they are, from the base to the top.</param>
-/// <param name="From">The first layer, by its place in the chain, that becomes part of the new one; all above do too. At least 1: a base is shared by many.</param>
-/// <param name="Instead">What the new layer lies over instead of the chain's lower layers: the chain of another image, or a part of it, with the content that they have. Null to leave them.</param>
+/// <param name="From">The index in the chain of the first layer to merge. All layers above it are merged too. At least 1, because many chains share a base.</param>
+/// <param name="Instead">Layers with the same content that replace the chain's lower layers: the chain of another image, or a part of it. Null to keep the lower layers.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerMerge")]
 public sealed record LayerMerge(
     [property: Id(0)] LayerId Merged, [property: Id(1)] IReadOnlyList<LayerId> Chain, [property: Id(2)] int From, [property: Id(3)] IReadOnlyList<LayerManifest>? Instead = null)
@@ -83,11 +83,11 @@ public sealed record LayerMerge(
     [JsonExtensionData, Id(UnknownMembers.Id)]
     public UnknownMembers? Unknown { get; init; }
 
-    /// <summary>What the new layer lies over, from the base up.</summary>
+    /// <summary>The layers below the new one, from the base up.</summary>
     [JsonIgnore]
     public IReadOnlyList<LayerId> Under => Instead is null ? [.. Chain.Take(From)] : [.. Instead.Select(layer => layer.Id)];
 
-    /// <summary>The layer that the new one lies over.</summary>
+    /// <summary>The parent of the new layer.</summary>
     [JsonIgnore]
     public LayerId Below => Under[^1];
 
@@ -97,7 +97,7 @@ public sealed record LayerMerge(
     [JsonIgnore]
     public IEnumerable<LayerId> Parts => Chain.Skip(From);
 
-    /// <summary>What has to be there.</summary>
+    /// <summary>All layers that the merge reads or builds on.</summary>
     [JsonIgnore]
     public IEnumerable<LayerId> Needed => Under.Concat(Parts);
 }

@@ -3,7 +3,7 @@ namespace Instances.Library;
 /// <summary>Why an image was retired.</summary>
 public enum RetirementReason
 {
-    /// <summary>Somebody deleted it.</summary>
+    /// <summary>A user deleted it.</summary>
     Deleted,
 
     /// <summary>An instance was created that replaced it.</summary>

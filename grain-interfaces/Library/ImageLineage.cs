@@ -6,8 +6,8 @@ namespace Instances.Library;
 
 /// <summary>Where an image comes from, and what came from it.</summary>
 /// <param name="Image">The image that was asked for.</param>
-/// <param name="Master">The master that it belongs to; null for a master, and where the master is deleted.</param>
-/// <param name="Parent">The image that its machine was deployed from; null for a master, and where that one is deleted.</param>
+/// <param name="Master">The master that it belongs to; null for a master, or if the master was deleted.</param>
+/// <param name="Parent">The image that its machine was deployed from; null for a master, or if that image was deleted.</param>
 /// <param name="Descendants">For a master all of its slaves, each with its parent, so that they make a tree; for a slave those whose machines used it.
 /// In the order in which they were created: a parent stands before what came from it. Retired ones are among them.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImageLineage")]

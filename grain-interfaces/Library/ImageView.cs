@@ -23,20 +23,20 @@ public enum ImageStatus
     /// <summary>It can be deployed.</summary>
     Ready,
 
-    /// <summary>Deleted by a person or replaced by an update: it cannot be deployed, and goes when the grace period has passed.</summary>
+    /// <summary>Deleted by a user, replaced by an update, or retired by a retention rule. It cannot be deployed, and is deleted when the grace period has passed.</summary>
     Retired,
 
-    /// <summary>Its import failed. It holds nothing and can be deleted.</summary>
+    /// <summary>Its import failed. It has no data and can be deleted.</summary>
     Failed,
 
-    /// <summary>A layer that it needs is not what it was: it cannot be deployed, until a good copy of the layer is found. What runs from it continues.</summary>
+    /// <summary>The hash of a layer that it needs has changed. It cannot be deployed until a good copy of the layer is found. Running machines that use it keep running.</summary>
     Corrupt,
 }
 
-/// <summary>What a captured disk can be relied on for.</summary>
+/// <summary>The consistency of a captured disk.</summary>
 public enum ConsistencyLevel
 {
-    /// <summary>What a power cut would leave.</summary>
+    /// <summary>As after a power cut.</summary>
     Crash,
 
     /// <summary>File systems were frozen through the guest agent.</summary>
@@ -47,12 +47,11 @@ public enum ConsistencyLevel
 }
 
 /// <summary>One immutable qcow2 file: a base, or the changes over its parent.</summary>
-/// <param name="Parent">The layer that this one is over; null for a base.</param>
+/// <param name="Parent">The parent layer; null for a base.</param>
 /// <param name="Bytes">Space that the file takes.</param>
 /// <param name="Image">The image that the layer came with; it may be deleted since.</param>
-/// <param name="Sha256">Of the file, in lower case hex; null while it was not computed.</param>
-/// <param name="StandsFor">Of a layer that several became: the captured layer, or the base of a disk, with which as its top a disk had the content that it has with this one. Null for others, which stand
-/// for themselves.</param>
+/// <param name="Sha256">Of the file, in lower case hex; null until it was computed.</param>
+/// <param name="StandsFor">For a merged layer: the original layer whose disk content it reproduces. Null for other layers, whose content key is their own id.</param>
 [GenerateSerializer, Immutable, Alias("instances.LayerManifest")]
 public sealed record LayerManifest(
     [property: Id(0)] LayerId Id,
@@ -82,9 +81,9 @@ public sealed record DiskManifest([property: Id(0)] IReadOnlyList<LayerManifest>
     public DiskChain ToChain() => new([.. Layers.Select(layer => layer.Id)], VirtualSizeBytes);
 }
 
-/// <summary>How a slave came to be.</summary>
+/// <summary>How a slave was created.</summary>
 /// <param name="ConsistencyWindowMs">Milliseconds between the first pause and the last seal of its operation.</param>
-/// <param name="QuiesceDetail">Why the consistency is not what was asked for, or what else there is to know of it; null if there is nothing.</param>
+/// <param name="QuiesceDetail">Why the consistency is not the requested one, or another remark about it; null if there is none.</param>
 /// <param name="LongestStallMs">Milliseconds of the longest time in which the capture kept this machine's guest from running. The pause is included if the guest ran again after it. Null if it was not
 /// measured.</param>
 /// <param name="ThawFailure">Why the guest's file systems were not thawed after the capture; null if they were, or if they were not frozen.</param>
@@ -106,12 +105,12 @@ public sealed record CaptureFacts(
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>How a master came to be.</summary>
-/// <param name="Format">The one that was found in the bytes, or raw where that was declared.</param>
+/// <summary>How an imported master was created.</summary>
+/// <param name="Format">The format that was detected, or raw if that was declared.</param>
 /// <param name="Sha256">Of the bytes that were uploaded, in lower case hex.</param>
 /// <param name="Bytes">How many bytes were uploaded.</param>
-/// <param name="Compression">What was around the image; null if it was not compressed.</param>
-/// <param name="Remarks">What its owner should know of it, in sentences, such as that it was padded; null if there is nothing to say.</param>
+/// <param name="Compression">The compression of the upload; null if it was not compressed.</param>
+/// <param name="Remarks">Remarks for the owner in sentences, such as that the disk was padded; null if there are none.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImportFacts")]
 public sealed record ImportFacts(
     [property: Id(0)] OperationId Operation,
@@ -127,7 +126,7 @@ public sealed record ImportFacts(
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>How a master came to be that was a slave.</summary>
+/// <summary>How a promoted master was created.</summary>
 /// <param name="Source">The slave. It may be deleted since.</param>
 [GenerateSerializer, Immutable, Alias("instances.PromotionFacts")]
 public sealed record PromotionFacts([property: Id(0)] OperationId Operation, [property: Id(1)] DateTimeOffset At, [property: Id(2)] ImageId Source)
@@ -137,7 +136,7 @@ public sealed record PromotionFacts([property: Id(0)] OperationId Operation, [pr
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>The machine that a guest on an image knows itself as.</summary>
+/// <summary>The identity of a captured guest.</summary>
 /// <param name="VirtualMachine">The machine that the image was captured from.</param>
 /// <param name="InstanceId">Its NoCloud <c>instance-id</c> at that time.</param>
 [GenerateSerializer, Immutable, Alias("instances.GuestIdentity")]
@@ -153,7 +152,7 @@ public enum ImageFormat
 {
     Qcow2,
 
-    /// <summary>The disk's bytes as they are. Has to be declared: such a disk may hold anything.</summary>
+    /// <summary>The disk's bytes as they are. Must be declared: such a disk may contain anything.</summary>
     Raw,
 
     /// <summary>VMware's, in one file: monolithic sparse or stream-optimized.</summary>
@@ -169,7 +168,7 @@ public enum ImageFormat
     Vhdx,
 }
 
-/// <summary>What may be around an image: one member, stream or frame, and nothing else in the file.</summary>
+/// <summary>The compression of an upload: the file has exactly one member, stream or frame.</summary>
 public enum ImageCompression
 {
     Gzip,
@@ -177,7 +176,7 @@ public enum ImageCompression
     Zstd,
 }
 
-/// <summary>All that there is to know of an image. Stands as JSON beside the layers, so that the library can be rebuilt from its files.</summary>
+/// <summary>The complete description of an image. It is kept as JSON beside the layers, so that the library can be rebuilt from its files.</summary>
 /// <param name="Master">The master that a slave belongs to; null for a master.</param>
 /// <param name="Parent">The image that a slave was deployed from; null for a master. It may be deleted since.</param>
 /// <param name="Disks">The boot disk first.</param>
@@ -214,7 +213,7 @@ public sealed record ImageManifest(
     [Id(13)]
     public PromotionFacts? Promotion { get; init; }
 
-    /// <summary>Whose it is: of a slave that of its appliance, which may be another one than its master's.</summary>
+    /// <summary>The enterprise that owns it. A slave has its appliance's, which may differ from its master's.</summary>
     [Id(14)]
     public EnterpriseId Enterprise { get; init; }
 
@@ -282,7 +281,7 @@ public sealed record ImageView(
     [Id(20)]
     public PromotionFacts? Promotion { get; init; }
 
-    /// <summary>Whose it is: of a slave that of its appliance, which may be another one than its master's.</summary>
+    /// <summary>The enterprise that owns it. A slave has its appliance's, which may differ from its master's.</summary>
     [Id(21)]
     public EnterpriseId Enterprise { get; init; }
 

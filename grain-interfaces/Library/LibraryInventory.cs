@@ -2,8 +2,8 @@ using Instances.Operations;
 
 namespace Instances.Library;
 
-/// <summary>Everything that the library's files show.</summary>
-/// <param name="Layers">The layer files, without those that are on their way.</param>
+/// <summary>Everything that is in the library's folder.</summary>
+/// <param name="Layers">The layer files, without those that are being transferred.</param>
 /// <param name="Stranger">Why the database does not know the library, so that nothing is removed; null if it does.</param>
 /// <param name="Held">Why no layer is removed although the database knows the library: a host that uses its folder cannot be asked. Null otherwise.</param>
 /// <param name="Unreadable">The images whose manifests cannot be read.</param>
@@ -16,7 +16,7 @@ public sealed record LibraryInventory(
     [property: Id(4)] string? Held = null);
 
 /// <param name="Layers">The layers that the manifest names.</param>
-/// <param name="Spec">What the manifest says that people can change.</param>
-/// <param name="Operation">The import or the capture that has written it.</param>
+/// <param name="Spec">The part of the manifest that users can change.</param>
+/// <param name="Operation">The import or the capture that wrote it.</param>
 [GenerateSerializer, Immutable, Alias("instances.InventoryManifest")]
 public sealed record InventoryManifest([property: Id(0)] ImageId Image, [property: Id(1)] IReadOnlyList<LayerId> Layers, [property: Id(2)] ImageSpec? Spec = null, [property: Id(3)] OperationId? Operation = null);

@@ -2,15 +2,15 @@ using System.Text.Json.Serialization;
 
 namespace Instances.Library;
 
-/// <summary>What a rebuild of the library from its files does or did.</summary>
-/// <param name="DryRun">It only looks: what is counted as rebuilt would be.</param>
+/// <summary>The progress or the result of a rebuild of the library from its files.</summary>
+/// <param name="DryRun">Nothing is changed: <paramref name="Rebuilt"/> counts the images that would be rebuilt.</param>
 /// <param name="FinishedAt">Null while it runs.</param>
 /// <param name="Manifests">How many there are.</param>
-/// <param name="Rebuilt">Images that had no record and have one again, as Ready.</param>
-/// <param name="Known">Images that had a record, which was left as it was.</param>
-/// <param name="LeftOut">Images that have no record, also afterwards. Nothing of them was removed.</param>
-/// <param name="Remarks">Why images were left out, and what is missing of those that were not: at most <see cref="MaxRemarks"/>.</param>
-/// <param name="Problem">Why it does not continue at the moment. It is tried again by itself.</param>
+/// <param name="Rebuilt">Images that had no record and got one, as Ready.</param>
+/// <param name="Known">Images that had a record, which was not changed.</param>
+/// <param name="LeftOut">Images that still have no record. Their files were not removed.</param>
+/// <param name="Remarks">Why images were left out, and what is missing for others: at most <see cref="MaxRemarks"/>.</param>
+/// <param name="Problem">Why the rebuild makes no progress at the moment. It is retried automatically.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryRebuild")]
 public sealed record LibraryRebuild(
     [property: Id(0)] DateTimeOffset StartedAt,
@@ -35,7 +35,7 @@ public sealed record LibraryRebuild(
 
 /// <param name="Name">Null if its manifest cannot be read.</param>
 /// <param name="Code"><c>manifest-unreadable</c>, <c>layer-missing</c>, <c>operation-failed</c> or <c>operation-running</c>: the image was left out. <c>master-missing</c>,
-/// <c>layer-corrupt</c> or <c>enterprise-missing</c>, which is said once of each enterprise: it has its record all the same.</param>
+/// <c>layer-corrupt</c> or <c>enterprise-missing</c>, which is reported once for each enterprise: the image was rebuilt all the same.</param>
 /// <param name="Message">What was found, and what to do.</param>
 [GenerateSerializer, Immutable, Alias("instances.RebuildRemark")]
 public sealed record RebuildRemark(

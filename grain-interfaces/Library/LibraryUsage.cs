@@ -15,7 +15,7 @@ namespace Instances.Library;
 /// <param name="ByImage">Those that would free most when they go, at most as many as was asked for.</param>
 /// <param name="Collected">What sweeps have freed.</param>
 /// <param name="ByEnterprise">Every enterprise that has an image.</param>
-/// <param name="Compacted">What compaction has made superfluous, less what took its place. It comes back with a sweep, once it is unreferenced.</param>
+/// <param name="Compacted">Space of the layers that compaction has replaced, less the space of their replacements. A sweep frees it once they are unreferenced.</param>
 [GenerateSerializer, Immutable, Alias("instances.LibraryUsage")]
 public sealed record LibraryUsage(
     [property: Id(0)] int Layers,

@@ -5,7 +5,7 @@ using Instances.Library;
 
 namespace Instances.Operations;
 
-/// <summary>The record of one operation, and the place where its progress is watched. Its owner, an appliance or an image, runs it.</summary>
+/// <summary>The record of one operation, whose progress can be watched. Its owner, an appliance or an image, runs it.</summary>
 [Alias("instances.IOperationGrain")]
 public interface IOperationGrain : IGrainWithGuidKey
 {
@@ -25,8 +25,8 @@ public interface IOperationGrain : IGrainWithGuidKey
     [Alias("Find")]
     Task<OperationView?> Find();
 
-    /// <summary>The newest version whenever it is another one than the last; ends with the operation.</summary>
-    /// <param name="afterVersion">The last one that the reader has seen. One that the record does not know counts as older.</param>
+    /// <summary>Yields each new version. Intermediate versions may be skipped. Ends with the operation.</summary>
+    /// <param name="afterVersion">The last version that the reader has seen. A version that the record does not know counts as older.</param>
     /// <exception cref="FaultException">operation-not-found.</exception>
     [Alias("Watch")]
     IAsyncEnumerable<OperationView> Watch(long afterVersion, CancellationToken cancellationToken);
@@ -42,8 +42,8 @@ public interface IOperationGrain : IGrainWithGuidKey
     Task<OperationView> Force();
 }
 
-/// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
-/// <param name="Forced">An undeployment that was asked for with force.</param>
+/// <param name="Command">The request, if the kind of the operation has options.</param>
+/// <param name="Forced">A forced undeployment.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationStart")]
 public sealed record OperationStart(
     [property: Id(0)] OperationKind Kind,
@@ -74,7 +74,7 @@ public sealed record OperationProgress(
 }
 
 /// <param name="Status">Succeeded, Failed or Cancelled.</param>
-/// <param name="Last">The progress as it stood at the end.</param>
+/// <param name="Last">The progress at the end.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationOutcome")]
 public sealed record OperationOutcome(
     [property: Id(0)] OperationStatus Status,

@@ -27,13 +27,13 @@ public enum OperationStatus
 
     Succeeded,
 
-    /// <summary>It was undone: what it acts on is as it was before.</summary>
+    /// <summary>It was undone: its appliance or image is as before.</summary>
     Failed,
 
     /// <summary>It was undone on request.</summary>
     Cancelled,
 
-    /// <summary>A step that cannot be skipped keeps failing. It is repeated by itself; the fault says what stands in the way.</summary>
+    /// <summary>A step that cannot be skipped keeps failing. It is retried automatically; the fault says why it fails.</summary>
     Stuck,
 }
 
@@ -48,7 +48,7 @@ public enum StepStatus
 
 /// <summary>One step of an operation.</summary>
 /// <param name="Bytes">Bytes that the step has moved so far; null if it moves none.</param>
-/// <param name="TotalBytes">Bytes that it moves in all; null if that is not known.</param>
+/// <param name="TotalBytes">Total bytes that it moves; null if that is not known.</param>
 /// <param name="Problem">Why the last attempt failed, while the step or its undo is repeated; null otherwise.</param>
 [GenerateSerializer, Immutable, Alias("instances.StepView")]
 public sealed record StepView(
@@ -66,7 +66,7 @@ public sealed record StepView(
 }
 
 /// <summary>How far one virtual machine has come in an operation.</summary>
-/// <param name="Activity">What happens to it at the moment, such as <c>pausing</c>, in words for users.</param>
+/// <param name="Activity">The current activity in words for users, such as <c>pausing</c>.</param>
 /// <param name="Bytes">Bytes of its disks that were moved so far; 0 if nothing needs to be moved.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineProgress")]
 public sealed record VirtualMachineProgress(
@@ -80,16 +80,16 @@ public sealed record VirtualMachineProgress(
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>A long-running request. Every version is a whole: a reader that has the newest one has missed nothing.</summary>
+/// <summary>A long-running request. Every version is complete: a reader of the newest version has missed nothing.</summary>
 /// <param name="Appliance">The appliance that it acts on; null for an import.</param>
 /// <param name="Image">The image that an import makes; null otherwise.</param>
 /// <param name="Step">The name of the step that runs, or null before the first and after the last.</param>
-/// <param name="Version">Another one with every change. Grows, except when a silo takes the operation over whose clock is behind. The id of its server-sent event.</param>
+/// <param name="Version">Changes with every change of the operation. It grows, unless a silo whose clock is behind takes over the operation. It is the id of the server-sent event.</param>
 /// <param name="Cancellable">True until the commit point.</param>
 /// <param name="Fault">Why it failed, was cancelled or is stuck.</param>
-/// <param name="Result">What was done; null until it has succeeded.</param>
-/// <param name="Command">What was asked for, where the kind of the operation leaves a choice.</param>
-/// <param name="Forced">An undeployment that was asked for with force: it does not wait for hosts that are unreachable.</param>
+/// <param name="Result">The result; null until it has succeeded.</param>
+/// <param name="Command">The request, if the kind of the operation has options.</param>
+/// <param name="Forced">A forced undeployment: it does not wait for unreachable hosts.</param>
 [GenerateSerializer, Immutable, Alias("instances.OperationView")]
 public sealed record OperationView(
     [property: Id(0)] OperationId Id,
@@ -112,7 +112,7 @@ public sealed record OperationView(
     public bool IsFinished => Status is OperationStatus.Succeeded or OperationStatus.Failed or OperationStatus.Cancelled;
 }
 
-/// <summary>What an operation that succeeded has done. Parts that do not belong to its kind are null.</summary>
+/// <summary>The result of a successful operation. Members that do not apply to its kind are null.</summary>
 /// <param name="Instances">Create instance: the slave images, one for each chosen virtual machine.</param>
 /// <param name="ConsistencyWindowMs">Create instance: milliseconds between the first pause and the last seal.</param>
 /// <param name="DiskBytesWritten">Create instance: bytes that the capture itself wrote to disks, for all machines: new empty layers and their metadata.</param>

@@ -6,14 +6,14 @@ namespace Instances.Requests;
 /// <summary>The record of one request with an Idempotency-Key. It lets one attempt run at a time, and gives every repeat the first answer.</summary>
 /// <remarks>
 /// <para>A gateway makes an attempt: <see cref="Begin"/>, then the work, then <see cref="Answer"/> or <see cref="Release"/>. While it works, it calls <see cref="Touch"/>.
-/// An attempt that has not done so for <see cref="Lease"/> is taken for dead, and the next one takes over.</para>
-/// <para>Two attempts can work at the same time: a frozen gateway continues, or the record loses its silo. The ids of what a request creates follow from its key, so that both make the same thing.
+/// An attempt that has not called it for <see cref="Lease"/> counts as dead, and the next one takes over.</para>
+/// <para>Two attempts can work at the same time: a frozen gateway continues, or the record loses its silo. The ids of the resources that a request creates are derived from its key, so that both attempts create the same resource.
 /// The attempts of an upload have ids of their own: see <see cref="RequestTurn.Number"/>.</para>
 /// </remarks>
 [Alias("instances.IRequestGrain")]
 public interface IRequestGrain : IGrainWithGuidKey
 {
-    /// <summary>How long an attempt may show no sign of life.</summary>
+    /// <summary>How long an attempt may be silent.</summary>
     static readonly TimeSpan Lease = TimeSpan.FromSeconds(10);
 
     /// <summary>Asks to make an attempt. Idempotent by attempt.</summary>
@@ -32,11 +32,11 @@ public interface IRequestGrain : IGrainWithGuidKey
     [Alias("Answer")]
     Task<RequestAnswer?> Answer(Guid attempt, string fingerprint, RequestAnswer answer);
 
-    /// <summary>The attempt ended without an answer that stands: the next one may begin at once. Idempotent.</summary>
+    /// <summary>The attempt ended without an answer to keep: the next one may begin at once. Idempotent.</summary>
     [Alias("Release")]
     Task Release(Guid attempt);
 
-    /// <summary>Called by the pruning: forgets a record that was made before a moment. Idempotent.</summary>
+    /// <summary>Called by the pruning: deletes the record if it is older than a moment. Idempotent.</summary>
     [Alias("Expire")]
     Task Expire(DateTimeOffset before);
 }
@@ -61,9 +61,9 @@ public enum RequestTurnKind
 [GenerateSerializer, Immutable, Alias("instances.RequestTurn")]
 public sealed record RequestTurn([property: Id(0)] RequestTurnKind Kind, [property: Id(1)] int Number = 0, [property: Id(2)] RequestAnswer? Answer = null);
 
-/// <summary>An HTTP answer that is given again.</summary>
+/// <summary>A recorded HTTP answer.</summary>
 /// <param name="Body">UTF-8 text.</param>
-/// <param name="RequestSha256">Of an upload whose bytes have all come: their SHA-256 in hex; else null.</param>
+/// <param name="RequestSha256">For a complete upload: the SHA-256 of its bytes in hex; else null.</param>
 [GenerateSerializer, Immutable, Alias("instances.RequestAnswer")]
 public sealed record RequestAnswer(
     [property: Id(0)] int Status,

@@ -4,18 +4,18 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace Instances.Requests;
 
-/// <summary>A JSON merge patch (RFC 7396) of a specification: what it names is replaced, null takes it back to its default, the rest stays.</summary>
+/// <summary>A JSON merge patch (RFC 7396) of a specification: members that it names are replaced, null resets a member to its default, and other members stay.</summary>
 /// <param name="Json">An object.</param>
 [GenerateSerializer, Immutable, Alias("instances.PatchDocument")]
 public sealed record PatchDocument([property: Id(0)] string Json)
 {
-    /// <exception cref="JsonException">The result is no specification.</exception>
+    /// <exception cref="JsonException">The result is not a valid specification.</exception>
     public TSpec ApplyTo<TSpec>(TSpec spec) => JsonMerge.Apply(spec, JsonNode.Parse(Json)!.AsObject(), InstancesJson.Options);
 }
 
 public static class JsonMerge
 {
-    /// <exception cref="JsonException">The result is no specification.</exception>
+    /// <exception cref="JsonException">The result is not a valid specification.</exception>
     public static TSpec Apply<TSpec>(TSpec spec, JsonObject patch, JsonSerializerOptions options)
     {
         var merged = JsonSerializer.SerializeToNode(spec, options)!.AsObject();
@@ -25,7 +25,7 @@ public static class JsonMerge
 
     private static void Merge(JsonObject target, JsonObject patch, JsonTypeInfo type)
     {
-        // Properties are found whatever their case, as everywhere; the keys of a dictionary are somebody's own words.
+        // Property names are matched without regard to case, as everywhere. The keys of a dictionary are the user's own and are matched exactly.
         var comparison = type.Kind is JsonTypeInfoKind.Object ? StringComparison.OrdinalIgnoreCase : StringComparison.Ordinal;
         foreach (var (name, value) in patch)
         {

@@ -3,7 +3,7 @@ using System.Text.Json.Serialization;
 
 namespace Instances.Requests;
 
-/// <summary>The key of a request that carries an Idempotency-Key: it follows from the datacenter, the method, the path and that key.</summary>
+/// <summary>The key of a request that carries an Idempotency-Key: it is derived from the datacenter, the method, the path and that key.</summary>
 [GenerateSerializer, Immutable, Alias("instances.RequestId")]
 [JsonConverter(typeof(IdJsonConverter<RequestId>))]
 public readonly record struct RequestId([property: Id(0)] Guid Value) : IGuidId<RequestId>

@@ -9,7 +9,7 @@ using Orleans.Concurrency;
 
 namespace Instances.VirtualMachines;
 
-/// <summary>A virtual machine. Its appliance creates, changes, deploys, captures and removes it; people act on its power and its console.</summary>
+/// <summary>A virtual machine. Its appliance creates, changes, deploys, captures and removes it; users control its power and read its console.</summary>
 [Alias("instances.IVirtualMachineGrain")]
 public interface IVirtualMachineGrain : IGrainWithGuidKey
 {
@@ -24,7 +24,7 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Get"), AlwaysInterleave]
     Task<VirtualMachineView> Get();
 
-    /// <summary>What it was created with, or last changed to: also what a view does not show, SSH keys and user data.</summary>
+    /// <summary>What it was created with, or last changed to, including SSH keys and user data, which views do not show.</summary>
     /// <exception cref="FaultException">virtual-machine-not-found.</exception>
     [Alias("GetSpec"), AlwaysInterleave]
     Task<VirtualMachineSpec> GetSpec();
@@ -37,11 +37,11 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Delete")]
     Task Delete();
 
-    /// <summary>Allowed when Running, Paused or Stopped, as far as the action fits: an action whose end is there already does nothing. Off is allowed when Unknown, too.</summary>
-    /// <remarks>What was asked for last is the wished status from then on. It is asked for again where the machine dies.</remarks>
+    /// <summary>Allowed when Running, Paused or Stopped, if the action fits the power state. An action whose result is already reached does nothing. Off is also allowed when Unknown.</summary>
+    /// <remarks>The last requested power state becomes the wished status. The host restores it if the machine dies.</remarks>
     /// <param name="request">A repeated call with the same id acts once. Null: each call acts.</param>
-    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable; power-uncertain: a reset whose silo
-    /// stopped meanwhile may or may not have happened.</exception>
+    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable; power-uncertain: the silo stopped during a reset,
+    /// and the reset may or may not have happened.</exception>
     [Alias("Power"), ResponseTimeout("00:01:00")]
     Task<VirtualMachineView> Power(PowerAction action, RequestId? request = null);
 
@@ -63,19 +63,19 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Undeploy"), ResponseTimeout("00:02:00")]
     Task<bool> Undeploy(CaptureEnd end, bool force);
 
-    /// <summary>Called by a saga: from here until <see cref="EndCapture"/> or <see cref="Undeploy"/> nobody else acts on the machine.
+    /// <summary>Called by a saga: from here until <see cref="EndCapture"/> or <see cref="Undeploy"/> only this saga acts on the machine.
     /// Allowed when Running, Paused or Stopped; idempotent by operation.</summary>
     /// <param name="next">The next layer of each disk.</param>
     [Alias("BeginCapture")]
     Task<CaptureTarget> BeginCapture(OperationId operation, IReadOnlyList<LayerId> next);
 
-    /// <summary>Called by the machine's host, before it makes merged layers of the machine's: from here on they are referenced.</summary>
-    /// <param name="made">All those of the merge that is under way. Others, of a merge that was broken off, are referenced no longer.</param>
+    /// <summary>Called by the machine's host before it merges layers of the machine: from now on the merged layers are referenced.</summary>
+    /// <param name="made">All merged layers of the current merge. Layers of an earlier, interrupted merge are no longer referenced.</param>
     /// <returns>False if the machine does not have this deployment on this host.</returns>
     [Alias("BeginMerge")]
     Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made);
 
-    /// <summary>Called by the machine's host when the merged layer is durable: puts the disk that has the merge's chain over it.</summary>
+    /// <summary>Called by the machine's host when the merged layer is durable: rebases the disk with that chain onto it.</summary>
     [Alias("CompleteMerge"), ResponseTimeout("00:01:00")]
     Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge);
 
@@ -91,11 +91,11 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     [Alias("Adopt"), ResponseTimeout("00:02:00")]
     Task Adopt(ApplianceId appliance, EnterpriseId enterprise, VirtualMachineSpec spec, HostId host, FoundMachine found, IReadOnlyList<LayerId> ownLayers);
 
-    /// <summary>Called by the host when the machine's status has changed by itself, and after the host has restarted.</summary>
+    /// <summary>Called by the host after a status change that no call caused, and after the host has restarted.</summary>
     [Alias("Observe")]
     Task<ObserveVerdict> Observe(HostId host, MachineObservation observation);
 
-    /// <summary>Called where a host is unreachable, or has come back without the machine. The machine looks for itself, and is Unknown where it is not seen. Idempotent.</summary>
+    /// <summary>Called when a host is unreachable, or has come back without the machine. The machine asks the host, and becomes Unknown if the host does not report it. Idempotent.</summary>
     [Alias("LoseSight")]
     Task LoseSight(HostId host);
 
@@ -118,7 +118,7 @@ public sealed record CaptureTarget(
     [property: Id(5)] string? InstanceId = null);
 
 /// <summary>How a capture ended for a machine.</summary>
-/// <param name="Captured">Whether its layers up to the sealed ones belong to an image by now.</param>
+/// <param name="Captured">Whether an image now owns its layers up to the sealed ones.</param>
 /// <param name="NewImage">The image that the machine uses from then on, or null to keep the present one.</param>
 [GenerateSerializer, Immutable, Alias("instances.CaptureEnd")]
 public sealed record CaptureEnd([property: Id(0)] bool Captured, [property: Id(1)] ImageId? NewImage = null)
@@ -138,20 +138,20 @@ public enum ObserveVerdict
     /// <summary>It has died and is to run: the host powers it on again, as often as its bound allows.</summary>
     PowerOn,
 
-    /// <summary>It is paused and is to run: the host resumes it, at once or, where an error of the host's disk has paused it, when the disk works again.</summary>
+    /// <summary>It is paused and is to run: the host resumes it at once; or, if a disk error of the host has paused it, when the disk works again.</summary>
     Resume,
 }
 
-/// <summary>What came of a merge of a machine's layers.</summary>
+/// <summary>The result of a merge of a machine's layers.</summary>
 public enum MergeVerdict
 {
     /// <summary>The machine has the shorter chain.</summary>
     Done,
 
-    /// <summary>An operation has the machine. The host asks again.</summary>
+    /// <summary>An operation is using the machine. The host asks again.</summary>
     Busy,
 
-    /// <summary>No disk has the chain that was merged: a capture came between.</summary>
+    /// <summary>No disk has the chain that was merged: a capture has changed it meanwhile.</summary>
     Changed,
 
     /// <summary>The machine does not have this deployment, or this merge, any more.</summary>

@@ -19,7 +19,7 @@ public enum VirtualMachineStatus
     Capturing,
     Undeploying,
 
-    /// <summary>Deployed, and nobody can see what it does: its host is unreachable, or has lost it.</summary>
+    /// <summary>Deployed, but its state is not known: its host is unreachable, or has lost it.</summary>
     Unknown,
 }
 
@@ -41,7 +41,7 @@ public sealed record PortForward(
 [GenerateSerializer, Immutable, Alias("instances.HostPort")]
 public readonly record struct HostPort([property: Id(0)] int Port, [property: Id(1)] TransportProtocol Protocol)
 {
-    /// <summary>Those that are named or chosen already.</summary>
+    /// <summary>The ports that are named, or were already chosen.</summary>
     public static IReadOnlyList<HostPort> Of(IEnumerable<PortForward>? forwards) =>
         [.. (forwards ?? []).Where(forward => forward.HostPort != 0).Select(forward => new HostPort(forward.HostPort, forward.Protocol))];
 }
@@ -64,9 +64,9 @@ public enum MachineIdentity
 
 /// <param name="Name">The machine's name and its guest's host name: 1 to 63 letters, digits and hyphens; unique in its appliance.</param>
 /// <param name="Image">The image to deploy, Ready.</param>
-/// <param name="Cpus">1 to 64, not below the image's minimum; null for the image's default, which is 1 where the image says nothing.</param>
-/// <param name="MemoryBytes">32 MiB to 1 TiB, a multiple of 1 MiB, not below the image's minimum; null for the image's default, which is 256 MiB where the image says
-/// nothing.</param>
+/// <param name="Cpus">1 to 64, not below the image's minimum; null for the image's default, or 1 if the image has none.</param>
+/// <param name="MemoryBytes">32 MiB to 1 TiB, a multiple of 1 MiB, not below the image's minimum; null for the image's default, or 256 MiB if the image has
+/// none.</param>
 /// <param name="DataDisks">Sizes in bytes of blank disks behind those of the image, each 1 MiB to 64 TiB and a multiple of 512; at most 15 disks in all.</param>
 /// <param name="PortForwards">At most 32.</param>
 /// <param name="SshAuthorizedKeys">OpenSSH public keys for the guest's default user, at most 32.</param>
@@ -94,8 +94,8 @@ public sealed record VirtualMachineSpec(
 
 /// <param name="Host">Where it is deployed, or null.</param>
 /// <param name="Disks">The disks while it is deployed, the boot disk first; empty otherwise.</param>
-/// <param name="WishedStatus">Running, Paused or Stopped: what people, and the guest itself by shutting down, want it to be; null when Undeployed.</param>
-/// <param name="Problem">What stands between the wished status and the present one, and what to do about it; null if nothing does.</param>
+/// <param name="WishedStatus">Running, Paused or Stopped, as users requested or the guest did by shutting down; null when Undeployed.</param>
+/// <param name="Problem">Why the status is not the wished one, or what else is wrong with the machine, and what to do about it; null if nothing is wrong.</param>
 /// <param name="Identity">As the machine was created or changed; null for the machine's own identity.</param>
 /// <param name="InstanceId">The guest's effective identity (the NoCloud <c>instance-id</c>); null when Undeployed.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineView")]
@@ -138,13 +138,13 @@ public sealed record VirtualMachineView(
     [Id(21)]
     public long Version { get; init; } = 1;
 
-    // A view that an earlier release has stored shows what is effective under the names of what is specified.
+    // Views that an earlier release has stored have the effective values under the names of the specified ones.
 
-    /// <summary>What it has, or gets when it is deployed: its own, or the image's default.</summary>
+    /// <summary>The effective value, now or at the next deployment: the machine's own, or the image's default.</summary>
     [Id(5)]
     public int EffectiveCpus { get => field == 0 ? Cpus ?? 0 : field; init; }
 
-    /// <summary>What it has, or gets when it is deployed: its own, or the image's default.</summary>
+    /// <summary>The effective value, now or at the next deployment: the machine's own, or the image's default.</summary>
     [Id(6)]
     public long EffectiveMemoryBytes { get => field == 0 ? MemoryBytes ?? 0 : field; init; }
 
