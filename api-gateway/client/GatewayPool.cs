@@ -1,17 +1,17 @@
 namespace Instances.Client;
 
-/// <summary>Spreads requests over the gateways of a datacenter, any of which serves any request. One that cannot be reached, or does not answer, is left out for a while.</summary>
-/// <remarks>A request that fails is not sent again here: <see cref="InstancesClient"/> repeats what may be repeated, and meets the next gateway by that.</remarks>
+/// <summary>Spreads requests over the gateways of a datacenter. Each gateway serves any request. A gateway that is unreachable, or does not answer, is left out for a while.</summary>
+/// <remarks>A failed request is not sent again here: <see cref="InstancesClient"/> repeats it if that is safe, and then uses the next gateway.</remarks>
 /// <param name="gateways">At least one; only their scheme, host and port count.</param>
 public sealed class GatewayPool(IReadOnlyList<Uri> gateways, HttpMessageHandler inner, TimeProvider? time = null) : DelegatingHandler(inner)
 {
     /// <summary>How long a gateway that could not be reached is left out, as long as there is another.</summary>
     public static readonly TimeSpan RestAfterFailure = TimeSpan.FromSeconds(5);
 
-    /// <summary>How long a gateway that took a request and did not answer is left out: it may be frozen, and each try costs as much as the caller waits.</summary>
+    /// <summary>How long a gateway that took a request and did not answer is left out: it may be frozen, and each attempt costs the caller its full timeout.</summary>
     public static readonly TimeSpan RestAfterSilence = TimeSpan.FromMinutes(1);
 
-    /// <summary>A caller that gives up earlier says nothing of the gateway.</summary>
+    /// <summary>If the caller gives up earlier, the gateway is not suspected.</summary>
     public static readonly TimeSpan SilenceBound = TimeSpan.FromSeconds(5);
 
     private readonly TimeProvider _time = time ?? TimeProvider.System;

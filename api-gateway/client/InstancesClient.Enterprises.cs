@@ -8,18 +8,18 @@ namespace Instances.Client;
 
 public sealed partial class InstancesClient
 {
-    /// <summary>The default enterprise first, without what they have.</summary>
+    /// <summary>The default enterprise first. Without usage.</summary>
     public Task<IReadOnlyList<EnterpriseView>> ListEnterprises(CancellationToken cancellationToken) => List<EnterpriseView>($"{Root}/enterprises?", cancellationToken);
 
     /// <param name="id">The one that it has in other datacenters; null for a new one.</param>
     public Task<EnterpriseView> CreateEnterprise(EnterpriseSpec spec, EnterpriseId? id, CancellationToken cancellationToken) =>
         Post<EnterpriseView>($"{Root}/enterprises", new { spec.Name, spec.Quotas, Id = id }, cancellationToken);
 
-    /// <summary>With its quotas and what it has of each.</summary>
+    /// <summary>With its quotas and its usage.</summary>
     public Task<EnterpriseView> GetEnterprise(EnterpriseId id, CancellationToken cancellationToken) => Get<EnterpriseView>($"{Root}/enterprises/{id}", cancellationToken);
 
-    /// <summary>Changes what the patch names: a JSON merge patch of an <see cref="EnterpriseSpec"/>, such as <c>new { Quotas = new { Images = 10 } }</c>.</summary>
-    /// <param name="ifVersion">Only where the enterprise has this version; null for any.</param>
+    /// <summary>Applies a JSON merge patch of an <see cref="EnterpriseSpec"/>, such as <c>new { Quotas = new { Images = 10 } }</c>.</summary>
+    /// <param name="ifVersion">Change it only if it has this version; null for any.</param>
     public Task<EnterpriseView> ChangeEnterprise(EnterpriseId id, object patch, long? ifVersion, CancellationToken cancellationToken) =>
         Patch<EnterpriseView>($"{Root}/enterprises/{id}", patch, ifVersion, cancellationToken);
 

@@ -8,15 +8,15 @@ public sealed partial class InstancesClient
 {
     private const int ExportBufferBytes = 256 << 10;
 
-    /// <summary>More than a gateway waits for the library.</summary>
+    /// <summary>Longer than a gateway waits for the library.</summary>
     private static readonly TimeSpan ExportSilenceBound = TimeSpan.FromSeconds(75);
 
-    /// <summary>Downloads an image as one file, and checks it. An export that is refused for the moment is asked for again; one that breaks off is not, since its bytes are written by then.</summary>
+    /// <summary>Downloads an image as one file, and checks it. If the export is refused temporarily, it is repeated. If it breaks off, it is not, because its bytes were already written.</summary>
     /// <param name="compression">Null for none.</param>
-    /// <param name="target">Is given the file from its beginning to its end. What it has got is of no use where this throws.</param>
+    /// <param name="target">The file is written to it. Its content is useless if this throws.</param>
     /// <exception cref="HttpIOException">The export broke off.</exception>
-    /// <exception cref="InvalidDataException">The bytes that came are not those that were sent.</exception>
-    /// <exception cref="TimeoutException">It did not begin, or it began and then nothing came for more than a minute.</exception>
+    /// <exception cref="InvalidDataException">The received bytes are not those that were sent.</exception>
+    /// <exception cref="TimeoutException">The export did not begin, or no byte arrived for more than a minute.</exception>
     public async Task<ExportedFile> ExportImage(ImageId id, ExportFormat format, ExportCompression? compression, Stream target, CancellationToken cancellationToken)
     {
         using var response = await BeginExport(id, format, compression, cancellationToken);
@@ -31,12 +31,12 @@ public sealed partial class InstancesClient
 
         var digest = hash.GetHashAndReset();
         var isSame = response.TrailingHeaders.TryGetValues("Repr-Digest", out var values) && values.Contains($"sha-256=:{Convert.ToBase64String(digest)}:", StringComparer.Ordinal);
-        if (!isSame || (LengthOf(response) is { } length && length != bytes)) throw new InvalidDataException("The export that came is not the one that was sent: export the image again.");
+        if (!isSame || (LengthOf(response) is { } length && length != bytes)) throw new InvalidDataException("The received export is damaged: export the image again.");
         return new(FileNameOf(response), bytes, Convert.ToHexStringLower(digest));
     }
 
-    /// <summary>What an export would be, without its bytes.</summary>
-    /// <returns>Bytes is null if that shows only when they are made.</returns>
+    /// <summary>The properties of an export, without its bytes.</summary>
+    /// <returns>Bytes is null if the length is known only at the end.</returns>
     public async Task<(string FileName, long? Bytes)> DescribeExport(ImageId id, ExportFormat format, ExportCompression? compression, CancellationToken cancellationToken)
     {
         using var response = await Send(() => new(HttpMethod.Head, ExportPath(id, format, compression)), cancellationToken);
@@ -62,7 +62,7 @@ public sealed partial class InstancesClient
             }
             catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
             {
-                throw new TimeoutException($"The export did not begin: it was asked for {MaxAttempts} times, and got no answer in time.", exception);
+                throw new TimeoutException($"The export did not begin: it was requested {MaxAttempts} times without an answer in time.", exception);
             }
         }
     }

@@ -23,15 +23,15 @@ public sealed partial class InstancesClient
         static string? Text(DateTimeOffset? time) => time?.ToString("O", CultureInfo.InvariantCulture);
     }
 
-    /// <summary>Changes what the patch names: a JSON merge patch of an <see cref="ImageSpec"/>, such as <c>new { Pinned = true }</c>.</summary>
-    /// <param name="ifVersion">Only where the image has this version; null for any.</param>
+    /// <summary>Applies a JSON merge patch of an <see cref="ImageSpec"/>, such as <c>new { Pinned = true }</c>.</summary>
+    /// <param name="ifVersion">Change it only if it has this version; null for any.</param>
     public Task<ImageView> ChangeImage(ImageId id, object patch, long? ifVersion, CancellationToken cancellationToken) =>
         Patch<ImageView>($"{Root}/images/{id}", patch, ifVersion, cancellationToken);
 
     public Task DeleteImage(ImageId id, CancellationToken cancellationToken) => Delete($"{Root}/images/{id}", cancellationToken);
 
     /// <summary>Deletes a master with its slaves, all or none.</summary>
-    /// <param name="dryRun">Only tells what would go.</param>
+    /// <param name="dryRun">Only return what would be deleted.</param>
     public async Task<ImageDeletion> DeleteImageWithSlaves(ImageId id, bool dryRun, CancellationToken cancellationToken)
     {
         using var response = await Send(() => new(HttpMethod.Delete, $"{Root}/images/{id}?cascade=true&dryRun={(dryRun ? "true" : "false")}"), cancellationToken);
@@ -41,12 +41,12 @@ public sealed partial class InstancesClient
     /// <summary>Makes a Retired image Ready again.</summary>
     public Task<ImageView> RestoreImage(ImageId id, CancellationToken cancellationToken) => Post<ImageView>($"{Root}/images/{id}/restore", body: null, cancellationToken);
 
-    /// <summary>Makes a master of a slave, which stays.</summary>
+    /// <summary>Makes a master from a slave. The slave stays.</summary>
     /// <param name="name">Null for the slave's.</param>
     public Task<OperationView> PromoteImage(ImageId id, string? name, CancellationToken cancellationToken) =>
         Post<OperationView>($"{Root}/images/{id}/promote", new { name }, cancellationToken);
 
-    /// <summary>Where an image comes from, and the first of what came from it.</summary>
+    /// <summary>Where an image comes from, and the first page of its descendants.</summary>
     public Task<ImageLineage> GetLineage(ImageId id, CancellationToken cancellationToken) => Get<ImageLineage>($"{Root}/images/{id}/lineage?limit={PageRequest.MaxLimit}", cancellationToken);
 
     /// <summary>The virtual machines that use an image.</summary>

@@ -10,29 +10,29 @@ namespace Instances.Client;
 
 public sealed partial class InstancesClient
 {
-    /// <summary>What is sent with one request. What has come of one that breaks off counts all the same.</summary>
+    /// <summary>The size of one part. If a part is interrupted, the received bytes are kept.</summary>
     private const long PartBytes = 64L << 20;
 
     private static readonly TimeSpan ResumeDelay = TimeSpan.FromSeconds(1);
 
-    /// <summary>How long an upload is tried to be taken up again while not one more byte gets through.</summary>
+    /// <summary>How long an upload is retried without progress.</summary>
     internal TimeSpan UploadPatience { get; init; } = TimeSpan.FromMinutes(3);
 
-    /// <summary>Uploads a disk image in parts. Continues by itself, over whichever gateway answers, where a connection, a gateway or the library's server breaks.</summary>
-    /// <param name="format">Null if the content is to tell: never for a raw disk.</param>
-    /// <param name="bytes">One that can seek: what got lost on the way is sent again. Sent from its beginning to its end.</param>
-    /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
+    /// <summary>Uploads a disk image in parts. If a connection, a gateway or the library's server fails, the upload continues automatically over any gateway that answers.</summary>
+    /// <param name="format">Null to detect it from the content, which is not possible for a raw disk.</param>
+    /// <param name="bytes">Must be seekable, because lost bytes are sent again. The whole stream is sent.</param>
+    /// <param name="sha256">The SHA-256 of the bytes in hex, or null to skip the check.</param>
     /// <returns>The import, which continues with checking and converting.</returns>
     public Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken) =>
         UploadImage(name, format, bytes, sha256, EnterpriseId.Default, cancellationToken);
 
     /// <inheritdoc cref="UploadImage(string, ImageFormat?, Stream, string?, CancellationToken)"/>
-    /// <param name="enterprise">Whose the image is.</param>
+    /// <param name="enterprise">The enterprise that owns the image.</param>
     public Task<OperationView> UploadImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken) =>
         UploadImage(name, format, bytes, sha256, enterprise, acceptSignature: false, cancellationToken);
 
     /// <inheritdoc cref="UploadImage(string, ImageFormat?, Stream, string?, EnterpriseId, CancellationToken)"/>
-    /// <param name="acceptSignature">Takes what is declared as raw even if it looks like another format or an archive.</param>
+    /// <param name="acceptSignature">Accepts bytes that are declared as raw even if they look like another format or an archive.</param>
     public async Task<OperationView> UploadImage(
         string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, bool acceptSignature, CancellationToken cancellationToken)
     {
@@ -73,7 +73,7 @@ public sealed partial class InstancesClient
     /// <returns>The offset that was reached.</returns>
     private async Task<long> SendPart(string url, Stream bytes, long offset, CancellationToken cancellationToken)
     {
-        // A gateway that stands still keeps its connections open: only the silence tells.
+        // A frozen gateway keeps its connections open: only its silence shows it.
         using var silence = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         silence.CancelAfter(SilenceBound);
         bytes.Position = offset;
@@ -94,7 +94,7 @@ public sealed partial class InstancesClient
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested && MayRepeat(exception))
         {
-            return known; // Nobody tells at the moment. The next part is refused where it does not fit.
+            return known; // The offset is not known at the moment. The next part is refused if it does not fit.
         }
     }
 
@@ -107,7 +107,7 @@ public sealed partial class InstancesClient
         return request;
     }
 
-    /// <summary>A part that does not fit, or meets another sender, is mended by asking how far the upload is: the other sender is our own request before.</summary>
+    /// <summary>If a part does not fit, or another request is still sending, the client asks for the offset. The other request is this client's own earlier one.</summary>
     private static bool MayResume(Exception exception) =>
         MayRepeat(exception) || exception is ProblemException { Status: HttpStatusCode.RequestTimeout } or ProblemException { Status: HttpStatusCode.Conflict, Code: "upload-mismatch" or "upload-busy" };
 }

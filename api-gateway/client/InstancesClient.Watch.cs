@@ -8,10 +8,10 @@ namespace Instances.Client;
 
 public sealed partial class InstancesClient
 {
-    /// <summary>A gateway says something every 15 s while it is watched. One that is silent for longer stands still.</summary>
+    /// <summary>A gateway sends something every 15 s to a watcher. A gateway that is silent for longer is frozen.</summary>
     internal TimeSpan SilenceBound { get; init; } = TimeSpan.FromSeconds(35);
 
-    /// <summary>The versions of an operation until it has ended. Continues after a broken connection with the version that is due.</summary>
+    /// <summary>The versions of an operation until it has ended. After a broken connection, continues with the next version.</summary>
     public async IAsyncEnumerable<OperationView> Watch(OperationId id, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         long? seen = null;
@@ -33,7 +33,7 @@ public sealed partial class InstancesClient
     }
 
     /// <summary>Watches an operation to its end.</summary>
-    /// <param name="progress">Told of every version.</param>
+    /// <param name="progress">Called with every version.</param>
     public async Task<OperationView> WaitFor(OperationView operation, Action<OperationView> progress, CancellationToken cancellationToken)
     {
         progress(operation);

@@ -12,25 +12,25 @@ using Instances.VirtualMachines;
 
 namespace Instances.Client;
 
-/// <summary>The HTTP interface of one datacenter, typed. Requests that found something away are repeated, each POST under a key of its own, so that
+/// <summary>A typed client of the HTTP interface of one datacenter. Requests that fail because a part is unreachable are repeated, each POST with its own Idempotency-Key, so that
 /// nothing is done twice.</summary>
-/// <param name="http">With the server's address as its base address, and no timeout of its own: uploads and watching last as long as they last.</param>
+/// <param name="http">With the server's address as its base address, and no timeout of its own: uploads and watches can take any time.</param>
 /// <exception cref="ProblemException">From every method: the server refused.</exception>
-/// <exception cref="TimeoutException">From every method: the server did not answer in time, however often it was asked.</exception>
+/// <exception cref="TimeoutException">From every method: the server did not answer in time, in all attempts.</exception>
 public sealed partial class InstancesClient(HttpClient http, string datacenter = "local")
 {
-    /// <summary>How often a request is sent at most.</summary>
+    /// <summary>The most attempts of a request.</summary>
     public const int MaxAttempts = 8;
 
     private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
 
-    /// <summary>The server's Retry-After is waited for up to this.</summary>
+    /// <summary>The longest wait for the server's Retry-After.</summary>
     private static readonly TimeSpan MaxAttemptDelay = TimeSpan.FromSeconds(10);
 
-    /// <summary>More than a gateway takes that repeats a call until it gives up.</summary>
+    /// <summary>Longer than a gateway repeats a call before it gives up.</summary>
     private static readonly TimeSpan RequestBound = TimeSpan.FromSeconds(30);
 
-    /// <summary>Looks at everything, up to four times.</summary>
+    /// <summary>For the doctor, which reads everything up to four times.</summary>
     private static readonly TimeSpan ExaminationBound = TimeSpan.FromSeconds(150);
 
     private string Root => $"api/v1/datacenters/{Uri.EscapeDataString(datacenter)}";
@@ -103,10 +103,10 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     public Task<OperationView> GetOperation(OperationId id, CancellationToken cancellationToken) =>
         Get<OperationView>($"{Root}/operations/{id}", cancellationToken);
 
-    /// <summary>The newest first.</summary>
+    /// <summary>Newest first.</summary>
     public Task<IReadOnlyList<OperationView>> ListOperations(ApplianceId appliance, CancellationToken cancellationToken) => ListOperations(new OperationFilter(appliance), cancellationToken);
 
-    /// <summary>The newest first.</summary>
+    /// <summary>Newest first.</summary>
     /// <param name="filter">Null parts do not filter.</param>
     public Task<IReadOnlyList<OperationView>> ListOperations(OperationFilter filter, CancellationToken cancellationToken)
     {
@@ -137,45 +137,45 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
     /// <summary>Forgets a host that is unreachable and has no machines.</summary>
     public Task ForgetHost(HostId id, CancellationToken cancellationToken) => Delete($"{Root}/hosts/{id}", cancellationToken);
 
-    /// <summary>Begins to make the records of a host's machines again from its files.</summary>
-    /// <param name="dryRun">Only looks.</param>
+    /// <summary>Begins to create the missing records of a host's machines from its files.</summary>
+    /// <param name="dryRun">Change nothing.</param>
     public Task<HostRecovery> AdoptHost(HostId id, bool dryRun, CancellationToken cancellationToken) => Post<HostRecovery>($"{Root}/hosts/{id}/adopt", new { dryRun }, cancellationToken);
 
-    /// <summary>Begins to remove machines that no record places on a host.</summary>
-    /// <param name="dryRun">Only looks.</param>
-    /// <param name="virtualMachines">Those that are given up.</param>
+    /// <summary>Begins to remove the machines of a host that have no record there.</summary>
+    /// <param name="dryRun">Change nothing.</param>
+    /// <param name="virtualMachines">The machines to give up.</param>
     public Task<HostRecovery> DiscardMachines(HostId id, bool dryRun, IReadOnlyList<VirtualMachineId> virtualMachines, CancellationToken cancellationToken) =>
         Post<HostRecovery>($"{Root}/hosts/{id}/discard", new { dryRun, virtualMachines }, cancellationToken);
 
-    /// <summary>The adoption or the discarding that runs on a host, or the last one.</summary>
+    /// <summary>The running adoption or discarding of a host, or the last one.</summary>
     public Task<HostRecovery> GetHostRecovery(HostId id, CancellationToken cancellationToken) => Get<HostRecovery>($"{Root}/hosts/{id}/recovery", cancellationToken);
 
     /// <summary>Which layers of the library were read in this round, and which are corrupt.</summary>
     public Task<LibraryHealth> GetLibraryHealth(CancellationToken cancellationToken) => Get<LibraryHealth>($"{Root}/library/health", cancellationToken);
 
-    /// <summary>Has every layer of the library read from now on.</summary>
+    /// <summary>Begins to read every layer of the library.</summary>
     public Task<LibraryHealth> VerifyLibrary(CancellationToken cancellationToken) => Post<LibraryHealth>($"{Root}/library/verify", body: null, cancellationToken);
 
     /// <summary>A sealed layer of an image.</summary>
     public Task<LayerView> GetLayer(LayerId layer, CancellationToken cancellationToken) => Get<LayerView>($"{Root}/library/layers/{layer}", cancellationToken);
 
-    /// <summary>What compaction does, and what it has done.</summary>
+    /// <summary>The current work and the results of compaction.</summary>
     public Task<LibraryCompaction> GetLibraryCompaction(CancellationToken cancellationToken) => Get<LibraryCompaction>($"{Root}/library/compaction", cancellationToken);
 
-    /// <summary>Looks for chains to shorten at once.</summary>
+    /// <summary>Scans for long chains now.</summary>
     public Task<LibraryCompaction> CompactLibrary(CancellationToken cancellationToken) => Post<LibraryCompaction>($"{Root}/library/compaction", body: null, cancellationToken);
 
-    /// <summary>Begins to give the images of the library's files their records again.</summary>
-    /// <param name="dryRun">Only looks.</param>
+    /// <summary>Begins to create the missing records of images from the library's files.</summary>
+    /// <param name="dryRun">Change nothing.</param>
     public Task<LibraryRebuild> RebuildLibrary(bool dryRun, CancellationToken cancellationToken) => Post<LibraryRebuild>($"{Root}/library/rebuild", new { dryRun }, cancellationToken);
 
-    /// <summary>The rebuild that runs, or the last one.</summary>
+    /// <summary>The running rebuild, or the last one.</summary>
     public Task<LibraryRebuild> GetLibraryRebuild(CancellationToken cancellationToken) => Get<LibraryRebuild>($"{Root}/library/rebuild", cancellationToken);
 
-    /// <param name="limit">So many images are shown, those first that would free most.</param>
+    /// <param name="limit">The number of images in the answer. Those that would free most come first.</param>
     public Task<LibraryUsage> GetLibraryUsage(int limit, CancellationToken cancellationToken) => Get<LibraryUsage>($"{Root}/library/usage?limit={limit}", cancellationToken);
 
-    /// <summary>Looks whether everything in the datacenter has its owner, and repairs what is safe to repair where it is told to.</summary>
+    /// <summary>Checks that everything in the datacenter has an owner, and repairs what is safe to repair if requested.</summary>
     public async Task<DoctorReport> Examine(bool fix, CancellationToken cancellationToken)
     {
         using var response = await Send(Request, cancellationToken, ExaminationBound);
@@ -186,19 +186,19 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
             : new(HttpMethod.Get, $"{Root}/doctor");
     }
 
-    /// <summary>Uploads a disk image. Sent once: the bytes of a stream are not there a second time.</summary>
-    /// <param name="format">What they are, or null to have that found out by their content, which cannot be done for raw.</param>
-    /// <param name="sha256">What the bytes hash to, in hex, or null not to have them checked.</param>
+    /// <summary>Uploads a disk image. It is sent once, because a stream cannot be sent again.</summary>
+    /// <param name="format">The format, or null to detect it from the content, which is not possible for raw.</param>
+    /// <param name="sha256">The SHA-256 of the bytes in hex, or null to skip the check.</param>
     public Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, CancellationToken cancellationToken) =>
         ImportImage(name, format, bytes, sha256, EnterpriseId.Default, cancellationToken);
 
     /// <inheritdoc cref="ImportImage(string, ImageFormat?, Stream, string?, CancellationToken)"/>
-    /// <param name="enterprise">Whose the image is.</param>
+    /// <param name="enterprise">The enterprise that owns the image.</param>
     public Task<OperationView> ImportImage(string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, CancellationToken cancellationToken) =>
         ImportImage(name, format, bytes, sha256, enterprise, acceptSignature: false, cancellationToken);
 
     /// <inheritdoc cref="ImportImage(string, ImageFormat?, Stream, string?, EnterpriseId, CancellationToken)"/>
-    /// <param name="acceptSignature">Takes what is declared as raw even if it looks like another format or an archive.</param>
+    /// <param name="acceptSignature">Accepts bytes that are declared as raw even if they look like another format or an archive.</param>
     public async Task<OperationView> ImportImage(
         string name, ImageFormat? format, Stream bytes, string? sha256, EnterpriseId enterprise, bool acceptSignature, CancellationToken cancellationToken)
     {
@@ -245,7 +245,7 @@ public sealed partial class InstancesClient(HttpClient http, string datacenter =
         };
     }
 
-    /// <summary>A repeat that finds nothing has lost the answer of the one that deleted it.</summary>
+    /// <summary>If a repeat answers 404, an earlier attempt has deleted the resource and its answer was lost.</summary>
     private async Task Delete(string path, CancellationToken cancellationToken)
     {
         var sent = 0;

@@ -4,7 +4,7 @@ using System.Net.Http.Headers;
 
 namespace Instances.Client;
 
-/// <summary>So many bytes of a stream, from where it stands.</summary>
+/// <summary>A number of bytes of a stream, from its current position.</summary>
 internal sealed class PartContent : HttpContent
 {
     private const int BufferBytes = 128 << 10;

@@ -1,7 +1,7 @@
 namespace Instances.Client;
 
-/// <summary>Reads from a stream that says something now and then: a silence that is too long ends it with a <see cref="TimeoutException"/>.</summary>
-/// <remarks>A process that stands still keeps its connections open: nothing else would tell.</remarks>
+/// <summary>Reads from a stream, and throws <see cref="TimeoutException"/> if no byte arrives for too long.</summary>
+/// <remarks>A frozen process keeps its connections open: only its silence shows it.</remarks>
 internal sealed class SilenceBoundStream(Stream inner, TimeSpan bound) : Stream
 {
     public override bool CanRead => true;

@@ -12,7 +12,7 @@ internal sealed partial class BootCounter(InstancesClient client)
 
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(250);
 
-    /// <summary>Waits until the guest has said the expected number. One that says a higher number, or none in time, fails the job.</summary>
+    /// <summary>Waits until the guest has printed the expected number. A higher number, or none in time, fails the job.</summary>
     public async Task Expect(VirtualMachineView machine, int expected, Action<string> show, CancellationToken cancellationToken)
     {
         var started = TimeProvider.System.GetTimestamp();
@@ -31,7 +31,7 @@ internal sealed partial class BootCounter(InstancesClient client)
     private static int? Last(string console) =>
         BootsPattern().Matches(console) is { Count: > 0 } matches ? int.Parse(matches[^1].Groups[1].ValueSpan, CultureInfo.InvariantCulture) : null;
 
-    /// <summary>Only whole lines: the last digits may not have come.</summary>
+    /// <summary>Only complete lines: the last digits may still be missing.</summary>
     [GeneratedRegex(@"boots=([0-9]{1,6})\r?\n")]
     private static partial Regex BootsPattern();
 }

@@ -7,7 +7,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.MainJob;
 
-/// <summary>The main job, top-down. Everything that it makes is its own: nothing of an earlier run is touched but the master, which is used again.</summary>
+/// <summary>The main job, top-down. It creates its own appliance and images. From earlier runs it uses only the master.</summary>
 internal sealed class Job(InstancesClient client, Narrator narrator, Report report)
 {
     private const string MasterName = "tiny-linux";
@@ -48,7 +48,7 @@ internal sealed class Job(InstancesClient client, Narrator narrator, Report repo
         report.Slaves.AddRange(await Slaves(cancellationToken));
     }
 
-    /// <summary>Ends what runs and undeploys the appliance, as far as there is one.</summary>
+    /// <summary>Ends the running operation and undeploys the appliance, if there are any.</summary>
     public async Task Abandon(CancellationToken cancellationToken)
     {
         if (_appliance is not { } appliance) return;
@@ -173,7 +173,7 @@ internal sealed class Job(InstancesClient client, Narrator narrator, Report repo
         return [.. instances.Select(instance => instance.Image)];
     }
 
-    /// <summary>A slave is named after the master, belongs to it, and came from what the machine was deployed from.</summary>
+    /// <summary>A slave is named after the master and belongs to it. Its parent is the image that the machine was deployed from.</summary>
     private async Task ExpectSlave(VirtualMachineView machine, CapturedInstance instance, CancellationToken cancellationToken)
     {
         var image = await Image(instance.Image, cancellationToken);

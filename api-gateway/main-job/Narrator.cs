@@ -4,11 +4,11 @@ using Spectre.Console;
 
 namespace Instances.MainJob;
 
-/// <summary>Shows the steps of the job to a person: live on a terminal, as plain lines elsewhere.</summary>
+/// <summary>Shows the steps of the job: live on a terminal, as plain lines elsewhere.</summary>
 internal sealed class Narrator(IAnsiConsole console)
 {
-    /// <summary>Shows a step while it runs, and that it is done with the time that it took.</summary>
-    /// <param name="step">Is given a way to say what happens at the moment.</param>
+    /// <summary>Shows a step while it runs, and then its duration.</summary>
+    /// <param name="step">Its argument reports the current activity.</param>
     public async Task Step(string title, Func<Action<string>, Task> step)
     {
         var started = Stopwatch.GetTimestamp();

@@ -5,14 +5,14 @@ using Instances.Operations;
 
 namespace Instances.MainJob;
 
-/// <summary>What the job found. Written as JSON, its property names are read by others.</summary>
+/// <summary>The results of the job. Other programs read its JSON property names.</summary>
 internal sealed class Report
 {
     private static readonly JsonSerializerOptions Json = new(InstancesJson.Options) { DefaultIgnoreCondition = JsonIgnoreCondition.Never };
 
     public bool Ok { get; set; }
 
-    /// <summary>What was expected and found, or what else stopped the job. Left out where it is ok.</summary>
+    /// <summary>What was expected and found, or what else stopped the job. Left out if the job succeeded.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Error { get; set; }
 
@@ -33,7 +33,7 @@ internal sealed class Report
     public string ToJson() => JsonSerializer.Serialize(this, Json);
 }
 
-/// <summary>The number that the guests printed last, the same on both. Null if the job did not come so far.</summary>
+/// <summary>The number that the guests printed last, the same on both. Null if the job ended before that.</summary>
 internal sealed class Boots
 {
     public int? First { get; set; }

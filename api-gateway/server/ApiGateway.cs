@@ -21,24 +21,24 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Instances.ApiGateway;
 
-/// <summary>The HTTP interface: the same in a process of its own and inside a silo's.</summary>
+/// <summary>The HTTP interface: the same in its own process and inside a silo's process.</summary>
 internal static class ApiGateway
 {
-    /// <summary>A request body that is JSON is never larger than this.</summary>
+    /// <summary>The largest JSON request body.</summary>
     public const long MaxJsonBytes = 1L << 20;
 
-    /// <summary>Adds all but the datacenters: follow with <c>AddLocalDatacenter</c> or <c>AddRemoteDatacenters</c>.</summary>
+    /// <summary>Adds everything except the datacenters: follow with <c>AddLocalDatacenter</c> or <c>AddRemoteDatacenters</c>.</summary>
     public static IServiceCollection AddApiGateway(this IServiceCollection services)
     {
         services.ConfigureHttpJsonOptions(options => ApplyJson(options.SerializerOptions));
-        // Bad requests arrive at the one exception handler, in every environment.
+        // Bad requests reach the one exception handler, in every environment.
         services.Configure<RouteHandlerOptions>(options => options.ThrowOnBadRequest = true);
         services.Configure<KestrelServerOptions>(HalfClosedConnections.Watch);
         services.AddExceptionHandler<ProblemHandler>();
         services.AddProblemDetails();
         services.AddOptions<HostFilteringOptions>().PostConfigure<IConfiguration>(LoopbackNames.Restrict);
         HostNames.Add(services);
-        // A key with other bytes arrives, and is refused with a sentence.
+        // A header value that is not ASCII is let through, and refused with a sentence.
         services.Configure<KestrelServerOptions>(options => options.RequestHeaderEncodingSelector = name =>
             name.Equals(RequestKey.Header, StringComparison.OrdinalIgnoreCase) ? Encoding.Latin1 : null);
         services.TryAddSingleton(TimeProvider.System);
@@ -82,13 +82,13 @@ internal static class ApiGateway
         return app;
     }
 
-    /// <summary>A misspelt field is refused, not skipped: it may be the one that keeps somebody's work.</summary>
+    /// <summary>A misspelt field is refused, not ignored: it may be the one that protects a user's work.</summary>
     private static void ApplyJson(JsonSerializerOptions options)
     {
         InstancesJson.Apply(options);
         options.UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow;
         options.NumberHandling = JsonNumberHandling.Strict;
-        // Answers are JSON and are never sniffed for anything else: names need no escapes against HTML.
+        // Answers are JSON, and browsers must not sniff other types. So names need no HTML escapes.
         options.Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping;
     }
 }

@@ -17,27 +17,27 @@ internal static class ApplianceEndpoints
         var group = routes.MapGroup("/appliances").WithTags("Appliances");
         group.MapPost("/", Create)
             .WithSummary("Create an appliance")
-            .WithDescription("Creates an empty, undeployed appliance. Add virtual machines to it, then deploy it. It stays in its enterprise, the default one where none is named.");
+            .WithDescription("Creates an empty, undeployed appliance. Add virtual machines to it, then deploy it. It belongs permanently to its enterprise; without one, to the default enterprise.");
         group.MapGet("/", List).WithSummary("List appliances").WithDescription("In the order in which they were created.");
         group.MapGet("/{id}", Get).WithSummary("Get an appliance").WithDescription("The header ETag names the version of what PATCH changes.");
         group.MapPatch("/{id}", Change)
             .WithSummary("Rename or describe an appliance, or give it a retention rule")
             .WithDescription(
-                "A JSON merge patch: what is left out stays; null clears the description or the rule. Allowed at rest. A retention rule keeps the newest instances of each virtual machine "
-                + "(keepLast), or those younger than so many hours (keepForHours); what neither keeps is retired and can be restored within the grace period. "
-                + "With If-Match the change is refused (412) if the appliance has another version by now.");
+                "A JSON merge patch: members that are left out stay; null clears the description or the rule. Allowed when Deployed or Undeployed. A retention rule keeps the newest instances of each virtual machine "
+                + "(keepLast), or those younger than keepForHours; other instances are retired and can be restored within the grace period. "
+                + "With If-Match the change is refused (412) if the appliance's version has changed.");
         group.MapDelete("/{id}", Delete)
             .WithSummary("Delete an appliance")
             .WithDescription("Removes it and its virtual machines. Allowed when Undeployed. Images stay in the library.");
         group.MapPost("/{id}/deploy", Deploy)
             .WithSummary("Deploy an appliance")
-            .WithDescription("Deploys every virtual machine that is not deployed, from its image. Refused (507) where a quota of its enterprise has no room for them. Answers 202 at once; the operation tells the progress.");
+            .WithDescription("Deploys every virtual machine that is not deployed, from its image. Refused (507) if they exceed a quota of its enterprise. Answers 202 at once; the operation shows the progress.");
         group.MapPost("/{id}/undeploy", Undeploy)
             .WithSummary("Undeploy an appliance")
             .WithDescription(
-                "Removes every virtual machine from its host and throws its changes away: create an instance first to keep them. A host that is away is waited "
-                + "for. With force it is not: what is on it is given up, and removed by the host should it come back. Force it only where the host is off, or is never to "
-                + "come back: on a host that is merely cut off the machines go on until then. An undeployment that waits already is forced by its operation. "
+                "Removes every virtual machine from its host and discards its changes: create an instance first to keep them. The operation waits for unreachable hosts. "
+                + "With force it does not wait: the machines on such a host are given up, and the host removes them if it comes back. Use force only if the host is off or will never "
+                + "come back: a host that is only cut off keeps its machines running until then. To force an undeployment that is already waiting, force its operation. "
                 + "Without a body: without force. The answer to a repeated request needs the same body.");
         group.MapPost("/{id}/instances", CreateInstance)
             .WithSummary("Create an instance")
@@ -56,7 +56,7 @@ internal static class ApplianceEndpoints
         return TypedResults.Created(datacenter.Url($"appliances/{id}"), appliance);
     }
 
-    private static async Task<Ok<Page<ApplianceView>>> List(Datacenter datacenter, [Description("Only this enterprise's.")] EnterpriseId? enterprise, [AsParameters] PageQuery page) =>
+    private static async Task<Ok<Page<ApplianceView>>> List(Datacenter datacenter, [Description("Only appliances of this enterprise.")] EnterpriseId? enterprise, [AsParameters] PageQuery page) =>
         TypedResults.Ok(await datacenter.Catalogue.Appliances(enterprise, page.ToRequest()));
 
     private static async Task<Ok<ApplianceView>> Get(Datacenter datacenter, ApplianceId id, HttpResponse response) => Tagged(await datacenter.Appliance(id).Get(), response);

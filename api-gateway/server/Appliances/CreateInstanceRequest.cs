@@ -5,15 +5,15 @@ using Instances.VirtualMachines;
 
 namespace Instances.Appliances;
 
-/// <summary>What to capture, and what becomes of the appliance.</summary>
+/// <summary>What to capture, and what to do with the appliance afterwards.</summary>
 internal sealed record CreateInstanceRequest(
     [property: Description("The word all, or the ids of the machines to capture, each once.")]
     VirtualMachineChoice? VirtualMachines = null,
     [property: Description("Each captured machine uses its new image from then on, and its previous versions are retired.")]
     bool UpdateImages = false,
-    [property: Description("How the file systems of the guests are brought to rest.")]
+    [property: Description("How the guests' file systems are made consistent.")]
     Quiesce Quiesce = Quiesce.Freeze,
-    [property: Description("The whole appliance is undeployed at the end; otherwise its machines go on as they were.")]
+    [property: Description("The whole appliance is undeployed at the end; otherwise its machines continue as before.")]
     bool Undeploy = true)
 {
     public CreateInstanceCommand ToCommand() => new(VirtualMachines?.Ids, UpdateImages, Quiesce, Undeploy);

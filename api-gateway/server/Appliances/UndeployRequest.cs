@@ -4,5 +4,5 @@ namespace Instances.Appliances;
 
 /// <summary>How an appliance is undeployed.</summary>
 internal sealed record UndeployRequest(
-    [property: Description("Hosts that are away are not waited for.")]
+    [property: Description("Do not wait for unreachable hosts.")]
     bool Force = false);

@@ -4,13 +4,13 @@ using Instances.VirtualMachines;
 
 namespace Instances.Datacenters;
 
-/// <summary>Repeats a call whose way to the grain broke: the silo that had it died, or its gateway did. What a grain answers, a refusal too, is never repeated here.</summary>
-/// <remarks>The calls of the contracts are idempotent. Those that are not, and enumerations, which are taken up elsewhere, are let through once.</remarks>
+/// <summary>Repeats a call that was lost because the grain's silo or the Orleans gateway died. A call that the grain has answered, even with a refusal, is not repeated.</summary>
+/// <remarks>Most calls of the contracts are idempotent. Other calls are sent once, and so are enumerations, which <c>OperationVersions</c> resumes.</remarks>
 internal sealed partial class CallRepeater(TimeProvider clock, ILogger<CallRepeater> logger) : IOutgoingGrainCallFilter
 {
     public const int MaxAttempts = 4;
 
-    /// <summary>No attempt begins later. A caller waits for at most this and one response timeout.</summary>
+    /// <summary>No attempt begins after this time. A caller waits for at most this and one response timeout.</summary>
     public static readonly TimeSpan Bound = TimeSpan.FromSeconds(15);
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
@@ -36,11 +36,11 @@ internal sealed partial class CallRepeater(TimeProvider clock, ILogger<CallRepea
         }
     }
 
-    /// <summary>A reset whose answer was lost would happen twice, unless its request has an id.</summary>
+    /// <summary>Without a request id, a reset whose answer was lost would happen twice.</summary>
     private static bool MayRepeat(IOutgoingGrainCallContext context) =>
         context.InterfaceMethod.DeclaringType?.Assembly == typeof(IVirtualMachineGrain).Assembly
         && (context.InterfaceMethod.Name != nameof(IVirtualMachineGrain.Power) || context.Request.GetArgument(1) is not null);
 
-    [LoggerMessage(LogLevel.Warning, "{Grain}.{Method} did not get through (attempt {Attempt}) and is repeated: {Reason}")]
+    [LoggerMessage(LogLevel.Warning, "{Grain}.{Method} was lost (attempt {Attempt}) and is repeated: {Reason}")]
     private partial void LogRepeated(string grain, string method, int attempt, string reason);
 }

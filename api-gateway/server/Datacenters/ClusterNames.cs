@@ -5,6 +5,6 @@ internal static class ClusterNames
 {
     public const string ServiceId = "instances";
 
-    /// <summary>The name of a datacenter whose silos are given no other (<c>Silo:Datacenter</c>).</summary>
+    /// <summary>The default name of a datacenter (<c>Silo:Datacenter</c>).</summary>
     public const string Local = "local";
 }

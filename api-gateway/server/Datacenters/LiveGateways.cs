@@ -3,19 +3,19 @@ using Orleans.Messaging;
 
 namespace Instances.Datacenters;
 
-/// <summary>The configured Orleans gateways of a datacenter, without those whose silos its membership says are dead. A silo that is frozen, or whose machine has gone, keeps its connection
-/// open: every call to a grain that goes that way would wait for nothing until it is back.</summary>
-/// <remarks>Asks only for a while after a call has timed out, and as long as one is left out: a few readings of the membership table each time that Orleans refreshes its list. Where nobody answers,
-/// or all would be left out, the list stays as it was configured.</remarks>
+/// <summary>The configured Orleans gateways of a datacenter, without those whose silos are dead according to the membership. The connection to a silo that is frozen, or whose machine is gone, stays
+/// open: every call through that silo would time out until it is back.</summary>
+/// <remarks>Reads the membership only for a while after a call has timed out, and while a gateway is left out: a few reads each time that Orleans refreshes its list. If no silo answers,
+/// or all would be left out, the configured list is used.</remarks>
 internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpan refreshPeriod, IServiceProvider services, TimeProvider clock)
     : IGatewayListProvider, IOutgoingGrainCallFilter
 {
-    /// <summary>Longer than the detection of a frozen silo, with a call's time-out before it.</summary>
+    /// <summary>Longer than a call's time-out and the detection of a frozen silo together.</summary>
     private static readonly TimeSpan SuspicionBound = TimeSpan.FromSeconds(30);
 
     private static readonly TimeSpan AnswerBound = TimeSpan.FromSeconds(2);
 
-    /// <summary>Grains that answer the same. Which gateway a call takes depends on its grain: of several, one has a way that is open.</summary>
+    /// <summary>Several grains that give the same answer. The gateway of a call depends on its grain, so that one of the calls takes a gateway that works.</summary>
     private const int Questions = 6;
 
     private long _suspectedAt;
@@ -26,7 +26,7 @@ internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpa
 
     public bool IsUpdatable => true;
 
-    /// <summary>Sees which calls time out.</summary>
+    /// <summary>Notices calls that time out.</summary>
     public async Task Invoke(IOutgoingGrainCallContext context)
     {
         try
@@ -50,7 +50,7 @@ internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpa
         return [.. (live.Count > 0 ? live : configured).Select(endPoint => endPoint.ToGatewayUri())];
     }
 
-    /// <returns>Null if nobody answers.</returns>
+    /// <returns>Null if no silo answers.</returns>
     private async Task<IReadOnlyList<IPEndPoint>?> FindDead()
     {
         var grains = services.GetRequiredService<IGrainFactory>();

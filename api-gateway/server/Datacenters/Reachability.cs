@@ -4,11 +4,11 @@ using Instances.Problems;
 
 namespace Instances.Datacenters;
 
-/// <param name="Name">As it stands in the paths below it.</param>
+/// <param name="Name">As in the paths below it.</param>
 /// <param name="Reachable">Whether its cluster and its database answered at the moment.</param>
 internal sealed record DatacenterView(string Name, bool Reachable);
 
-/// <summary>Asks datacenters whether they are there, by the cheapest call that needs both a silo and the database.</summary>
+/// <summary>Checks whether datacenters are reachable, with the cheapest call that needs both a silo and the database.</summary>
 internal static class Reachability
 {
     private static readonly TimeSpan Bound = TimeSpan.FromSeconds(2);

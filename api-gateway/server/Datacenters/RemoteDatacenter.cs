@@ -4,18 +4,18 @@ using Orleans.Messaging;
 
 namespace Instances.Datacenters;
 
-/// <summary>A datacenter that is reached as an Orleans client, with services of its own: one that is down keeps no other from its work.</summary>
+/// <summary>A datacenter that is reached as an Orleans client. It has its own services, so that a datacenter that is down does not affect others.</summary>
 internal sealed partial class RemoteDatacenter(
     string name,
     DatacenterOptions options,
     ILoggerFactory loggers,
     TimeProvider clock) : BackgroundService, IDatacenterConnection, IClientConnectionRetryFilter, IAsyncDisposable
 {
-    /// <summary>How long a silo that died keeps a request. More than half of the silos' own bound of 14 s, which is how long a
-    /// watched operation waits for a change.</summary>
+    /// <summary>How long a call to a silo that died can take. More than half of the silos' own bound of 14 s, because a watch waits up to half of it
+    /// for a change.</summary>
     public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(9);
 
-    /// <summary>How soon a silo that came back is used again, and what silos that came have to offer is known. A small question to one of them.</summary>
+    /// <summary>How soon new and returned silos are used. Each refresh is one small call to a silo.</summary>
     private static readonly TimeSpan RefreshPeriod = TimeSpan.FromSeconds(3);
 
     private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
@@ -31,7 +31,7 @@ internal sealed partial class RemoteDatacenter(
 
     public static FaultException Unreachable(string name, Exception? cause = null) => FaultException.Unavailable(
         "datacenter-unavailable",
-        $"The datacenter '{name}' cannot be reached at the moment. What runs there goes on; repeat the request later.",
+        $"The datacenter '{name}' cannot be reached at the moment. What is running there keeps running; repeat the request later.",
         cause);
 
     public override async Task StopAsync(CancellationToken cancellationToken)

@@ -11,10 +11,10 @@ internal static class DoctorEndpoints
         doctor.MapGet("/", Look)
             .WithSummary("Examine the datacenter")
             .WithDescription(
-                "Looks whether everything has its owner and every owner has what it needs, and changes nothing. It looks twice, some seconds apart, so that what is just being made is no finding.");
+                "Checks that everything has an owner and every owner has what it needs. Changes nothing. It checks twice, some seconds apart, so that something that is just being created is not a finding.");
         doctor.MapPost("/", Examine)
             .WithSummary("Examine the datacenter, and repair what is safe")
-            .WithDescription("With fix, findings that are fixable are repaired and looked at again. No image and no virtual machine that is known is ever deleted.");
+            .WithDescription("With fix, the fixable findings are repaired and checked again. No image is deleted, and no virtual machine that has a record.");
     }
 
     private static async Task<Ok<DoctorReport>> Look(Datacenter datacenter) => TypedResults.Ok(await datacenter.Doctor.Examine(fix: false));

@@ -15,23 +15,23 @@ internal static class EnterpriseEndpoints
         group.MapPost("/", Create)
             .WithSummary("Create an enterprise")
             .WithDescription(
-                "It owns appliances and images in this datacenter, and has quotas, none where they are left out. Each datacenter has its own record of an enterprise: give it the same id in each.");
+                "It owns appliances and images in this datacenter, and can have quotas. Each datacenter has its own record of an enterprise: use the same id in each.");
         group.MapGet("/", List)
             .WithSummary("List the enterprises")
-            .WithDescription("The default one first, which is there without being made, then the others in the order in which they were created. Without what they have.");
+            .WithDescription("The default enterprise first, which always exists, then the others by creation time. Without their usage.");
         group.MapGet("/{id}", Get)
             .WithSummary("Get an enterprise")
             .WithDescription(
-                "With its quotas and what it has of each at the moment: images that hold something or are about to, retired ones until they are gone; the space of their own layers, and the sizes "
-                + "of their disks as guests see them; imports under way; virtual machines that are deployed or about to be. The header ETag names the version of what PATCH changes.");
+                "With its quotas and its current usage: images from the beginning of their import, capture or promotion until they are deleted; the space of their own layers; the sizes "
+                + "of their disks as guests see them; imports under way; deployed virtual machines, and those that are being deployed. The header ETag is the version of what PATCH changes.");
         group.MapPatch("/{id}", Change)
             .WithSummary("Rename an enterprise, or change its quotas")
             .WithDescription(
-                "A JSON merge patch: what is left out stays, also within quotas; null lifts a quota. One below what there is takes nothing away: it lets nothing more in (507 quota-…). "
-                + "With If-Match the change is refused (412) where the enterprise has another version by now.");
+                "A JSON merge patch: members that are left out stay, also within quotas; null removes a quota. A quota below the usage deletes nothing; it only refuses more (507 quota-…). "
+                + "With If-Match the change is refused (412) if the enterprise's version has changed.");
         group.MapDelete("/{id}", Delete)
             .WithSummary("Delete an enterprise")
-            .WithDescription("Refused (409) while it has appliances or images, which are named; retired images count until they are gone. The default one stays.");
+            .WithDescription("Refused (409) while it has appliances or images, which the answer names; retired images count until they are deleted. The default enterprise cannot be deleted.");
     }
 
     private static async Task<Created<EnterpriseView>> Create(Datacenter datacenter, RequestKey key, CreateEnterpriseRequest request)

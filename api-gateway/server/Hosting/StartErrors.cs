@@ -3,17 +3,17 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Hosting;
 
-/// <summary>What a person can repaired is said in sentences, all of them at once, and not as a stack trace.</summary>
+/// <summary>Prints errors that an operator can repair as sentences, all at once, without a stack trace.</summary>
 internal static class StartErrors
 {
     /// <summary>Builds the server, and runs it to its end.</summary>
-    /// <returns>The exit code: 0, or 1 where it could not start.</returns>
+    /// <returns>The exit code: 0, or 1 if the server could not start.</returns>
     public static int Run(Func<WebApplication> build)
     {
         try
         {
             var app = build();
-            // Before anything is made of the configuration, which would stop at its first mistake.
+            // Before services are created from the configuration, which would stop at the first error.
             app.Services.GetService<IAsyncStartupValidator>()?.ValidateAsync(CancellationToken.None).GetAwaiter().GetResult();
             app.Run();
             return 0;
@@ -26,14 +26,14 @@ internal static class StartErrors
         }
     }
 
-    /// <returns>Nothing where the exception is a defect.</returns>
+    /// <returns>Nothing if the exception is a defect.</returns>
     internal static IEnumerable<string> Sentences(Exception exception) => exception switch
     {
         AggregateException several when several.InnerExceptions.All(inner => Sentences(inner).Any()) => several.InnerExceptions.SelectMany(Sentences),
         OptionsValidationException options => options.Failures,
         StartException start => [start.Message],
         InvalidOperationException { Source: "Microsoft.Extensions.Configuration.Binder" } binding => [Innermost(binding)],
-        _ when TakenAddress(exception) => [$"An address that it would listen at is taken, or is none of this machine: {exception.Message}"],
+        _ when TakenAddress(exception) => [$"An address to listen on is in use, or is not an address of this machine: {exception.Message}"],
         _ => [],
     };
 

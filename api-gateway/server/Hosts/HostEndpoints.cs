@@ -11,26 +11,26 @@ internal static class HostEndpoints
         var hosts = routes.MapGroup("/hosts").WithTags("Hosts");
         hosts.MapGet("/", List)
             .WithSummary("List the hosts")
-            .WithDescription("Every registered host with what it has and what is free, by name. One that cannot be reached is listed as away, with nothing free.");
+            .WithDescription("Every registered host with its total and free capacity, by name. An unreachable host is listed as away, with nothing free.");
         hosts.MapGet("/{id}", Get).WithSummary("Get a host");
         hosts.MapPatch("/{id}", Change)
             .WithSummary("Set a host to maintenance, or back")
-            .WithDescription("In maintenance a host takes no new virtual machines; those that it has go on. Allowed while the host is away.");
+            .WithDescription("In maintenance a host takes no new virtual machines; its machines keep running. Allowed while the host is unreachable.");
         hosts.MapDelete("/{id}", Forget)
             .WithSummary("Forget a host")
-            .WithDescription("Allowed while the host is away and no virtual machine is deployed on it. It comes back when its silo starts.");
+            .WithDescription("Allowed while the host is unreachable and no virtual machine is deployed on it. It is registered again when its silo starts.");
         hosts.MapPost("/{id}/adopt", Adopt)
-            .WithSummary("Make the records of a host's machines again")
+            .WithSummary("Create the records of a host's machines again")
             .WithDescription(
-                "For a host whose problem says that the database does not know its machines: begins to make the records of appliances, virtual machines and deployments again from the host's files, in the background. "
-                + "The machines keep running. The library's records come first (409, library-unknown). While it runs, the answer is the one that runs.");
+                "For a host whose problem says that the database does not know its machines: begins to create the missing records of appliances, virtual machines and deployments from the host's files, in the background. "
+                + "The machines keep running. Rebuild the library first (409 library-unknown). If a recovery is running, the answer is that one.");
         hosts.MapPost("/{id}/discard", Discard)
             .WithSummary("Remove the machines of a host that have no record")
             .WithDescription(
-                "Begins to remove machines that no record places on the host, in the background. What was not captured of them is lost. Look with dryRun first, and name the machines that it shows: others are left out.");
+                "Begins to remove machines that have no record on the host, in the background. Their changes that were not captured are lost. Use dryRun first, and name the machines that it shows: others are left out.");
         hosts.MapGet("/{id}/recovery", Recovery)
             .WithSummary("Get the recovery of a host")
-            .WithDescription("How far the adoption or the discarding is that runs, or what the last one did since the host's silo started, machine by machine.");
+            .WithDescription("The progress of the running adoption or discarding, or the result of the last one since the host's silo started, for each machine.");
     }
 
     private static async Task<Ok<IReadOnlyList<HostView>>> List(Datacenter datacenter) => TypedResults.Ok(await datacenter.Hosts.Hosts());
@@ -58,11 +58,11 @@ internal static class HostEndpoints
 /// <summary>What to change of a host.</summary>
 internal sealed record HostPatch(bool Maintenance);
 
-/// <summary>How to make the records of a host's machines again.</summary>
-/// <param name="DryRun">Only look, and change nothing.</param>
+/// <summary>How to create the records of a host's machines again.</summary>
+/// <param name="DryRun">Change nothing: only show what would be done.</param>
 internal sealed record AdoptRequest(bool DryRun = false);
 
 /// <summary>Which machines without a record to remove.</summary>
-/// <param name="DryRun">Only look, and change nothing.</param>
+/// <param name="DryRun">Change nothing: only show what would be done.</param>
 /// <param name="VirtualMachines">The machines to give up, as a dry run has shown them.</param>
 internal sealed record DiscardRequest(bool DryRun = false, IReadOnlyList<VirtualMachineId>? VirtualMachines = null);

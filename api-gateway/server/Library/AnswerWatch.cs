@@ -1,13 +1,13 @@
 namespace Instances.Library;
 
-/// <summary>A connection over which one HTTP/1.1 request is sent, and which says when its answer begins. The client itself tells only after it has sent everything.</summary>
+/// <summary>A connection for one HTTP/1.1 request that reports when the answer begins. HttpClient itself reports it only after it has sent everything.</summary>
 /// <remarks>Interim answers (1xx) come before it, each ended by an empty line.</remarks>
 internal sealed class AnswerWatch(Stream connection, Action answered) : Stream
 {
     private static readonly byte[] InterimStart = "HTTP/1.1 1"u8.ToArray();
     private static readonly byte[] HeadEnd = "\r\n\r\n"u8.ToArray();
 
-    /// <summary>What has come of the present answer's start, and how much of the empty line has been seen.</summary>
+    /// <summary>How much of the answer's start, and of the empty line, has arrived.</summary>
     private int _startBytes;
     private int _endBytes;
     private bool _isAnswered;

@@ -7,17 +7,17 @@ using Microsoft.Net.Http.Headers;
 
 namespace Instances.Library;
 
-/// <summary>The body of an answer whose digest follows it as a trailer (RFC 9530): it is known when the last byte is sent.</summary>
+/// <summary>An answer's body with its digest as a trailer (RFC 9530), because the digest is known only after the last byte.</summary>
 /// <remarks>
-/// The server knows trailers in HTTP/2 and later only. In HTTP/1.1 the chunks are made here, with the trailer behind the last. They do not go together with Content-Length: the length, where it is known,
-/// stands in a header of our own. A body that was not completed lacks its last chunk, so that it never looks whole; whoever leaves it so has to abort the connection.
+/// The web server supports trailers only in HTTP/2 and later. For HTTP/1.1 this class writes the chunks, with the trailer after the last one. Chunks exclude Content-Length: the length, if it is known,
+/// is in the header Export-Length. An incomplete body lacks its last chunk, so that it never looks complete. The caller must then abort the connection.
 /// </remarks>
 internal sealed class DigestedBody : WriteOnlyStream
 {
     public const string LengthHeader = "Export-Length";
     public const string Trailer = "Repr-Digest";
 
-    /// <summary>A receiver that takes less is cut off: it must not hold one of few places for days.</summary>
+    /// <summary>A slower receiver is disconnected: it must not hold one of few places for days.</summary>
     public const int MinBytesPerSecond = 16 << 10;
 
     private static readonly TimeSpan SlowBound = TimeSpan.FromSeconds(30);
@@ -25,7 +25,7 @@ internal sealed class DigestedBody : WriteOnlyStream
     private readonly HttpResponse _response;
     private readonly bool _isChunkedHere;
 
-    /// <summary>Changes the head of an answer that has not begun, to a request for which there is no <see cref="Obstacle"/>.</summary>
+    /// <summary>Prepares the headers of an answer that has not begun. Requires that the request has no <see cref="Obstacle"/>.</summary>
     public DigestedBody(HttpResponse response)
     {
         _response = response;
@@ -37,7 +37,7 @@ internal sealed class DigestedBody : WriteOnlyStream
 
     /// <summary>Why the answer to a request can have no trailer; null if it can.</summary>
     public static Problem? Obstacle(HttpContext context) => !HttpProtocol.IsHttp10(context.Request.Protocol) ? null : Problem.For(
-        context, StatusCodes.Status505HttpVersionNotsupported, "http-version-unsupported", "An export needs HTTP/1.1 or later: before, its end cannot be told from a break. Proxies on the way have to use it, too.");
+        context, StatusCodes.Status505HttpVersionNotsupported, "http-version-unsupported", "An export needs HTTP/1.1 or later: with HTTP/1.0 its end cannot be distinguished from an interruption. Proxies on the way must use it too.");
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {

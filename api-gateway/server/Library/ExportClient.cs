@@ -2,7 +2,7 @@ using System.Net.Http.Headers;
 
 namespace Instances.Library;
 
-/// <summary>Has images exported by the data plane. Has an HTTP client of its own, which logs nothing: its requests carry secrets.</summary>
+/// <summary>Requests exports from the data plane. It has its own HTTP client, which logs nothing, because its requests contain secrets.</summary>
 internal sealed class ExportClient : IDisposable
 {
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
@@ -15,10 +15,10 @@ internal sealed class ExportClient : IDisposable
         ConnectTimeout = ConnectTimeout,
     });
 
-    /// <summary>How long the data plane may take to send its next byte. It looks through the tables of all layers before the first.</summary>
+    /// <summary>How long the data plane may take to send its next byte. Before the first byte it reads the tables of all layers.</summary>
     public TimeSpan SilenceBound { get; init; } = TimeSpan.FromMinutes(1);
 
-    /// <returns>The answer's head; its body comes while it is read.</returns>
+    /// <returns>The answer's headers; its body is streamed.</returns>
     public Task<HttpResponseMessage> Get(HttpMethod method, ExportTicket ticket, ExportFormat format, ExportCompression? compression, CancellationToken cancellationToken)
     {
         var query = $"?format={format}{(compression is null ? "" : $"&compression={compression}")}";

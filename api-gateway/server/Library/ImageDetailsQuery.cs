@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Mvc;
 
 namespace Instances.Library;
 
-/// <summary>What an import says of its image, as query parameters.</summary>
+/// <summary>The details of an imported image, as query parameters.</summary>
 internal readonly record struct ImageDetailsQuery(
     [property: FromQuery(Name = "description"), Description("At most 4,096 characters.")] string? Text,
     [property: FromQuery(Name = "minCpus"), Description("A virtual machine with fewer CPUs is refused.")] int? MinCpus,
@@ -14,9 +14,9 @@ internal readonly record struct ImageDetailsQuery(
     [property: FromQuery(Name = "category"), Description("1 to 64 printable characters.")] string? Category,
     [property: FromQuery(Name = "icon"), Description("The name of an icon: 1 to 64 of a-z, 0-9 and hyphens.")] string? Icon,
     [property: FromQuery(Name = "operatingSystem"), Description("1 to 64 printable characters, such as Debian 12.")] string? OperatingSystem,
-    [property: FromQuery(Name = "label"), Description("key=value; may stand there several times, at most 32.")] string[]? Labels)
+    [property: FromQuery(Name = "label"), Description("key=value; can be repeated, at most 32 times.")] string[]? Labels)
 {
-    /// <summary>Null if nothing is said.</summary>
+    /// <summary>Null without any of the parameters.</summary>
     /// <exception cref="FaultException">image-invalid.</exception>
     public ImageDetails? ToDetails()
     {

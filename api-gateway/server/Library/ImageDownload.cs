@@ -4,12 +4,12 @@ using Microsoft.Net.Http.Headers;
 
 namespace Instances.Library;
 
-/// <summary>Leads an export from the data plane to the caller, piece by piece. One that does not come to its end ends the connection: it never looks whole.</summary>
+/// <summary>Forwards an export from the data plane to the client, piece by piece. An incomplete export aborts the connection, so that it never looks complete.</summary>
 internal sealed partial class ImageDownload(ExportClient client, ILogger<ImageDownload> logger)
 {
     private static readonly string[] Described = [HeaderNames.ContentDisposition, HeaderNames.ContentType, DigestedBody.LengthHeader];
 
-    /// <returns>The refusal of the data plane as it stands, or nothing more to answer.</returns>
+    /// <returns>The unchanged refusal of the data plane, or an empty result after the export.</returns>
     /// <exception cref="FaultException">data-plane-unavailable.</exception>
     public async Task<IResult> Send(ExportTicket ticket, ExportFormat format, ExportCompression? compression, HttpContext context)
     {

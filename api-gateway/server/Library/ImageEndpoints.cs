@@ -24,40 +24,40 @@ internal static partial class ImageEndpoints
             .Produces<OperationView>(StatusCodes.Status202Accepted)
             .WithSummary("Import a master image")
             .WithDescription(
-                "The body is the disk image itself, of any length that the library takes: qcow2, VMDK (in one file), VDI, VHD, VHDX or raw, also compressed with gzip, xz or zstd. Answers 202 when the bytes have arrived, and with a refusal as soon as it is known: before the last byte, where the beginning of the image tells. The operation tells "
-                + "how checking and converting go on. With sha256 the bytes are checked against it.");
+                "The body is the disk image itself, of any length that the library takes: qcow2, VMDK (in one file), VDI, VHD, VHDX or raw, also compressed with gzip, xz or zstd. Answers 202 when the bytes have arrived. A refusal is answered as soon as it is known: before the last byte, if the beginning of the image shows it. The operation shows "
+                + "the progress of checking and converting. With sha256 the bytes are checked against it.");
         group.MapPost("/from-path", ImportFromPath)
             .WithSummary("Import a file of the library's machine")
             .WithDescription(
-                "The file is copied, or cloned where the file system can, and then treated as an upload. Only regular files with one name, in folders that Import:AllowedFolders of the library's "
+                "The file is copied, or cloned if the file system can, and then treated as an upload. Only regular files with one name, in folders that Import:AllowedFolders of the library's "
                 + "silo names, by absolute paths without links: 403 path-not-allowed for all others. 409 file-in-use for a file that a QEMU program may write to. A file that changes while it is read ends the import with upload-mismatch.");
         group.MapGet("/", List)
             .WithSummary("List images")
             .WithDescription(
-                "In the order in which they were created, where sort says nothing else. Retired and failed images are listed only where the status asks for them, or includeRetired. "
-                + "A cursor is good for the same sort and filter only.");
+                "By creation time, unless sort is given. Retired and failed images are listed only if the status names them, or with includeRetired. "
+                + "A cursor is valid only with the same sort and filter.");
         group.MapGet("/{id}", Get).WithSummary("Get an image").WithDescription("The header ETag names the version of what PATCH changes.");
         group.MapPatch("/{id}", Change)
             .WithSummary("Rename, describe, pin or share an image, or give a master a retention rule")
             .WithDescription(
-                "A JSON merge patch: what is left out stays, also within details and labels; null takes a property back to its default. Allowed when Ready. Slaves inherit the details of the "
-                + "image that their machine used when they are captured. With sharing allEnterprises the virtual machines of all enterprises can use it; private again it becomes only "
-                + "while none of another enterprise does (409 image-in-use). With If-Match the change is refused (412) where the image has another version by now.");
+                "A JSON merge patch: members that are left out stay, also within details and labels; null resets a member to its default. Allowed when Ready. Slaves inherit the details of the "
+                + "image that their machine used when they are captured. With sharing allEnterprises the virtual machines of all enterprises can use it. It can become private again only "
+                + "while no machine of another enterprise uses it (409 image-in-use). With If-Match the change is refused (412) if the image's version has changed.");
         group.MapDelete("/{id}", Delete)
             .Produces(StatusCodes.Status204NoContent)
             .Produces<ImageDeletion>()
             .WithSummary("Delete an image")
             .WithDescription(
                 "Retires it; it can be restored until the grace period has passed, and is deleted then. Refused while a virtual machine uses it, while it is pinned, and for a master that has "
-                + "slaves. With cascade a master's slaves go with it, all or none. With dryRun nothing is done. Either answers 200 with what goes.");
+                + "slaves. With cascade a master's slaves are deleted with it, all or none. With dryRun nothing is changed. Either answers 200 with the images that are (or would be) deleted.");
         group.MapPost("/{id}/restore", Restore)
             .WithSummary("Restore a retired image")
-            .WithDescription("Makes it Ready again, within the grace period. Retention rules leave it alone from then on. A slave's master has to be Ready.");
+            .WithDescription("Makes it Ready again, within the grace period. Retention rules do not retire it from then on. A slave's master must be Ready.");
         group.MapPost("/{id}/promote", Promote)
             .WithSummary("Make a master of a slave")
-            .WithDescription("A copy of its own, of one layer for each disk, with the slave's details. The slave stays, and may be deleted while the operation runs. The operation's image is the new master.");
+            .WithDescription("A separate copy with one layer for each disk and the slave's details. The slave stays, and may be deleted while the operation runs. The operation's image is the new master.");
         group.MapGet("/{id}/lineage", GetLineage)
-            .WithSummary("Get where an image comes from, and what came from it")
+            .WithSummary("Get the ancestors and the descendants of an image")
             .WithDescription("Its master, its parent, and page by page its descendants: for a master the whole tree of its slaves. Each says how many virtual machines use it.");
         group.MapGet("/{id}/virtual-machines", ListUsers)
             .WithSummary("List the virtual machines that use an image")
@@ -68,10 +68,10 @@ internal static partial class ImageEndpoints
         Datacenter datacenter,
         RequestKey key,
         [Description("1 to 128 characters.")] string name,
-        [Description("What the bytes are. Without it their content tells; a raw disk has to be declared.")] Choice<ImageFormat>? format,
-        [Description("Takes what is declared as raw even if it looks like another format or an archive; what is compressed with gzip, xz or zstd is expanded all the same.")] bool? acceptSignature,
+        [Description("The format of the bytes. Without it, it is detected from the content; a raw disk must be declared.")] Choice<ImageFormat>? format,
+        [Description("Accepts bytes that are declared as raw even if they look like another format or an archive. Bytes that are compressed with gzip, xz or zstd are expanded all the same.")] bool? acceptSignature,
         [Description("The SHA-256 of the bytes in hex.")] string? sha256,
-        [Description("Whose the image is and stays; the default one where it is left out.")] EnterpriseId? enterprise,
+        [Description("The enterprise that owns the image, permanently. Default: the default enterprise.")] EnterpriseId? enterprise,
         [AsParameters] ImageDetailsQuery details,
         HttpRequest request,
         UploadClient client)
@@ -101,8 +101,8 @@ internal static partial class ImageEndpoints
     private static async Task<IResult> Delete(
         Datacenter datacenter,
         ImageId id,
-        [Description("The slaves of a master go with it.")] bool? cascade,
-        [Description("Only tells what would go.")] bool? dryRun)
+        [Description("Delete the slaves of a master with it.")] bool? cascade,
+        [Description("Only return what would be deleted.")] bool? dryRun)
     {
         if (cascade is true || dryRun is true) return TypedResults.Ok(await datacenter.Image(id).DeleteWith(cascade ?? false, dryRun ?? false));
         await datacenter.Image(id).Delete();

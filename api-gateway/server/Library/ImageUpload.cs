@@ -6,7 +6,7 @@ using Instances.Requests;
 
 namespace Instances.Library;
 
-/// <summary>Leads the bytes of a request to the data plane, and makes sure that an import whose bytes did not arrive ends.</summary>
+/// <summary>Forwards the bytes of a request to the data plane, and ends the import if the bytes did not arrive.</summary>
 internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
 {
     /// <summary>A refusal of the data plane is a short JSON text.</summary>
@@ -15,8 +15,8 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
     public (ImageId Image, OperationId Operation) IdsOf(RequestKey key, int attempt) => (key.OfAttempt(attempt).NewId<ImageId>(), key.OfAttempt(attempt).NewId<OperationId>());
 
     /// <summary>Ends the imports that earlier attempts with the same key began, so that there is never more than one.</summary>
-    /// <param name="attempt">The number of the present attempt. It is looked at too: a key may come again after its record was pruned.</param>
-    /// <returns>The operation of the earlier import that stands, because all its bytes have come; null if there is none.</returns>
+    /// <param name="attempt">The number of the current attempt. Its own import is checked too, because a key can be used again after its record was pruned.</param>
+    /// <returns>The operation of an earlier import that stands because all its bytes have arrived; null if there is none.</returns>
     public async Task<OperationId?> FindEarlier(RequestKey key, int attempt)
     {
         for (var number = 1; number <= attempt; number++)
@@ -28,9 +28,9 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         return null;
     }
 
-    /// <returns>The refusal of the data plane as it stands, or null when it took the bytes.</returns>
+    /// <returns>The unchanged refusal of the data plane, or null if it accepted the bytes.</returns>
     /// <exception cref="FaultException">data-plane-unavailable; why the import ended, if the connection broke over it.</exception>
-    /// <exception cref="BadHttpRequestException">The sender broke off. The data plane sees that, too, and ends the import.</exception>
+    /// <exception cref="BadHttpRequestException">The client disconnected. The data plane notices that too, and ends the import.</exception>
     public async Task<IResult?> Send(UploadTicket ticket, OperationId operation, HttpRequest request, RequestAttempt? attempt)
     {
         try
@@ -42,7 +42,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException and not BadHttpRequestException or OperationCanceledException)
         {
-            // The import itself knows best why it has ended: it is asked before it is cancelled.
+            // The import may have ended with a reason: read that before the import is cancelled.
             var end = await FindEnd(operation);
             await Abandon(operation);
             if (end is not null) throw new FaultException(end, exception);
@@ -53,7 +53,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
     }
 
-    /// <summary>The data plane's problem, as it stands, and when to repeat the request.</summary>
+    /// <summary>The unchanged problem of the data plane, and its Retry-After.</summary>
     public static async Task<IResult> Refusal(HttpResponseMessage response, HttpResponse answer, CancellationToken cancellationToken)
     {
         if (response.Content.Headers.ContentType?.MediaType is not Problem.ContentType)
@@ -69,7 +69,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         if (response.Headers.RetryAfter is { } retry) answer.Headers.RetryAfter = retry.ToString();
     }
 
-    /// <summary>Why the import has failed or was cancelled; null while it runs, and for what just broke off.</summary>
+    /// <summary>Why the import failed or was cancelled; null while it runs, or if only the connection was interrupted.</summary>
     private async Task<Fault?> FindEnd(OperationId operation)
     {
         try
@@ -82,7 +82,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
     }
 
-    /// <summary>The data plane ends an import whose bytes stop. One whose bytes never reached it has to be ended from here.</summary>
+    /// <summary>The data plane ends an import whose bytes stop. If no byte has reached the data plane, the gateway must end the import.</summary>
     private async Task Abandon(OperationId operation)
     {
         try
@@ -91,7 +91,7 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
         }
         catch (Exception exception) when (exception is FaultException || Interruptions.IsInterruption(exception))
         {
-            // It has ended, or nobody can be reached who could end it. Its image can be deleted either way.
+            // The import has ended, or it cannot be reached to end it. Its image can be deleted in both cases.
         }
     }
 }

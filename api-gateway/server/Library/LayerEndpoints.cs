@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Instances.Library;
 
-/// <summary>Sealed layers as they lie in the library. Other datacenters heal theirs with them: <c>content</c> and what is below it speak as the data planes of silos do.</summary>
+/// <summary>Sealed layers of the library. Other datacenters repair their layers with them. <c>content</c> and the paths below it have the protocol of the silos' data planes.</summary>
 internal static class LayerEndpoints
 {
     public static void MapLayers(this IEndpointRouteBuilder library)
@@ -15,18 +15,18 @@ internal static class LayerEndpoints
         layer.MapGet("", Get)
             .WithSummary("Get a layer")
             .WithDescription(
-                "A layer of an image that is Ready or Retired, or Corrupt because of another layer (404 layer-not-found else). One that is known to be corrupt is not given: 409 layer-not-sound. "
-                + "A datacenter that names this one in Library:Peers asks here for a good copy of a layer that is corrupt there.");
+                "A layer of an image that is Ready, Retired, or Corrupt because of another layer; else 404 layer-not-found. A layer that is known to be corrupt is refused: 409 layer-not-sound. "
+                + "Datacenters that name this one in Library:Peers use this to repair a corrupt layer of theirs.");
         layer.MapGet("/content", GetContent)
             .Produces(StatusCodes.Status206PartialContent, contentType: MediaTypeNames.Application.Octet)
             .WithSummary("Read a layer")
             .WithDescription(
-                "Pieces of the layer's file. The header Range has to name them: at most 256 that are in ascending order and do not overlap, each with its first and last byte, 16 MiB in all (416 else). "
-                + "Several come as multipart/byteranges. Repr-Digest is the SHA-256 of the whole file (RFC 9530), where it is known. An answer that fails in the middle breaks the connection off.");
+                "Ranges of the layer's file. The header Range must name them: at most 256, in ascending order and without overlaps, each with its first and last byte, 16 MiB in all; else 416. "
+                + "Several ranges are answered as multipart/byteranges. Repr-Digest is the SHA-256 of the whole file (RFC 9530), if it is known. An answer that fails in the middle breaks off the connection.");
         layer.MapGet("/content/extents", GetExtents)
             .Produces<LayerExtentsView>()
             .WithSummary("Get where a layer has data")
-            .WithDescription("Layers are sparse: what lies between the extents are zeros, and need not be read.");
+            .WithDescription("Layers are sparse: between the extents there are only zeros, which need not be read.");
     }
 
     private static async Task<Ok<LayerView>> Get(Datacenter datacenter, LayerId layerId)
@@ -43,7 +43,7 @@ internal static class LayerEndpoints
     }
 
     private static async Task<IResult> GetExtents(
-        Datacenter datacenter, LayerId layerId, [Description("Only what lies at this byte or behind it.")] long? from, LayerRelay relay, HttpContext context) =>
+        Datacenter datacenter, LayerId layerId, [Description("Only extents at this byte or after it.")] long? from, LayerRelay relay, HttpContext context) =>
         from is < 0
             ? throw FaultException.Invalid("from-invalid", $"from={from} is not a place in a file: it is 0 or more.")
             : await relay.Send(await datacenter.Library.OfferLayer(layerId), $"/extents?from={from ?? 0}", context);
@@ -51,5 +51,5 @@ internal static class LayerEndpoints
 
 /// <summary>Where a layer has data.</summary>
 /// <param name="Data">Offsets and lengths in turn, in ascending order, at most 8192 pairs.</param>
-/// <param name="Next">Where to ask on; null if no more data follows.</param>
+/// <param name="Next">The offset for the next request; null if no more data follows.</param>
 internal sealed record LayerExtentsView(IReadOnlyList<long> Data, long? Next);

@@ -6,7 +6,7 @@ using Microsoft.Net.Http.Headers;
 
 namespace Instances.Library;
 
-/// <summary>Leads the data plane's answers about a layer to the caller as they stand. Has an HTTP client of its own, which logs nothing: its requests carry tickets.</summary>
+/// <summary>Forwards the data plane's answers about a layer unchanged to the client. It has its own HTTP client, which logs nothing, because its requests contain tickets.</summary>
 internal sealed partial class LayerRelay(ILogger<LayerRelay> logger) : IDisposable
 {
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
@@ -23,8 +23,8 @@ internal sealed partial class LayerRelay(ILogger<LayerRelay> logger) : IDisposab
     /// <summary>How long the data plane may take to send its next byte.</summary>
     public TimeSpan SilenceBound { get; init; } = TimeSpan.FromMinutes(1);
 
-    /// <param name="what">What stands behind the layer's address there.</param>
-    /// <returns>The refusal of the data plane, or nothing more to answer.</returns>
+    /// <param name="what">The suffix of the layer's address.</param>
+    /// <returns>The refusal of the data plane, or an empty result after the answer.</returns>
     /// <exception cref="FaultException">data-plane-unavailable.</exception>
     public async Task<IResult> Send(LayerOffer offer, string what, HttpContext context)
     {

@@ -11,31 +11,31 @@ internal static class LibraryEndpoints
         var library = routes.MapGroup("/library").WithTags("Library");
         library.MapGet("/health", Health)
             .WithSummary("Get the library's health")
-            .WithDescription("How many layers were read and found sound in this round, and which are corrupt, with the images that stand on them, and which layer was put right last, and from where. Reads no layer.");
+            .WithDescription("How many layers were read and are sound in this round, which are corrupt, with the images that need them, and which layer was repaired last, and from where. Reads no layer.");
         library.MapPost("/verify", Verify)
             .WithSummary("Read the whole library")
-            .WithDescription("Begins a round: every layer is read from now on, slowly. Its progress is the library's health. A corrupt layer is replaced by the good copy of a host, or of another datacenter that Library:Peers names, where there is one.");
+            .WithDescription("Begins a round: every layer is read from now on, slowly. Its progress is the library's health. A corrupt layer is replaced by a good copy of a host or of another datacenter in Library:Peers, if there is one.");
         library.MapGet("/compaction", Compaction)
             .WithSummary("Get what compaction does")
-            .WithDescription("Chains of images are kept short in the background: which layers become one now, how many images have a chain that is too deep, and what was done so far.");
+            .WithDescription("Compaction keeps chains of images short in the background. The answer shows the layers that are being merged, how many images have too long a chain, and what was done so far.");
         library.MapPost("/compaction", Compact)
             .WithSummary("Look for chains to shorten")
-            .WithDescription("Looks at once, and tries what has failed before again. Its progress is what compaction does.");
+            .WithDescription("Scans now, and retries merges that have failed. GET shows the progress.");
 
         library.MapPost("/rebuild", Rebuild)
             .WithSummary("Rebuild the library from its files")
             .WithDescription(
-                "After a loss of the database: begins to give every image that has a manifest and no record its record again, in the background. Records that are there are left as they are. "
-                + "Images come back as Ready, those too that were Retired. With dryRun it only looks. Where a rebuild runs, that one goes on; while a dry run is under way no rebuild begins (409, rebuild-running).");
+                "After a loss of the database: begins to create a record for every image that has a manifest and no record, in the background. Existing records are not changed. "
+                + "Images are restored as Ready, including those that were Retired. With dryRun nothing is changed. If a rebuild is running, it continues; during a dry run no rebuild begins (409 rebuild-running).");
         library.MapGet("/rebuild", FindRebuild)
             .WithSummary("Get the rebuild")
-            .WithDescription("How far the rebuild is that runs, or what the last one did, and which images it left out and why.");
+            .WithDescription("The progress of the running rebuild, or the result of the last one, and which images it left out and why.");
         library.MapLayers();
         library.MapGet("/usage", Usage)
             .WithSummary("Get the library's usage")
             .WithDescription(
-                "What takes how much space: by status, by enterprise, by image (own, shared and in all; those first that would free most), and what sweeps and compaction have freed. "
-                + "Asks the file system for the size of every layer; reads none.");
+                "The use of space by status, by enterprise and by image (own, shared and total; those that would free most come first), and what sweeps and compaction have freed. "
+                + "Reads the sizes of all layers from the file system, and no layer.");
     }
 
     private static async Task<Ok<LibraryCompaction>> Compaction(Datacenter datacenter) => TypedResults.Ok(await datacenter.Compaction.Get());
@@ -54,5 +54,5 @@ internal static class LibraryEndpoints
 }
 
 /// <summary>How to rebuild the library.</summary>
-/// <param name="DryRun">Only look, and change nothing.</param>
+/// <param name="DryRun">Change nothing: only show what would be done.</param>
 internal sealed record RebuildRequest(bool DryRun = false);

@@ -2,7 +2,7 @@ using Instances.Problems;
 
 namespace Instances.Library;
 
-/// <summary>The words of tus 1.0.0 (https://tus.io/protocols/resumable-upload).</summary>
+/// <summary>The headers of tus 1.0.0 (https://tus.io/protocols/resumable-upload).</summary>
 internal static class Tus
 {
     public const string Version = "1.0.0";
@@ -21,16 +21,16 @@ internal static class Tus
         context, StatusCodes.Status412PreconditionFailed, "tus-version-unsupported", $"Uploads follow tus {Version}: send the header {Resumable}: {Version}."));
 }
 
-/// <summary>Names the version in every answer, refusals too, and refuses others.</summary>
+/// <summary>Adds the version to every answer, also to refusals, and refuses requests with other versions.</summary>
 internal sealed class TusFilter : IEndpointFilter
 {
     public ValueTask<object?> InvokeAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
     {
         var http = context.HttpContext;
-        // At once for an answer that is kept for repeats.
+        // Set now, for answers that are recorded for repeats.
         http.Response.Headers[Tus.Resumable] = Tus.Version;
 
-        // And as the last thing: what turns a refusal into a problem clears the headers before it.
+        // And set again last, because the exception handler clears the headers.
         http.Response.OnStarting(() =>
         {
             http.Response.Headers[Tus.Resumable] = Tus.Version;
@@ -40,6 +40,6 @@ internal sealed class TusFilter : IEndpointFilter
         return IsFree(http.Request) || http.Request.Headers[Tus.Resumable] == Tus.Version ? next(context) : ValueTask.FromResult<object?>(Tus.WrongVersion(http));
     }
 
-    /// <summary>To ask what there is needs no version; nor does the JSON view, which is no part of the protocol.</summary>
+    /// <summary>OPTIONS needs no version; nor does the JSON view, which is not part of the protocol.</summary>
     private static bool IsFree(HttpRequest request) => HttpMethods.IsOptions(request.Method) || HttpMethods.IsGet(request.Method);
 }

@@ -5,7 +5,7 @@ using System.Net.Sockets;
 
 namespace Instances.Library;
 
-/// <summary>Sends the bytes of an import to the data plane, each request on a connection of its own. Logs nothing: its requests carry secrets.</summary>
+/// <summary>Sends the bytes of an import to the data plane, each request on its own connection. Logs nothing, because its requests contain secrets.</summary>
 internal sealed class UploadClient
 {
     /// <summary>An answer of the data plane is a short JSON text, or has no body.</summary>
@@ -13,12 +13,12 @@ internal sealed class UploadClient
 
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
-    /// <summary>How long the data plane may take to accept the next bytes. It looks at the head of an image in between.</summary>
+    /// <summary>How long the data plane may take to accept the next bytes. It examines the head of an image in between.</summary>
     public TimeSpan SilenceBound { get; init; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>As long as bytes come there is no bound on the time. An answer that comes before the last byte ends the sending: nobody wants the rest.</summary>
-    /// <exception cref="BadHttpRequestException">The sender broke off.</exception>
-    /// <exception cref="HttpRequestException">The data plane broke off, or was not reached. So are IOException and OperationCanceledException.</exception>
+    /// <summary>There is no time limit while bytes arrive. If the answer comes before the last byte, the rest is not sent.</summary>
+    /// <exception cref="BadHttpRequestException">The client disconnected.</exception>
+    /// <exception cref="HttpRequestException">The data plane disconnected, or was not reached. IOException and OperationCanceledException mean the same.</exception>
     public Task<HttpResponseMessage> Send(UploadTicket ticket, PipeReader bytes) => Send(HttpMethod.Put, ticket, bytes, offset: null);
 
     /// <summary>Sends a part of an upload, in the same way.</summary>
@@ -38,7 +38,7 @@ internal sealed class UploadClient
         using var content = new UploadContent(bytes, SilenceBound, answered.Token);
         using var request = new HttpRequestMessage(method, ticket.Address) { Content = content };
         request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", ticket.Secret);
-        // Without it the client reads no answer before it has sent everything.
+        // Without this, HttpClient reads no answer before it has sent everything.
         request.Headers.ExpectContinue = true;
         if (offset is { } start) request.Headers.Add(Tus.Offset, start.ToString(CultureInfo.InvariantCulture));
         try

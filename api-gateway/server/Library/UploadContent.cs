@@ -4,21 +4,21 @@ using System.Net;
 
 namespace Instances.Library;
 
-/// <summary>Bytes that a sender sends, passed on piece by piece: what has come from it is on its way to the data plane at once, however little it is.</summary>
+/// <summary>Forwards the client's bytes piece by piece: received bytes are sent to the data plane at once, however few they are.</summary>
 /// <param name="bound">How long the data plane may take to accept a piece.</param>
-/// <param name="answered">Cancelled when the answer has come: the rest is not sent.</param>
+/// <param name="answered">Cancelled when the answer has arrived: the rest is not sent.</param>
 internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, CancellationToken answered) : HttpContent
 {
     private const int BufferBytes = 256 << 10;
 
     protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context) => SerializeToStreamAsync(stream, context, CancellationToken.None);
 
-    /// <summary>Nothing is read from the sender any more when this has ended.</summary>
+    /// <summary>When this has ended, nothing more is read from the client.</summary>
     public Task Sending { get; private set; } = Task.CompletedTask;
 
     protected override Task SerializeToStreamAsync(Stream stream, TransportContext? context, CancellationToken cancellationToken) => Sending = Copy(stream, cancellationToken);
 
-    /// <summary>In chunks: a length that was announced would have to be kept, after the answer too.</summary>
+    /// <summary>In chunks: with an announced length, all bytes would have to be sent even after the answer.</summary>
     protected override bool TryComputeLength(out long length)
     {
         length = 0;
@@ -46,7 +46,7 @@ internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, Cancellati
         }
     }
 
-    /// <returns>0 at the end, and once the answer has come.</returns>
+    /// <returns>0 at the end, and once the answer has arrived.</returns>
     private async Task<int> Read(byte[] buffer)
     {
         try
@@ -64,7 +64,7 @@ internal sealed class UploadContent(PipeReader bytes, TimeSpan bound, Cancellati
         }
         catch (IOException exception) when (exception is not BadHttpRequestException)
         {
-            throw new BadHttpRequestException("The body ended before all of it had come.", exception);
+            throw new BadHttpRequestException("The body ended early.", exception);
         }
     }
 }

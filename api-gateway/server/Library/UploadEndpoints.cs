@@ -9,12 +9,12 @@ using Microsoft.AspNetCore.Mvc;
 
 namespace Instances.Library;
 
-/// <summary>Uploads in parts, as tus 1.0.0 says it (core, creation, expiration, termination): any client of that protocol can send an image.</summary>
+/// <summary>Uploads in parts, by tus 1.0.0 (core, creation, expiration, termination): any client of that protocol can send an image.</summary>
 internal static class UploadEndpoints
 {
     private const string About =
-        "Uploads follow tus 1.0.0 (core, creation, expiration, termination): every request has the header Tus-Resumable: 1.0.0. What has come of a part counts, "
-        + "also where the connection, the gateway or the library's server broke in the middle; any gateway goes on with any upload. A newer part takes over from an older one that still sends. ";
+        "Uploads follow tus 1.0.0 (core, creation, expiration, termination): every request has the header Tus-Resumable: 1.0.0. The received bytes of a part are kept, "
+        + "even if the connection, the gateway or the library's server fails in the middle; any gateway can continue any upload. A newer part takes over from an older one that is still sending. ";
 
     public static void MapUploads(this IEndpointRouteBuilder routes)
     {
@@ -24,21 +24,21 @@ internal static class UploadEndpoints
             .Produces<OperationView>(StatusCodes.Status201Created)
             .WithSummary("Begin an upload in parts")
             .WithDescription(
-                About + "Answers 201, the upload's URL in Location, and the operation of the import: it shows how many bytes have come, and how checking and converting go on. "
-                + "Nothing is sent with this request.");
+                About + "Answers 201, the upload's URL in Location, and the operation of the import: it shows how many bytes have arrived, and the progress of checking and converting. "
+                + "This request has no body.");
         group.MapGet("/{id}", Get)
             .WithSummary("See how far an upload is")
-            .WithDescription("The same in JSON as HEAD tells in the headers Upload-Offset, Upload-Length and Upload-Expires. 404 once it has failed or was cancelled.");
+            .WithDescription("In JSON, the values that HEAD returns in the headers Upload-Offset, Upload-Length and Upload-Expires. 404 once the upload has failed or was cancelled.");
         group.MapMethods("/{id}", [HttpMethods.Head], Get).ExcludeFromDescription();
         group.MapPatch("/{id}", Send)
             .WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest())
             .Produces(StatusCodes.Status204NoContent)
             .WithSummary("Send a part of an upload")
             .WithDescription(
-                About + "The body, of the type application/offset+octet-stream, is a part of any length that begins where the upload is. 204 with the offset that was reached in Upload-Offset; "
-                + "409 upload-mismatch if the part does not fit, 409 upload-busy if a newer request has taken the upload over. What the library cannot import it refuses as soon as it has read the head of the image, and the import fails. With the last byte the import goes on by itself.");
+                About + "The body, of the type application/offset+octet-stream, is a part of any length that begins at the upload's offset. 204 with the new offset in Upload-Offset; "
+                + "409 upload-mismatch if the part does not fit, 409 upload-busy if a newer request has taken the upload over. If the library cannot import the image, it refuses as soon as it has read the head of the image, and the import fails. After the last byte the import continues automatically.");
         group.MapDelete("/{id}", Cancel).WithSummary("Cancel an upload").WithDescription("Its import ends as cancelled, and nothing of it is kept.");
-        // For senders behind something that lets only GET and POST through, as tus demands it.
+        // For clients behind a proxy that allows only GET and POST, as tus requires.
         group.MapPost("/{id}", Override).WithoutRecord().WithMetadata(new DisableRequestSizeLimitAttribute(), new UploadRequest()).ExcludeFromDescription();
     }
 
@@ -56,7 +56,7 @@ internal static class UploadEndpoints
         HttpContext context,
         [FromHeader(Name = Tus.Length), Description("The bytes of the whole image.")] long? length,
         [FromHeader(Name = Tus.Metadata), Description(
-            "Pairs of a key and a base64 value, with commas between them: name (1 to 128 characters; filename stands in for it), format (optional: without it the content tells; a raw disk has to be declared), acceptSignature (true takes what is declared as raw even if it looks like another format or an archive; optional), sha256 (of the whole image, in hex; optional), enterprise (its id; the default one where it is left out).")]
+            "Pairs of a key and a base64 value, separated by commas: name (1 to 128 characters; or filename instead), format (optional: without it, it is detected from the content; a raw disk must be declared), acceptSignature (optional: true accepts bytes that are declared as raw even if they look like another format or an archive), sha256 (of the whole image, in hex; optional), enterprise (its id; default: the default enterprise).")]
         string? metadata)
     {
         var (image, operation) = (key.NewId<ImageId>(), key.NewId<OperationId>());
@@ -82,7 +82,7 @@ internal static class UploadEndpoints
         return TypedResults.Ok(upload);
     }
 
-    /// <returns>Null for the upload of a repeated request that is whole, or has ended.</returns>
+    /// <returns>Null if the request is a repeat and its upload is complete or has ended.</returns>
     private static async Task<DateTimeOffset?> FindExpiry(IImageGrain image)
     {
         try
@@ -102,7 +102,7 @@ internal static class UploadEndpoints
         HttpContext context,
         UploadClient client,
         ImageId id,
-        [FromHeader(Name = Tus.Offset), Description("Where the part begins: as many bytes as have come.")] long offset)
+        [FromHeader(Name = Tus.Offset), Description("Where the part begins: the number of bytes that have arrived.")] long offset)
     {
         if (context.Request.ContentType != Tus.PartType) return Tus.WrongType(context);
         return await new UploadPart(client).Send(await datacenter.Image(id).ContinueUpload(), offset, context);
@@ -122,8 +122,8 @@ internal static class UploadEndpoints
         [FromHeader(Name = "X-HTTP-Method-Override")] string? method,
         [FromHeader(Name = Tus.Offset)] long? offset) => method switch
         {
-            "PATCH" => await Send(datacenter, context, client, id, offset ?? throw new BadHttpRequestException($"{Tus.Offset} says where the part begins.")),
+            "PATCH" => await Send(datacenter, context, client, id, offset ?? throw new BadHttpRequestException($"{Tus.Offset} is missing: it says where the part begins.")),
             "DELETE" => await Cancel(datacenter, id),
-            _ => throw FaultException.Invalid("method-override-invalid", "A POST to an upload stands for another method, PATCH or DELETE: name it in X-HTTP-Method-Override."),
+            _ => throw FaultException.Invalid("method-override-invalid", "A POST to an upload must name the real method, PATCH or DELETE, in X-HTTP-Method-Override."),
         };
 }

@@ -5,7 +5,7 @@ using Instances.Requests;
 
 namespace Instances.Library;
 
-/// <summary>What a sender says of an upload: the header Upload-Metadata of tus. Keys that are not known are left alone, as tus' clients send their own.</summary>
+/// <summary>The header Upload-Metadata of tus. Unknown keys are ignored, because clients of tus send their own.</summary>
 internal sealed class UploadMetadata
 {
     private static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
@@ -39,12 +39,12 @@ internal sealed class UploadMetadata
         Enterprise: Enterprise(),
         AcceptSignature: AcceptSignature());
 
-    /// <returns>Null if the content is to tell.</returns>
+    /// <returns>Null to detect it from the content.</returns>
     private ImageFormat? Format() => _values.GetValueOrDefault("format") is not { } text ? null
         : Choice<ImageFormat>.TryParse(text, null, out var format) ? format.Value
         : throw Invalid($"format is not one of {string.Join(", ", Enum.GetNames<ImageFormat>()).ToLowerInvariant()}");
 
-    /// <summary>tus' clients send a flag as a key without a value.</summary>
+    /// <summary>Clients of tus send a flag as a key without a value.</summary>
     private bool AcceptSignature() => _values.GetValueOrDefault("acceptSignature") switch
     {
         null or "false" => false,
@@ -69,5 +69,5 @@ internal sealed class UploadMetadata
     }
 
     private static FaultException Invalid(string what) => FaultException.Invalid(
-        "upload-metadata-invalid", $"The header Upload-Metadata is not as expected: {what}. It has name and perhaps format, acceptSignature, sha256 and enterprise, each with its value in base64, and commas between them.");
+        "upload-metadata-invalid", $"The header Upload-Metadata is not as expected: {what}. It has name, and optionally format, acceptSignature, sha256 and enterprise, each with its value in base64, separated by commas.");
 }

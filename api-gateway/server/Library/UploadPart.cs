@@ -2,12 +2,12 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>Leads a part of an upload to the data plane, without keeping any of it. What has come there counts, however this request ends.</summary>
+/// <summary>Forwards a part of an upload to the data plane, without storing it. The data plane keeps the received bytes, however this request ends.</summary>
 internal sealed class UploadPart(UploadClient client)
 {
-    /// <returns>204 with the offset that was reached, or the refusal of the data plane as it stands.</returns>
+    /// <returns>204 with the new offset, or the unchanged refusal of the data plane.</returns>
     /// <exception cref="FaultException">data-plane-unavailable.</exception>
-    /// <exception cref="BadHttpRequestException">The sender broke off.</exception>
+    /// <exception cref="BadHttpRequestException">The client disconnected.</exception>
     public async Task<IResult> Send(UploadTicket ticket, long offset, HttpContext context)
     {
         try
@@ -21,7 +21,7 @@ internal sealed class UploadPart(UploadClient client)
         catch (Exception exception) when (exception is HttpRequestException or IOException and not BadHttpRequestException or OperationCanceledException)
         {
             throw FaultException.Unavailable(
-                "data-plane-unavailable", "The library's data plane did not take the part whole. What has come counts: ask how far the upload is, and go on there.", exception);
+                "data-plane-unavailable", "The library's data plane did not receive the whole part. The received bytes are kept: ask for the upload's offset, and continue there.", exception);
         }
     }
 }

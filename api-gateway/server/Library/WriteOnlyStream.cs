@@ -1,6 +1,6 @@
 namespace Instances.Library;
 
-/// <summary>A stream that is written to, asynchronously and from its beginning to its end.</summary>
+/// <summary>A write-only stream, for asynchronous writes without seeking.</summary>
 internal abstract class WriteOnlyStream : Stream
 {
     public override bool CanRead => false;

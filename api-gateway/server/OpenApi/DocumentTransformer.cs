@@ -3,7 +3,7 @@ using Microsoft.OpenApi;
 
 namespace Instances.OpenApi;
 
-/// <summary>The head of the document.</summary>
+/// <summary>The title, description and licence of the document.</summary>
 internal sealed class DocumentTransformer : IOpenApiDocumentTransformer
 {
     public Task TransformAsync(OpenApiDocument document, OpenApiDocumentTransformerContext context, CancellationToken cancellationToken)
@@ -15,13 +15,13 @@ internal sealed class DocumentTransformer : IOpenApiDocumentTransformer
             Description =
                 "Runs virtual appliances, which are groups of virtual machines, and creates instances of them: consistent snapshots, kept in the library "
                 + "as slave images of their masters.\n\n"
-                + "Long work answers 202 with the URL of an operation. Every POST takes an Idempotency-Key: a repeat with the same key gets the first answer, refusals included, for as long as Requests:KeepFor says (7 days). "
-                + "Whatever is not carried out is answered with a problem (RFC 9457), whose code is for programs and whose detail says what to do.",
+                + "Long work answers 202 with the URL of an operation. Every POST takes an Idempotency-Key: a repeat with the same key gets the first answer, refusals included, for the time of Requests:KeepFor (default: 7 days). "
+                + "A request that is not carried out is answered with a problem (RFC 9457), whose code is for programs and whose detail says what to do.",
             License = new() { Name = "MIT", Identifier = "MIT" },
         };
-        // Paths are relative to the server that the document came from.
+        // Paths are relative to the server of the document.
         document.Servers = [];
-        // The values of an enum that only parameters have are words, too.
+        // Enums that only parameters use are also strings.
         foreach (var schema in (document.Components?.Schemas?.Values ?? []).OfType<OpenApiSchema>().Where(schema => schema is { Enum.Count: > 0, Type: null })) schema.Type = JsonSchemaType.String;
         return Task.CompletedTask;
     }

@@ -18,7 +18,7 @@ internal static class OpenApiSetup
         routes.MapScalarApiReference("/docs", options =>
         {
             options.Title = "Instances";
-            // Everything comes from this server: no fonts, telemetry, agents or proxies of others.
+            // The page loads everything from this server: no external fonts, telemetry, agents or proxies.
             options.DefaultFonts = false;
             options.Telemetry = false;
             options.DisableAgent();

@@ -9,7 +9,7 @@ using Microsoft.OpenApi;
 
 namespace Instances.OpenApi;
 
-/// <summary>Adds what handlers bind by hand: the datacenter, the idempotency key, uploads; and the problems that an answer can be.</summary>
+/// <summary>Adds what handlers bind manually (the datacenter, the idempotency key, uploads), and the problem answers.</summary>
 internal sealed class OperationTransformer : IOpenApiOperationTransformer
 {
     public async Task TransformAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
@@ -75,7 +75,7 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     {
         Name = "If-Match",
         In = ParameterLocation.Header,
-        Description = "The ETag that it had when it was read: it is changed or deleted only if it still has it. Left out, or *: whatever it has become.",
+        Description = "The ETag of the resource when it was read: it is changed or deleted only if it still has that ETag. Left out, or *: any ETag.",
         Schema = new OpenApiSchema { Type = JsonSchemaType.String },
     };
 
@@ -118,15 +118,15 @@ internal sealed class OperationTransformer : IOpenApiOperationTransformer
     {
         Name = RequestKey.Header,
         In = ParameterLocation.Header,
-        Description = "A value of your own. A repeat of the request with the same key gets the first answer and does nothing twice. Another request with the same key and path is refused (422 idempotency-key-reused).",
+        Description = "A unique value that the client chooses. A repeat of the request with the same key gets the first answer and does nothing twice. Another request with the same key and path is refused (422 idempotency-key-reused).",
         Schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = RequestKey.MaxLength, Pattern = "^[!-~]+$" },
     };
 
     private static OpenApiResponse ProblemResponse(OpenApiDocument document) => new()
     {
         Description =
-            "Not carried out: 400 malformed, 403 forbidden, 404 not found, 409 not in this status, 412 changed since, 413 too large, 415 not JSON, 422 can never succeed as it is, "
-            + "500 a defect, 503 away at the moment (repeat after Retry-After), 507 not enough memory, disk or quota.",
+            "Not carried out: 400 malformed, 403 forbidden, 404 not found, 409 not in this status, 412 changed since, 413 too large, 415 not JSON, 422 can never succeed, "
+            + "500 a defect, 503 unreachable at the moment (repeat after Retry-After), 507 not enough memory, disk or quota.",
         Content = new Dictionary<string, OpenApiMediaType>
         {
             [Problem.ContentType] = new() { Schema = new OpenApiSchemaReference(nameof(Problem), document) },

@@ -9,7 +9,7 @@ using Microsoft.OpenApi;
 
 namespace Instances.OpenApi;
 
-/// <summary>Describes the types whose JSON form a converter makes.</summary>
+/// <summary>Describes the types that have a JSON converter.</summary>
 internal sealed class SchemaTransformer : IOpenApiSchemaTransformer
 {
     public async Task TransformAsync(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
@@ -23,14 +23,14 @@ internal sealed class SchemaTransformer : IOpenApiSchemaTransformer
 
         if (context.JsonTypeInfo.Kind is JsonTypeInfoKind.Object) DescribeObject(schema, context.JsonTypeInfo);
 
-        // The properties of a list are not visited where its element has a converter.
+        // The properties of a list are not visited if its element has a converter.
         if (ElementOf(type) is { } element && IsId(element)) schema.Items = Uuid();
     }
 
     private static void DescribeObject(OpenApiSchema schema, JsonTypeInfo type)
     {
         schema.Required = type.Properties.Where(property => property.IsRequired).Select(property => property.Name).ToHashSet();
-        // Requests are strict; answers may come to hold more.
+        // Requests are strict; later releases may add members to answers.
         if (type.Type.Name.EndsWith("Spec", StringComparison.Ordinal) || type.Type.Name.EndsWith("Request", StringComparison.Ordinal)) return;
         schema.AdditionalPropertiesAllowed = true;
         schema.AdditionalProperties = null;
@@ -52,13 +52,13 @@ internal sealed class SchemaTransformer : IOpenApiSchemaTransformer
         new OpenApiSchema { Type = JsonSchemaType.Array, Items = Uuid() },
     ];
 
-    /// <summary>A patch has the properties of what it changes, none of them required.</summary>
+    /// <summary>A patch has the properties of the type that it changes, none of them required.</summary>
     private static async Task DescribePatch(
         OpenApiSchema schema, OpenApiSchemaTransformerContext context, Type spec, CancellationToken cancellationToken)
     {
         var whole = await context.GetOrCreateSchemaAsync(spec, null, cancellationToken);
         schema.Type = JsonSchemaType.Object;
         schema.Properties = whole.Properties;
-        schema.Description = "A JSON merge patch (RFC 7396): what is left out stays, null takes a property back to its default. What GET answered can be sent back: its other properties are ignored.";
+        schema.Description = "A JSON merge patch (RFC 7396): members that are left out stay, and null resets a member to its default. A client can send back what GET returned: members that cannot be changed are ignored.";
     }
 }

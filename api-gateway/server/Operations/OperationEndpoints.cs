@@ -16,10 +16,10 @@ internal static class OperationEndpoints
         var group = routes.MapGroup("/operations").WithTags("Operations");
         group.MapGet("/", List)
             .WithSummary("List operations")
-            .WithDescription("The newest first. A page of operations that have not ended may have fewer items than its limit and be followed by another: nextCursor says so.");
+            .WithDescription("Newest first. With a status filter for operations that have not ended, a page may have fewer items than its limit although more follow: nextCursor shows that.");
         group.MapGet("/{id}", Get)
             .WithSummary("Get an operation")
-            .WithDescription("The newest version: its steps, what happens to each virtual machine, and, once it has succeeded, what was done.");
+            .WithDescription("The newest version: its steps, the activity of each virtual machine and, once it has succeeded, the result.");
         group.MapGet("/{id}/events", Watch)
             .Produces<OperationView>(StatusCodes.Status200OK, OperationEvents.ContentType)
             .WithSummary("Watch an operation")
@@ -33,10 +33,10 @@ internal static class OperationEndpoints
         group.MapPost("/{id}/force", Force)
             .WithSummary("Force an operation")
             .WithDescription(
-                "For an operation past its commit point, or one that unwinds, that cannot get on because of a host, for whatever reason: the host is unreachable, does not have a "
-                + "machine, fails, or does not answer. The operation gives up what its hosts cannot do, and ends. A machine that is to be removed is Undeployed; its host removes it as "
+                "For an operation past its commit point, or one that is being undone, that a host keeps from ending, whatever the reason is: the host is unreachable, does not have a "
+                + "machine, fails, or does not answer. The operation skips what its hosts cannot do, and ends. A machine that is being removed becomes Undeployed; its host removes it as "
                 + "soon as it can. A machine that was being captured is Unknown until its host has released it. Before the commit point, cancel the operation instead. If a host is "
-                + "merely cut off, its machines run on until it is back.");
+                + "only cut off, its machines keep running until it is back.");
     }
 
     private static async Task<Ok<Page<OperationView>>> List(
@@ -55,7 +55,7 @@ internal static class OperationEndpoints
         Datacenter datacenter,
         OperationId id,
         [FromHeader(Name = "Last-Event-ID"), Description("The last version that the reader has seen.")] long? lastEventHeader,
-        [Description("The same, for readers that cannot set headers. The header goes before it.")] long? lastEventId)
+        [Description("The same, for readers that cannot set headers. The header takes precedence.")] long? lastEventId)
     {
         var seen = lastEventHeader ?? lastEventId ?? 0;
         var operation = await datacenter.GetOperation(id);

@@ -11,10 +11,10 @@ internal sealed partial class OperationEvents(IOperationGrain grain, long seen) 
     public const string ContentType = "text/event-stream";
     public const string Progress = "progress";
 
-    /// <summary>The name of the event that shows the operation finished: no more follow, and a reader closes.</summary>
+    /// <summary>The name of the last event, which shows the finished operation. The reader closes the connection.</summary>
     public const string End = "end";
 
-    /// <summary>Proxies close what was quiet for longer, often 60 s.</summary>
+    /// <summary>Proxies close connections that are quiet for longer, often 60 s.</summary>
     public static readonly TimeSpan HeartbeatInterval = TimeSpan.FromSeconds(15);
 
     private static readonly byte[] Hello = "retry: 1000\n\n"u8.ToArray();
@@ -29,7 +29,7 @@ internal sealed partial class OperationEvents(IOperationGrain grain, long seen) 
         var response = httpContext.Response;
         response.ContentType = ContentType;
         response.Headers.CacheControl = "no-store";
-        // Understood by nginx and its kin: pass each event on at once.
+        // For nginx and similar proxies: pass each event on at once.
         response.Headers["X-Accel-Buffering"] = "no";
         try
         {
@@ -38,7 +38,7 @@ internal sealed partial class OperationEvents(IOperationGrain grain, long seen) 
         }
         catch (OperationCanceledException) when (ending.IsCancellationRequested)
         {
-            // The reader went, or this process stops: the reader comes back with the last id that it has.
+            // The reader disconnected, or this process stops. The reader can reconnect with its last id.
         }
         catch (Exception exception) when (Interruptions.IsInterruption(exception))
         {

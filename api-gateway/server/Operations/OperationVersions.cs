@@ -3,15 +3,15 @@ using Instances.Problems;
 
 namespace Instances.Operations;
 
-/// <summary>The versions of an operation, read on over the end of the silo that told them.</summary>
+/// <summary>The versions of an operation. Reading continues if the silo that sent them ends.</summary>
 internal static class OperationVersions
 {
-    /// <summary>How often in a row reading is taken up again without a version in between.</summary>
+    /// <summary>How often reading is resumed in a row without a new version in between.</summary>
     public const int MaxAttempts = 30;
 
     private static readonly TimeSpan AttemptDelay = TimeSpan.FromSeconds(1);
 
-    /// <summary>Every version after one that was seen, in the order in which they came to be; ends with the operation.</summary>
+    /// <summary>The versions after one that was seen, in order; ends with the operation.</summary>
     public static async IAsyncEnumerable<OperationView> After(
         IOperationGrain grain, long seen, TimeProvider clock, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
@@ -33,7 +33,7 @@ internal static class OperationVersions
                 }
 
                 if (!hasNext) break;
-                // A silo that took over may send a version that another has sent. Its clock may be behind, and its versions lower.
+                // A silo that took over may repeat a version that another has sent. If its clock is behind, its versions are lower.
                 if (versions.Current.Version == seen) continue;
                 seen = versions.Current.Version;
                 attempt = 1;

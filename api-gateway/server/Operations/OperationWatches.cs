@@ -3,19 +3,19 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Operations;
 
-/// <summary>The places for connections that watch operations: each asks the datacenter for as long as it is open.</summary>
+/// <summary>Bounds the connections that watch operations: each calls the datacenter while it is open.</summary>
 internal sealed class OperationWatches(IOptions<WatchOptions> options)
 {
     private int _taken;
 
-    /// <returns>The place, which is free again after it is disposed of.</returns>
+    /// <returns>The place. Dispose it to free it.</returns>
     /// <exception cref="FaultException">too-many-watches.</exception>
     public IDisposable Take()
     {
         if (Interlocked.Increment(ref _taken) <= options.Value.MaxWatches) return new Place(this);
         Interlocked.Decrement(ref _taken);
         throw FaultException.Unavailable(
-            "too-many-watches", $"This gateway serves {options.Value.MaxWatches} watches of operations already. Ask for the operation itself from time to time, or watch it through another gateway.");
+            "too-many-watches", $"This gateway already serves {options.Value.MaxWatches} watches of operations. Get the operation from time to time instead, or watch it through another gateway.");
     }
 
     private sealed class Place(OperationWatches watches) : IDisposable

@@ -2,7 +2,7 @@ using Microsoft.AspNetCore.HostFiltering;
 
 namespace Instances.Problems;
 
-/// <summary>Tells a caller with a problem that its Host header names no host that this server answers to. The framework's own filter answers before everything else, with an empty body.</summary>
+/// <summary>Answers with a problem if the Host header is not a name of this server. The framework's own filter would answer with an empty body.</summary>
 internal sealed class HostNames : IStartupFilter
 {
     /// <summary>As the outermost of all filters.</summary>

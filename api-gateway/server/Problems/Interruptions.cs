@@ -4,7 +4,7 @@ using Orleans.Runtime.Messaging;
 
 namespace Instances.Problems;
 
-/// <summary>Failures of the way to a grain, not of the grain: the call may or may not have been carried out.</summary>
+/// <summary>Failures between the gateway and a grain: the call may or may not have been carried out.</summary>
 internal static class Interruptions
 {
     public static bool IsInterruption(Exception exception) => exception is

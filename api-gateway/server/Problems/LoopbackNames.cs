@@ -2,8 +2,8 @@ using Microsoft.AspNetCore.HostFiltering;
 
 namespace Instances.Problems;
 
-/// <summary>A server that listens on this machine alone answers only to this machine's names: a page of another site that has its own name lead here
-/// (DNS rebinding) would pass for a page of this server. <c>AllowedHosts</c> in the configuration goes before it.</summary>
+/// <summary>A server that listens on loopback only answers only to this machine's names. Otherwise a page of another site could point its own name here
+/// (DNS rebinding) and pass for a page of this server. <c>AllowedHosts</c> in the configuration takes precedence.</summary>
 internal static partial class LoopbackNames
 {
     private static readonly string[] Names = ["localhost", "127.0.0.1", "[::1]"];
@@ -19,7 +19,7 @@ internal static partial class LoopbackNames
         if (string.IsNullOrEmpty(configuration["AllowedHosts"]) && !ListensOnLoopbackOnly(configuration)) LogOpen(logger);
     }
 
-    [LoggerMessage(LogLevel.Warning, "The server listens beyond this machine and answers to every name: a page of another site that leads its own name here can use it. "
+    [LoggerMessage(LogLevel.Warning, "The server listens on addresses other than loopback and answers to every name: a page of another site can use it by pointing its own name here (DNS rebinding). "
         + "Set AllowedHosts to the names of this server, with semicolons between them")]
     private static partial void LogOpen(ILogger logger);
 

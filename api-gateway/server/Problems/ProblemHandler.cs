@@ -7,7 +7,7 @@ using Orleans.Runtime;
 
 namespace Instances.Problems;
 
-/// <summary>Turns whatever a request failed with into a problem, and logs it once where it is the server's fault.</summary>
+/// <summary>Turns the exception of a failed request into a problem, and logs it once if the server caused it.</summary>
 internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : IExceptionHandler
 {
     public async ValueTask<bool> TryHandleAsync(HttpContext context, Exception exception, CancellationToken cancellationToken)
@@ -27,13 +27,13 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         BadHttpRequestException { StatusCode: StatusCodes.Status400BadRequest } bad =>
             Problem.For(context, bad.StatusCode, "request-malformed", WhatIsWrong(bad)),
         BadHttpRequestException { StatusCode: StatusCodes.Status408RequestTimeout } slow => Problem.For(context, slow.StatusCode, "upload-timed-out",
-            "The body stopped, or came too slowly. Of an upload in parts what has come counts: ask how far it is, and go on there. Any other request has to be sent again."),
+            "The body stopped, or came too slowly. For an upload in parts, the received bytes are kept: ask for its offset, and continue there. Send any other request again."),
         BadHttpRequestException bad => ForStatus(context, bad.StatusCode),
         TimeoutException => Problem.For(context, StatusCodes.Status504GatewayTimeout, "datacenter-timeout",
-            "The datacenter did not answer in time; the request may have been carried out all the same. Look at the present status, or repeat it with the same Idempotency-Key."),
+            "The datacenter did not answer in time; the request may have been carried out all the same. Check the current status, or repeat it with the same Idempotency-Key."),
         _ when Interruptions.IsInterruption(exception) =>
             Problem.For(context, RemoteDatacenter.Unreachable(DatacenterOf(context)).Fault),
-        // What a grain throws is a fault. This is the runtime's own: a grain that could not be activated, since the database is unreachable.
+        // Grains throw faults. This exception is the runtime's own: a grain could not be activated because the database is unreachable.
         OrleansException => Problem.For(context, new Fault(FaultKind.Unavailable, "grain-unavailable", "A part of the datacenter does not answer at the moment: try again.")),
         _ => Problem.For(context, new Fault(FaultKind.Internal, "internal", "")),
     };
@@ -54,21 +54,21 @@ internal sealed partial class ProblemHandler(ILogger<ProblemHandler> logger) : I
         JsonException { Path: { } path } json => $"The JSON body is not as expected at {path}, line {json.LineNumber + 1}: {Reason(json)}",
         JsonException => "The body is not JSON.",
         FormatException format => format.Message,
-        // The framework's words for a body that is not there are for programmers.
+        // The framework's text for a missing body is for programmers.
         _ when bad.Message.StartsWith("Implicit body", StringComparison.Ordinal) => "The request needs a JSON body.",
         _ => ParameterPattern().Replace(bad.Message, "'$1'"),
     };
 
     private static string Cause(Exception exception) => exception.InnerException is { } inner ? $"{exception.Message} ({inner.Message})" : exception.Message;
 
-    /// <summary>The serializer's sentences name types of this program: said again without them.</summary>
+    /// <summary>The serializer's sentences name types of this program. This rewrites them without those.</summary>
     private static string Reason(JsonException json)
     {
         var sentence = json.Message.Split(" Path: ", 2)[0];
         if (MissingPattern().Match(sentence) is { Success: true } missing) return $"it lacks {missing.Groups[1].Value}.";
         if (UnknownPattern().Match(sentence) is { Success: true } unknown) return $"there is no property {unknown.Groups[1].Value}.";
         if (json.InnerException is FormatException number && number.Message.Contains("Int", StringComparison.Ordinal)) return "the value has to be an integer without a fraction or an exponent, in the range that is allowed.";
-        return TypeNamePattern().IsMatch(sentence) ? "the value is of the wrong type, or none of those that are allowed." : sentence;
+        return TypeNamePattern().IsMatch(sentence) ? "the value has the wrong type, or is not one of the allowed values." : sentence;
     }
 
     /// <summary>A handler's parameter as the framework names it, with its type.</summary>

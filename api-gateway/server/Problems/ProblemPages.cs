@@ -2,7 +2,7 @@ using Microsoft.AspNetCore.Http.HttpResults;
 
 namespace Instances.Problems;
 
-/// <summary>What stands at the URL that is the type of a problem.</summary>
+/// <summary>The pages at the URLs that are the types of problems.</summary>
 internal static class ProblemPages
 {
     public const string Path = "/problems";

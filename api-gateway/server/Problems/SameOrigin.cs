@@ -2,7 +2,7 @@ using Instances.Faults;
 
 namespace Instances.Problems;
 
-/// <summary>Keeps pages of other sites, opened in a browser that can reach this server, from changing anything here.</summary>
+/// <summary>Keeps pages of other sites, in a browser that can reach this server, from changing anything.</summary>
 internal static class SameOrigin
 {
     public static void UseSameOrigin(this IApplicationBuilder app) => app.Use((context, next) =>

@@ -5,8 +5,8 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 
 namespace Instances.Requests;
 
-/// <summary>Lets a sender that has closed its half of the connection behind the last byte of an upload have its answer. The web server takes that for an abort, and closes the connection.</summary>
-/// <remarks>Only while an upload runs: any other request of a client that has gone is to end. A connection that is reset fails the next read or write in any case.</remarks>
+/// <summary>Lets a client that closes its half of the connection after the last byte of an upload get its answer. The web server would treat that as an abort, and close the connection.</summary>
+/// <remarks>Only during uploads: other requests end when their client disconnects. A connection that is reset always fails the next read or write.</remarks>
 internal static class HalfClosedConnections
 {
     public static void Watch(KestrelServerOptions options) => options.ConfigureEndpointDefaults(endpoint => endpoint.Use(next => async connection =>
@@ -20,12 +20,12 @@ internal static class HalfClosedConnections
 
     private sealed record Duplex(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
-    /// <summary>Says that the input has ended only after its last bytes were taken: the web server drops a body whose last bytes come together with the end.</summary>
+    /// <summary>Reports the end of the input only after its last bytes were read: the web server drops a body whose last bytes arrive together with the end.</summary>
     private sealed class LastBytesFirst(PipeReader input) : PipeReader
     {
         private ReadOnlySequence<byte> _bytes;
 
-        /// <summary>How many of the bytes that were left have been looked at: their reader waits for more.</summary>
+        /// <summary>How many of the remaining bytes the reader has examined before it waits for more.</summary>
         private long _examinedBytes;
 
         public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => Shown(await input.ReadAsync(cancellationToken));
@@ -72,8 +72,8 @@ internal sealed class HalfClosable : IDisposable
 
     public CancellationToken Closed => _closed.Token;
 
-    /// <summary>Between requests there is nothing to end: the web server finds no further one.</summary>
-    /// <param name="isUpload">Its client may wait for the answer with its half closed.</param>
+    /// <summary>Between requests nothing needs to end: the web server sees that no further request comes.</summary>
+    /// <param name="isUpload">The client may wait for the answer with its half of the connection closed.</param>
     public void Begin(bool isUpload) => _endsRequest = !isUpload;
 
     public void End() => _endsRequest = false;

@@ -8,15 +8,15 @@ using Instances.Problems;
 namespace Instances.Requests;
 
 /// <summary>Gives every repeat of a POST with an Idempotency-Key the first answer, refusals included.</summary>
-/// <remarks>Not recorded: what says to try again (408, 429, 5xx other than 507), and what was malformed and never began (400, 415).</remarks>
+/// <remarks>Not recorded: answers that tell the client to try again (408, 429, 5xx except 507), and refusals of malformed requests (400, 415).</remarks>
 internal static class Idempotency
 {
-    /// <summary>How often a repeat looks whether the attempt before it has ended.</summary>
+    /// <summary>How often a repeat checks whether the attempt before it has ended.</summary>
     private static readonly TimeSpan WaitPeriod = TimeSpan.FromMilliseconds(250);
 
     private static readonly string[] NotReplayed = ["Content-Length", "Transfer-Encoding", "Date", "Server"];
 
-    /// <summary>Marks a POST that repeats safely by itself: no record is made of it.</summary>
+    /// <summary>Marks a POST that is idempotent without a record: none is kept.</summary>
     public static TBuilder WithoutRecord<TBuilder>(this TBuilder builder)
         where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new NoRecord());
 
@@ -137,11 +137,11 @@ internal static class Idempotency
         }
         catch (Exception exception) when (Interruptions.IsInterruption(exception))
         {
-            // The lease ends by itself.
+            // The lease expires.
         }
     }
 
-    /// <summary>An upload that was answered: if its bytes are not named by a digest in the query, they are read and compared.</summary>
+    /// <summary>For an upload that was answered before: unless the query has the digest of the bytes, they are read and compared.</summary>
     private static async Task RequireSameBytes(RequestAnswer answer, HttpContext context, UploadBody? upload, bool isSpent)
     {
         if (upload is null || isSpent || answer.RequestSha256 is not { } sha256 || context.Request.Query.ContainsKey("sha256")) return;
@@ -157,7 +157,7 @@ internal static class Idempotency
         if (answer.Body.Length > 0) await context.Response.WriteAsync(answer.Body, context.RequestAborted);
     }
 
-    /// <summary>The whole body, in memory: the server bounds the bodies of these requests.</summary>
+    /// <summary>Reads the whole body into memory. The server bounds the bodies of these requests.</summary>
     private static async Task<byte[]> KeepBody(HttpContext context)
     {
         var whole = new MemoryStream();

@@ -5,22 +5,22 @@ using Microsoft.Net.Http.Headers;
 namespace Instances.Requests;
 
 /// <summary>The header <c>If-Match</c>: the versions that a change was made for. An entity tag is the version in quotes.</summary>
-/// <param name="Versions">Empty if the header is not there or is <c>*</c>: any version will do.</param>
+/// <param name="Versions">Empty if the header is missing or is <c>*</c>: any version matches.</param>
 internal sealed record IfMatch(IReadOnlyList<long> Versions)
 {
-    /// <summary>How often a change without If-Match is made anew, where somebody else makes another one between reading and writing.</summary>
+    /// <summary>How often a change without If-Match is retried if another client changes the resource between reading and writing.</summary>
     private const int MaxAttempts = 5;
 
-    /// <summary>No thing has it: what is a tag and none of ours matches nothing.</summary>
+    /// <summary>No resource has this version: a tag that is not a version matches nothing.</summary>
     private const long NoVersion = -1;
 
     public bool IsGiven => Versions.Count > 0;
 
-    /// <summary>The version to ask for: the present one where it is among those that were named, or where none was.</summary>
+    /// <summary>The version to require: the current one, if the header names it or names none.</summary>
     public long Choose(long present) => !IsGiven || Versions.Contains(present) ? present : Versions[0];
 
     /// <summary>Reads, and changes what was read.</summary>
-    /// <param name="change">Refuses, by a fault of the kind Changed, what was read too early.</param>
+    /// <param name="change">Throws a fault of the kind Changed if the resource has changed since it was read.</param>
     public async Task<TView> Change<TView>(Func<Task<TView>> read, Func<TView, Task<TView>> change)
     {
         for (var attempt = 1; ; attempt++)
@@ -32,7 +32,7 @@ internal sealed record IfMatch(IReadOnlyList<long> Versions)
             }
             catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Changed && !IsGiven && attempt < MaxAttempts)
             {
-                // Somebody else was faster: what the patch does not name is theirs.
+                // Another client was faster: keep its changes to members that the patch does not name.
             }
         }
     }

@@ -6,11 +6,11 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Requests;
 
-/// <summary>A JSON merge patch (RFC 7396) for a specification. What a GET answered can be sent back: the properties of the view that are no part of the specification are left out here.</summary>
+/// <summary>A JSON merge patch (RFC 7396) for a specification. A client can send back what GET returned: properties of the view that are not part of the specification are ignored.</summary>
 [JsonConverter(typeof(MergePatchJsonConverterFactory))]
 internal sealed record MergePatch<TSpec, TView>(JsonObject Fields)
 {
-    /// <exception cref="BadHttpRequestException">The result is no specification.</exception>
+    /// <exception cref="BadHttpRequestException">The result is not a valid specification.</exception>
     public TSpec Apply(TSpec spec, IOptions<JsonOptions> json)
     {
         try
@@ -23,9 +23,9 @@ internal sealed record MergePatch<TSpec, TView>(JsonObject Fields)
         }
     }
 
-    /// <summary>For a grain that applies it.</summary>
-    /// <param name="example">Any specification: types and names are checked by it.</param>
-    /// <exception cref="BadHttpRequestException">It makes no specification.</exception>
+    /// <summary>Creates a patch for a grain to apply.</summary>
+    /// <param name="example">Any specification, to check the types and names of the patch.</param>
+    /// <exception cref="BadHttpRequestException">It does not result in a valid specification.</exception>
     public PatchDocument ToDocument(TSpec example, IOptions<JsonOptions> json)
     {
         Apply(example, json);
@@ -49,12 +49,12 @@ internal sealed class MergePatchJsonConverterFactory : JsonConverterFactory
             var fields = JsonNode.Parse(ref reader)!.AsObject();
             try
             {
-                // Counting reads the properties, which finds a name that stands twice.
+                // Counting reads the properties, which finds duplicate names.
                 if (fields.Count == 0) return new([]);
             }
             catch (ArgumentException)
             {
-                throw new JsonException("a property stands there twice.");
+                throw new JsonException("a property occurs twice.");
             }
 
             var changeable = NamesOf(typeof(TSpec), options);

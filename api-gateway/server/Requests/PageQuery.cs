@@ -7,7 +7,7 @@ namespace Instances.Requests;
 
 /// <summary>The query parameters of every list.</summary>
 internal readonly record struct PageQuery(
-    [property: FromQuery(Name = "limit"), Description("At most so many items, 1 to 1,000; 100 where it is left out.")] int? Limit,
+    [property: FromQuery(Name = "limit"), Description("The most items of a page, 1 to 1,000. Default: 100.")] int? Limit,
     [property: FromQuery(Name = "cursor"), Description("The nextCursor of the page before; left out for the first page.")] string? Cursor)
 {
     /// <exception cref="FaultException">limit-out-of-range.</exception>

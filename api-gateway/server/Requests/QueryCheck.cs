@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Http.Metadata;
 
 namespace Instances.Requests;
 
-/// <summary>Refuses query parameters that an endpoint does not know, and values that are none of a parameter's: each may be the filter that keeps somebody from deleting too much.</summary>
+/// <summary>Refuses unknown query parameters and invalid values. Ignoring one could be dangerous: it may be the filter that keeps a client from deleting too much.</summary>
 internal static class QueryCheck
 {
     private static readonly ConditionalWeakTable<Endpoint, IReadOnlyDictionary<string, Type>> s_parameters = [];
@@ -19,7 +19,7 @@ internal static class QueryCheck
         return next(context);
     });
 
-    /// <exception cref="BadHttpRequestException">A name or a value is not known.</exception>
+    /// <exception cref="BadHttpRequestException">A name or a value is unknown.</exception>
     private static void Require(IQueryCollection query, IReadOnlyDictionary<string, Type> known)
     {
         foreach (var (name, values) in query)

@@ -2,7 +2,7 @@ using Instances.Problems;
 
 namespace Instances.Requests;
 
-/// <summary>An attempt to answer a request with an Idempotency-Key. Shows its record signs of life until it is disposed.</summary>
+/// <summary>An attempt to answer a request with an Idempotency-Key. Sends its record signs of life until it is disposed.</summary>
 internal sealed class RequestAttempt : IAsyncDisposable
 {
     private static readonly TimeSpan TouchPeriod = IRequestGrain.Lease / 5;
@@ -27,7 +27,7 @@ internal sealed class RequestAttempt : IAsyncDisposable
     /// <summary>Cancelled when another attempt has taken over.</summary>
     public CancellationToken Overtaken => _overtaken.Token;
 
-    /// <summary>To be called between the begin of an import and its first byte.</summary>
+    /// <summary>Must be called between the begin of an import and its first byte.</summary>
     /// <exception cref="OperationCanceledException">Another attempt has taken over.</exception>
     public async Task RequireTurn()
     {

@@ -4,8 +4,8 @@ using Instances.Faults;
 
 namespace Instances.Requests;
 
-/// <summary>Makes the ids of what a POST creates. With the header <c>Idempotency-Key</c> they follow from the request's path and the key, so that
-/// a repeat names the same things, whichever gateway it comes to; without one they are new.</summary>
+/// <summary>Creates the ids of the resources that a POST creates. With the header <c>Idempotency-Key</c> they are derived from the request's path and the key, so that
+/// a repeat has the same ids on any gateway. Without the header they are new.</summary>
 internal sealed class RequestKey
 {
     public const string Header = "Idempotency-Key";
@@ -36,7 +36,7 @@ internal sealed class RequestKey
         return From((string)request.RouteValues["datacenter"]!, request.Method, request.Path, key);
     }
 
-    /// <summary>The key of an attempt of an upload: each makes things of its own.</summary>
+    /// <summary>The key of one attempt of an upload: each attempt has its own ids.</summary>
     /// <param name="number">From 1 on; the first attempt has the ids of the key itself.</param>
     public RequestKey OfAttempt(int number) => number == 1 ? this : new($"{_scope}\nattempt {number}");
 
@@ -44,7 +44,7 @@ internal sealed class RequestKey
         where TId : struct, IGuidId<TId> =>
         TId.From(_scope is null ? Guid.CreateVersion7() : Derive($"{typeof(TId).Name}\n{_scope}"));
 
-    /// <summary>A create that meets another thing under its own id was sent with a key that had been used for that thing.</summary>
+    /// <summary>If the id belongs to another resource, the key was used for that resource before.</summary>
     public async Task<T> Guard<T>(Task<T> create, string conflictCode)
     {
         try
@@ -59,7 +59,7 @@ internal sealed class RequestKey
 
     public static FaultException Reused() => FaultException.Invalid(
         "idempotency-key-reused",
-        $"The {Header} was sent before with another request. Use a key of its own for each thing that you ask for.");
+        $"The {Header} was sent before with another request. Use a new key for each request.");
 
     /// <summary>A UUID of version 8: the first 122 free bits of the text's SHA-256.</summary>
     private static Guid Derive(string text)

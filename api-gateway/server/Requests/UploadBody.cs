@@ -3,7 +3,7 @@ using System.Security.Cryptography;
 namespace Instances.Requests;
 
 /// <summary>The body of an upload: counts and hashes the bytes that pass, and keeps none of them.</summary>
-/// <remarks>Who sends it on disposes it at its end. It is asked for its digest after that.</remarks>
+/// <remarks>The forwarding code disposes it. The digest can be read after that.</remarks>
 internal sealed class UploadBody(Stream inner) : Stream
 {
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

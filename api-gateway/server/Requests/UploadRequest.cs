@@ -22,8 +22,8 @@ internal sealed class UploadRequest
         }
     });
 
-    /// <summary>Takes away the web server's bounds, which are for documents. The library's silo counts the bytes, and ends a sender that is silent for <c>Library:UploadIdleBound</c>.</summary>
-    /// <remarks>A sender that has gone is seen in the body.</remarks>
+    /// <summary>Removes the web server's bounds, which are for documents. The library's silo counts the bytes, and ends uploads that are silent for <c>Library:UploadIdleBound</c>.</summary>
+    /// <remarks>Reading the body shows whether the client has disconnected.</remarks>
     public static void LiftBounds(HttpContext context)
     {
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } size) size.MaxRequestBodySize = null;

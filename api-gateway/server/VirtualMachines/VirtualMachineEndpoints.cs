@@ -16,20 +16,20 @@ internal static class VirtualMachineEndpoints
 
     private const string About =
         "cpus, memoryBytes and portForwards are as they were specified; effectiveCpus, effectiveMemoryBytes and effectivePortForwards are what the machine has, with defaults and chosen ports. "
-        + "User data is not shown, only its SHA-256: a PATCH that does not name it keeps it. The header ETag names the version of what PATCH changes.";
+        + "User data is not shown, only its SHA-256; a PATCH without user data keeps it. The header ETag is the version of what PATCH changes.";
 
     public static void MapVirtualMachines(this IEndpointRouteBuilder routes)
     {
         var members = routes.MapGroup("/appliances/{appliance}/virtual-machines").WithTags("Virtual machines");
         members.MapPost("/", Add)
             .WithSummary("Add a virtual machine to an appliance")
-            .WithDescription("The machine is undeployed; in a deployed appliance it waits for the next deploy. Allowed at rest.");
+            .WithDescription("The machine is undeployed; in a deployed appliance the next deployment deploys it. Allowed when the appliance is Deployed or Undeployed.");
         members.MapGet("/", List).WithSummary("List an appliance's virtual machines").WithDescription("In the order in which they were added.");
         members.MapGet("/{id}", GetMember).WithSummary("Get a virtual machine of an appliance").WithDescription(About);
         members.MapPatch("/{id}", Change)
             .WithSummary("Change a virtual machine")
-            .WithDescription("A JSON merge patch: what is left out stays, null takes a property back to its default. Allowed while the machine is undeployed. "
-                + "With If-Match the change is refused (412) if the machine has another version by now.");
+            .WithDescription("A JSON merge patch: members that are left out stay, and null resets a member to its default. Allowed while the machine is undeployed. "
+                + "With If-Match the change is refused (412) if the machine's version has changed.");
         members.MapDelete("/{id}", Remove)
             .WithSummary("Remove a virtual machine from its appliance")
             .WithDescription("Allowed while the machine is undeployed. Its images stay in the library.");
@@ -39,12 +39,12 @@ internal static class VirtualMachineEndpoints
         group.MapPost("/power", Power)
             .WithSummary("Switch a virtual machine's power")
             .WithDescription(
-                "on, off, shutdown (presses the power button and returns), reset, pause or resume. An action whose end is there already does nothing. "
-                + "off and reset lose what the guest had not written.");
+                "on, off, shutdown (presses the power button and returns), reset, pause or resume. An action whose result is already reached does nothing. "
+                + "off and reset lose data that the guest has not written to its disks.");
         group.MapGet("/console-log", ReadConsole)
             .Produces<string>(StatusCodes.Status200OK, "text/plain")
             .WithSummary("Read the end of the serial console")
-            .WithDescription("What the guest printed on its serial console since it was deployed, the last part of it.");
+            .WithDescription("The last part of what the guest has printed on its serial console since it was deployed.");
     }
 
     private static async Task<Created<VirtualMachineView>> Add(Datacenter datacenter, RequestKey key, ApplianceId appliance, VirtualMachineSpec spec, HttpResponse response)
@@ -89,7 +89,7 @@ internal static class VirtualMachineEndpoints
         TypedResults.Ok(await datacenter.VirtualMachine(id).Power(request.Action, key.IsGiven ? key.NewId<RequestId>() : null));
 
     private static async Task<Utf8ContentHttpResult> ReadConsole(
-        Datacenter datacenter, VirtualMachineId id, [Description("At most so many bytes, 1 to 65,536, which is the default.")] int? bytes)
+        Datacenter datacenter, VirtualMachineId id, [Description("The most bytes to return, 1 to 65,536. Default: 65,536.")] int? bytes)
     {
         if (bytes is < 1 or > MaxConsoleBytes)
             throw FaultException.Invalid("bytes-out-of-range", $"bytes is {bytes}; it has to be 1 to {MaxConsoleBytes}.");
