@@ -257,6 +257,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
             {
                 machine.TrimLogs();
                 await machine.LookAtBoot();
+                await machine.WriteEndLate();
             }
             catch (Exception e) when (e is IOException or NotSupportedException or UnauthorizedAccessException or FaultException)
             {

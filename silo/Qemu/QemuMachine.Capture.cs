@@ -129,7 +129,7 @@ internal sealed partial class QemuMachine
         else if (hold.ShutDown) _startAgainUntil = _host.Time.GetUtcNow() + LateShutdownBound;
         if (hold.Freeze == FreezeState.Frozen && _status != VirtualMachineStatus.Stopped) await Thaw();
         if (hold.Freeze == FreezeState.Uncertain && _lateThaw.IsCompleted) StartLateThaw();
-        if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) KeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed }, durable: false);
+        if (hold is { ShutDown: true } or { Freeze: not FreezeState.Thawed }) TryKeepHold(_hold with { ShutDown = false, Freeze = FreezeState.Thawed });
         await SetClockIfBehind();
     });
 
@@ -225,7 +225,7 @@ internal sealed partial class QemuMachine
         await SwitchToNext(hold);
         var at = _host.Time.GetUtcNow();
         // A guest that is not paused may have written already.
-        if (_status == VirtualMachineStatus.Running) _folder.WriteHold(_hold!, durable: true);
+        if (_status == VirtualMachineStatus.Running) NoteSealed();
         return new(at);
     });
 
@@ -239,11 +239,11 @@ internal sealed partial class QemuMachine
     public Task EndHold(OperationId operation) => Turn(async () =>
     {
         if (_hold is not { } hold || hold.Operation != operation) return;
+        // First, since a full disk may fail the rest: no capture leaves its guest paused. One whose disk has failed waits for its user.
+        if (hold.WasRunning && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
+
         // What was not sealed never will be: the machine's file must not name layers that nobody keeps.
         if (!hold.Sealed) await TakeBack(hold);
-
-        // No capture leaves its guest paused. One whose disk has failed waits for its user.
-        if (hold.WasRunning && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
         _hold = null;
         _folder.DeleteHold();
         (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
@@ -342,6 +342,13 @@ internal sealed partial class QemuMachine
     {
         _folder.WriteHold(hold, durable);
         _hold = hold;
+    }
+
+    /// <summary>For a change that has been carried out already: if it cannot be written, a restarted silo repeats it at most.</summary>
+    private void TryKeepHold(HoldRecord hold)
+    {
+        _hold = hold;
+        TryWrite(() => _folder.WriteHold(hold, durable: false));
     }
 
     private void KeepMachine(MachineSpec spec)

@@ -16,6 +16,8 @@ internal sealed partial class QemuMachine
 
     private void LogNotNamed(VirtualMachineId machine, string reason) => LogNotNamed(_host.Logger, machine, reason);
 
+    private void LogNotWritten(VirtualMachineId machine, string reason) => LogNotWritten(_host.Logger, machine, reason);
+
     private void LogDiskError(VirtualMachineId machine, string what) => LogDiskError(_host.Logger, machine, what);
 
     private void LogThawFailed(VirtualMachineId machine, string reason) => LogThawFailed(_host.Logger, machine, reason);
@@ -41,6 +43,9 @@ internal sealed partial class QemuMachine
 
     [LoggerMessage(LogLevel.Warning, "The headers of the disks of the virtual machine {Machine} could not be checked: {Reason}")]
     private static partial void LogNotNamed(ILogger logger, VirtualMachineId machine, string reason);
+
+    [LoggerMessage(LogLevel.Error, "A record of the virtual machine {Machine} could not be written: {Reason}")]
+    private static partial void LogNotWritten(ILogger logger, VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Error, "A disk of the virtual machine {Machine} failed: {What}")]
     private static partial void LogDiskError(ILogger logger, VirtualMachineId machine, string what);

@@ -24,7 +24,7 @@ internal sealed partial class QemuMachine
                     "virtual-machine-on-host", $"The virtual machine '{_spec.Name}' is on this host with another deployment: remove it before it is deployed again.");
             }
 
-            if (_process is not null) return Observe();
+            if (_status is not VirtualMachineStatus.Stopped) return Observe();
             _folder.Create();
             if (_folder.ReadMachine() is null) KeepMachine(_spec with { MachineType = _host.MachineType });
             await StartQemu(cancellationToken);
@@ -62,7 +62,7 @@ internal sealed partial class QemuMachine
         _startAgainUntil = null;
         await Act(action);
         await SetClockIfBehind();
-        if (_hold is { } hold && hold.WasRunning != (_status == VirtualMachineStatus.Running)) KeepHold(hold with { WasRunning = !hold.WasRunning }, durable: false);
+        if (_hold is { } hold && hold.WasRunning != (_status == VirtualMachineStatus.Running)) TryKeepHold(hold with { WasRunning = !hold.WasRunning });
         return Observe();
     });
 
@@ -113,10 +113,18 @@ internal sealed partial class QemuMachine
         }
     }
 
+    /// <summary>Called before the guest may write to its new tops: after any crash, the machine must start from them.</summary>
+    private void NoteSealed()
+    {
+        if (_hold is not { Sealed: true } hold || TryWrite(() => _folder.WriteHold(hold, durable: true))) return;
+
+        // The guest must not wait for space, and a deletion needs none. Without this file the machine starts from machine.json, which names the new tops. If the silo restarts, the capture fails.
+        TryWrite(_folder.DeleteHold);
+    }
+
     private async Task Continue()
     {
-        // From here the guest may write to its new tops: that they are not to be thrown away must be known after any crash.
-        if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
+        NoteSealed();
         var before = (_trouble, _awaitsDisk);
         _resumedAt = _awaitsDisk ? _host.Time.GetTimestamp() : null;
         SetRunState(VirtualMachineStatus.Running);
@@ -137,10 +145,12 @@ internal sealed partial class QemuMachine
 
     private async Task StartQemu(CancellationToken cancellationToken)
     {
+        // A start that failed and could not end its QEMU left it.
+        if (_process is { } left) await End(left, () => Task.CompletedTask, TimeSpan.Zero);
         _startAgainUntil = null;
         (_failedResumes, _resumedAt, _diskError) = (0, null, null);
         BeginBoot();
-        if (_hold is { Sealed: true } hold) _folder.WriteHold(hold, durable: true);
+        NoteSealed();
         _identity = _host.Users.Take(_folder);
         await NoCloudSeed.Write(_spec, _folder, cancellationToken);
         _identity.Read(_folder.SeedPath);
@@ -164,20 +174,20 @@ internal sealed partial class QemuMachine
         var logged = File.Exists(_folder.LogPath) ? new FileInfo(_folder.LogPath).Length : 0;
         var group = _host.Groups.Prepare(_spec.Id, _spec.MemoryBytes, _spec.Cpus, chains.Sum(chain => chain.Layers.Count));
         var process = QemuProcess.Start(_folder, _identity, group, options.Binary, arguments);
-        _process = process;
-        _ports = ports;
-        _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, ports));
+        (_process, _ports, _unwrittenEnd) = (process, ports, null);
         try
         {
+            _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, ports));
             await Connect(process, cancellationToken);
             LogStarted(_spec.Id, process.Pid);
             return true;
         }
-        catch (Exception e) when (e is FaultException or OperationCanceledException or QmpException)
+        catch (Exception e)
         {
+            // Whatever failed, a QEMU that nobody watches must not run.
             var hasEnded = !process.IsAlive;
             await End(process, () => Task.CompletedTask, TimeSpan.Zero);
-            if (e is OperationCanceledException || !hasEnded) throw;
+            if (e is not (FaultException or QmpException) || !hasEnded) throw;
             var said = ReadLog(logged);
             var taken = ports.Zip(_spec.PortForwards).FirstOrDefault(pair => said.Contains($"'{QemuArguments.ForwardRule(pair.First)}'", StringComparison.Ordinal));
             if (taken.First is null) throw QemuFaults.NotStarted(_spec, said, LastLine(said));

@@ -50,6 +50,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private string? _trouble;
     private bool _removed;
 
+    /// <summary>How QEMU ended, until that is written: else a restarted silo would start a machine again that was powered off.</summary>
+    private ProcessRecord? _unwrittenEnd;
+
     /// <summary>The answer to a pause was lost, and QEMU has not been asked since.</summary>
     private bool _isPauseLost;
     private volatile MachineObservation _observation;
@@ -374,8 +377,11 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             {
                 try
                 {
-                    MarkStopped(ReasonOf(lost));
-                    if (_stopReason is StopReason.Guest && _host.Time.GetUtcNow() < _startAgainUntil) await StartQemu(_disposing.Token);
+                    var startsAgain = ReasonOf(lost) is StopReason.Guest && _host.Time.GetUtcNow() < _startAgainUntil;
+
+                    // If its start fails, the host starts it again, as it does a machine that died.
+                    MarkStopped(startsAgain ? StopReason.Died : ReasonOf(lost));
+                    if (startsAgain) await StartQemu(_disposing.Token);
                 }
                 finally
                 {
@@ -419,7 +425,42 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         var ended = _process;
         // It has ended, whether or not that can be written.
         (_process, _qmp, _isFrozen, _isPauseLost) = (null, null, false, false);
-        if (ended is { } process) _folder.WriteProcess(new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, reason is StopReason.Guest, reason));
-        if (_hold is { } hold) _folder.WriteHold(hold, durable: true);
+        if (ended is { } process) _unwrittenEnd = new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, reason is StopReason.Guest, reason);
+        TryWriteEnd();
+        if (_hold is { } hold) TryWrite(() => _folder.WriteHold(hold, durable: true));
+    }
+
+    /// <summary>Writes how QEMU ended if that was not possible at the time, as on a full disk. Called now and then.</summary>
+    public async Task WriteEndLate()
+    {
+        // A machine that is busy is looked at the next time.
+        if (_unwrittenEnd is null || !await _turn.WaitAsync(TimeSpan.Zero)) return;
+        try
+        {
+            if (!_removed) TryWriteEnd();
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private void TryWriteEnd()
+    {
+        if (_unwrittenEnd is { } end && TryWrite(() => _folder.WriteProcess(end))) _unwrittenEnd = null;
+    }
+
+    private bool TryWrite(Action write)
+    {
+        try
+        {
+            write();
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            LogNotWritten(_spec.Id, e.Message);
+            return false;
+        }
     }
 }

@@ -48,6 +48,35 @@ public sealed class QemuCaptureTests
     }
 
     [Fact]
+    public async Task EndHold_NothingCanBeWritten_ResumesTheGuestFirst()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        await qemu.Machine.Pause(operation);
+        var obstacle = Directory.CreateDirectory(Path.Combine(qemu.Folder.Path, "machine.json.tmp"));
+        await Assert.ThrowsAsync<FaultException>(() => qemu.Machine.EndHold(operation));
+        Assert.False(qemu.IsPaused);
+        obstacle.Delete();
+        await qemu.Machine.EndHold(operation);
+        Assert.Null(qemu.Machine.Observation.Hold);
+        Assert.Equal(QemuLab.TopsOf(qemu.Spec.Disks), QemuLab.TopsOf(qemu.Folder.ReadMachine()!.Disks));
+    }
+
+    [Fact]
+    public async Task Unquiesce_HoldThatCannotBeWritten_ThawsAllTheSame()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        (qemu.Agent["guest-fsfreeze-status"], qemu.Agent["guest-fsfreeze-freeze"], qemu.Agent["guest-fsfreeze-thaw"]) = (Thawed, "{\"return\": 2}", "{\"return\": 2}");
+        await qemu.Machine.Quiesce(operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        Directory.CreateDirectory(Path.Combine(qemu.Folder.Path, "hold.json.tmp"));
+        await qemu.Machine.Unquiesce(operation);
+        Assert.Null(qemu.Machine.Observation.Hold!.ThawFailure);
+        await qemu.Machine.EndHold(operation);
+        Assert.Null(qemu.Machine.Observation.Hold);
+    }
+
+    [Fact]
     public async Task Quiesce_FlushAnswersWithText_Fails()
     {
         await using var qemu = await FakeQemu.Create();

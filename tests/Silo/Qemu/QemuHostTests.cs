@@ -372,6 +372,64 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task Power_RecordsThatCannotBeWritten_StartsNothingUnknownAndEndsAllTheSame()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var obstacle = Path.Combine(lab.RunFolderOf(spec.Id).Path, "process.json.tmp");
+
+        Directory.CreateDirectory(obstacle);
+        var stopped = await lab.Driver.Power(spec.Id, PowerAction.Off);
+        Assert.Equal((VirtualMachineStatus.Stopped, StopReason.Power), (stopped.Status, stopped.StopReason));
+        for (var attempt = 0; attempt < 2; attempt++)
+        {
+            await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Power(spec.Id, PowerAction.On));
+            Assert.Empty(QemuProcess.FindAll(lab.Options.RunFolder));
+            await Assert.ThrowsAsync<FaultException>(() => lab.Driver.Start(spec, Stop));
+        }
+
+        Directory.Delete(obstacle);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
+
+        // The end is written when that is possible again, and not over the record of a later start.
+        Directory.CreateDirectory(obstacle);
+        await lab.Driver.Power(spec.Id, PowerAction.Off);
+        Directory.Delete(obstacle);
+        await lab.Driver.LookAtMachines();
+        Assert.Equal(StopReason.Power, Assert.Single(await lab.RestartDriver()).StopReason);
+        await lab.Driver.Power(spec.Id, PowerAction.On);
+        await lab.Driver.LookAtMachines();
+        Assert.Null(lab.RunFolderOf(spec.Id).ReadProcess()!.StopReason);
+    }
+
+    [Fact]
+    public async Task Resume_HoldThatCannotBeWritten_GuestRunsAndKeepsItsNextLayers()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        var operation = OperationId.New();
+        var next = await lab.NextLayers(spec.Id);
+        await lab.Driver.AddNextLayers(spec.Id, operation, next);
+        await lab.Driver.Pause(spec.Id, operation);
+        await lab.Driver.Seal(spec.Id, operation);
+        Directory.CreateDirectory(Path.Combine(lab.RunFolderOf(spec.Id).Path, "hold.json.tmp"));
+        await lab.Driver.Resume(spec.Id, operation);
+        Assert.Equal(VirtualMachineStatus.Running, (await lab.Observe(spec.Id)).Status);
+        await lab.Driver.Unquiesce(spec.Id, operation);
+
+        // The silo and QEMU die: what the guest has written since is in the next layers.
+        await lab.Driver.DisposeAsync();
+        var process = QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id];
+        process.Kill();
+        Assert.True(await process.WaitForEnd(QemuLab.Patience, TimeProvider.System, Stop));
+        Assert.Equal(next, QemuLab.TopsOf(Assert.Single(await lab.RestartDriver()).Disks));
+        await lab.Driver.Power(spec.Id, PowerAction.On);
+        Assert.Equal(next, QemuLab.TopsOf((await lab.Observe(spec.Id)).Disks));
+    }
+
+    [Fact]
     public async Task Adopt_HoldDamagedByThePowerCut_StartsFromTheNextLayers()
     {
         await using var lab = await QemuLab.Create();
