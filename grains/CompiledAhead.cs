@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace Instances;
 
-/// <summary>Compiles code before it is first called, where its first call must not wait for that.</summary>
+/// <summary>Compiles code before its first call, if that call must not wait for the compiler.</summary>
 internal static class CompiledAhead
 {
     /// <summary>Compiles the methods, the asynchronous ones and the lambdas of a type.</summary>

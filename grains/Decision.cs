@@ -2,7 +2,7 @@ using Instances.Faults;
 
 namespace Instances;
 
-/// <summary>What a lifecycle says to a command. Closed: accepted, ignored, or refused.</summary>
+/// <summary>The decision of a lifecycle about a command: accepted, ignored, or refused.</summary>
 internal abstract record Decision<TStatus>
     where TStatus : struct, Enum
 {
@@ -10,10 +10,10 @@ internal abstract record Decision<TStatus>
     {
     }
 
-    /// <summary>The command is carried out; the thing has the next status when that has begun.</summary>
+    /// <summary>The command is carried out. The status changes when it begins.</summary>
     public sealed record Accept(TStatus Next) : Decision<TStatus>;
 
-    /// <summary>What the command asks for is so already.</summary>
+    /// <summary>The status is already what the command requests.</summary>
     public sealed record Ignore : Decision<TStatus>;
 
     /// <summary>The status does not allow it.</summary>
@@ -31,7 +31,7 @@ internal static class Decide<TStatus>
     public static Decision<TStatus> Refuse(string code, string message) =>
         new Decision<TStatus>.Refuse(new(FaultKind.Conflict, code, message));
 
-    /// <summary>A call that this product itself must never make: a defect, not a person's mistake.</summary>
+    /// <summary>A call that this product must never make: a defect, not a user's mistake.</summary>
     public static Decision<TStatus> Defect(TStatus status, string command) =>
         new Decision<TStatus>.Refuse(new(FaultKind.Internal, "lifecycle-defect", $"'{command}' cannot happen in the status '{status}'."));
 }

@@ -2,11 +2,11 @@ using Instances.Faults;
 
 namespace Instances;
 
-/// <summary>What must come to its end before this silo goes: operations that run in it, machines that are held on its host.</summary>
-/// <remarks>Shared by the grains of a silo. Who is told that the silo drains refuses what is new, so that the end comes.</remarks>
+/// <summary>Work that must end before this silo stops: its running operations, and the machines that are held on its host.</summary>
+/// <remarks>Shared by the grains of a silo. While the silo drains, they refuse new work.</remarks>
 public sealed class Drain
 {
-    /// <summary>The code of what a silo refuses while it drains.</summary>
+    /// <summary>The fault code of refusals while a silo drains.</summary>
     public const string Code = "silo-stopping";
 
     private readonly Lock _lock = new();
@@ -21,21 +21,21 @@ public sealed class Drain
         }
     }
 
-    /// <summary>Something begins that is waited for.</summary>
-    /// <returns>To be disposed when it has ended; once more does nothing.</returns>
-    /// <exception cref="FaultException">silo-stopping: nothing new begins here.</exception>
+    /// <summary>Begins work that the drain waits for.</summary>
+    /// <returns>Dispose it when the work has ended. Disposing again does nothing.</returns>
+    /// <exception cref="FaultException">silo-stopping: this silo accepts no new work.</exception>
     public IDisposable Begin()
     {
         lock (_lock)
         {
-            if (_ended is not null) throw FaultException.Unavailable(Code, "The part of the datacenter that would do this is being restarted: try again in a few seconds.");
+            if (_ended is not null) throw FaultException.Unavailable(Code, "The silo for this request is being restarted: try again in a few seconds.");
             _running++;
         }
 
         return new Running(this);
     }
 
-    /// <summary>Something continues that began before: it is waited for, and never refused.</summary>
+    /// <summary>Continues work that began earlier: the drain waits for it, and it is never refused.</summary>
     /// <returns>As of <see cref="Begin"/>.</returns>
     public IDisposable GoOn()
     {
@@ -43,7 +43,7 @@ public sealed class Drain
         return new Running(this);
     }
 
-    /// <summary>From here on nothing new is begun.</summary>
+    /// <summary>From now on new work is refused.</summary>
     /// <returns>Whether everything has ended within the bound.</returns>
     public async Task<bool> WaitForEnd(TimeSpan bound, TimeProvider time)
     {

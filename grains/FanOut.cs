@@ -1,9 +1,9 @@
 namespace Instances;
 
-/// <summary>Bounded parallel calls. Each method waits for all calls that it began, also after a failure: no call outlives an undo.</summary>
+/// <summary>Bounded parallel calls. Each method waits for all calls that it began, even after a failure, so that no call is still running during an undo.</summary>
 internal static class FanOut
 {
-    /// <summary>The largest number of calls under way to one host.</summary>
+    /// <summary>The most parallel calls to one host.</summary>
     public const int PerHost = 8;
 
     /// <summary>For work that is undone if one call fails.</summary>
@@ -15,7 +15,7 @@ internal static class FanOut
     public static Task EachByHost<T, THost>(IEnumerable<T> items, Func<T, THost> host, Func<T, Task> call, CancellationToken cancellationToken = default) =>
         Task.WhenAll(items.GroupBy(host).Select(group => Each(group, call, cancellationToken)).ToList());
 
-    /// <summary>For work that must be done in the end, such as an undo: one item that fails does not keep another from being tried.</summary>
+    /// <summary>For work that must be completed, such as an undo: every item is attempted, even if others fail.</summary>
     /// <exception cref="Exception">The first failure, after every call has been made.</exception>
     public static Task All<T>(IEnumerable<T> items, Func<T, Task> call) => Run(items, call, stopsAtFailure: false, CancellationToken.None);
 

@@ -44,7 +44,7 @@ internal static class GrainFactoryExtensions
 
     public static ICompactionGrain Compaction(this IGrainFactory grains) => Find(() => grains.GetGrain<ICompactionGrain>(ICompactionGrain.Key));
 
-    /// <summary>A number of bytes for people, such as <c>1.5 GiB</c>.</summary>
+    /// <summary>A number of bytes as text, such as <c>1.5 GiB</c>.</summary>
     public static string Bytes(this long bytes) => bytes switch
     {
         >= 1L << 30 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):0.#} GiB"),
@@ -61,7 +61,7 @@ internal static class GrainFactoryExtensions
         }
         catch (ArgumentException exception)
         {
-            // Orleans looks the grain's class up in what the silos of the cluster have.
+            // Orleans throws this if no silo of the cluster has the grain's class.
             throw FaultException.Unavailable(code, message, exception);
         }
     }

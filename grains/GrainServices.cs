@@ -16,11 +16,11 @@ namespace Instances;
 
 public static class GrainServices
 {
-    /// <summary>How long a grain call may take, where its contract says nothing else.</summary>
+    /// <summary>How long a grain call may take, unless its contract says otherwise.</summary>
     public static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(14);
 
-    /// <summary>Registers what the grains need of their own. The silo brings the ports of its roles: for Control the catalogue, for Host the hypervisor and the
-    /// layer store, for Library the layer store and the data plane.</summary>
+    /// <summary>Registers the grains' own services. The silo registers the ports of its roles: the catalogue for Control, the hypervisor and the
+    /// layer store for Host, the layer store and the data plane for Library.</summary>
     public static ISiloBuilder AddInstancesGrains(this ISiloBuilder silo, SiloRoles roles = SiloRoles.All)
     {
         silo.AddIncomingGrainCallFilter<FaultFilter>();
@@ -41,12 +41,12 @@ public static class GrainServices
         if (roles.Has(SiloRoles.Control)) silo.Services.AddHostedService<RequestPruning>();
         silo.Services.Configure<ReminderOptions>(reminders => reminders.MinimumReminderPeriod = Appliances.ApplianceGrain.ReminderPeriod);
         silo.Services.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
-        // A grain class that a silo does not have is never placed there.
+        // Remove the grain classes of other roles: Orleans places a grain only in silos that have its class.
         silo.Services.Configure<GrainTypeOptions>(types => types.Classes.ExceptWith(SiloRoles.All.GrainClasses().Except(roles.GrainClasses())));
         return silo;
     }
 
-    /// <summary>The silo of a host has the host's name. That of any other silo is none that a host can have.</summary>
+    /// <summary>A host's silo has the host's name. Other silos have a name that no host can have.</summary>
     internal static string NameOf(string host, SiloRoles roles) =>
         roles.Has(SiloRoles.Host) ? host : $"{host}/{roles.ToString().Replace(", ", "-", StringComparison.Ordinal).ToLowerInvariant()}";
 }

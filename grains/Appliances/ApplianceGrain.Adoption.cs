@@ -7,7 +7,7 @@ using Orleans.Runtime;
 
 namespace Instances.Appliances;
 
-/// <summary>How an appliance and its machines get their records back from a host that runs them.</summary>
+/// <summary>Creates the records of an appliance and its machines again from a host that runs them.</summary>
 internal sealed partial class ApplianceGrain
 {
     public async Task<IReadOnlyList<RecoveredMachine>> Adopt(HostId host, IReadOnlyList<FoundMachine> machines, bool dryRun)
@@ -39,13 +39,13 @@ internal sealed partial class ApplianceGrain
                 Id, record.Enterprise, wanted with { Name = name }, host, machine, [.. machine.Seen.Disks.SelectMany(disk => disk.Layers).Where(layer => !held.Contains(layer))]);
         }
 
-        // The machines first, as when they are added: a crash in between leaves what the next call finds.
+        // The machines' records are created first, as when machines are added. After a crash in between, the next call finds them.
         if (!dryRun && members.Count > 0 && outcomes.Any(outcome => outcome.Outcome is not RecoveryOutcome.LeftOut) && (State.Status != next || !members.SequenceEqual(State.VirtualMachines)))
             await SaveListed(record with { Status = next, VirtualMachines = members });
         return outcomes;
     }
 
-    /// <returns>What becomes of a machine, and its specification where its record is to be made.</returns>
+    /// <returns>The outcome for a machine, and its specification if its record is to be created.</returns>
     private async Task<(RecoveredMachine Outcome, VirtualMachineSpec? Wanted)> Judge(HostId host, FoundMachine machine, IReadOnlyList<ImageLayers> images)
     {
         var (id, deployment) = (machine.Spec.Id, machine.Seen.Deployment);
@@ -59,14 +59,14 @@ internal sealed partial class ApplianceGrain
 
         return await FindSpec(machine, images) is { } wanted
             ? (Entry(RecoveryOutcome.Adopted), wanted)
-            : LeftOut("No image of the library has its layers, so that nothing could be captured of it. Save what matters from inside its guest, then discard it.");
+            : LeftOut("No image of the library has its layers, so that it could not be captured. Save important data from inside its guest, then discard it.");
 
         (RecoveredMachine, VirtualMachineSpec?) LeftOut(string message) => (Entry(RecoveryOutcome.LeftOut, message), null);
 
         RecoveredMachine Entry(RecoveryOutcome outcome, string? message = null) => new(id, machine.Spec.Name, Id, machine.Spec.Origin?.Appliance.Name, outcome, message);
     }
 
-    /// <summary>A database that is older than the machine does not know its deployment. Then its own record is the older one, unless that one's machine is there, too.</summary>
+    /// <summary>A database from a backup may be older than the machine's deployment. Then the record's deployment is the earlier one, unless its host still has that machine.</summary>
     private async Task<bool> HasLaterDeployment(VirtualMachineView known, HostId other, FoundMachine machine)
     {
         if (await GrainFactory.Operation(machine.Seen.Deployment).Find() is not null) return true;
@@ -92,7 +92,7 @@ internal sealed partial class ApplianceGrain
         }
     }
 
-    /// <summary>As the host has kept it. A machine of an earlier release uses the newest image on whose layers its disk lies.</summary>
+    /// <summary>The records as the host has kept them. For a machine of an earlier release: the newest image whose layers its disk is based on.</summary>
     private async Task<VirtualMachineSpec?> FindSpec(FoundMachine machine, IReadOnlyList<ImageLayers> images)
     {
         var spec = machine.Spec;

@@ -8,15 +8,15 @@ using Orleans.Runtime;
 
 namespace Instances.Appliances;
 
-/// <summary>How an appliance runs its operations: accepted durably, run in the background, taken up again by activation and by the reminder.</summary>
+/// <summary>How an appliance runs its operations: it accepts them durably, runs them in the background, and resumes them at activation and when the reminder fires.</summary>
 internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 {
     private const string OperationReminder = "operation";
 
-    /// <summary>How soon an operation is taken up again after its silo has gone.</summary>
+    /// <summary>How soon an operation is resumed after its silo has died.</summary>
     public static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(5);
 
-    /// <summary>A capture that has moved bytes within this time continues, however long its machines are held: the library is far, or the work was much.</summary>
+    /// <summary>A capture that has moved bytes within this time continues, however long its machines are held: the library may be slow to reach, or there is much to move.</summary>
     private static readonly TimeSpan MovingBound = TimeSpan.FromSeconds(30);
 
     private readonly CancellationTokenSource _stop = new();
@@ -28,13 +28,13 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     /// <summary>The operation that was accepted by this activation and has not begun its first step.</summary>
     private OperationId? _fresh;
 
-    /// <summary>Where the run before this one was stuck. It is shown until that step is done.</summary>
+    /// <summary>The step in which the previous run was stuck. It is shown until that step is done.</summary>
     private SagaEnd.Stuck? _stuck;
 
     /// <summary>The commit is being written: too late to cancel, though not durable yet.</summary>
     private bool _isCommitting;
 
-    /// <summary>When the running operation has moved bytes last, or null.</summary>
+    /// <summary>When the running operation last moved bytes, or null.</summary>
     private long? _movedAt;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -66,7 +66,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         if (State.Operation is not { } running || running.Id != operation)
             throw FaultException.Conflict("operation-finished", "The operation has finished: there is nothing to cancel.");
         if (running.Phase is SagaPhase.Committed || _isCommitting)
-            throw FaultException.Conflict("operation-past-commit", "The operation is past its commit point and only goes forward: wait for it to end.");
+            throw FaultException.Conflict("operation-past-commit", "The operation is past its commit point and cannot be undone: wait for it to end.");
         await Abort(new(new(FaultKind.Conflict, "operation-cancelled", "The operation was cancelled and undone."), Cancelled: true));
     }
 
@@ -75,7 +75,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         if (State.Operation is not { } running || running.Id != operation) return HoldVerdict.Release;
         if (running.Phase is SagaPhase.Committed || _isCommitting) return HoldVerdict.Keep;
         if (running.Phase is SagaPhase.Forward && _movedAt is { } moved && time.GetElapsedTime(moved) < MovingBound) return HoldVerdict.Keep;
-        await Abort(new(new(FaultKind.Unavailable, "hold-expired", "The machines were held for longer than the bound and go on: try again."), Cancelled: false));
+        await Abort(new(new(FaultKind.Unavailable, "hold-expired", "The machines were held for longer than the bound and were released: try again."), Cancelled: false));
         return HoldVerdict.Release;
     }
 
@@ -101,14 +101,14 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         var view = await GrainFactory.Operation(operation).Find();
         if (view is null && State.Operation is { } accepted && accepted.Id == operation)
         {
-            // It was accepted, and its record was not begun: the answer was lost, or the silo.
+            // It was accepted, but its record was not created: the answer or the silo was lost.
             view = await GrainFactory.Operation(operation).Begin(accepted.ToStart(Id, StepNames(accepted.Kind)));
             StartRun();
         }
 
         if (view is null) return null;
         if (view.Kind == kind && view.Appliance == Id && SameCommand(view.Command, command) && view.Forced == force) return view;
-        throw FaultException.Invalid("idempotency-key-reused", "The Idempotency-Key was used for another request: use a new one for each.");
+        throw FaultException.Invalid("idempotency-key-reused", "The Idempotency-Key was used for another request: use a new one for each request.");
     }
 
     private static bool SameCommand(CreateInstanceCommand? one, CreateInstanceCommand? other) =>
@@ -117,7 +117,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             && (one.VirtualMachines ?? []).ToHashSet().SetEquals(other.VirtualMachines ?? [])
             && one.VirtualMachines is null == other.VirtualMachines is null));
 
-    /// <summary>Persist first, then act: the reminder, the intent, the run, which makes the operation's record.</summary>
+    /// <summary>Persist first, then act: the reminder, the intent, then the run, which creates the operation's record.</summary>
     private async Task<OperationView> Accept(RunningOperation operation, ApplianceStatus status)
     {
         using var accepting = BeginHere();
@@ -127,7 +127,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         StartRun();
         var view = await GrainFactory.Operation(operation.Id).Begin(operation.ToStart(Id, StepNames(operation.Kind)));
 
-        // The run may have failed to make the record, and have ended.
+        // The run may have failed to create the record, and ended.
         if (State.Operation?.Id == operation.Id) StartRun();
         return view;
     }
@@ -148,7 +148,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         if (_run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(State.Operation!);
     }
 
-    /// <summary>Where this silo drains, the next call finds the appliance in another one, or in the same when it is back.</summary>
+    /// <summary>If this silo drains, the next call activates the appliance in another silo, or in this one when it is back.</summary>
     private IDisposable BeginHere()
     {
         if (drain.IsDraining) DeactivateOnIdle();
@@ -169,7 +169,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             if (_stuck is { } stuck) ShowStuck(stuck);
             else ShowRunning(operation);
 
-            // The barrier of a capture does not survive its run.
+            // The machines of a capture are held together only within one run.
             var isFirst = _fresh == operation.Id;
             _fresh = null;
             if (operation is { Kind: OperationKind.CreateInstance, Phase: SagaPhase.Forward } && !isFirst)
@@ -178,7 +178,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
             var end = await engine.Run(SagaOf(operation.Kind), Id.Value, this, _cancel.Token, () => _cancelReason!, _stop.Token);
             await Conclude(end);
 
-            // No operation waits for it: what it leaves undone the next sweep of the library does.
+            // No operation waits for this. The next sweep of the library does what is left.
             if (end is SagaEnd.Succeeded && operation.Capture is { } capture)
                 _ = FanOut.All(capture.Instances.Select(instance => instance.Master).Distinct(), master => retention.Apply(master));
         }
@@ -188,12 +188,12 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         }
         catch (Exception exception) when (exception is FaultException or StateWriteException or TimeoutException or OrleansException)
         {
-            // What is durable stands, and the reminder starts the next run.
+            // The durable state is valid, and the reminder starts the next run.
             LogRunInterrupted(Id.Value, operation.Id.Value, exception.Message);
         }
         catch (Exception exception)
         {
-            // Whoever waits for the run must not meet it again and again.
+            // Callers that wait for the run must not see this exception again and again.
             LogRunBroken(exception, Id.Value, operation.Id.Value);
         }
         finally
@@ -227,7 +227,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     private void ShowStuck(SagaEnd.Stuck stuck) => _reporter!.Status(OperationStatus.Stuck, cancellable: false, stuck.Fault with
     {
-        Message = $"The step '{stuck.Step}' failed in every attempt and is repeated by itself: {stuck.Fault.Message} If that does not help, force the operation: it gives up what its hosts cannot do.",
+        Message = $"The step '{stuck.Step}' failed in every attempt and is retried automatically: {stuck.Fault.Message} If that does not help, force the operation: it skips what its hosts cannot do.",
     });
 
     private void ShowRunning(RunningOperation operation) => _reporter!.Status(
@@ -237,7 +237,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     {
         if (State.Operation is null) return Task.CompletedTask;
 
-        // The step that runs is the last one, and done with this write.
+        // The running step is the last one, and this write completes it.
         _reporter!.Step(SagaOf(State.Operation!.Kind).Steps[^1].Name, StepStatus.Done);
         return End(rest, OperationStatus.Succeeded, fault: null, result);
     }
@@ -255,7 +255,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         });
     }
 
-    /// <summary>Tells the operation's record how it ended, and only then gives up the reminder.</summary>
+    /// <summary>Reports the outcome to the operation's record, and only then removes the reminder.</summary>
     private async Task CloseEnded()
     {
         if (State.Ended is { } ended)
@@ -267,14 +267,14 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         if (await this.GetReminder(OperationReminder) is { } reminder) await this.UnregisterReminder(reminder);
     }
 
-    /// <summary>The operation before this moment has ended for good: its record knows how, and its run and its reminder will not meddle with the next one.</summary>
+    /// <summary>Ensures that the previous operation has completely ended: its record has the outcome, and its run and reminder cannot interfere with the next operation.</summary>
     private async Task Closed()
     {
         await _run;
         await CloseEnded();
     }
 
-    /// <summary>The operation has begun, and its enterprise has no room for it.</summary>
+    /// <summary>The operation has begun, but exceeds a quota of its enterprise.</summary>
     private Task Refuse(Fault fault) => Abort(new(fault, Cancelled: false));
 
     private async Task Abort(SagaFailure reason)

@@ -14,7 +14,7 @@ using Orleans.Runtime;
 
 namespace Instances.Appliances;
 
-/// <summary>An appliance: what people ask of it. How its operations run stands in the other part.</summary>
+/// <summary>The calls of users to an appliance. The other parts of this class run its operations.</summary>
 internal sealed partial class ApplianceGrain(
     [PersistentState("appliance", StorageNames.Grains)] IPersistentState<ApplianceState> stored,
     SagaEngine engine,
@@ -74,7 +74,7 @@ internal sealed partial class ApplianceGrain(
         if (wanted == State.ToView(Id).ToSpec()) return State.ToView(Id);
         RequireVersion(ifVersions);
         if (wanted.Enterprise != State.Enterprise)
-            throw FaultException.Invalid("enterprise-fixed", $"The appliance is of the enterprise {State.Enterprise} and stays there: create another one in the other enterprise.");
+            throw FaultException.Invalid("enterprise-fixed", $"The appliance belongs to the enterprise {State.Enterprise}, which cannot be changed: create another appliance in the other enterprise.");
         await SaveListed(State with { Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Version = State.Version + 1 });
         return State.ToView(Id);
     }
@@ -85,7 +85,7 @@ internal sealed partial class ApplianceGrain(
         RequireVersion(ifVersions ?? []);
         await Closed();
 
-        // Also those that were made and did not become members: a crash came in between.
+        // Also machines that were created and did not become members because of a crash.
         var made = await catalogue.VirtualMachines(Id, new(PageRequest.MaxLimit));
         await FanOut.Each(State.VirtualMachines.Select(member => member.Id).Union(made.Items.Select(view => view.Id)), id => GrainFactory.VirtualMachine(id).Delete());
         await Forget();
@@ -101,7 +101,7 @@ internal sealed partial class ApplianceGrain(
 
         await RequireFreePorts(spec, except: id);
 
-        // The machine first: a member that does not exist would be worse than a machine that its appliance does not know.
+        // Create the machine first: a member that does not exist would be worse than a machine that its appliance does not know.
         var view = await GrainFactory.VirtualMachine(id).Create(Id, State.Enterprise, spec);
         if (!IsMember(id)) await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines, MemberOf(view)] });
         return view;
@@ -119,7 +119,7 @@ internal sealed partial class ApplianceGrain(
         Allow(ApplianceCommand.Edit);
         RequireMember(id);
 
-        // Only the appliance changes its machines, one call at a time: nobody else changes this one in between.
+        // Only the appliance changes its machines, one call at a time. So the machine cannot change in between.
         var machine = GrainFactory.VirtualMachine(id);
         var (present, view) = (await machine.GetSpec(), await machine.Get());
         var wanted = VirtualMachineSpecRules.Normalized(patch.ApplyTo(present));
@@ -141,7 +141,7 @@ internal sealed partial class ApplianceGrain(
     {
         Allow(ApplianceCommand.Edit);
 
-        // Also one that was made and did not become a member: a crash came in between.
+        // Also a machine that was created and did not become a member because of a crash.
         if (!IsMember(id) && (await GrainFactory.VirtualMachine(id).Get()).Appliance != Id) RequireMember(id);
         if (ifVersions is { Count: > 0 }) RequireVersion(await GrainFactory.VirtualMachine(id).Get(), ifVersions);
         await GrainFactory.VirtualMachine(id).Delete();
@@ -207,7 +207,7 @@ internal sealed partial class ApplianceGrain(
         return chosen;
 
         VirtualMachineView Member(VirtualMachineId id) => members.SingleOrDefault(view => view.Id == id)
-            ?? throw FaultException.Invalid("virtual-machine-not-in-appliance", $"The virtual machine {id} is not in this appliance: choose among its own.");
+            ?? throw FaultException.Invalid("virtual-machine-not-in-appliance", $"The virtual machine {id} is not in this appliance: choose machines of this appliance.");
     }
 
     private async Task<PlannedInstance> Plan(VirtualMachineView machine)
@@ -272,7 +272,7 @@ internal sealed partial class ApplianceGrain(
     }
 
     private static FaultException Changed(string code, string what, long version) => new(new(
-        FaultKind.Changed, code, $"{what} has been changed since: it has version {version}, which If-Match does not name. Read it again, and decide anew."));
+        FaultKind.Changed, code, $"{what} has been changed since: it has version {version}, which If-Match does not name. Read it again, and decide again."));
 
     private bool IsMember(VirtualMachineId id) => State.VirtualMachines.Any(member => member.Id == id);
 

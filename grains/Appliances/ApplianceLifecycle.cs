@@ -5,7 +5,7 @@ namespace Instances.Appliances;
 
 internal enum ApplianceCommand
 {
-    /// <summary>A person renames it, or adds, changes or removes machines.</summary>
+    /// <summary>A user renames it, or adds, changes or removes machines.</summary>
     Edit,
     Delete,
     Deploy,
@@ -15,7 +15,7 @@ internal enum ApplianceCommand
     /// <summary>A create-instance has committed and continues to undeploy.</summary>
     CommitToUndeploy,
 
-    /// <summary>A host that the database has forgotten has machines of it.</summary>
+    /// <summary>A host has machines of it that have no records.</summary>
     Adopt,
 
     /// <summary>An operation ends with the appliance deployed.</summary>

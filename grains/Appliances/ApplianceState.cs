@@ -23,12 +23,12 @@ internal sealed record ApplianceState : IStoredState
 
     public string? Description { get; init; }
 
-    /// <summary>Which of the instances that were captured from it are kept.</summary>
+    /// <summary>The retention rule for instances that are captured from it.</summary>
     public RetentionRule? Retention { get; init; }
 
     public EnterpriseId Enterprise { get; init; }
 
-    /// <summary>One more with every change of what people say of it.</summary>
+    /// <summary>Incremented by each change of the members that users can change.</summary>
     public long Version { get; init; } = 1;
 
     public ApplianceStatus Status { get; init; }
@@ -37,10 +37,10 @@ internal sealed record ApplianceState : IStoredState
 
     public DateTimeOffset CreatedAt { get; init; }
 
-    /// <summary>The operation that runs; null at rest.</summary>
+    /// <summary>The running operation; null when Deployed or Undeployed.</summary>
     public RunningOperation? Operation { get; init; }
 
-    /// <summary>How the newest operation ended, for its record, should that have missed it.</summary>
+    /// <summary>The outcome of the newest operation, in case its record did not get it.</summary>
     public EndedOperation? Ended { get; init; }
 
     public CatalogueEntry? Catalogue { get; init; }
@@ -61,7 +61,7 @@ internal sealed record ApplianceState : IStoredState
 }
 
 /// <summary>A machine of the appliance.</summary>
-/// <param name="HostPorts">The host ports that it asks for; null if an earlier release added the machine.</param>
+/// <param name="HostPorts">The requested host ports; null if an earlier release added the machine.</param>
 internal sealed record ApplianceMember(VirtualMachineId Id, string Name, IReadOnlyList<HostPort>? HostPorts = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
@@ -69,14 +69,14 @@ internal sealed record ApplianceMember(VirtualMachineId Id, string Name, IReadOn
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>An operation from its acceptance to its end: enough to take it up again after a crash.</summary>
-/// <param name="RestStatus">The status that the appliance goes back to when the operation is undone.</param>
+/// <summary>An operation from its acceptance to its end: enough to resume it after a crash.</summary>
+/// <param name="RestStatus">The status of the appliance after the operation was undone.</param>
 /// <param name="Targets">The machines that it acts on.</param>
 /// <param name="Failure">Why it is being undone.</param>
-/// <param name="Capture">Create instance: what is made, with every id chosen up front.</param>
-/// <param name="Committed">Create instance: what was made, from the commit point on.</param>
-/// <param name="AskedForced">An undeployment that was asked for with force.</param>
-/// <param name="Forced">It does not wait for hosts that are unreachable.</param>
+/// <param name="Capture">Create instance: the plan, with all ids chosen in advance.</param>
+/// <param name="Committed">Create instance: the result, from the commit point on.</param>
+/// <param name="AskedForced">An undeployment that was requested with force.</param>
+/// <param name="Forced">It does not wait for unreachable hosts.</param>
 internal sealed record RunningOperation(
     OperationId Id,
     OperationKind Kind,
@@ -109,7 +109,7 @@ internal sealed record CapturePlan(CreateInstanceCommand Command, IReadOnlyList<
 /// <summary>An image that a capture makes.</summary>
 /// <param name="Master">The master that it belongs to.</param>
 /// <param name="Parent">The image that the machine was deployed from.</param>
-/// <param name="NextLayers">What each of the machine's disks continues with.</param>
+/// <param name="NextLayers">The next writable layer of each disk.</param>
 internal sealed record PlannedInstance(
     VirtualMachineId Machine,
     string MachineName,

@@ -8,12 +8,12 @@ using Orleans.Runtime;
 
 namespace Instances.Appliances;
 
-/// <summary>Create instance: the chosen machines are captured at one instant, each as a slave image of the master that it came from.</summary>
+/// <summary>Create instance: captures the chosen machines at one instant, each as a slave image of its master.</summary>
 /// <remarks>
-/// No byte of a disk is moved on its host: each disk continues in an empty next layer, and what was its top becomes part of the image. The library has it by a link
-/// where it can, and else the changes alone are moved there, while the machines are held.
-/// A run that was interrupted before the commit point is undone and never continued: the hosts may have let the machines keep running since,
-/// and the instant would not be one.
+/// A capture copies no disk data on the host: each disk continues with an empty next layer, and its old top becomes part of the image. The library gets the top by a hard link
+/// if possible. Otherwise only the changes are moved there, while the machines are held.
+/// A run that was interrupted before the commit point is undone and never continued: the hosts may have released the machines since,
+/// and the captures would not be of one instant.
 /// </remarks>
 internal sealed class CreateInstanceSaga(ISagaContext appliance)
 {
@@ -28,7 +28,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     private IReadOnlyList<ImageManifest> _manifests = [];
     private IReadOnlyList<KeptImage> _kept = [];
 
-    // Guests are paused while some of it runs for the first time.
+    // Guests are paused while some of this code runs for the first time, so compile it before.
     static CreateInstanceSaga() => CompiledAhead.Type(typeof(CreateInstanceSaga));
 
     public Saga Saga => new("create-instance",
@@ -36,7 +36,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         SagaStep.Undoable("prepare", Prepare, Unprepare, appliance.RestartPatience),
         SagaStep.Undoable("quiesce", Quiesce, () => UndoOnEachHost(ResumeAndThaw)),
         SagaStep.Undoable("pause", Pause, () => UndoOnEachHost(ResumeAndThaw)),
-        SagaStep.WithoutUndo("seal", Seal, why: "the machines go on, on their next layers"),
+        SagaStep.WithoutUndo("seal", Seal, why: "the machines continue on their next layers"),
         SagaStep.Undoable("publish", Publish, Unpublish, appliance.RestartPatience),
         SagaStep.Commit("commit", Commit),
         SagaStep.Forward("register", _ => Register()),
@@ -66,7 +66,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         Activity("prepared");
     }
 
-    /// <summary>One sequence for each host: a machine is released only after its guest was resumed and thawed.</summary>
+    /// <summary>Each host's calls run in sequence: a machine is released only after its guest was resumed and thawed.</summary>
     private Task Unprepare() => ForEachHost(async (host, machines) =>
     {
         await Undo(async () =>
@@ -100,7 +100,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
     {
         Activity("pausing");
 
-        // The clocks of several hosts differ. This one is read around their answers: the window is an upper bound then.
+        // The clocks of several hosts differ. So this silo's clock is read around their answers, and the window is an upper bound.
         var before = appliance.Time.GetUtcNow();
         var paused = await OnEachHost((host, machines) => host.Pause(Operation.Id, machines));
         _firstPause = _isOnOneHost ? paused.Min(moment => moment.At) : before;
@@ -122,7 +122,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         _effects = await EffectsOnGuests();
     }
 
-    /// <summary>What the hosts have noted of the capture's effects on its guests. It is asked when the guests run again.</summary>
+    /// <summary>The capture's effects on its guests, as the hosts recorded them. Asked when the guests run again.</summary>
     private async Task<IReadOnlyDictionary<VirtualMachineId, CaptureHold>> EffectsOnGuests()
     {
         var seen = await OnEachHost((host, machines) => Task.WhenAll(machines.Select(host.Observe)));
@@ -135,7 +135,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         var parents = (await ViewsOf(Plan.Instances.Select(instance => instance.Parent))).ToDictionary(view => view.Id);
         var known = LayersOf(parents.Values);
 
-        // A machine that was captured before and not undeployed since has layers of those captures in its chain.
+        // If a machine was captured before and not undeployed since, its chain has layers of those captures.
         var again = _targets.Where(target => target.Disks.Any(disk => disk.Layers.Count(layer => !known.ContainsKey(layer)) > 1));
         var earlier = await FanOut.Results(again, target => appliance.Catalogue.CapturedFrom(target.Id));
         foreach (var (id, layer) in LayersOf(await ViewsOf(earlier.SelectMany(images => images)))) known[id] = layer;
@@ -152,10 +152,10 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
             moved.TryGetValue(layer.Id, out var transfer) ? layer with { Bytes = transfer.Bytes, Sha256 = transfer.Sha256 ?? layer.Sha256 } : layer;
     }
 
-    /// <summary>The guests do not wait for the library. What a forced operation leaves there is removed by a sweep.</summary>
+    /// <summary>The guests do not wait for the library. A sweep removes what a forced operation leaves there.</summary>
     private Task Unpublish() => Task.WhenAll(UndoOnEachHost(ResumeAndThaw), Undo(async () =>
     {
-        // An image that has a record is somebody's: a database from a backup may know less of this operation than the library does.
+        // Keep images that have a record: a database from a backup may know less about this operation than the library does.
         var known = new HashSet<ImageId>();
         await FanOut.All(Plan.Instances, async instance =>
         {
@@ -164,7 +164,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         await appliance.Grains.Library().Unpublish([.. Plan.Instances.Select(instance => instance.Image).Where(image => !known.Contains(image))]);
     }));
 
-    /// <summary>Brings what was sealed on a host to the library: only the layers that the images bring, since what came with earlier ones is there.</summary>
+    /// <summary>Moves the sealed layers of a host to the library: only the new layers, because the library has those of earlier images.</summary>
     private async Task<IReadOnlyList<LayerTransfer>> Receive(IGrouping<HostId, PlacedMachine> host, IReadOnlyList<ImageManifest> drafts, CancellationToken cancellationToken)
     {
         var own = drafts.Where(draft => host.Any(machine => machine.Machine == draft.Capture!.VirtualMachine)).ToDictionary(
@@ -202,7 +202,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         });
     }
 
-    /// <summary>Nobody sees an image before the commit point, so that none that was seen Ready is ever taken back.</summary>
+    /// <summary>No image is visible before the commit point. So an image that was seen Ready is never undone.</summary>
     private Task Register() => FanOut.All(Committed.Manifests, manifest => appliance.Grains.Image(manifest.Id).Publish(manifest));
 
     private Task Undeploy() => appliance.RemoveMachines("undeploy", appliance.State.VirtualMachines, EndOf, "captured");
@@ -213,7 +213,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         machine => ForInstance("undeploy", Plan.Instances.Single(instance => instance.Machine == machine.Machine), "captured", () =>
             appliance.Grains.VirtualMachine(machine.Machine).EndCapture(Operation.Id, EndOf(machine.Machine), Operation.Forced)));
 
-    /// <summary>Retires the previous versions. The machines point to their new images by now, so that only others can stand in the way.</summary>
+    /// <summary>Retires the previous versions. The machines already use their new images, so that only other users of an image can prevent its retirement.</summary>
     private async Task Update()
     {
         var kept = new List<KeptImage>();
@@ -229,7 +229,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
             }
             catch (FaultException exception) when (exception.Fault.Kind is FaultKind.NotFound)
             {
-                // It went in the run before this one.
+                // The previous run retired it.
             }
         });
         _kept = kept;
@@ -250,7 +250,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         ? new(Captured: true, Command.UpdateImages ? instance.Image : null)
         : CaptureEnd.None;
 
-    /// <summary>The image's manifest, with the sizes of the layers that it brings still unknown.</summary>
+    /// <summary>The image's manifest. The sizes of its new layers are not known yet.</summary>
     private ImageManifest Draft(PlannedInstance instance, CaptureTarget target, Dictionary<LayerId, LayerManifest> known)
     {
         var quiesced = _quiesced[instance.Machine];
@@ -286,11 +286,11 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
 
     private Task UndoOnEachHost(Func<IHostGrain, IReadOnlyList<VirtualMachineId>, Task> call) => ForEachHost((host, machines) => Undo(() => call(appliance.Grains.Host(host), machines)));
 
-    /// <summary>All hosts at once; a host that fails keeps no other from its call.</summary>
+    /// <summary>Calls all hosts in parallel. A failing host does not prevent the calls to others.</summary>
     private async Task ForEachHost(Func<HostId, IReadOnlyList<VirtualMachineId>, Task> call) =>
         await Task.WhenAll((await Hosts()).Select(async host => await call(host.Key, [.. host.Select(machine => machine.Machine)])).ToList());
 
-    /// <summary>A forced operation does not wait for what fails: the host releases the machines of a capture that has ended, as soon as it can.</summary>
+    /// <summary>A forced operation ignores failures: the host releases the machines of an ended capture as soon as it can.</summary>
     private async Task Undo(Func<Task> call)
     {
         try

@@ -8,7 +8,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Appliances;
 
-/// <summary>Deploy: every machine of the operation runs on a host, or none does and nothing of them is left.</summary>
+/// <summary>Deploy: every machine of the operation runs on a host, or none does and nothing is left of them.</summary>
 internal sealed class DeploySaga(ISagaContext appliance)
 {
     private const string LayerMissing = "layer-missing";
@@ -19,7 +19,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
     public Saga Saga => new("deploy",
     [
         SagaStep.Undoable("place", Place, Release, appliance.RestartPatience),
-        SagaStep.WithoutUndo("fetch", Fetch, why: "what was fetched is a cache, which the host bounds by itself", appliance.RestartPatience),
+        SagaStep.WithoutUndo("fetch", Fetch, why: "fetched layers are a cache that the host bounds", appliance.RestartPatience),
         SagaStep.Undoable("start", Start, Remove, appliance.RestartPatience),
         SagaStep.Commit("finish", _ => appliance.End(ApplianceStatus.Deployed, new OperationResult())),
     ]);
@@ -30,14 +30,14 @@ internal sealed class DeploySaga(ISagaContext appliance)
     {
         var views = await Look();
 
-        // A run that was taken up again finds machines that have their host.
+        // A resumed run finds machines that already have their host.
         var placed = views.Where(view => view.Host is not null).Select(view => new Placement(view.Id, view.Host!.Value));
         var requests = views.Where(view => view.Host is null).Select(view =>
             new PlacementRequest(view.Id, view.EffectiveCpus, view.EffectiveMemoryBytes, [.. _layers[view.Id].Select(layer => new LayerNeed(layer.Id, layer.Bytes))], HostPort.Of(view.PortForwards), view.Name)).ToList();
         _placements = [.. placed, .. await appliance.Grains.Datacenter().Place(Operation.Id, appliance.Id, requests)];
     }
 
-    /// <summary>Finds out which layers each machine needs: those that it has taken, or those that its image has by now.</summary>
+    /// <summary>Determines which layers each machine needs: those that it already uses, or those that its image has now.</summary>
     private async Task<IReadOnlyList<VirtualMachineView>> Look()
     {
         var views = await appliance.Views(Operation.Targets);
@@ -56,8 +56,8 @@ internal sealed class DeploySaga(ISagaContext appliance)
 
     private Task Release() => appliance.Grains.Datacenter().Release(Operation.Id);
 
-    /// <summary>Brings to each host the layers that it lacks. The machines use their images, which cannot be deleted. Where layers of them have been merged since they were
-    /// looked at, those that took their place are fetched.</summary>
+    /// <summary>Fetches to each host the layers that it lacks. The machines use their images, which therefore cannot be deleted. If layers were merged since they were
+    /// determined, the merged layers are fetched.</summary>
     private async Task Fetch(CancellationToken cancellationToken)
     {
         while (true)
@@ -93,7 +93,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
         var names = Operation.Targets.ToDictionary(target => target.Id, target => target.Name);
         await FanOut.EachByHost(_placements, placement => placement.Host, StartOne, cancellationToken);
 
-        // Their hosts count them by now.
+        // Their hosts now count them.
         await Release();
 
         Task StartOne(Placement placement) => appliance.ForMachine("start", names[placement.Machine], async () =>
@@ -113,7 +113,7 @@ internal sealed class DeploySaga(ISagaContext appliance)
         }
         catch (FaultException exception) when (exception.Fault.Code == LayerMissing)
         {
-            // Layers of its image were merged behind the fetch. It refers to what it has taken: that stays.
+            // Layers of its image were merged after the fetch. The machine refers to the layers that it already uses, which stay.
             await Look();
             await FetchTo(placement.Host, [placement.Machine], cancellationToken);
             return await machine.Deploy(Operation.Id, placement.Host, cancellationToken);

@@ -4,12 +4,12 @@ using Instances.VirtualMachines;
 
 namespace Instances.Appliances;
 
-/// <summary>What the sagas of an appliance see of their grain.</summary>
+/// <summary>The part of the appliance's grain that its sagas use.</summary>
 internal interface ISagaContext
 {
     ApplianceId Id { get; }
 
-    /// <summary>The appliance as it is durable.</summary>
+    /// <summary>The durable state of the appliance.</summary>
     ApplianceState State { get; }
 
     IGrainFactory Grains { get; }
@@ -18,33 +18,33 @@ internal interface ISagaContext
 
     TimeProvider Time { get; }
 
-    /// <summary>How long a step before the commit point waits for somebody who is unreachable.</summary>
+    /// <summary>How long a step before the commit point waits for an unreachable host or silo.</summary>
     TimeSpan RestartPatience { get; }
 
     /// <summary>The records of machines of the appliance, in the same order. One query.</summary>
     Task<IReadOnlyList<VirtualMachineView>> Views(IReadOnlyList<ApplianceMember> machines);
 
-    /// <summary>Makes the commit durable. From this call on, nobody can cancel.</summary>
+    /// <summary>Makes the commit durable. From this call on, the operation cannot be cancelled.</summary>
     Task Commit(Func<ApplianceState, ApplianceState> change);
 
-    /// <summary>The last step of a saga that went through: the appliance rests, and the operation has succeeded. One durable write; nothing where the operation has ended.</summary>
+    /// <summary>The last step of a successful saga: the appliance is Deployed or Undeployed, and the operation has succeeded. One durable write. Does nothing if the operation has ended.</summary>
     Task End(ApplianceStatus rest, OperationResult result);
 
-    /// <summary>For people who watch.</summary>
+    /// <summary>Progress for watchers.</summary>
     void Activity(VirtualMachineId machine, string activity, long? bytes = null);
 
-    /// <summary>Bytes were moved: machines that are held for this operation are held on, although it takes long.</summary>
+    /// <summary>Bytes were moved: the hosts keep holding the operation's machines, although it takes long.</summary>
     void Moved();
 
-    /// <summary>Runs the part of a step that belongs to one machine, under the probe's eyes.</summary>
+    /// <summary>Runs the part of a step for one machine, wrapped by the probe.</summary>
     Task ForMachine(string step, string machine, Func<Task> action);
 }
 
 internal static class SagaContextExtensions
 {
-    /// <summary>Removes machines from their hosts. Every removal is tried, whatever the others come to.</summary>
+    /// <summary>Removes machines from their hosts. Every removal is attempted, even if others fail.</summary>
     /// <param name="step">The name of the part of the step, for the probe.</param>
-    /// <param name="done">What people read of a machine that its host has removed.</param>
+    /// <param name="done">The activity that is shown for a machine that its host has removed.</param>
     public static async Task RemoveMachines(
         this ISagaContext appliance, string step, IReadOnlyList<ApplianceMember> machines, Func<VirtualMachineId, CaptureEnd> end, string done)
     {

@@ -4,7 +4,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Appliances;
 
-/// <summary>Undeploy: it is committed with its acceptance. Machines are removed until all are gone.</summary>
+/// <summary>Undeploy: the commit point is the acceptance. Removals are repeated until all machines are removed.</summary>
 internal sealed class UndeploySaga(ISagaContext appliance)
 {
     public Saga Saga => new("undeploy",

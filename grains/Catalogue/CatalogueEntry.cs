@@ -10,13 +10,13 @@ namespace Instances.Catalogue;
 /// <param name="Owner">The appliance of a machine or an operation; the master of a slave.</param>
 /// <param name="Image">The image that a machine uses.</param>
 /// <param name="Machine">The machine that a slave was captured from.</param>
-/// <param name="Layers">The layers that this thing needs; they are kept while it is listed.</param>
-/// <param name="View">What lists show. Of an image the database takes its size, labels and the like from there.</param>
-/// <param name="SearchName">Of an image: the name in capital letters, which lists are searched and sorted by. Databases differ in what they take for capitals.</param>
-/// <param name="Enterprise">Whose an appliance, a machine or an image is.</param>
-/// <param name="QuotaBytes">Of an image: what it counts in its enterprise's quota of library bytes; null if that is the size in its view.</param>
-/// <param name="Planned">Of an appliance: the images that its running capture makes. They count before they have records.</param>
-/// <param name="VirtualBytes">What counts in the quota of virtual size: of an image its disks, of an appliance those of all images that its running capture makes.</param>
+/// <param name="Layers">The layers that the entry needs. They are kept while it is listed.</param>
+/// <param name="View">The view that lists show. For an image, the database reads the size, the labels and other members from it.</param>
+/// <param name="SearchName">Of an image: the name in capital letters, which lists are searched and sorted by. Databases differ in how they convert to capitals.</param>
+/// <param name="Enterprise">The enterprise that owns an appliance, a machine or an image.</param>
+/// <param name="QuotaBytes">For an image: the bytes that count in the quota libraryBytes; null if that is the size in its view.</param>
+/// <param name="Planned">For an appliance: the images that its running capture creates. They count before they have records.</param>
+/// <param name="VirtualBytes">The bytes that count in the quota virtualBytes: for an image, its disks; for an appliance, the disks of all images that its running capture creates.</param>
 internal sealed record CatalogueEntry(
     string Kind,
     Guid Id,

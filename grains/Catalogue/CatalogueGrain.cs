@@ -8,7 +8,7 @@ using Orleans.Concurrency;
 
 namespace Instances.Catalogue;
 
-/// <summary>The way to the catalogue for clients: they need no credentials of the database.</summary>
+/// <summary>Gives clients access to the catalogue without database credentials.</summary>
 [StatelessWorker]
 internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGrain
 {
@@ -18,7 +18,7 @@ internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGr
 
     public async Task<Page<EnterpriseView>> Enterprises(PageRequest page)
     {
-        // It gets its record when somebody first looks at it.
+        // Its record is created at its first use.
         if (!_hasDefaultEnterprise) await GrainFactory.Enterprise(EnterpriseId.Default).Get();
         _hasDefaultEnterprise = true;
         return await catalogue.Enterprises(page);
@@ -38,7 +38,7 @@ internal sealed class CatalogueGrain(ICatalogue catalogue) : Grain, ICatalogueGr
     {
         if (filter.Status is not (OperationStatus.Running or OperationStatus.Unwinding or OperationStatus.Stuck)) return await catalogue.Operations(filter, page);
 
-        // What an operation does before its end is known to its record's grain alone.
+        // Only the operation's grain knows the progress of an operation before its end.
         var open = await catalogue.Operations(filter with { Status = OperationStatus.Running }, page);
         var views = await Task.WhenAll(open.Items.Select(view => GrainFactory.Operation(view.Id).Find()));
         return open with { Items = [.. views.OfType<OperationView>().Where(view => view.Status == filter.Status)] };

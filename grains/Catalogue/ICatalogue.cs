@@ -9,7 +9,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Catalogue;
 
-/// <summary>Reads what the database projects from grain states in the statement that writes them: it shows every write that has returned.</summary>
+/// <summary>Reads the projections of grain states. The database updates them in the statement that writes a state, so that they show every write that has returned.</summary>
 public interface ICatalogue
 {
     /// <param name="enterprise">Null for the appliances of all enterprises.</param>
@@ -18,12 +18,12 @@ public interface ICatalogue
     /// <summary>The enterprises that have a record.</summary>
     Task<Page<EnterpriseView>> Enterprises(PageRequest page);
 
-    /// <summary>What an enterprise has of images, library bytes and uploads: a sum over the rows of its images.</summary>
-    /// <param name="except">Images, and appliances with the images that their captures make, that the caller counts.</param>
+    /// <summary>An enterprise's usage of images, library bytes and uploads: a sum over the rows of its images.</summary>
+    /// <param name="except">Images, and appliances with the images that their captures create, that the caller counts itself.</param>
     Task<EnterpriseUsage> LibraryUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except);
 
-    /// <summary>What an enterprise has of virtual machines, CPUs and memory: a sum over the rows of its appliances that are not Undeployed and of their machines.</summary>
-    /// <param name="except">Appliances whose machines that are about to be deployed the caller counts. Those that are deployed are in all the same.</param>
+    /// <summary>An enterprise's usage of virtual machines, CPUs and memory: a sum over the rows of its appliances that are not Undeployed and of their machines.</summary>
+    /// <param name="except">Appliances whose machines are about to be deployed, and are counted by the caller. Their deployed machines are included all the same.</param>
     Task<EnterpriseUsage> MachineUsageOf(EnterpriseId enterprise, IReadOnlyCollection<Guid> except);
 
     /// <summary>The appliances and the images of an enterprise, whatever their status, at most <paramref name="limit"/> of each.</summary>
@@ -42,7 +42,7 @@ public interface ICatalogue
     /// <summary>The machines that use an image.</summary>
     Task<Page<VirtualMachineView>> UsersOf(ImageId image, PageRequest page);
 
-    /// <summary>The newest first. Operations that have not ended are stored as Running, whatever they do.</summary>
+    /// <summary>Newest first. Operations that have not ended are stored as Running.</summary>
     Task<Page<OperationView>> Operations(OperationFilter filter, PageRequest page);
 
     /// <summary>The machines that use an image, at most <paramref name="limit"/> of them.</summary>
@@ -54,8 +54,8 @@ public interface ICatalogue
     /// <summary>The image, or null if it has no record.</summary>
     Task<ImageView?> FindImage(ImageId image);
 
-    /// <summary>The Ready slaves for which a retention rule stands.</summary>
-    /// <param name="master">Only its own; null for all.</param>
+    /// <summary>The Ready slaves that a retention rule applies to.</summary>
+    /// <param name="master">Only the slaves of this master; null for all.</param>
     Task<IReadOnlyList<RuledInstance>> RuledInstances(ImageId? master);
 
     /// <summary>The machines that are deployed on a host.</summary>
@@ -64,7 +64,7 @@ public interface ICatalogue
     /// <summary>Every machine that is not Undeployed.</summary>
     Task<IReadOnlyList<VirtualMachineView>> DeployedMachines();
 
-    /// <summary>Every appliance that does not rest.</summary>
+    /// <summary>Every appliance that is neither Deployed nor Undeployed.</summary>
     Task<IReadOnlyList<ApplianceView>> BusyAppliances();
 
     /// <summary>Every operation whose end is not recorded.</summary>
@@ -79,7 +79,7 @@ public interface ICatalogue
     /// <summary>Images in a status, for background work.</summary>
     Task<IReadOnlyList<ImageId>> ImagesIn(ImageStatus status);
 
-    /// <summary>The images that need a layer. Reads every image's row: for what happens seldom.</summary>
+    /// <summary>The images that need a layer. Reads every image's row: only for rare events.</summary>
     Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer);
 
     /// <summary>Every layer that a machine, an image or a running operation refers to.</summary>
@@ -88,7 +88,7 @@ public interface ICatalogue
     /// <summary>How many machines, images and running operations refer to each layer that anything refers to.</summary>
     Task<IReadOnlyDictionary<LayerId, int>> LayerUses();
 
-    /// <summary>The Ready images that have so many layers or more, on all their disks together. Reads every image's row: for background work.</summary>
+    /// <summary>The Ready images that have at least a number of layers, on all their disks together. Reads every image's row: for background work.</summary>
     Task<IReadOnlyList<ImageView>> ImagesOfDepth(int layers);
 
     /// <summary>Which layers each image needs that is not Failed. Reads every image's row, without its view.</summary>
@@ -103,5 +103,5 @@ public interface ICatalogue
 
 public sealed record EnterpriseBelongings(IReadOnlyList<ApplianceId> Appliances, IReadOnlyList<ImageId> Images);
 
-/// <param name="Layers">Those of all its disks; of one that is Importing the one that is being made.</param>
+/// <param name="Layers">The layers of all its disks. For an image that is Importing: the layer that is being created.</param>
 public sealed record ImageLayers(ImageId Id, string Name, ImageStatus Status, IReadOnlyList<LayerId> Layers, EnterpriseId Enterprise);

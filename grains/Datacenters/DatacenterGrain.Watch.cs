@@ -5,34 +5,34 @@ using Orleans.Runtime;
 
 namespace Instances.Datacenters;
 
-/// <summary>Looks which hosts have a silo in the cluster. The machines of a host that has none are Unknown until it is back, when it tells each of them itself.</summary>
-/// <remarks>The membership is known in every silo: nobody is asked, and no machine is, as long as all hosts are there.</remarks>
+/// <summary>Watches which hosts have a silo in the cluster. The machines of a host without one become Unknown. When the host is back, it reports the status of each machine.</summary>
+/// <remarks>Every silo knows the membership: no host and no machine is called while all hosts have a silo.</remarks>
 internal sealed partial class DatacenterGrain : IRemindable
 {
     private const string WatchReminder = "watch";
 
-    /// <summary>How soon the watch continues after its silo has gone, which may be the very one whose host is unreachable.</summary>
+    /// <summary>How soon the watch continues after its silo died. That silo may be the one whose host is unreachable.</summary>
     private static readonly TimeSpan ReminderPeriod = TimeSpan.FromSeconds(10);
 
     private static readonly TimeSpan WatchPeriod = TimeSpan.FromSeconds(1);
 
-    /// <summary>A silo that is started again at once is not away.</summary>
+    /// <summary>How long a host may be without a silo, so that a restart does not count as unreachable.</summary>
     private static readonly TimeSpan AwayPatience = TimeSpan.FromSeconds(5);
 
     /// <summary>Since when each host has been without a silo, as timestamps.</summary>
     private readonly Dictionary<HostId, long> _awaySince = [];
 
-    /// <summary>Hosts that are unreachable and whose machines have all been told.</summary>
+    /// <summary>Unreachable hosts whose machines have all been notified.</summary>
     private readonly HashSet<HostId> _told = [];
 
-    /// <remarks>Interleaves: placing does not wait until all machines of a host were told. Nothing here is durable, and a second look does not begin before the first has ended.</remarks>
+    /// <remarks>Interleaves: placement does not wait until all machines of a host were notified. Nothing here is durable, and a second check does not begin before the first has ended.</remarks>
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         this.RegisterGrainTimer(Look, new GrainTimerCreationOptions(WatchPeriod, WatchPeriod) { KeepAlive = true, Interleave = true });
         return Task.CompletedTask;
     }
 
-    /// <summary>It has woken the grain, which is all that it is for.</summary>
+    /// <summary>The reminder only activates the grain.</summary>
     public Task ReceiveReminder(string reminderName, TickStatus status) => Task.CompletedTask;
 
     private Task KeepWatching() => this.RegisterOrUpdateReminder(WatchReminder, ReminderPeriod, ReminderPeriod);
@@ -54,7 +54,7 @@ internal sealed partial class DatacenterGrain : IRemindable
         }
     }
 
-    /// <returns>Whether all of its machines have been told; otherwise they are told again.</returns>
+    /// <returns>Whether all of its machines were notified; otherwise they are notified again.</returns>
     private async Task<bool> TellAway(HostId host)
     {
         try
@@ -71,12 +71,12 @@ internal sealed partial class DatacenterGrain : IRemindable
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host} is away: what its {Count} virtual machines do is not known.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host} is unreachable: the state of its {Count} virtual machines is not known.")]
     private partial void LogSightLost(string host, int count);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host} is back.")]
     private partial void LogHostBack(string host);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host} is away, and not all of its virtual machines could be told; they are told again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host} is unreachable, and not all of its virtual machines could be notified; they will be notified again: {Reason}")]
     private partial void LogNotTold(string host, string reason);
 }

@@ -13,8 +13,8 @@ using Orleans.Runtime;
 namespace Instances.Datacenters;
 
 /// <remarks>
-/// Calls that change something take turns, so that what one decides is reserved before the next one looks. A host is asked before anything is decided and
-/// nothing is released in between: a machine is counted by its host or by its reservation, never by neither.
+/// Calls that change something run one after the other, so that each call sees the reservations of the call before. The hosts are asked before the decision, and
+/// no reservation is released in between: so each machine is counted by its host or by its reservation.
 /// </remarks>
 internal sealed partial class DatacenterGrain(
     [PersistentState("datacenter", StorageNames.Grains)] IPersistentState<DatacenterState> stored,
@@ -26,10 +26,10 @@ internal sealed partial class DatacenterGrain(
     ILogger<DatacenterGrain> logger)
     : StoredGrain<DatacenterState>(stored), IDatacenterGrain
 {
-    /// <summary>So many hosts are asked at a time.</summary>
+    /// <summary>How many hosts are asked in parallel.</summary>
     private const int HostsAtOnce = 64;
 
-    /// <summary>A host that kept a call waiting for the whole bound is not asked again for so long: it is as good as away, and others wait behind it.</summary>
+    /// <summary>How long a host that did not answer within the bound is not asked again, because other calls would wait for it.</summary>
     private static readonly TimeSpan SilencePause = TimeSpan.FromSeconds(10);
 
     private readonly Dictionary<HostId, long> _silentSince = [];
@@ -63,7 +63,7 @@ internal sealed partial class DatacenterGrain(
         if (view.VirtualMachines > 0)
         {
             throw FaultException.Conflict("host-has-machines",
-                $"The host {host} is away and has {view.VirtualMachines} virtual machines: undeploy them, or wait until the host is back.");
+                $"The host {host} is unreachable and has {view.VirtualMachines} virtual machines: undeploy them, or wait until the host is back.");
         }
 
         await DropEnded(except: null);
@@ -94,7 +94,7 @@ internal sealed partial class DatacenterGrain(
 
     private async Task<IReadOnlyList<Placement>> PlaceOpen(OperationId operation, ApplianceId appliance, IReadOnlyList<PlacementRequest> machines)
     {
-        // Before the hosts are asked: the machines of an operation that has ended are on their hosts by now, or never will be.
+        // Before the hosts are asked: the machines of an ended operation are on their hosts now, or never will be.
         await DropEnded(except: operation);
         var rooms = (await Look(State.RegisteredHosts, [.. machines.SelectMany(machine => machine.Layers).Select(need => need.Layer).Distinct()])).ConvertAll(look => look.Room());
         var placements = PlacementDecision.Decide(rooms, machines, options.Value.Policy) switch
@@ -114,7 +114,7 @@ internal sealed partial class DatacenterGrain(
         return placements;
     }
 
-    /// <summary>A release that was lost is repaired here.</summary>
+    /// <summary>Repairs a lost release.</summary>
     private async Task DropEnded(OperationId? except)
     {
         var operations = State.Reservations.Select(reservation => reservation.Operation).Distinct().Where(operation => operation != except).ToList();
@@ -126,7 +126,7 @@ internal sealed partial class DatacenterGrain(
         if (ended.Count > 0) await Save(State with { Reservations = [.. State.Reservations.Where(reservation => !ended.Contains(reservation.Operation))] });
     }
 
-    /// <returns>False also where that could not be found out.</returns>
+    /// <returns>False also if that is not known.</returns>
     private async Task<bool> HasEnded(OperationId operation)
     {
         try
@@ -140,7 +140,7 @@ internal sealed partial class DatacenterGrain(
         }
     }
 
-    /// <summary>Asks hosts side by side, each within the bound.</summary>
+    /// <summary>Asks hosts in parallel, each within the bound.</summary>
     private async Task<List<HostLook>> Look(IReadOnlyList<RegisteredHost> hosts, IReadOnlyList<LayerId> layers)
     {
         var looks = new List<HostLook>(hosts.Count);

@@ -15,7 +15,7 @@ internal sealed record DatacenterState : IStoredState
     [JsonExtensionData]
     public UnknownMembers? Unknown { get; init; }
 
-    /// <summary>Schema 1 knew names of hosts only. They come back when their silos start, as all hosts do.</summary>
+    /// <summary>Schema 1 had only names of hosts. Hosts register again when their silos start.</summary>
     public int Schema { get; init; } = 2;
 
     public IReadOnlyList<RegisteredHost> RegisteredHosts { get; init; } = [];
@@ -25,7 +25,7 @@ internal sealed record DatacenterState : IStoredState
     public CatalogueEntry? Catalogue => null;
 }
 
-/// <summary>What is known of a host also while it is unreachable.</summary>
+/// <summary>What is known of a host, even while it is unreachable.</summary>
 internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accelerator, int Cpus, int CpuCapacity, long MemoryBytes, bool Maintenance = false, string? Store = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
@@ -39,7 +39,7 @@ internal sealed record RegisteredHost(HostId Id, string Hypervisor, string Accel
         Id, Hypervisor, Accelerator, Cpus, MemoryBytes, FreeMemoryBytes: 0, FreeDiskBytes: 0, virtualMachines, CpuCapacity, FreeCpus: 0, HostStatus.Away, Store: Store);
 }
 
-/// <summary>What an operation was promised on a host, until the host counts it itself.</summary>
+/// <summary>A reservation of an operation on a host, until the host counts the machines itself.</summary>
 /// <param name="Layers">The layers that the host lacked.</param>
 internal sealed record Reservation(
     OperationId Operation, ApplianceId Appliance, HostId Host, IReadOnlyList<ReservedMachine> Machines, IReadOnlyList<LayerNeed> Layers)

@@ -3,12 +3,12 @@ using Instances.Library;
 
 namespace Instances.Datacenters;
 
-/// <summary>A registered host, what it answered, and what is reserved on it.</summary>
+/// <summary>A registered host with its answer and its reservations.</summary>
 /// <param name="Capacity">Null if the host did not answer.</param>
-/// <param name="Reservations">Those on this host.</param>
+/// <param name="Reservations">The reservations on this host.</param>
 internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IReadOnlyList<Reservation> Reservations)
 {
-    /// <summary>Without what is reserved: a machine that the host counts itself is not counted twice, nor is a layer that it has by now.</summary>
+    /// <summary>The free capacity without the reservations. A machine that the host already counts is not counted twice, nor is a layer that it already has.</summary>
     public HostRoom Room()
     {
         if (Capacity is not { } capacity) return new(Host.Id, HostStatus.Away, 0, 0, 0, new HashSet<LayerId>());
@@ -28,7 +28,7 @@ internal sealed record HostLook(RegisteredHost Host, HostCapacity? Capacity, IRe
             [.. capacity.TakenPorts ?? [], .. machines.SelectMany(machine => machine.HostPorts ?? [])]);
     }
 
-    /// <param name="recorded">How many machines should be there, asked only where the host is unreachable.</param>
+    /// <param name="recorded">The number of machines according to the records; called only if the host is unreachable.</param>
     public async Task<HostView> View(Func<HostId, Task<int>> recorded)
     {
         if (Capacity is not { } capacity) return Host.Away(await recorded(Host.Id));

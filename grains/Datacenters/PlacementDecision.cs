@@ -5,7 +5,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Datacenters;
 
-/// <summary>What a host has for machines that are yet to come.</summary>
+/// <summary>The capacity of a host for new machines.</summary>
 /// <param name="Lacking">The layers that would have to be fetched: neither on the host nor reserved for it.</param>
 /// <param name="MachineOverheadBytes">Memory that each machine takes besides its own.</param>
 /// <param name="TakenPorts">Host ports that are in use or reserved.</param>
@@ -19,10 +19,10 @@ internal sealed record HostRoom(
     long MachineOverheadBytes = 0,
     IReadOnlyCollection<HostPort>? TakenPorts = null);
 
-/// <summary>Where machines go, all of them or none.</summary>
+/// <summary>Places all machines, or none.</summary>
 internal abstract record PlacementDecision
 {
-    /// <summary>So many hosts are named in a refusal.</summary>
+    /// <summary>How many hosts a refusal names.</summary>
     public const int NamedHosts = 20;
 
     private PlacementDecision()
@@ -49,7 +49,7 @@ internal abstract record PlacementDecision
         var placements = new List<Placement>(machines.Count);
         foreach (var machine in machines)
         {
-            // The order of the hosts' names decides between equals: the first wins.
+            // Equal hosts are chosen by name: the first wins.
             var fitting = ledgers.Where(host => host.Fits(machine));
             var chosen = policy switch
             {
@@ -70,7 +70,7 @@ internal abstract record PlacementDecision
         return placements;
     }
 
-    /// <summary>Null unless a host has room for the machine, save for its ports.</summary>
+    /// <summary>Null unless a host would have room for the machine if its ports were free.</summary>
     private static Fault? PortConflict(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementRequest misfit)
     {
         if (misfit.HostPorts is not { Count: > 0 } wanted) return null;
@@ -98,13 +98,13 @@ internal abstract record PlacementDecision
     {
         HostStatus.Available => $"{host.Id} has {Cpus(host.FreeCpus)}, {host.FreeMemoryBytes.Bytes()} of memory and {host.FreeDiskBytes.Bytes()} of disk free",
         HostStatus.Maintenance => $"{host.Id} has {Cpus(host.FreeCpus)}, {host.FreeMemoryBytes.Bytes()} of memory and {host.FreeDiskBytes.Bytes()} of disk free, and is left out: it is in maintenance",
-        HostStatus.Away => $"{host.Id} is left out: it is away",
+        HostStatus.Away => $"{host.Id} is left out: it is unreachable",
         HostStatus.Blocked => $"{host.Id} is left out: its machines belong to another database, and the operator has to adopt or discard them",
     };
 
     private static string Cpus(int count) => count == 1 ? "1 CPU" : $"{count} CPUs";
 
-    /// <summary>A host while machines are put on it: a layer that several of them share is fetched once.</summary>
+    /// <summary>A host during the placement. A layer that several of its machines share is counted once.</summary>
     private sealed class Ledger(HostRoom room)
     {
         private readonly HashSet<LayerId> _lacking = [.. room.Lacking];

@@ -4,7 +4,7 @@ namespace Instances.Datacenters;
 
 public enum PlacementPolicy
 {
-    /// <summary>Each machine goes where most memory is left: a host that fails takes the fewest with it.</summary>
+    /// <summary>Each machine goes to the host with the most free memory, so that a failing host affects the fewest machines.</summary>
     Spread,
 
     /// <summary>Each machine goes to the fullest host that still fits: the others stay free for large machines, or can be switched off.</summary>

@@ -4,7 +4,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Doctor;
 
-/// <summary>Machines: what records say against what hosts have.</summary>
+/// <summary>Compares the records of machines with the machines on hosts.</summary>
 internal static partial class Checkup
 {
     private static IEnumerable<Symptom> Machines(Snapshot snapshot)
@@ -16,7 +16,7 @@ internal static partial class Checkup
             if (machine.Status is VirtualMachineStatus.Deploying or VirtualMachineStatus.Capturing or VirtualMachineStatus.Undeploying)
             {
                 yield return new("virtual-machine-stuck", FindingSeverity.Critical, subject,
-                    $"The virtual machine '{machine.Name}' is {machine.Status} although its appliance runs no operation: undeploy the appliance, with force if that does not end.");
+                    $"The virtual machine '{machine.Name}' is {machine.Status} although its appliance runs no operation: undeploy the appliance, and force the undeployment if it does not end.");
             }
 
             if (machine.Host is not { } id || !snapshot.Inventories.TryGetValue(id, out var host)) continue;
@@ -28,20 +28,20 @@ internal static partial class Checkup
                 if (seen is { Status: VirtualMachineStatus.Paused, Hold: null, Trouble: null } && machine.WishedStatus is VirtualMachineStatus.Running)
                 {
                     yield return new("virtual-machine-paused", FindingSeverity.Critical, subject,
-                        $"The virtual machine '{machine.Name}' is paused on the host {id} although nobody asked for it. Its host resumes it by itself as soon as it can; it can be told to do so at once.",
+                        $"The virtual machine '{machine.Name}' is paused on the host {id} without a request. Its host resumes it automatically as soon as it can; --fix resumes it now.",
                         new Remedy.Resume(id, machine.Id));
                 }
 
                 if (seen.Hold is null && !SameChains(machine.Disks, seen.Disks))
                 {
                     yield return new("chain-differs", FindingSeverity.Critical, subject,
-                        $"The virtual machine '{machine.Name}' runs on {Text(seen.Disks)}, and its record says {Text(machine.Disks)}. Create no instance of it: save what matters from inside the guest, and undeploy it.");
+                        $"The virtual machine '{machine.Name}' runs on {Text(seen.Disks)}, and its record says {Text(machine.Disks)}. Do not create an instance of it: save important data from inside the guest, and undeploy it.");
                 }
             }
             else if (host.Leftovers.Any(leftover => leftover.Machine == machine.Id))
             {
                 yield return new("virtual-machine-not-adopted", FindingSeverity.Critical, subject,
-                    $"The host {id} has the run folder or the process of the virtual machine '{machine.Name}' and could not take it over: its silo's log says why. Put that right, and restart the silo.");
+                    $"The host {id} has the run folder or the process of the virtual machine '{machine.Name}' and could not adopt it: its silo's log says why. Repair that, and restart the silo.");
             }
             else
             {
@@ -68,11 +68,11 @@ internal static partial class Checkup
                     Remove(snapshot, strays[0].Host, strays[0].Machine));
             }
 
-            // The one that its record places elsewhere is told by the finding above.
+            // A machine that its record places elsewhere is in the finding above.
             foreach (var stray in isTwice ? strays.Skip(1) : strays)
             {
                 yield return new("virtual-machine-orphan", FindingSeverity.Warning, $"virtual machine {places.Key} on host {stray.Host}",
-                    $"The host {stray.Host} has the virtual machine {places.Key}, which no record places there. {(snapshot.MayRemove(stray.Host) ? "It can be removed." : "It is left to the operator.")}",
+                    $"The host {stray.Host} has the virtual machine {places.Key}, which no record places there. {(snapshot.MayRemove(stray.Host) ? "It can be removed." : "The operator has to decide about it.")}",
                     Remove(snapshot, stray.Host, stray.Machine));
             }
         }
@@ -90,7 +90,7 @@ internal static partial class Checkup
         var placed = snapshot.Machines.Select(machine => (machine.Host, machine.Id)).ToHashSet();
         foreach (var (host, leftover) in snapshot.Inventories.SelectMany(host => host.Value.Leftovers, (host, leftover) => (host.Key, leftover)))
         {
-            // One that its record places here is told with its record.
+            // A machine that its record places here is reported with its record.
             if (placed.Contains((host, leftover.Machine))) continue;
             var (code, what) = leftover.ProcessId is { } process ? ("process-orphan", $"runs the process {process}") : ("run-folder-orphan", "has the run folder");
             yield return new(code, FindingSeverity.Warning, $"virtual machine {leftover.Machine} on host {host}",
@@ -104,7 +104,7 @@ internal static partial class Checkup
         var stored = host.Layers.Concat(snapshot.Library?.Layers ?? []).ToHashSet();
         var gone = machine.Disks.SelectMany(disk => disk.Layers).Where(layer => !stored.Contains(layer)).Distinct().ToList();
         return gone.Count == 0
-            ? "The files of its layers are still there: undeploy its appliance only when nothing of them is needed."
+            ? "The files of its layers are still there: undeploy its appliance only if you do not need them."
             : $"The files of these layers are gone, too: {string.Join(", ", gone)}. Bring them back from a backup, or undeploy its appliance: what was not captured is lost.";
     }
 
@@ -112,7 +112,7 @@ internal static partial class Checkup
     private static Remedy.RemoveOrphan? Remove(Snapshot snapshot, HostId host, MachineObservation machine) =>
         snapshot.MayRemove(host) ? new(host, machine.Id, OwnLayers(snapshot, machine)) : null;
 
-    /// <summary>Those that no record refers to and no other machine uses.</summary>
+    /// <summary>Layers that no record refers to and no other machine uses.</summary>
     private static IReadOnlyList<LayerId> OwnLayers(Snapshot snapshot, MachineObservation machine)
     {
         var others = snapshot.Inventories.Values.SelectMany(host => host.Machines).Where(other => !ReferenceEquals(other, machine)).SelectMany(other => other.Disks).SelectMany(disk => disk.Layers);

@@ -9,7 +9,7 @@ namespace Instances.Doctor;
 
 internal sealed partial class DoctorGrain
 {
-    /// <summary>One after the other: a remedy that fails keeps no other from being carried out. What orphans leave is swept last.</summary>
+    /// <summary>One after the other. A failed remedy does not prevent the others. Sweeps come last, after the removal of orphans.</summary>
     private async Task Carry(IReadOnlyList<Symptom> symptoms)
     {
         var remedies = symptoms.Select(symptom => symptom.Remedy).OfType<Remedy>().Distinct().ToList();
@@ -47,12 +47,12 @@ internal sealed partial class DoctorGrain
         var record = GrainFactory.Operation(operation.Id);
         await (operation.Appliance is { } appliance ? GrainFactory.Appliance(appliance).Nudge(operation.Id) : GrainFactory.Image(operation.Image!.Value).Nudge(operation.Id));
 
-        // The owner tells how it ended, where it knows.
+        // The owner reports how it ended, if it knows.
         await Task.Delay(options.Value.Grace, time);
         if (await record.Find() is not { IsFinished: false } open) return;
         var last = new OperationProgress(OperationStatus.Failed, open.Steps, open.VirtualMachines, Cancellable: false);
         await record.Finish(new(OperationStatus.Failed, last, time.GetUtcNow(), new(
-            FaultKind.Unavailable, "operation-lost", "What the operation acts on does not know it, so that how it ended is not known: look at the present status, and try again."), Result: null));
+            FaultKind.Unavailable, "operation-lost", "The appliance or image of the operation does not know it. Its outcome is unknown: check the current status, and try again."), Result: null));
     }
 
     /// <summary>In the order in which a capture is undone.</summary>

@@ -11,7 +11,7 @@ using Orleans.Runtime;
 
 namespace Instances.Doctor;
 
-/// <summary>Takes the snapshots and carries remedies out; what is wrong in a snapshot is decided in <see cref="Checkup"/>.</summary>
+/// <summary>Takes snapshots and carries out remedies. <see cref="Checkup"/> decides what is wrong in a snapshot.</summary>
 internal sealed partial class DoctorGrain(
     ICatalogue catalogue,
     IReminderTable reminders,
@@ -41,7 +41,7 @@ internal sealed partial class DoctorGrain(
         return new([.. findings.Take(DoctorReport.MaxFindings)], Math.Max(0, findings.Count - DoctorReport.MaxFindings), snapshot.Count(), time.GetUtcNow());
     }
 
-    /// <summary>What shows in both of two looks, as the second one shows it. One that finds nothing needs no second.</summary>
+    /// <summary>Findings that both snapshots show, as in the second one. If the first shows none, no second one is taken.</summary>
     private async Task<(Snapshot Snapshot, IReadOnlyList<Symptom> Symptoms)> LookTwice()
     {
         var (first, symptoms) = await Look();
@@ -71,7 +71,7 @@ internal sealed partial class DoctorGrain(
         var (applianceType, imageType) = (GrainFactory.Appliance(default).GetGrainId().Type, GrainFactory.Image(default).GetGrainId().Type);
         var entries = (await reminders.ReadRows(0, 0)).Reminders.Where(entry => entry.GrainId.Type == applianceType || entry.GrainId.Type == imageType).ToList();
 
-        // Records, behind everything that they refer to.
+        // Records are read after everything that they refer to.
         var images = await ImagesIn(ImageStatus.Ready);
         images.AddRange(await ImagesIn(ImageStatus.Retired));
         images.AddRange(await ImagesIn(ImageStatus.Corrupt));
@@ -117,7 +117,7 @@ internal sealed partial class DoctorGrain(
         return images;
     }
 
-    /// <summary>As they stand: progress is not in the catalogue.</summary>
+    /// <summary>Reads them from their grains, because progress is not in the catalogue.</summary>
     private async Task<Dictionary<OperationId, OperationView>> OpenOperations()
     {
         var operations = new Dictionary<OperationId, OperationView>();

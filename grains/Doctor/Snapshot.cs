@@ -8,7 +8,7 @@ using Orleans.Runtime;
 
 namespace Instances.Doctor;
 
-/// <summary>The datacenter as one look saw it. What is there was read before what refers to it, as a sweep does: a reference is durable before its file is made.</summary>
+/// <summary>The datacenter at one moment. Files were read before the references to them, as in a sweep: a reference is durable before its file is created.</summary>
 /// <param name="Inventories">Of the hosts that answered.</param>
 /// <param name="Library">Null if the library did not answer.</param>
 /// <param name="Reminders">Those of appliances and images.</param>
@@ -17,10 +17,10 @@ namespace Instances.Doctor;
 /// <param name="KnownImages">Every image that has a record.</param>
 /// <param name="Importing">Images that are being imported.</param>
 /// <param name="Referenced">Every layer that a record refers to.</param>
-/// <param name="Appliances">Records of appliances that do not rest.</param>
-/// <param name="Operations">Operations that have not ended, as they stand.</param>
+/// <param name="Appliances">Records of appliances that are neither Deployed nor Undeployed.</param>
+/// <param name="Operations">Operations that have not ended.</param>
 /// <param name="ReminderOwners">The appliances and images that run an operation, as reminders name them.</param>
-/// <param name="FailedOperations">Those of manifests without a record that have ended without success.</param>
+/// <param name="FailedOperations">The failed operations of manifests without a record.</param>
 internal sealed record Snapshot(
     IReadOnlyList<HostView> Hosts,
     IReadOnlyDictionary<HostId, HostInventory> Inventories,
@@ -37,14 +37,14 @@ internal sealed record Snapshot(
     IReadOnlySet<GrainId> ReminderOwners,
     IReadOnlySet<OperationId> FailedOperations)
 {
-    /// <summary>The active silos that have a host, each with the host's name and its address.</summary>
+    /// <summary>The active silos with the role Host, each with the host's name and its address.</summary>
     public IReadOnlyList<HostSilo> HostSilos { get; init; } = [];
 
     /// <summary>Whether machines and layers without a record may be removed from a host without the operator.</summary>
     public bool MayRemove(HostId host) => Inventories[host] is { Problem: null, Machines: var machines } && !RemovalRule.IsTooMany(
         machines.Count(machine => !Machines.Any(record => record.Id == machine.Id && record.Host == host)), machines.Count);
 
-    /// <summary>Whether an operation may still need what it has.</summary>
+    /// <summary>Whether an operation may still need its resources.</summary>
     public bool Runs(OperationId operation) => Operations.ContainsKey(operation) || IsRunByAnAppliance(operation);
 
     public bool IsRunByAnAppliance(OperationId operation) => Appliances.Any(appliance => appliance.Operation == operation);

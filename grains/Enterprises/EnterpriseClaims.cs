@@ -5,10 +5,10 @@ namespace Instances.Enterprises;
 
 internal static class EnterpriseClaims
 {
-    /// <summary>Makes a record of an enterprise's appliance or image if its quotas have room for it. From the call on, others find the room taken: by the claim, or by the record.
-    /// If the claim was lost before the record was there, others may have been admitted in its place: the quotas are checked again, with the record.</summary>
-    /// <param name="takeBack">Undoes the record if the quotas have no room for it any more; null if the record stands then.</param>
-    /// <exception cref="FaultException">As of <see cref="IEnterpriseGrain.Admit"/>; nothing was recorded then, or it was taken back.</exception>
+    /// <summary>Writes a record of an enterprise's appliance or image if it fits the quotas. During the call the claim counts, and then the record.
+    /// If the claim was lost before the record was written, others may have been admitted instead: then the quotas are checked again, with the record.</summary>
+    /// <param name="takeBack">Undoes the record if it does not fit the quotas any more; null to keep the record in that case.</param>
+    /// <exception cref="FaultException">As of <see cref="IEnterpriseGrain.Admit"/>; then nothing is recorded.</exception>
     public static async Task<T> Claim<T>(
         this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task<T>> record, Func<Fault, Task>? takeBack, EnterpriseUsage? held = null)
     {
@@ -38,7 +38,7 @@ internal static class EnterpriseClaims
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
         {
-            // It was admitted once. The enterprise cannot be asked at the moment, and what was recorded counts.
+            // It was admitted once. The enterprise is unreachable at the moment, and the record counts.
         }
 
         return made;

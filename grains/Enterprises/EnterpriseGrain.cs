@@ -11,10 +11,10 @@ internal sealed class EnterpriseGrain(
 {
     private const string DefaultName = "default";
 
-    /// <summary>So many of what is left are named.</summary>
+    /// <summary>How many appliances and images a refusal names.</summary>
     private const int NamedBelongings = 10;
 
-    /// <summary>A claimant that has no record by then, and did not give up, is gone with its silo.</summary>
+    /// <summary>A claim that is older was lost: its claimant died with its silo.</summary>
     private static readonly TimeSpan ClaimBound = TimeSpan.FromMinutes(1);
 
     private readonly Dictionary<Guid, Claim> _claims = [];
@@ -46,7 +46,7 @@ internal sealed class EnterpriseGrain(
         if (ifVersion is { } version && version != State.Version)
         {
             throw new FaultException(new(
-                FaultKind.Changed, "enterprise-changed", $"The enterprise has been changed since: it has version {State.Version}, not {version}. Read it again, and decide anew."));
+                FaultKind.Changed, "enterprise-changed", $"The enterprise has been changed since: it has version {State.Version}, not {version}. Read it again, and decide again."));
         }
 
         await SaveListed(State with { Name = wanted.Name, Quotas = wanted.Quotas!, Version = State.Version + 1 });
@@ -56,14 +56,14 @@ internal sealed class EnterpriseGrain(
     public async Task Delete()
     {
         await RequireExists();
-        if (IsDefault) throw FaultException.Conflict("enterprise-default", "The default enterprise cannot be deleted: what names no enterprise belongs to it.");
+        if (IsDefault) throw FaultException.Conflict("enterprise-default", "The default enterprise cannot be deleted: resources without an enterprise belong to it.");
 
-        // What gets a record has a claim before it: it is seen by the one or by the other.
+        // A claim is held until the record is written: so one of the two is seen.
         DropLostClaims();
-        if (_claims.Count > 0) throw FaultException.Conflict("enterprise-busy", $"Something is being made in the enterprise '{State.Name}' at the moment: try again.");
+        if (_claims.Count > 0) throw FaultException.Conflict("enterprise-busy", $"Something is being created in the enterprise '{State.Name}' at the moment: try again.");
         var left = await catalogue.BelongingsOf(Id, NamedBelongings);
         if (left.Appliances.Count + left.Images.Count > 0)
-            throw FaultException.Conflict("enterprise-not-empty", $"The enterprise '{State.Name}' has {Named(left)}: delete them first. Retired images go when their grace period has passed.");
+            throw FaultException.Conflict("enterprise-not-empty", $"The enterprise '{State.Name}' has {Named(left)}: delete them first. Retired images are deleted when their grace period has passed.");
         await Forget();
         DeactivateOnIdle();
     }
@@ -98,7 +98,7 @@ internal sealed class EnterpriseGrain(
 
     private static EnterpriseSpec Require(EnterpriseSpec spec) => new(Names.Require(spec.Name, "an enterprise"), QuotaRules.Require(spec.Quotas));
 
-    /// <summary>The default enterprise gets its record when somebody first looks at it.</summary>
+    /// <summary>The record of the default enterprise is created at its first use.</summary>
     private async Task RequireExists()
     {
         if (Exists) return;

@@ -19,7 +19,7 @@ internal sealed record EnterpriseState : IStoredState
 
     public DateTimeOffset CreatedAt { get; init; }
 
-    /// <summary>One more with every change.</summary>
+    /// <summary>Incremented by each change.</summary>
     public long Version { get; init; } = 1;
 
     public CatalogueEntry? Catalogue { get; init; }

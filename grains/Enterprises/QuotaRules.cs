@@ -3,7 +3,7 @@ using Instances.Faults;
 
 namespace Instances.Enterprises;
 
-/// <summary>Whether an enterprise may have what is asked for. Pure.</summary>
+/// <summary>Checks a demand against an enterprise's quotas. Pure.</summary>
 internal static class QuotaRules
 {
     private const string DeleteImages = "Delete images, which count until their grace period has passed, or have the quota raised.";
@@ -20,23 +20,23 @@ internal static class QuotaRules
         return quotas ?? EnterpriseQuotas.None;
     }
 
-    /// <summary>Whether one of the quotas bounds what is asked for: else what there is need not be summed.</summary>
+    /// <summary>Whether one of the quotas bounds the demand. Otherwise the usage need not be summed.</summary>
     public static bool Bound(EnterpriseQuotas quotas, EnterpriseUsage demand) => Checks(quotas, EnterpriseUsage.None, demand).Any(check => check.Quota is not null && check.Asked > 0);
 
-    /// <returns>The refusal by the first quota that is not enough, or null.</returns>
+    /// <returns>The refusal for the first quota that the demand exceeds, or null.</returns>
     public static Fault? FindExcess(string enterprise, EnterpriseQuotas quotas, EnterpriseUsage used, EnterpriseUsage demand)
     {
         foreach (var check in Checks(quotas, used, demand))
         {
             if (check.Asked == 0 || check.Quota is not { } quota || check.Asked <= quota - check.Used) continue;
-            return new(FaultKind.Capacity, check.Code, $"The enterprise '{enterprise}' has {check.Show(check.Used)} of at most {check.Show(quota)} {check.Of}, and {check.Show(check.Asked)} more are asked for. {check.Advice}");
+            return new(FaultKind.Capacity, check.Code, $"The enterprise '{enterprise}' has {check.Show(check.Used)} of at most {check.Show(quota)} {check.Of}, and {check.Show(check.Asked)} more are requested. {check.Advice}");
         }
 
         return null;
     }
 
-    /// <summary>How much an image takes that is captured, or whose length nobody tells, and how large the disk of an import is, is known too late: each needs room for one byte at
-    /// least, so that a full library takes none.</summary>
+    /// <summary>Some sizes are known too late: the bytes of a capture or of an import without an announced length, and the disk of an import. Such an image needs at least one free byte,
+    /// so that a full library admits none.</summary>
     private static IEnumerable<Check> Checks(EnterpriseQuotas quotas, EnterpriseUsage used, EnterpriseUsage demand) =>
     [
         new("quota-uploads", quotas.Uploads, used.Uploads, demand.Uploads, "imports under way", "Repeat it when one has ended, or cancel one."),

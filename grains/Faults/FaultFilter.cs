@@ -6,7 +6,7 @@ using Orleans.Storage;
 
 namespace Instances.Faults;
 
-/// <summary>Lets only faults and cancellation out of a grain: an exception type that the caller does not know would hide its cause.</summary>
+/// <summary>Only faults and cancellations leave a grain. The caller may not know other exception types, and would lose their cause.</summary>
 internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomingGrainCallFilter
 {
     public async Task Invoke(IIncomingGrainCallContext context)
@@ -17,7 +17,7 @@ internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomi
         }
         catch (FaultException exception) when (exception.InnerException is { } cause && IsOurs(context))
         {
-            // The cause stays where it was seen: another process may not know its type, and would be told of that instead of the fault.
+            // Drop the cause: another process may not know its type, and would get a deserialization error instead of the fault.
             LogFault(cause, context.InterfaceName, context.MethodName, exception.Fault.Code);
             throw new FaultException(exception.Fault);
         }
@@ -35,7 +35,7 @@ internal sealed partial class FaultFilter(ILogger<FaultFilter> logger) : IIncomi
         {
             LogStateUnavailable(exception, grain, method);
             if (DatabaseFaults.Find(exception) is { } refusal && DatabaseFaults.ToFault(refusal) is { Fault.Kind: not FaultKind.Unavailable } fault) return fault;
-            return FaultException.Unavailable("state-unavailable", "The database did not take the change, or its answer was lost: look at the present status, and try again.");
+            return FaultException.Unavailable("state-unavailable", "The database did not accept the change, or its answer was lost: check the current status, and try again.");
         }
 
         if (exception is TimeoutException or OrleansException)
