@@ -1,10 +1,10 @@
 namespace Instances;
 
-/// <summary>The places behind a durable step where a test may have this process killed, to see that what is left is the old state or the new one.</summary>
-/// <remarks>Off, a place costs one look at a static field. Only <c>Testing:KillFile</c> turns it on, which a silo refuses outside the environment Testing.</remarks>
+/// <summary>The places after durable steps where a test can kill this process, to check that the old or the new state is left.</summary>
+/// <remarks>When off, a place costs one read of a static field. Only <c>Testing:KillFile</c> turns them on, and a silo refuses that outside the environment Testing.</remarks>
 internal static class KillPoints
 {
-    /// <summary>Every place, so that a test can go through all of them and a name that is misspelt is found.</summary>
+    /// <summary>All places, so that a test can try each of them, and misspelt names are found.</summary>
     public static readonly IReadOnlyList<string> All =
     [
         "manifest.unfinished",

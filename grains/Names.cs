@@ -5,7 +5,7 @@ using Instances.Hosts;
 
 namespace Instances;
 
-/// <summary>The rules for names that people give.</summary>
+/// <summary>The rules for names that users give.</summary>
 internal static class Names
 {
     public const int MaxLength = 128;
@@ -56,7 +56,7 @@ internal static class Names
 
     private static FaultException Refused(string message) => FaultException.Invalid("name-invalid", message);
 
-    // Right-to-left marks and their like make a name look like another one. A joiner between two emoji makes them one, and is seen by that.
+    // Right-to-left marks and similar characters can make a name look like another one. A joiner between two emoji is allowed, because its effect is visible.
     private static bool HasUnprintable(string name)
     {
         var isAfterEmoji = false;

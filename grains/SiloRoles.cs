@@ -11,13 +11,13 @@ using Instances.VirtualMachines;
 
 namespace Instances;
 
-/// <summary>What a silo does in its datacenter, and so which grains may live in it.</summary>
+/// <summary>What a silo does in its datacenter, and so which grains it can have.</summary>
 [Flags]
 public enum SiloRoles
 {
     None = 0,
 
-    /// <summary>Appliances, virtual machines, images, enterprises, operations, the datacenter itself and its lists. Needs the database, and no disk.</summary>
+    /// <summary>Appliances, virtual machines, images, enterprises, operations, the hosts' list and placement, and lists. Needs the database, but no disk.</summary>
     Control = 1,
 
     /// <summary>The machines of the host that it runs on.</summary>

@@ -4,18 +4,18 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>Whose the host's machines are. Nothing is removed for a database that may not be theirs.</summary>
+/// <summary>Which database the host's machines belong to. Nothing is removed if the current database may be another one.</summary>
 internal sealed partial class HostGrain
 {
-    /// <summary>Deployments since the last tick that this host's binding stands for.</summary>
+    /// <summary>Deployments since the host's binding was last raised.</summary>
     private readonly Dictionary<OperationId, Task> _raised = [];
 
     private readonly SemaphoreSlim _raising = new(1);
 
-    /// <summary>Machines that the database has no use for, as their records say, and that are still there.</summary>
+    /// <summary>Machines that are on the host although their records do not place them there.</summary>
     private readonly Dictionary<VirtualMachineId, MachineObservation> _unowned = [];
 
-    /// <summary>When machines were removed by this host on its own.</summary>
+    /// <summary>When this host removed machines without the operator.</summary>
     private readonly List<long> _removals = [];
 
     /// <summary>Why the machines are another database's; null if they are not.</summary>
@@ -24,13 +24,13 @@ internal sealed partial class HostGrain
     /// <summary>Why machines that have no record wait for the operator; null if none do.</summary>
     private string? _held;
 
-    /// <summary>While all machines are asked at start, what is to be removed is only collected: it is judged as a whole.</summary>
+    /// <summary>At start, removals are collected while all records are asked, so that they can be judged together.</summary>
     private bool _isCollecting;
 
     private string? Problem => _stranger is null ? _held
-        : $"{_stranger} Its machines keep running, nothing is removed, and it takes no new ones. Run 'silo host adopt {Id}' to make their records again, or 'silo host discard {Id}' to remove them.";
+        : $"{_stranger} Its machines keep running, nothing is removed, and it takes no new ones. Run 'silo host adopt {Id}' to create their records again, or 'silo host discard {Id}' to remove them.";
 
-    /// <summary>Part of the adoption: no call is answered before it is known.</summary>
+    /// <summary>Part of the start: no call is answered before this is known.</summary>
     private async Task FindStranger(IReadOnlyList<MachineObservation> found)
     {
         var (mine, theirs) = (hypervisor.ReadBinding(), await bindings.Find(Id));
@@ -48,7 +48,7 @@ internal sealed partial class HostGrain
         }
         catch (FaultException exception) when (exception.Fault.Code == "no-space")
         {
-            // The host's number stays lower than the database's, as it may be: what runs here has to be found on a full disk, too.
+            // The host's number may stay lower than the database's. The running machines must be adopted even if the disk is full.
             LogNotRaised(Id.Name, exception.Message);
         }
     }
@@ -66,10 +66,10 @@ internal sealed partial class HostGrain
     /// <exception cref="FaultException">host-unknown-to-database.</exception>
     private void RequireOurs()
     {
-        if (_stranger is not null) throw FaultException.Conflict("host-unknown-to-database", $"The host {Id} is left as it is: {Problem}");
+        if (_stranger is not null) throw FaultException.Conflict("host-unknown-to-database", $"The host {Id} is not changed: {Problem}");
     }
 
-    /// <summary>The database's number first: a backup that does not know a deployment has a lower one than the host.</summary>
+    /// <summary>Raise the database's number first: a backup that does not know a deployment then has a lower number than the host.</summary>
     private async Task Raise()
     {
         await _raising.WaitAsync(_stop.Token);
@@ -98,7 +98,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>Once more behind each deployment: a backup that was made while it ran has a lower number, too.</summary>
+    /// <summary>Raise it again after each deployment: a backup from the time of the deployment then has a lower number too.</summary>
     private async Task RaiseBehind(CancellationToken cancellationToken)
     {
         if (_raised.Count == 0 || !_raised.Values.All(raised => raised.IsCompleted)) return;
@@ -113,14 +113,14 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>Removes the machines that no record wants, unless these are so many that the records may be what is wrong.</summary>
+    /// <summary>Removes the machines without a record, unless there are so many that the records may be wrong.</summary>
     private async Task RemoveUnowned()
     {
         if (_isCollecting || _stranger is not null) return;
-        // Once it waits for the operator, it waits until the operator has decided about all of them.
+        // Once the host waits for the operator, it waits until the operator has decided about all of them.
         _held = _unowned.Count > 0 && (_held is not null || await IsTooMany(_unowned.Count))
-            ? $"{_unowned.Count} virtual machines here have no record that places them on this host, which are too many to be removed without the operator. They keep running. "
-                + $"Run 'silo host adopt {Id}' to make their records again, or 'silo host discard {Id}' to remove them."
+            ? $"{_unowned.Count} virtual machines here have no record that places them on this host, which are too many to remove without the operator. They keep running. "
+                + $"Run 'silo host adopt {Id}' to create their records again, or 'silo host discard {Id}' to remove them."
             : null;
         if (_held is not null)
         {

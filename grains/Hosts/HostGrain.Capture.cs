@@ -6,25 +6,25 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>The host's part in a capture, and its dead man's switch: machines that are held for too long continue, unless their capture has committed.</summary>
+/// <summary>The host's part in a capture, and its dead man's switch: machines that are held for too long are released, unless their capture has committed.</summary>
 internal sealed partial class HostGrain
 {
-    /// <summary>How many times within the bound the holds are looked at.</summary>
+    /// <summary>How often the holds are checked within the bound.</summary>
     private const int ChecksPerBound = 24;
 
     private readonly Dictionary<OperationId, HeldMachines> _holds = [];
 
-    /// <summary>The machine of the last rehearsal: nobody's, and none to be looked after.</summary>
+    /// <summary>The machine of the last rehearsal. It has no record, and is not reconciled.</summary>
     private VirtualMachineId? _rehearsed;
 
-    /// <summary>Machines that are part of a capture, from its preparation to its end: this silo is not stopped in order as long as there are any.</summary>
+    /// <summary>Machines that are part of a capture, from its preparation to its end. An orderly stop of this silo waits for them.</summary>
     private readonly Dictionary<VirtualMachineId, IDisposable> _captured = [];
 
-    /// <summary>The capture whose machines were let go last: it must not continue as if they were held.</summary>
+    /// <summary>The capture whose machines were released last: it must not continue as if they were held.</summary>
     private OperationId? _expired;
 
-    /// <summary>A capture at start: it shows that machines can be captured here before somebody's work depends on it, and what runs while guests wait is
-    /// compiled by then, not within the first consistency window.</summary>
+    /// <summary>A test capture at start. It shows that captures work here before users' work depends on it. It also compiles the code that runs while guests wait,
+    /// so that the compiler does not run in the first consistency window.</summary>
     private async Task Rehearse()
     {
         try
@@ -33,7 +33,7 @@ internal sealed partial class HostGrain
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
         {
-            // What runs here already must be reachable all the same.
+            // The running machines must be reachable even if the test fails.
             LogRehearsalFailed(Id.Name, exception.Message);
         }
 
@@ -85,7 +85,7 @@ internal sealed partial class HostGrain
     {
         await OnPresent(machines, machine => hypervisor.Unquiesce(machine, operation));
 
-        // They run as before: nothing is held any more.
+        // The machines run as before: none is held any more.
         foreach (var machine in machines) LetGo(machine);
     }
 
@@ -112,7 +112,7 @@ internal sealed partial class HostGrain
 
     public async Task EndCapture(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
-        // What happened to a machine meanwhile was the capture's to see. If this fails, the record releases the machine later.
+        // Report what happened to the machine during the capture. If this fails, the record releases the machine later.
         _unheard.UnionWith(machines);
         await OnPresent(machines, machine => hypervisor.EndHold(machine, operation));
         foreach (var machine in machines)
@@ -124,7 +124,7 @@ internal sealed partial class HostGrain
         await MergeSoon(machines);
     }
 
-    /// <summary>An undo may come for a machine that is gone: there is nothing left to undo.</summary>
+    /// <summary>An undo may be called for a removed machine: there is nothing to undo.</summary>
     private async Task OnPresent(IReadOnlyList<VirtualMachineId> machines, Func<VirtualMachineId, Task> call)
     {
         await Adopted();
@@ -137,7 +137,7 @@ internal sealed partial class HostGrain
     private async Task<MachineObservation> Require(VirtualMachineId machine) => await hypervisor.Find(machine)
         ?? throw FaultException.Conflict("virtual-machine-not-on-host", $"The virtual machine {machine} is not on the host {Id}.");
 
-    /// <summary>A repeated call may come after the seal, when the next layer is the top already.</summary>
+    /// <summary>A repeated call may come after the seal, when the next layer is already the top.</summary>
     private static LayerId TopBefore(DiskChain disk, LayerId next) => disk.Layers[^1] == next ? disk.Layers[^2] : disk.Layers[^1];
 
     private async Task HoldAll(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
@@ -147,7 +147,7 @@ internal sealed partial class HostGrain
         foreach (var machine in machines) Hold(operation, appliance, machine, isFound: false);
     }
 
-    /// <param name="isFound">It was found after a restart: its capture may be gone, so ask at once.</param>
+    /// <param name="isFound">The hold was found after a restart: its capture may have ended, so ask at once.</param>
     private void Hold(OperationId operation, ApplianceId appliance, VirtualMachineId machine, bool isFound)
     {
         if (!_holds.TryGetValue(operation, out var held)) _holds[operation] = held = new(appliance, isFound ? null : time.GetTimestamp(), []);
@@ -171,7 +171,7 @@ internal sealed partial class HostGrain
     private void RequireHeld(OperationId operation)
     {
         if (_expired == operation)
-            throw FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and go on: try again.");
+            throw FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and were released: try again.");
     }
 
     private async Task CheckHolds(CancellationToken cancellationToken)

@@ -4,7 +4,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>What is on the host, and the removal of what is there without an owner.</summary>
+/// <summary>Lists the machines and files of the host, and removes those without an owner.</summary>
 internal sealed partial class HostGrain
 {
     public async Task<HostInventory> Inventory()
@@ -20,7 +20,7 @@ internal sealed partial class HostGrain
         await Started(machine);
         await RequireRemovable();
 
-        // A machine is placed by its record before it comes to a host: one that is not placed here by now is nobody's.
+        // A machine's record places it before the host starts it: a machine that is not placed here now has no owner.
         if ((await FindRecord(machine))?.Host == Id)
             throw FaultException.Conflict("virtual-machine-known", $"The record of the virtual machine {machine} places it on the host {Id}: undeploy its appliance instead.");
         LogOrphan(Id.Name, machine.Value);
@@ -41,16 +41,16 @@ internal sealed partial class HostGrain
         await SweepNow();
     }
 
-    /// <summary>The doctor is held to the same rule as the host itself.</summary>
+    /// <summary>The doctor must follow the same rule as the host itself.</summary>
     /// <exception cref="FaultException">host-unknown-to-database; removal-held.</exception>
     private async Task RequireRemovable()
     {
         RequireOurs();
         if (_held is not null || await IsTooMany(1))
-            throw FaultException.Conflict("removal-held", $"Too many virtual machines would be removed from the host {Id} without the operator: look at them with 'silo host discard {Id} --dry-run'.");
+            throw FaultException.Conflict("removal-held", $"Too many virtual machines would be removed from the host {Id} without the operator: list them with 'silo host discard {Id} --dry-run'.");
     }
 
-    /// <returns>Null if that cannot be read.</returns>
+    /// <returns>Null if a file cannot be read.</returns>
     private async Task<IReadOnlyList<LayerId>?> FindUsed()
     {
         try

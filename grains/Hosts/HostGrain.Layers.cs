@@ -3,10 +3,10 @@ using Instances.Library;
 
 namespace Instances.Hosts;
 
-/// <summary>The host's layers: a cache of the library's, and what was captured here and is not there yet.</summary>
+/// <summary>The host's layers: a cache of the library's layers, and captured layers that the library does not have yet.</summary>
 internal sealed partial class HostGrain
 {
-    /// <summary>What was asked for is in use for this long, also before a machine stands on it: a large deployment is still starting the machines before.</summary>
+    /// <summary>How long requested layers count as used, even without a machine: a large deployment may still be starting other machines.</summary>
     private static readonly TimeSpan UseBound = TimeSpan.FromHours(1);
 
     private readonly Dictionary<LayerId, long> _used = [];
@@ -33,7 +33,7 @@ internal sealed partial class HostGrain
         foreach (var forgotten in _used.Where(use => time.GetElapsedTime(use.Value) > UseBound).ToList()) _used.Remove(forgotten.Key);
         if (Problem is not null || await IsLibrarys()) return new(0, 0, 0);
 
-        // Files first, references then: a reference is durable before its file is made.
+        // List the files first, then the references: a reference is durable before its file is created.
         var stored = layers.List();
         var judgement = await GrainFactory.Library().Judge([.. stored.Select(layer => layer.Id)]);
         var (unreferenced, kept) = (judgement.Unreferenced.ToHashSet(), judgement.Kept.ToHashSet());
@@ -42,7 +42,7 @@ internal sealed partial class HostGrain
         var (bytes, removed, removedBytes) = (stored.Sum(layer => layer.Bytes), 0, 0L);
         foreach (var layer in stored.OrderBy(layer => layer.LastUsed))
         {
-            // Nothing is awaited between the look and the deletion, which is done when it returns: a start cannot come between.
+            // There is no await between the check and the deletion, so that no start can come in between.
             var isEvicted = bytes > layers.CacheBytes && kept.Contains(layer.Id) && (layer.IsSealed || layer.IsPartial) && !_used.ContainsKey(layer.Id);
             if (chained.Contains(layer.Id) || (!unreferenced.Contains(layer.Id) && !isEvicted)) continue;
             await layers.Delete(layer.Id);
@@ -60,7 +60,7 @@ internal sealed partial class HostGrain
         else ScheduleSweep();
     }
 
-    /// <summary>On a full disk the next start does it.</summary>
+    /// <summary>If the disk is full, the next start does it.</summary>
     private void MarkStore()
     {
         try
@@ -73,7 +73,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>The sweep begins after the delay, however many calls come meanwhile.</summary>
+    /// <summary>The sweep begins after the delay, even if more calls come meanwhile.</summary>
     private void ScheduleSweep()
     {
         if (_isSweepDue) return;
@@ -81,14 +81,14 @@ internal sealed partial class HostGrain
         _sweeping!.Change(options.Value.SweepDelay, library.Value.SweepPeriod);
     }
 
-    /// <summary>Whoever sweeps this host's layers does it now. Nobody else deletes a layer: the sweep alone knows all that may refer to it.</summary>
+    /// <summary>Runs the sweep of this host's layers now, here or in the library. Only the sweep deletes layers: it knows all references.</summary>
     private async Task SweepNow()
     {
         if (await IsLibrarys()) await GrainFactory.Library().Sweep();
         else await Sweep();
     }
 
-    /// <summary>Whether this host's folder is the library's, which that sweeps.</summary>
+    /// <summary>Whether this host's folder is the library's, which the library sweeps.</summary>
     private async Task<bool> IsLibrarys() => (await GrainFactory.Library().Get()).Store == layers.Id;
 
     private async Task SweepTick(CancellationToken cancellationToken)
@@ -105,7 +105,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>A start relies on these from here on: they are not evicted, and count as used last.</summary>
+    /// <summary>A start needs these layers from now on: they are not evicted, and count as most recently used.</summary>
     private void Use(IEnumerable<LayerId> used)
     {
         foreach (var layer in used)

@@ -19,13 +19,13 @@ internal sealed partial class HostGrain
     [LoggerMessage(LogLevel.Warning, "The host {Host} could not read or replace its copy of the layer {Layer}: {Reason}")]
     private partial void LogCopyNotReplaced(string host, Guid layer, string reason);
 
-    [LoggerMessage(LogLevel.Warning, "The host {Host} could not look after its copies of layers; it tries again: {Reason}")]
+    [LoggerMessage(LogLevel.Warning, "The host {Host} could not check its copies of layers and will retry: {Reason}")]
     private partial void LogNotScrubbed(string host, string reason);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Count} virtual machines found.")]
     private partial void LogAdopted(string host, int count);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} belongs to nobody and is removed.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} has no record here and is removed.")]
     private partial void LogOrphan(string host, Guid machine);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the status of the virtual machine {Machine} could not be passed on: {Reason}")]
@@ -34,25 +34,25 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Count} virtual machines should be here and are not.")]
     private partial void LogLost(string host, int count);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: which virtual machines should be here could not be asked; it is asked again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the list of virtual machines that should be here could not be read and will be retried: {Reason}")]
     private partial void LogLostUntold(string host, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} ended by itself and is started again.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} ended without a request and is restarted.")]
     private partial void LogStartedAgain(string host, Guid machine);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} is paused and is to run: it is resumed")]
     private partial void LogResumed(string host, Guid machine);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} could not be started again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the virtual machine {Machine} could not be restarted: {Reason}")]
     private partial void LogNotStartedAgain(string host, Guid machine, string reason);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: the virtual machine {Machine} was started again {Count} times, ended each time, and is given up.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: the virtual machine {Machine} was restarted {Count} times, ended each time, and is given up.")]
     private partial void LogGivenUp(string host, Guid machine, int count);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Count} machines were held for operation {Operation} for too long and go on.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: {Count} machines were held for operation {Operation} for too long and were released.")]
     private partial void LogHoldExpired(string host, Guid operation, int count);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: whether operation {Operation} has committed could not be asked; it is asked again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: whether operation {Operation} has committed is not known; the host will ask again: {Reason}")]
     private partial void LogHoldCheckFailed(string host, Guid operation, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: a machine could not be started, paused, sealed and removed as a test; deployments and captures will likely fail: {Reason}")]
@@ -61,7 +61,7 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: {Problem}")]
     private partial void LogStranger(string host, string problem);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the number of its binding could not be raised; it is tried again with the next deployment: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the number of its binding could not be raised; the next deployment retries it: {Reason}")]
     private partial void LogNotRaised(string host, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: nothing was removed: {Problem}")]
@@ -76,10 +76,10 @@ internal sealed partial class HostGrain
     [LoggerMessage(Level = LogLevel.Error, Message = "Host {Host}: {Kind} failed: {Reason}")]
     private partial void LogNotRecovered(string host, RecoveryKind kind, string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Layers} layers of {Bytes} bytes that nobody needs here were removed.")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: {Layers} unneeded layers of {Bytes} bytes were removed.")]
     private partial void LogSwept(string host, int layers, long bytes);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the layers could not be swept; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host {Host}: the layers could not be swept and will be retried: {Reason}")]
     private partial void LogSweepFailed(string host, string reason);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Host {Host}: resuming the virtual machine {Machine}, which an error of the host's disk had paused")]

@@ -4,13 +4,13 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>Keeps the chains of this host's machines short: a machine that is captured again and again without being undeployed gets one layer more each time.</summary>
+/// <summary>Keeps the chains of this host's machines short: each capture without undeployment adds a layer to the machine's chain.</summary>
 /// <remarks>
-/// <para>Only sealed layers are read, at a bounded rate and without QEMU, while the machine runs and is captured. They are shared with images and stay as they are: what is made is a layer of the machine's
-/// own. Then its writable top is put over that layer, in a moment in which no capture has the machine. Before and after the content is the same, so a crash at any step leaves a machine that starts with it.</para>
-/// <para>1. The machine's record refers to the layer that is to be made. 2. The layer is made, compared and durable. 3. The machine's grain, which no capture holds then, has the host put the top over it
-/// (QEMU first, <c>machine.json</c> second, the top's header last). 4. The record names the new chain; sweeps remove what nothing refers to any more.</para>
-/// <para>If a capture comes between 1 and 3, the layer that it seals is merged over the one that was made, which costs no more than that layer.</para>
+/// <para>The merge reads only sealed layers, at a bounded rate and without QEMU, while the machine runs and is captured. Images share these layers, so they are not changed: the result is a new layer of the
+/// machine. Then the writable top is rebased onto that layer, while no capture holds the machine. The content stays the same, so that the machine can start after a crash at any step.</para>
+/// <para>1. The machine's record refers to the future layer. 2. The layer is created, compared and durable. 3. While no capture holds the machine, its grain calls the host to rebase the top onto the layer
+/// (QEMU first, <c>machine.json</c> second, the top's header last). 4. The record names the new chain; sweeps delete layers that are unreferenced now.</para>
+/// <para>If a capture comes between 1 and 3, the layer that it seals is merged over the new one. That costs no more than the sealed layer.</para>
 /// </remarks>
 internal sealed partial class HostGrain
 {
@@ -18,14 +18,14 @@ internal sealed partial class HostGrain
     private const int BusyTries = 300;
     private static readonly TimeSpan BusyPause = TimeSpan.FromSeconds(1);
 
-    /// <summary>Captures that come close together are served by one look.</summary>
+    /// <summary>Captures in quick succession share one check.</summary>
     private static readonly TimeSpan MergeDelay = TimeSpan.FromSeconds(2);
 
     private IGrainTimer? _merging;
 
     private bool _isMergeSoon;
 
-    /// <summary>Twice what an image may have: most captures are not followed by a merge, and reads through that many layers are little slower.</summary>
+    /// <summary>Twice the bound of an image: so most captures need no merge, and reads through that many layers are only a little slower.</summary>
     private int MaxSealedLayers => 2 * library.Value.MaxChainDepth;
 
     public async Task<MachineObservation?> ReplaceLayers(VirtualMachineId machine, LayerMerge merge)
@@ -69,7 +69,7 @@ internal sealed partial class HostGrain
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
-            // The grain goes. The next look begins anew.
+            // The grain deactivates. The next check begins again.
         }
         catch (Exception exception) when (exception is FaultException or IOException or TimeoutException or Orleans.Runtime.OrleansException)
         {
@@ -102,7 +102,7 @@ internal sealed partial class HostGrain
                     await GrainFactory.Library().SweepSoon();
                     return;
                 case MergeVerdict.Changed:
-                    // A capture came between. What it sealed goes over what was made.
+                    // A capture came in between. Merge its sealed layer over the new layer.
                     others.Add([.. plan.Instead ?? layersOfChain.Take(plan.From), new(merge.Merged, merge.Below, bytes, default, StandsFor: chain[^1])]);
                     break;
                 default:
@@ -121,7 +121,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>Seals what a capture that failed after its switch has left: no QEMU writes below a top.</summary>
+    /// <summary>Seals layers that a failed capture has left below the top: QEMU no longer writes to them.</summary>
     /// <returns>The space of each layer.</returns>
     private async Task<IReadOnlyDictionary<LayerId, long>> Sealed(IReadOnlyList<LayerId> chain)
     {

@@ -3,26 +3,26 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>What the host sees by itself: it reports to each machine's record, removes what belongs to nobody, and starts again what has died and is to run.</summary>
+/// <summary>Reconciles the machines: reports their status to the records, removes machines without a record, and restarts machines that have died and should run.</summary>
 internal sealed partial class HostGrain : IRestartedHost
 {
     /// <summary>A disk that still fails pauses a resumed machine again within this time.</summary>
     private static readonly TimeSpan DiskRetrySettles = TimeSpan.FromSeconds(2);
 
-    /// <summary>Machines whose status could not be passed on, or whose answer may be lost.</summary>
+    /// <summary>Machines whose status could not be reported, or whose answer may be lost.</summary>
     private readonly HashSet<VirtualMachineId> _unheard = [];
 
-    /// <summary>Machines that an error of the host's disk has paused, with the loop that resumes each.</summary>
+    /// <summary>Machines that a disk error of the host has paused, with the loop that resumes each.</summary>
     private readonly Dictionary<VirtualMachineId, Task> _awaitingDisk = [];
 
-    /// <summary>Whether those that should be here and are not have yet to be told.</summary>
+    /// <summary>Whether the records of missing machines must still be notified.</summary>
     private bool _lostUntold;
 
     private async Task Watch()
     {
         try
         {
-            // A record that waits for something delays no other. It asks what is so by then, so that the order does not matter.
+            // Each report runs separately, so that a waiting record does not delay others. It reads the current status when it runs, so that the order does not matter.
             var gate = new SemaphoreSlim(FanOut.PerHost);
             await foreach (var observation in hypervisor.Changes.ReadAllAsync(_stop.Token))
             {
@@ -44,20 +44,20 @@ internal sealed partial class HostGrain : IRestartedHost
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
-            // The grain goes.
+            // The grain deactivates.
         }
     }
 
-    /// <summary>The machine as the hypervisor sees it, and what the host has to say of it.</summary>
+    /// <summary>The hypervisor's observation, with the host's own findings.</summary>
     private async Task<MachineObservation?> See(VirtualMachineId machine)
     {
         var seen = await hypervisor.Find(machine);
         if (seen is { Status: not VirtualMachineStatus.Stopped, Trouble: null } && _onBadCopy.TryGetValue(machine, out var bad))
-            return seen with { Trouble = $"It runs on a copy of the layer {bad} that has turned out to be corrupt: check its data, then power it off and on to have it on a good copy." };
+            return seen with { Trouble = $"It runs on a copy of the layer {bad} that has turned out to be corrupt: check its data, then power it off and on to use a good copy." };
         return seen is { StopReason: StopReason.Died } && (_heldBack.GetValueOrDefault(machine) ?? _restarts.GivenUp(machine)) is { } trouble ? seen with { Trouble = trouble } : seen;
     }
 
-    /// <summary>Tells a machine what the host sees, and does what comes of it.</summary>
+    /// <summary>Reports the observation to a machine's record, and carries out the verdict.</summary>
     private async Task Reconcile(MachineObservation observation)
     {
         try
@@ -73,7 +73,7 @@ internal sealed partial class HostGrain : IRestartedHost
                     break;
                 case ObserveVerdict.PowerOn:
                     _unowned.Remove(observation.Id);
-                    // The restart that is under way may be just about to end, and the machine have died again by then.
+                    // The current restart may be about to end, and the machine may die again after it.
                     if (!_restarts.Begin(observation.Id, _stop.Token)) _unheard.Add(observation.Id);
                     break;
                 case ObserveVerdict.Resume when observation.AwaitsDisk:
@@ -92,7 +92,7 @@ internal sealed partial class HostGrain : IRestartedHost
         }
     }
 
-    /// <summary>Asks all before it removes any.</summary>
+    /// <summary>Asks all records before it removes a machine.</summary>
     private async Task ReconcileAll(IReadOnlyList<MachineObservation> found)
     {
         _isCollecting = true;
@@ -119,7 +119,7 @@ internal sealed partial class HostGrain : IRestartedHost
         await GrainFactory.Library().SweepSoon();
     }
 
-    /// <summary>Reports what could not be reported before.</summary>
+    /// <summary>Reports what could not be reported earlier.</summary>
     private async Task ReconcileUnheard(CancellationToken cancellationToken)
     {
         await Adopted();
@@ -132,7 +132,7 @@ internal sealed partial class HostGrain : IRestartedHost
         if (_lostUntold) await TellLost();
     }
 
-    /// <summary>Tells the machines that are to be on this host and were not found. Each looks for itself: one that is being deployed is not lost.</summary>
+    /// <summary>Notifies the records of machines that should be on this host and were not found. Each record checks again: a machine that is being deployed is not lost.</summary>
     private async Task TellLost()
     {
         _lostUntold = true;
@@ -155,7 +155,7 @@ internal sealed partial class HostGrain : IRestartedHost
         if (await See(machine) is not { StopReason: StopReason.Died } seen) return false;
         try
         {
-            // Also if it belongs to nobody by now: the next look at it removes it.
+            // Also if it has no record any more: the next report removes it.
             var verdict = await GrainFactory.VirtualMachine(machine).Observe(Id, seen);
             if (verdict is ObserveVerdict.Remove) _unheard.Add(machine);
             return verdict is ObserveVerdict.PowerOn && await hypervisor.Find(machine) is { Hold: null };
@@ -173,7 +173,7 @@ internal sealed partial class HostGrain : IRestartedHost
         if (!_awaitingDisk.TryGetValue(machine, out var waiting) || waiting.IsCompleted) _awaitingDisk[machine] = ResumeWhenTheDiskWorks(machine);
     }
 
-    /// <summary>Resumes a machine that an error of the host's disk has paused. A resume whose requests fail again pauses it again, and loses nothing.</summary>
+    /// <summary>Resumes a machine that a disk error of the host has paused. If its requests fail again, QEMU pauses it again, and nothing is lost.</summary>
     private async Task ResumeWhenTheDiskWorks(VirtualMachineId machine)
     {
         try
@@ -193,7 +193,7 @@ internal sealed partial class HostGrain : IRestartedHost
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
         {
-            // The grain goes.
+            // The grain deactivates.
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
         {

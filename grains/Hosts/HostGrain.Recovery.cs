@@ -4,7 +4,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>What the operator decides about machines that have no record here. It runs in the background; after a crash it is asked for again.</summary>
+/// <summary>Carries out the operator's decision about machines without a record here, in the background. After a crash the operator repeats it.</summary>
 internal sealed partial class HostGrain
 {
     private HostRecovery? _recovery;
@@ -30,7 +30,7 @@ internal sealed partial class HostGrain
 
     public Task<HostRecovery> GetRecovery() => _recovery is { } recovery
         ? Task.FromResult(recovery)
-        : throw FaultException.NotFound("recovery-not-found", $"No machines of the host {Id} were adopted or discarded since its silo started.");
+        : throw FaultException.NotFound("recovery-not-found", $"No recovery of the host {Id} was started since its silo started.");
 
     public async Task Describe(VirtualMachineId machine, Operations.OperationId deployment, MachineOrigin origin)
     {
@@ -61,7 +61,7 @@ internal sealed partial class HostGrain
             }
             catch (Exception exception)
             {
-                // Whatever it was: it is shown, and nobody waits for a recovery that has stopped.
+                // Catch everything: show the error, so that no client waits for a recovery that has stopped.
                 problem = exception.Message;
                 LogNotRecovered(Id.Name, kind, problem);
             }
@@ -91,7 +91,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <param name="given">The machines that the operator gives up; null to look only.</param>
+    /// <param name="given">The machines that the operator gives up; null for a dry run.</param>
     private async Task DiscardAll(HashSet<VirtualMachineId>? given)
     {
         var (found, leftovers) = await FindAll();
@@ -136,7 +136,7 @@ internal sealed partial class HostGrain
         _unowned.Remove(machine);
     }
 
-    /// <summary>The host is the database's when the operator has decided about every machine.</summary>
+    /// <summary>Binds the host to the database when the operator has decided about every machine.</summary>
     private async Task Settle()
     {
         if (_recovery!.Machines.Any(machine => machine.Outcome is RecoveryOutcome.LeftOut)) return;
@@ -160,16 +160,16 @@ internal sealed partial class HostGrain
         return (found, [.. (await hypervisor.ListLeftovers()).Select(leftover => leftover.Machine)]);
     }
 
-    private const string NotTakenOver = "Its host has its files and could not take it over: the silo's log says why. Repair that and restart the silo, or discard the machine.";
+    private const string NotTakenOver = "Its host has its files and could not adopt it: the silo's log says why. Repair that and restart the silo, or discard the machine.";
 
-    private const string NotGiven = "It was not among the machines to discard: look again, and name it.";
+    private const string NotGiven = "It was not among the machines to discard: run the dry run again, and name it.";
 
     private static RecoveredMachine Entry(FoundMachine machine, RecoveryOutcome outcome, string? message = null) =>
         new(machine.Spec.Id, machine.Spec.Name, machine.Spec.Appliance, machine.Spec.Origin?.Appliance.Name, outcome, message);
 
     private static RecoveredMachine Entry(VirtualMachineId leftover, RecoveryOutcome outcome, string? message) => new(leftover, Name: null, Appliance: null, ApplianceName: null, outcome, message);
 
-    /// <summary>Puts new outcomes in the place of former ones of the same machines.</summary>
+    /// <summary>Replaces the outcomes of the same machines.</summary>
     private void Show(IReadOnlyList<RecoveredMachine> outcomes)
     {
         var changed = outcomes.Select(outcome => outcome.Id).ToHashSet();

@@ -4,24 +4,24 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>Whether this host's copies of layers still are what the library says they have to be. A store that is the library's own is read by the library's scrub.</summary>
+/// <summary>Checks that this host's copies of layers have the hashes that the library expects. If the store is the library's own, the library's scrub reads it.</summary>
 /// <remarks>
-/// A copy is <i>doubted</i> from when the library finds its own to be corrupt, or has replaced it: the two may be one file, or come from one disk.
-/// No machine starts on a doubted or corrupt copy: it is read, and replaced by the library's, or the start is refused. A machine that runs keeps the file that it has
-/// open: its record says so, until it is powered off.
+/// A copy is <i>doubted</i> when the library finds its own file corrupt, or has replaced it: the two may be one file, or come from one disk.
+/// No machine starts on a doubted or corrupt copy: the host reads it, and replaces it by the library's, or refuses the start. A running machine keeps its open file:
+/// its record says so until it is powered off.
 /// </remarks>
 internal sealed partial class HostGrain
 {
-    /// <summary>How often the host looks for copies that are to be read.</summary>
+    /// <summary>How often the host scans for copies that are due to be read.</summary>
     private static readonly TimeSpan ScrubLookPeriod = TimeSpan.FromMinutes(5);
 
-    /// <summary>The copies that are being read or replaced for a start: several machines stand on one layer.</summary>
+    /// <summary>The copies that are being read or replaced for a start. Several machines may use one layer.</summary>
     private readonly Dictionary<LayerId, Task<bool>> _mending = [];
 
-    /// <summary>Machines that ran on a copy when it turned out to be corrupt.</summary>
+    /// <summary>Machines that were running on a copy when it was found corrupt.</summary>
     private readonly Dictionary<VirtualMachineId, LayerId> _onBadCopy = [];
 
-    /// <summary>Machines that have died and are not started again, each with the corrupt layer that they stand on, in a sentence for users.</summary>
+    /// <summary>Dead machines that are not restarted because of a corrupt layer, each with a sentence for users.</summary>
     private readonly Dictionary<VirtualMachineId, string> _heldBack = [];
 
     private IGrainTimer? _scrubbing;
@@ -47,7 +47,7 @@ internal sealed partial class HostGrain
             var known = await DoubtWhatTheLibraryReplaced();
             foreach (var due in await ToRead(known))
             {
-                // What came to be doubted meanwhile is read first: the timer is set.
+                // Copies that became doubted meanwhile are read first: the timer is set.
                 if (_hasDoubts) break;
                 await ReadCopy(known[due.Layer], due.IsDoubted || due.IsCorrupt ? long.MaxValue : library.Value.ScrubBytesPerSecond, end.Token);
             }
@@ -60,12 +60,12 @@ internal sealed partial class HostGrain
         }
         catch (Exception exception)
         {
-            // Of any type: a library of an older release does not know these calls.
+            // Exceptions of any type: a library of an older release does not know these calls.
             LogNotScrubbed(Id.Name, exception.Message);
         }
     }
 
-    /// <summary>Before anything is started again. The library may be unreachable: then the next look does it.</summary>
+    /// <summary>Called before any machine is restarted. If the library is unreachable, the next check does it.</summary>
     private async Task LearnOfCorruptLayers()
     {
         try
@@ -78,7 +78,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>A host that was unreachable while the library replaced a layer learns of it here.</summary>
+    /// <summary>A host that was unreachable while the library replaced a layer gets the information here.</summary>
     /// <returns>What the library knows of the layers of this host.</returns>
     private async Task<Dictionary<LayerId, KnownLayer>> DoubtWhatTheLibraryReplaced()
     {
@@ -92,7 +92,7 @@ internal sealed partial class HostGrain
         return known;
     }
 
-    /// <summary>Those that may be corrupt first, then the one that was not read for longest.</summary>
+    /// <summary>Doubted copies first, then the one that has been unread for the longest time.</summary>
     private Task<List<LayerCheck>> ToRead(Dictionary<LayerId, KnownLayer> known) => Task.Run(() =>
     {
         var since = time.GetUtcNow() - library.Value.ScrubPeriod;
@@ -112,19 +112,19 @@ internal sealed partial class HostGrain
         }
         catch (FaultException exception)
         {
-            // It was swept meanwhile, or the library did not give its own: the next look tries again.
+            // The layer was swept meanwhile, or the library did not send its own: the next check retries.
             LogCopyNotReplaced(Id.Name, layer.Layer.Value, exception.Message);
         }
     }
 
-    /// <summary>Takes the library's file for a corrupt copy.</summary>
+    /// <summary>Replaces a corrupt copy by the library's file.</summary>
     private async Task<bool> Replace(LayerId layer, CancellationToken cancellationToken)
     {
         await MarkRunning(layer);
         if (!await layers.Heal(layer, "library", async () => (await GrainFactory.Library().Offer([layer]))[0], cancellationToken)) return false;
         LogCopyReplaced(Id.Name, layer.Value);
 
-        // What could not be started on it can be now.
+        // Machines that could not start on the copy can start now.
         foreach (var machine in _heldBack.Keys.ToList())
         {
             _heldBack.Remove(machine);
@@ -144,7 +144,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    /// <summary>Nothing starts on a layer that is known to be corrupt: a doubted copy is read first, and a corrupt one is replaced by the library's.</summary>
+    /// <summary>No machine starts on a layer that is known to be corrupt: the host reads a doubted copy first, and replaces a corrupt one by the library's.</summary>
     /// <exception cref="FaultException">layer-corrupt.</exception>
     private async Task RequireSound(IEnumerable<LayerId> chain)
     {
@@ -162,7 +162,7 @@ internal sealed partial class HostGrain
             }
 
             throw FaultException.Conflict("layer-corrupt",
-                $"The copy of the layer {layer} on the host {Id} is corrupt, and the library has no good one: nothing is started on it. 'silo library verify' shows what is missing; bring the file back from a backup.");
+                $"The copy of the layer {layer} on the host {Id} is corrupt, and the library has no good one: no machine is started on it. 'silo library verify' shows what is missing; restore the file from a backup.");
         }
     }
 

@@ -9,10 +9,10 @@ using Orleans.Concurrency;
 
 namespace Instances.Hosts;
 
-/// <summary>One host: what runs on it, and its part in a capture. Keeps nothing of its own: the hypervisor and the layer store are the truth.</summary>
+/// <summary>One host: its machines, and its part in a capture. It has no state of its own: the hypervisor and the layer store have it.</summary>
 /// <remarks>
-/// Reentrant, so that machines are started and captured side by side. Across an await, nothing here but the holds, the starts under way and the layers in use
-/// changes, and those only by whole entries; the hypervisor serializes calls on one machine.
+/// Reentrant, so that machines are started and captured in parallel. Across an await, only the holds, the starts under way and the layers in use can
+/// change, and only by whole entries. The hypervisor serializes calls on one machine.
 /// </remarks>
 [Reentrant, PlacedOnItsHost]
 internal sealed partial class HostGrain(
@@ -37,7 +37,7 @@ internal sealed partial class HostGrain(
     {
         _restarts = new(this, options, time);
         var period = options.Value.HoldBound / ChecksPerBound;
-        // Held machines do not wait for records that do not answer.
+        // Holds are checked separately, so that held machines do not wait for records that do not answer.
         this.RegisterGrainTimer(CheckHolds, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         this.RegisterGrainTimer(ReconcileUnheard, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
         this.RegisterGrainTimer(RaiseBehind, new GrainTimerCreationOptions(period, period) { KeepAlive = true });
@@ -71,7 +71,7 @@ internal sealed partial class HostGrain(
 
     public async Task<HostCapacity> Capacity(IReadOnlyList<LayerId> wanted)
     {
-        // Before they are adopted, the machines that run would count for nothing.
+        // Before the adoption, the running machines would not be counted.
         await Adopted();
         var machines = await hypervisor.List();
         var host = options.Value;
@@ -103,7 +103,7 @@ internal sealed partial class HostGrain(
         }
         finally
         {
-            // The call may have come late, after its deployment was given up: the record is asked once more, now that the machine is here.
+            // The call may be late, after its deployment was given up. So the record is asked again, now that the machine is here.
             _unheard.Add(spec.Id);
             if (_starting.GetValueOrDefault(spec.Id) == start) _starting.Remove(spec.Id);
         }
@@ -120,7 +120,7 @@ internal sealed partial class HostGrain(
         }
         catch
         {
-            // The record may be forced to give the machine up: then it belongs to nobody, and is removed when the host next reports it.
+            // If the record has given the machine up by force, it has no owner, and is removed when the host next reports it.
             _unheard.Add(machine);
             throw;
         }
@@ -146,7 +146,7 @@ internal sealed partial class HostGrain(
         _restarts.Forget(machine);
         if (action is PowerAction.On && await hypervisor.Find(machine) is { Status: VirtualMachineStatus.Stopped } stopped) await RequireSound(stopped.Disks.SelectMany(disk => disk.Layers));
         _heldBack.Remove(machine);
-        // What it came to is told once more: the answer may be lost with the one who asks.
+        // Report the result again: the answer may be lost with the caller.
         _unheard.Add(machine);
         var powered = await hypervisor.Power(machine, action);
         if (powered.Status is VirtualMachineStatus.Stopped) _onBadCopy.Remove(machine);
@@ -162,11 +162,11 @@ internal sealed partial class HostGrain(
     private async Task<MachineObservation> StartOn(MachineSpec spec, CancellationToken cancellationToken)
     {
         Use(spec.Disks.SelectMany(disk => disk.Layers));
-        // A deployment that was given up while the host was unreachable has not been cleaned yet.
+        // The remains of a deployment that was given up while the host was unreachable may still be here.
         if (await hypervisor.Find(spec.Id) is { } other && other.Deployment != spec.Deployment && !await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, other.Deployment))
             await RemoveOrphan(other);
         if (!await GrainFactory.VirtualMachine(spec.Id).IsDeployed(Id, spec.Deployment))
-            throw FaultException.Conflict("deployment-ended", $"The deployment of '{spec.Name}' was ended before its start came to the host {Id}.");
+            throw FaultException.Conflict("deployment-ended", $"The deployment of '{spec.Name}' ended before its start reached the host {Id}.");
         foreach (var disk in spec.Disks)
         {
             var (top, parents) = (disk.Layers[^1], disk.Layers.SkipLast(1).ToList());
@@ -179,14 +179,14 @@ internal sealed partial class HostGrain(
         return await hypervisor.Start(spec, cancellationToken);
     }
 
-    /// <summary>A start that is under way has ended, well or not: whoever was cancelled or has timed out no longer waits for it, and it must not come behind a removal.</summary>
+    /// <summary>Waits for the end of a start. Its caller may have been cancelled or timed out, and the start must not complete after a removal.</summary>
     private async Task Started(VirtualMachineId machine)
     {
         while (_starting.TryGetValue(machine, out var start) && !start.IsCompleted)
             await start.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
     }
 
-    /// <summary>Finds the machines that an earlier silo on this host has left running. Every call waits for it; a failure is tried again by the next call.</summary>
+    /// <summary>Adopts the machines that an earlier silo on this host has left running. Every call waits for it; after a failure the next call retries it.</summary>
     private Task<IReadOnlyList<MachineObservation>> Adopted() =>
         _adoption is { IsFaulted: false, IsCanceled: false } adoption ? adoption : _adoption = Adopt();
 

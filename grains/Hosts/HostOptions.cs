@@ -13,57 +13,57 @@ public sealed class HostOptions
     private const int ReservedShare = 16;
     private const int ReservedAtMostShare = 4;
 
-    /// <summary>Memory for machines in bytes; 0 takes what the host has without <see cref="ReservedMemoryBytes"/>.</summary>
+    /// <summary>Memory for machines in bytes; 0 for the host's memory less <see cref="ReservedMemoryBytes"/>.</summary>
     [Range(0, long.MaxValue)]
     public long MemoryBytes { get; set; }
 
-    /// <summary>Memory in bytes that the host keeps for its kernel, its page cache and the silo; null for 1 GiB and a sixteenth of its memory, at most a quarter of it.</summary>
+    /// <summary>Memory in bytes that the host keeps for its kernel, its page cache and the silo; null for 1 GiB and a sixteenth of its memory, at most a quarter.</summary>
     [Range(0, long.MaxValue)]
     public long? ReservedMemoryBytes { get; set; }
 
-    /// <param name="hostBytes">What the host has.</param>
+    /// <param name="hostBytes">The host's memory.</param>
     public long MemoryForMachines(long hostBytes) => MemoryBytes > 0
         ? MemoryBytes
         : Math.Max(0, hostBytes - (ReservedMemoryBytes ?? Math.Min(hostBytes / ReservedAtMostShare, ReservedAtLeastBytes + (hostBytes / ReservedShare))));
 
-    /// <summary>Processors for machines; 0 takes what the host has.</summary>
+    /// <summary>Processors for machines; 0 for the host's processors.</summary>
     [Range(0, 65_536)]
     public int Cpus { get; set; }
 
-    /// <summary>How many virtual CPUs machines are given for each processor.</summary>
+    /// <summary>Virtual CPUs for each processor.</summary>
     [Range(1, 1024)]
     public int CpuOvercommit { get; set; } = 16;
 
-    /// <summary>Space in bytes that placing leaves free in the layer store's file system: running machines grow into it.</summary>
+    /// <summary>Space in bytes that placement leaves free in the layer store's file system, because running machines grow.</summary>
     [Range(0, long.MaxValue)]
     public long DiskHeadroomBytes { get; set; } = 256L << 20;
 
-    /// <summary>TCP ports that the silo itself listens at on this host: no machine gets one. Set by the silo.</summary>
+    /// <summary>TCP ports that the silo itself listens on: no machine gets one. Set by the silo.</summary>
     public IReadOnlyList<int> OwnPorts { get; set; } = [];
 
-    /// <summary>How long machines are held paused or frozen for a capture before the host asks whether to let them go.</summary>
+    /// <summary>How long machines are held paused or frozen for a capture before the host asks whether to release them.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
     public TimeSpan HoldBound { get; set; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>How often a machine that ended by itself is started again within <see cref="RestartWindow"/>; 0 leaves it stopped.</summary>
+    /// <summary>How often a machine that ended without a request is restarted within <see cref="RestartWindow"/>; 0 leaves it stopped.</summary>
     [Range(0, 100)]
     public int MaxRestarts { get; set; } = 3;
 
     [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
     public TimeSpan RestartWindow { get; set; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>The pause before the first start; each further one is four times as long.</summary>
+    /// <summary>The pause before the first restart. Each further pause is four times as long.</summary>
     [Range(typeof(TimeSpan), "00:00:00", "00:10:00")]
     public TimeSpan RestartPause { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>The pause before a machine that an error of the host's disk has paused is resumed; each further one is twice as long, up to <see cref="MaxDiskRetryPause"/>.</summary>
+    /// <summary>The pause before a machine that a disk error of the host has paused is resumed. Each further pause is twice as long, up to <see cref="MaxDiskRetryPause"/>.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "01:00:00")]
     public TimeSpan DiskRetryPause { get; set; } = TimeSpan.FromSeconds(10);
 
     [Range(typeof(TimeSpan), "00:00:01", "1.00:00:00")]
     public TimeSpan MaxDiskRetryPause { get; set; } = TimeSpan.FromMinutes(2);
 
-    /// <summary>How long guests may take to shut down when the host goes down; after it their machines are powered off.</summary>
+    /// <summary>How long guests may take to shut down before the host does. After it their machines are powered off.</summary>
     [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
     public TimeSpan GuestShutdownBound { get; set; } = TimeSpan.FromMinutes(2);
 
@@ -75,6 +75,6 @@ public sealed class HostOptions
     [Range(typeof(TimeSpan), "00:00:01", "00:01:30")]
     public TimeSpan ShutdownBound { get; set; } = TimeSpan.FromSeconds(60);
 
-    /// <summary>How long after an undeployment the sweep of layers begins: undeployments that come close together share one. Not configurable; tests shorten it.</summary>
+    /// <summary>The delay between an undeployment and the sweep of layers, so that undeployments in quick succession share one sweep. Not configurable; tests shorten it.</summary>
     internal TimeSpan SweepDelay { get; set; } = TimeSpan.FromSeconds(2);
 }

@@ -5,7 +5,7 @@ using Orleans.Runtime.Placement;
 
 namespace Instances.Hosts;
 
-/// <summary>A host's grain lives in the silo that has the host's name, and nowhere else: only there are its machines.</summary>
+/// <summary>Places a host's grain in the silo with the host's name, because only that silo can see the machines.</summary>
 [GenerateSerializer, Immutable, Alias("instances.HostPlacement")]
 internal sealed class HostPlacement : PlacementStrategy;
 
@@ -14,7 +14,7 @@ internal sealed class PlacedOnItsHostAttribute() : PlacementAttribute(new HostPl
 
 internal sealed class HostPlacementDirector(IClusterMembershipService membership) : IPlacementDirector
 {
-    /// <summary>The code of the fault where the host has no silo in the cluster.</summary>
+    /// <summary>The fault code if the host has no silo in the cluster.</summary>
     public const string HostUnavailable = "host-unavailable";
 
     /// <exception cref="FaultException">host-unavailable.</exception>
@@ -22,11 +22,11 @@ internal sealed class HostPlacementDirector(IClusterMembershipService membership
     {
         var host = target.GrainIdentity.Key.ToString();
         var compatible = context.GetCompatibleSilos(target);
-        // A silo that was started again stands beside the one that died until that is known: the later one it is.
+        // After a restart, the dead silo may still be in the membership beside the new one: take the later one.
         var silo = membership.CurrentSnapshot.Members.Values
             .Where(member => member.Status is SiloStatus.Active && member.Name == host && compatible.Contains(member.SiloAddress))
             .MaxBy(member => member.SiloAddress.Generation)
-            ?? throw FaultException.Unavailable(HostUnavailable, $"The host {host} is away: its silo is not running, or cannot be reached. Try again when it is back.");
+            ?? throw FaultException.Unavailable(HostUnavailable, $"The host {host} is unreachable: its silo is not running, or cannot be reached. Try again when it is back.");
         return Task.FromResult(silo.SiloAddress);
     }
 }

@@ -4,7 +4,7 @@ using Orleans.Runtime;
 
 namespace Instances.Hosts;
 
-/// <summary>The silos that have a host. A silo of an earlier release may have the name of a host and only the role Control.</summary>
+/// <summary>The silos with the role Host. A silo of an earlier release may have the name of a host and only the role Control.</summary>
 internal static class HostSilosExtensions
 {
     /// <summary>Those that are active.</summary>
@@ -23,7 +23,7 @@ internal static class HostSilosExtensions
         return membership.CurrentSnapshot.Members.Values.Where(member => member.Status is SiloStatus.Active && manifests.HasGrain(member.SiloAddress, type));
     }
 
-    /// <summary>True also while it is not known.</summary>
+    /// <summary>True also while the role is not known.</summary>
     public static bool HasGrain(this IClusterManifestProvider manifests, SiloAddress silo, GrainType type) =>
         !manifests.Current.Silos.TryGetValue(silo, out var manifest) || manifest.Grains.ContainsKey(type);
 }

@@ -7,12 +7,12 @@ using Instances.VirtualMachines;
 
 namespace Instances.Hosts;
 
-/// <summary>Runs machines on the host where it lives. Every call is idempotent and may come from several threads; calls on one machine are serialized by the driver.</summary>
+/// <summary>Runs machines on its host. Every call is idempotent and thread-safe. The driver serializes calls on one machine.</summary>
 /// <remarks>
-/// A machine outlives the process that started it: <see cref="Adopt"/> finds it again. What a machine is, and the capture that holds it,
-/// stand in files of its run folder before they are acted upon.
+/// A machine outlives the process that started it: <see cref="Adopt"/> finds it again. The machine's specification, and the capture that holds it,
+/// are written to files of its run folder before the driver acts on them.
 /// Failures of QEMU and of the system are thrown as <see cref="FaultException"/> with the code <c>hypervisor-failed</c>, a QEMU that does not answer in time as <see cref="TimedOut"/>, a full disk as <c>no-space</c>,
-/// a machine that is not there as <c>virtual-machine-not-on-host</c>.
+/// a missing machine as <c>virtual-machine-not-on-host</c>.
 /// </remarks>
 public interface IHypervisor
 {
@@ -28,13 +28,13 @@ public interface IHypervisor
     /// <summary>Memory that the hypervisor itself takes for each machine, besides the machine's own.</summary>
     long MachineOverheadBytes { get; }
 
-    /// <summary>Status changes that nobody asked for: a guest that shut down or restarted, a machine that died. Read by the host's grain.</summary>
+    /// <summary>Status changes without a request: a guest that shut down or restarted, a machine that died. The host's grain reads them.</summary>
     ChannelReader<MachineObservation> Changes { get; }
 
-    /// <summary>Finds the machines of this host's run folders and connects to those that run. Called once, before any other call.</summary>
+    /// <summary>Finds the machines in this host's run folders and connects to the running ones. Called once, before any other call.</summary>
     Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken);
 
-    /// <summary>Starts a blank machine of the hypervisor's own, with its next layers added, hands it to a capture, and removes it with all that it left. A
+    /// <summary>Starts a blank test machine with its next layers added, passes it to a capture, and removes it completely. A
     /// hypervisor that cannot fail on its own does nothing.</summary>
     Task Rehearse(Func<VirtualMachineId, OperationId, Task> capture, CancellationToken cancellationToken);
 
@@ -44,14 +44,14 @@ public interface IHypervisor
     /// <summary>Run folders and processes of this host whose machine is not in <see cref="List"/>.</summary>
     Task<IReadOnlyList<MachineLeftover>> ListLeftovers();
 
-    /// <summary>Every layer that a machine, or a run folder without a machine, names: none of them is deleted.</summary>
+    /// <summary>Every layer that a machine, or a run folder without a machine, names. None of them may be deleted.</summary>
     /// <exception cref="FaultException">run-folder-damaged: a file cannot be read, so that any layer may be in use.</exception>
     Task<IReadOnlySet<LayerId>> UsedLayers();
 
     /// <summary>What a machine was started with, or null if it is not on this host.</summary>
     Task<MachineSpec?> FindSpec(VirtualMachineId machine);
 
-    /// <summary>Keeps the records that the machine was made of. Does nothing if the machine is there by another deployment.</summary>
+    /// <summary>Stores the records that the machine was deployed from. Does nothing if the host has the machine from another deployment.</summary>
     Task Describe(VirtualMachineId machine, OperationId deployment, MachineOrigin origin);
 
     /// <summary>The database that the machines belong to, or null if that was never written.</summary>
@@ -61,17 +61,17 @@ public interface IHypervisor
     /// <exception cref="FaultException">no-space; hypervisor-failed.</exception>
     Task WriteBinding(HostBinding binding);
 
-    /// <summary>Ends the process and deletes the run folder of a machine that is not in <see cref="List"/>; leaves one that is there alone.</summary>
+    /// <summary>Ends the process and deletes the run folder of a machine that is not in <see cref="List"/>. Does nothing for machines in the list.</summary>
     Task RemoveLeftover(VirtualMachineId machine);
 
     /// <summary>The machine, or null if it is not on this host.</summary>
     Task<MachineObservation?> Find(VirtualMachineId machine);
 
-    /// <summary>Writes the run folder and starts the machine on its layers, all of which exist. A machine with the same deployment that runs is left alone;
-    /// one with another deployment is a defect of the caller.</summary>
+    /// <summary>Writes the run folder and starts the machine on its layers, all of which exist. Does nothing if the machine runs with the same deployment;
+    /// another deployment is a defect of the caller.</summary>
     Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken);
 
-    /// <summary>Ends the machine and deletes its run folder. Its layers stay. Does nothing if the machine is there by another deployment: who asks for it may
+    /// <summary>Ends the machine and deletes its run folder. Its layers stay. Does nothing if the host has the machine from another deployment: the caller may
     /// have been overtaken.</summary>
     Task Remove(VirtualMachineId machine, OperationId deployment);
 
@@ -88,31 +88,31 @@ public interface IHypervisor
     /// <returns>The layers that the machine no longer uses and never used: the caller deletes them.</returns>
     Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation);
 
-    /// <summary>Freezes file systems or shuts the guest down. A machine that is Paused or Stopped is left alone.</summary>
-    /// <param name="bound">How long it may take; past it the guest is thawed and the consistency is <see cref="ConsistencyLevel.Crash"/>.</param>
+    /// <summary>Freezes file systems or shuts the guest down. Does nothing for a Paused or Stopped machine.</summary>
+    /// <param name="bound">How long it may take. After it the guest is thawed and the consistency is <see cref="ConsistencyLevel.Crash"/>.</param>
     Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken);
 
-    /// <summary>Thaws or powers on again what <see cref="Quiesce"/> did. The machine is not paused when this is called.</summary>
+    /// <summary>Undoes <see cref="Quiesce"/>: thaws or powers on the machine. The machine must not be paused.</summary>
     Task Unquiesce(VirtualMachineId machine, OperationId operation);
 
-    /// <summary>Pauses the machine, and remembers whether it ran.</summary>
+    /// <summary>Pauses the machine, and records whether it was running.</summary>
     /// <returns>When it was told to pause.</returns>
     Task<CaptureMoment> Pause(VirtualMachineId machine, OperationId operation);
 
-    /// <summary>Resumes the machine where <see cref="Pause"/> of this operation had paused it.</summary>
+    /// <summary>Resumes the machine if <see cref="Pause"/> of this operation has paused it.</summary>
     Task Resume(VirtualMachineId machine, OperationId operation);
 
-    /// <summary>Switches all disks to their next layers in one transaction; offline where the machine is stopped.</summary>
+    /// <summary>Switches all disks to their next layers in one transaction; offline if the machine is stopped.</summary>
     /// <returns>When that was done.</returns>
     Task<CaptureMoment> Seal(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Bytes that the capture wrote to this machine's disks since <see cref="AddNextLayers"/>: the next layers and their metadata.</summary>
     Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation);
 
-    /// <summary>Puts the writable top of the disk that has the chain of a merge over the merged layer, whether the machine runs or not. The content of the disk stays the same.</summary>
+    /// <summary>Rebases the writable top of the disk with the merge's chain onto the merged layer, whether the machine runs or not. The disk's content stays the same.</summary>
     /// <returns>False if a capture holds the machine, or no disk has that chain below its top.</returns>
     Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge);
 
-    /// <summary>Forgets the capture. A guest that the capture has paused is resumed.</summary>
+    /// <summary>Ends the capture. A guest that the capture has paused is resumed.</summary>
     Task EndHold(VirtualMachineId machine, OperationId operation);
 }

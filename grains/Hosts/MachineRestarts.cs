@@ -8,17 +8,17 @@ internal enum StartOutcome
 {
     Started,
 
-    /// <summary>It failed by itself.</summary>
+    /// <summary>It failed.</summary>
     Failed,
 
-    /// <summary>It took too long, as when the host is overloaded. That is no fault of the machine.</summary>
+    /// <summary>It took too long, as when the host is overloaded. This does not count against the machine.</summary>
     TimedOut,
 }
 
-/// <summary>What the restarts of a host's machines need of the host.</summary>
+/// <summary>The host's part in the restarts of its machines.</summary>
 internal interface IRestartedHost
 {
-    /// <summary>Whether the machine is dead and is to run. Much may have happened in the pause: a power action, a capture, an undeployment.</summary>
+    /// <summary>Whether the machine is dead and should run. During the pause there may have been a power action, a capture or an undeployment.</summary>
     Task<bool> IsToRun(VirtualMachineId machine);
 
     Task<StartOutcome> Start(VirtualMachineId machine);
@@ -27,9 +27,9 @@ internal interface IRestartedHost
     Task GiveUp(VirtualMachineId machine, int starts);
 }
 
-/// <summary>Starts machines again that have died, each after a pause that grows with its deaths and up to a bound, and only some at a time: after the host's own
-/// restart all of them are dead.</summary>
-/// <remarks>Forgotten with the silo: its restart is a reason to try again, and rare. Runs on the scheduler of its host's grain.</remarks>
+/// <summary>Restarts machines that have died, each after a pause that grows with its deaths, up to a bound. Only some start at a time, because after a reboot of the host
+/// all of them are dead.</summary>
+/// <remarks>Kept in memory: after a restart of the silo, which is rare, all are tried again. Runs on the scheduler of its host's grain.</remarks>
 internal sealed class MachineRestarts(IRestartedHost host, IOptions<HostOptions> options, TimeProvider time)
 {
     /// <summary>The factor from each pause to the next.</summary>
@@ -41,10 +41,10 @@ internal sealed class MachineRestarts(IRestartedHost host, IOptions<HostOptions>
     /// <returns>Why a machine is not started any more, or null.</returns>
     public string? GivenUp(VirtualMachineId machine) => _deaths.GetValueOrDefault(machine)?.GivenUp;
 
-    /// <summary>Its deaths count no more, and a start that waits is dropped: a person acts on it, or it is gone.</summary>
+    /// <summary>Resets the count of deaths and drops a waiting start, because a user acts on the machine or it was removed.</summary>
     public void Forget(VirtualMachineId machine) => _deaths.Remove(machine);
 
-    /// <returns>False if it is being started again already, which may be just about to end.</returns>
+    /// <returns>False if a restart of the machine is under way, which may be about to end.</returns>
     public bool Begin(VirtualMachineId machine, CancellationToken stop)
     {
         if (!_deaths.TryGetValue(machine, out var deaths)) _deaths[machine] = deaths = new();
@@ -65,8 +65,8 @@ internal sealed class MachineRestarts(IRestartedHost host, IOptions<HostOptions>
                 deaths.Starts.RemoveAll(start => time.GetElapsedTime(start) > options.Value.RestartWindow);
                 if (deaths.Starts.Count >= options.Value.MaxRestarts)
                 {
-                    deaths.GivenUp = $"It ended by itself {deaths.Starts.Count + 1} times within {options.Value.RestartWindow.TotalMinutes:0.#} min and is not started again: "
-                        + "look at its console and at the log of its host, then power it on.";
+                    deaths.GivenUp = $"It ended without a request {deaths.Starts.Count + 1} times within {options.Value.RestartWindow.TotalMinutes:0.#} min and is not restarted: "
+                        + "check its console and the log of its host, then power it on.";
                     await host.GiveUp(machine, deaths.Starts.Count);
                     return;
                 }
@@ -94,7 +94,7 @@ internal sealed class MachineRestarts(IRestartedHost host, IOptions<HostOptions>
         }
     }
 
-    /// <returns>Null if it is not to be started any more.</returns>
+    /// <returns>Null if it must not be started any more.</returns>
     private async Task<StartOutcome?> Start(VirtualMachineId machine, Deaths deaths, CancellationToken stop)
     {
         await _gate.WaitAsync(stop);
@@ -112,7 +112,7 @@ internal sealed class MachineRestarts(IRestartedHost host, IOptions<HostOptions>
 
     private sealed class Deaths
     {
-        /// <summary>Timestamps of the starts of late.</summary>
+        /// <summary>Timestamps of the recent starts.</summary>
         public List<long> Starts { get; } = [];
 
         public string? GivenUp { get; set; }

@@ -1,18 +1,18 @@
 namespace Instances.Hosts;
 
-/// <summary>How many machines a host removes by itself. More of them look like a loss of records, and wait for the operator.</summary>
+/// <summary>How many machines a host removes without the operator. More removals look like a loss of records, and wait for the operator.</summary>
 internal static class RemovalRule
 {
-    /// <summary>So many are removed however few machines the host has.</summary>
+    /// <summary>This number is always allowed, however few machines the host has.</summary>
     public const int Few = 5;
 
-    /// <summary>Of a host's machines, at most one in so many is removed.</summary>
+    /// <summary>Above <see cref="Few"/>, a host removes at most this fraction of its machines: 4 means a quarter.</summary>
     public const int Share = 4;
 
     /// <summary>Removals within this time count together.</summary>
     public static readonly TimeSpan Window = TimeSpan.FromHours(1);
 
-    /// <param name="removals">Those that are wanted, and those that were carried out within the window.</param>
-    /// <param name="machines">Those that the host has, and those that it had before these removals.</param>
+    /// <param name="removals">The pending removals, and those of the window.</param>
+    /// <param name="machines">The machines of the host, including those removed within the window.</param>
     public static bool IsTooMany(int removals, int machines) => removals > Few && removals * Share > machines;
 }

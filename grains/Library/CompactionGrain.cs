@@ -9,9 +9,9 @@ using Orleans.Runtime;
 namespace Instances.Library;
 
 /// <remarks>
-/// A merge is recorded here first; then its image refers to the layer that is to be; then the layer is made, compared and durable; then the image is switched to it, in
-/// one write with the end of that reference. A crash between any two is resumed from the record, or given up where the image is not what it was. Layers that were
-/// merged are collected as all others are, once nothing refers to them.
+/// A merge has four steps: 1. It is recorded here. 2. Its image refers to the future layer. 3. The layer is created, compared and durable. 4. The image switches to it, in
+/// one write with the end of that reference. After a crash the merge is resumed from the record, or given up if the image has changed. A sweep deletes the old layers
+/// once they are unreferenced.
 /// </remarks>
 internal sealed partial class CompactionGrain(
     [PersistentState("compaction", StorageNames.Grains)] IPersistentState<CompactionState> stored,
@@ -21,10 +21,10 @@ internal sealed partial class CompactionGrain(
     TimeProvider time,
     ILogger<CompactionGrain> logger) : StoredGrain<CompactionState>(stored), ICompactionGrain
 {
-    /// <summary>How long an image whose merge has failed is left alone.</summary>
+    /// <summary>How long an image is skipped after a failed merge.</summary>
     private static readonly TimeSpan FailurePause = TimeSpan.FromMinutes(30);
 
-    /// <summary>The last one is enough; others stand in for it where it has gone or could not be merged.</summary>
+    /// <summary>The last capture is usually enough. Earlier ones are used if it was deleted or could not be merged.</summary>
     private const int MaxCapturesBefore = 16;
 
     private readonly Dictionary<ImageId, long> _failed = [];
@@ -35,7 +35,7 @@ internal sealed partial class CompactionGrain(
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        // Not at once: a silo that starts has other things to do.
+        // Not at once: a starting silo has more urgent work.
         _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(Period, Period) { KeepAlive = true });
         return Task.CompletedTask;
     }
@@ -86,7 +86,7 @@ internal sealed partial class CompactionGrain(
         }
     }
 
-    /// <summary>Goes once through the disks that may have too many layers. The shortest chain first: what becomes of it serves those above it.</summary>
+    /// <summary>Checks all disks that may have too many layers, the shortest chain first: longer chains can use its merged layers.</summary>
     /// <returns>False if there was nothing to do.</returns>
     private async Task<bool> MergeAll(CancellationToken cancellationToken)
     {
@@ -119,7 +119,7 @@ internal sealed partial class CompactionGrain(
         return new(image.Id, merge, disk.Layers.Skip(plan.From).Sum(layer => layer.Bytes), time.GetUtcNow());
     }
 
-    /// <summary>The chains of what the image's machine was deployed from, and of its last captures before this one.</summary>
+    /// <summary>The chains of the image that the machine was deployed from, and of the machine's last captures before this one.</summary>
     private async Task<IReadOnlyList<IReadOnlyList<LayerManifest>>> ChainsBefore(ImageView image)
     {
         if (image.Capture is not { } capture) return [];
@@ -144,7 +144,7 @@ internal sealed partial class CompactionGrain(
                 foreach (var corrupt in CorruptOfOthers(merge)) throw Corrupt(corrupt);
                 if (await image.CompleteMerge(merge, bytes))
                 {
-                    // In between, the scrub may have told those whose layers they were, and not this image.
+                    // In between, the scrub may have notified the images of these layers, but not this image.
                     if (CorruptOfOthers(merge) is [_, ..] corrupt) await image.Judge([.. corrupt.Select(check => check.Layer)]);
                     LogMerged(planned.Image.Value, merge.Parts.Count(), planned.BytesBefore, bytes);
                     await Save(State with
@@ -171,7 +171,7 @@ internal sealed partial class CompactionGrain(
         }
         catch (Exception exception) when (exception is not (FaultException or TimeoutException or OrleansException or StateWriteException or DbException or OperationCanceledException))
         {
-            // A file that cannot be read, or a defect. The other images must not suffer from it.
+            // A file that cannot be read, or a defect. It must not affect other images.
             LogBroken(planned.Image.Value, exception);
             await GiveUp(new(FaultKind.Internal, "merge-failed", $"Its layers could not be merged: {exception.Message}"));
         }
@@ -185,23 +185,23 @@ internal sealed partial class CompactionGrain(
         }
     }
 
-    /// <summary>The image that the lower layers are of may go at any time, and a sweep that has found nobody to refer to them removes them, however late it comes to that. While that image is there
-    /// and this one refers to them too, no sweep ever has found that.</summary>
+    /// <summary>The image that owns the lower layers can be deleted at any time, and a sweep that found them unreferenced may delete them later. While that image exists
+    /// and this one refers to them too, no sweep can have found them unreferenced.</summary>
     private async Task RequireHeld(ImageView image, LayerMerge merge)
     {
         if (merge.Instead is null || image.Disks.Any(disk => disk.Layers[^1].Id == merge.Merged)) return;
         var isHeld = (await ChainsBefore(image)).Any(chain => chain.Take(merge.Under.Count).Select(layer => layer.Id).SequenceEqual(merge.Under));
-        if (!isHeld) throw FaultException.Conflict("layer-missing", $"The image has gone that the layer {merge.Below} was of, and the layer goes with it.");
+        if (!isHeld) throw FaultException.Conflict("layer-missing", $"The image of the layer {merge.Below} was deleted, and the layer will be deleted too.");
     }
 
-    /// <summary>What is corrupt must not become a part of something that looks sound. The scrub tells the images.</summary>
+    /// <summary>Corrupt data must not be merged into a layer that looks sound. The scrub notifies the images.</summary>
     private async Task RequireSound(ImageView image, LayerMerge merge, CancellationToken cancellationToken)
     {
         if (layers.Contains(merge.Merged)) return;
         var known = image.Disks.SelectMany(disk => disk.Layers).Concat(merge.Instead ?? []).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id, layer => layer.Sha256);
         var since = time.GetUtcNow() - options.Value.ScrubPeriod;
 
-        // What others stand on already: a reading of this round of the scrub is enough.
+        // Other images already use these layers: a reading of this round of the scrub is enough.
         var below = OfOthers(merge).Where(check => check.IsDue(since) || check.IsCorrupt).Select(check => check.Layer);
         foreach (var part in below.Concat(merge.Parts))
         {
@@ -210,23 +210,23 @@ internal sealed partial class CompactionGrain(
         }
     }
 
-    /// <summary>The layers that the image comes to by this.</summary>
+    /// <summary>The layers that the image gets from other images by this merge.</summary>
     private IEnumerable<LayerCheck> OfOthers(LayerMerge merge) => (merge.Instead ?? []).Select(layer => layers.FindCheck(layer.Id)).OfType<LayerCheck>();
 
     private IReadOnlyList<LayerCheck> CorruptOfOthers(LayerMerge merge) => [.. OfOthers(merge).Where(check => check.IsCorrupt)];
 
     private static FaultException Corrupt(LayerCheck check) =>
-        FaultException.Conflict("layer-corrupt", $"The layer {check.Layer} is corrupt: its SHA-256 has to be {check.Sha256} and is {check.Found}. It is not merged.");
+        FaultException.Conflict("layer-corrupt", $"The layer {check.Layer} is corrupt: its SHA-256 should be {check.Sha256} and is {check.Found}. It is not merged.");
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Layers} layers of the image {Image} became one: {Before} bytes before, {After} after.")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Layers} layers of the image {Image} were merged: {Before} bytes before, {After} after.")]
     private partial void LogMerged(Guid image, int layers, long before, long after);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Layers of the image {Image} could not be merged ({Code}); it is as it was, and it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Layers of the image {Image} could not be merged ({Code}); the image is unchanged, and the merge will be retried: {Reason}")]
     private partial void LogNotMerged(Guid image, string code, string reason);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "Layers of the image {Image} could not be merged; it is as it was, and it is tried again.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "Layers of the image {Image} could not be merged; the image is unchanged, and the merge will be retried.")]
     private partial void LogBroken(Guid image, Exception exception);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Chains could not be looked at; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Chains could not be scanned; the scan will be retried: {Reason}")]
     private partial void LogNotLooked(string reason);
 }

@@ -1,24 +1,24 @@
 namespace Instances.Library;
 
-/// <summary>Which layers of a disk are to become one, and over what.</summary>
+/// <summary>Decides which layers of a disk to merge, and the parent of the merged layer.</summary>
 /// <remarks>
-/// <para>Of a chain that is too deep, the upper layers become one over the highest place below them where what lies there is at least as large as what is copied, and where there is room for one layer
-/// more. So a byte is copied again only when as many others have come to lie over it: at a bound of 8, of a thousand captures of a machine that continues each byte is copied about six times, not five hundred.</para>
-/// <para>The place may be in the chain of another image whose content is the same there: what became of a machine's earlier captures serves its later ones. Layers that this chain
-/// alone uses cost nothing but the work, and give the space of what was overwritten back: they are merged from four on, three over a base being cheap to read.</para>
+/// <para>If a chain is too deep, its upper layers are merged onto a lower layer: the highest one where the layers below are at least as large as the copied ones, and where one more layer
+/// fits within the bound. So a byte is copied again only after as many new bytes were written above it: with a bound of 8 and a thousand captures of a machine, each byte is copied about six times, not five hundred.</para>
+/// <para>The lower layer may belong to the chain of another image with the same content: later captures of a machine use the merged layers of earlier ones. Merging layers that only
+/// this chain uses takes no space, and frees the space of overwritten data. Such layers are merged from four on, because three over a base are cheap to read.</para>
 /// </remarks>
 internal static class CompactionRule
 {
     private const int MinOwnLayers = 4;
 
-    /// <summary>A disk with fewer layers is left as it is.</summary>
+    /// <summary>A disk with fewer layers is not merged.</summary>
     public static int MinDepth(int maxDepth) => Math.Min(maxDepth, MinOwnLayers) + 1;
 
     /// <param name="chain">From the base to the top.</param>
     /// <param name="maxDepth">At least 2.</param>
-    /// <param name="isOwn">Whether nothing but this image refers to a layer.</param>
+    /// <param name="isOwn">Whether only this image refers to a layer.</param>
     /// <param name="others">The chains of other images, each from its base to its top.</param>
-    /// <returns>Null to leave the chain as it is.</returns>
+    /// <returns>Null to keep the chain.</returns>
     public static MergePlan? Find(IReadOnlyList<LayerManifest> chain, int maxDepth, Func<LayerId, bool> isOwn, IReadOnlyList<IReadOnlyList<LayerManifest>> others)
     {
         var own = FirstOwn(chain, isOwn, chain.Count);
@@ -36,7 +36,7 @@ internal static class CompactionRule
 
     private static MergePlan Shorten(IReadOnlyList<LayerManifest> chain, int maxDepth, IReadOnlyList<IReadOnlyList<LayerManifest>> others)
     {
-        // A place that two have is taken from the one where it lies lower.
+        // If two chains have the place, the one where it is lower is used.
         var places = others.SelectMany(other => other.Select((layer, index) => (layer.Content, Chain: other, Depth: index + 1)))
             .GroupBy(place => place.Content).ToDictionary(same => same.Key, same => same.MinBy(place => place.Depth));
         var copied = chain[^1].Bytes;
@@ -52,6 +52,6 @@ internal static class CompactionRule
     }
 }
 
-/// <param name="From">The place of the first layer that becomes part of the new one.</param>
-/// <param name="Instead">What the new layer lies over, where that is not what the chain has below.</param>
+/// <param name="From">The index of the first layer to merge.</param>
+/// <param name="Instead">The layers below the merged one, if they are not those of the chain itself.</param>
 internal readonly record struct MergePlan(int From, IReadOnlyList<LayerManifest>? Instead);

@@ -14,7 +14,7 @@ internal sealed record CompactionState : IStoredState
 
     public CatalogueEntry? Catalogue => null;
 
-    /// <summary>The merge that runs: it is resumed, or given up, after a crash.</summary>
+    /// <summary>The running merge. After a crash it is resumed or given up.</summary>
     public PlannedMerge? Running { get; init; }
 
     public DateTimeOffset? Since { get; init; }
@@ -30,7 +30,7 @@ internal sealed record CompactionState : IStoredState
     public FailedMerge? LastFailure { get; init; }
 }
 
-/// <param name="BytesBefore">Space that the layers take which become one.</param>
+/// <param name="BytesBefore">Space of the layers to merge.</param>
 internal sealed record PlannedMerge(ImageId Image, LayerMerge Merge, long BytesBefore, DateTimeOffset StartedAt)
 {
     /// <inheritdoc cref="UnknownMembers"/>

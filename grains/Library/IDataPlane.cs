@@ -1,14 +1,14 @@
 namespace Instances.Library;
 
-/// <summary>Where this silo takes and gives bytes.</summary>
+/// <summary>The addresses at which this silo receives and sends bytes.</summary>
 public interface IDataPlane
 {
-    /// <summary>The absolute URL that takes the upload of an image.</summary>
+    /// <summary>The absolute URL to upload an image to.</summary>
     Uri UploadAddress(ImageId image);
 
-    /// <summary>Where an image can be exported, for whoever holds the ticket.</summary>
+    /// <summary>Where an image can be exported, with a ticket.</summary>
     ExportTicket OfferExport(ImageId image);
 
-    /// <summary>The absolute URL of a layer, or null if this silo listens on all its addresses and was not told which of them others use.</summary>
+    /// <summary>The absolute URL of a layer, or null if this silo listens on all its addresses and none of them is configured for others.</summary>
     Uri? LayerAddress(LayerId layer);
 }

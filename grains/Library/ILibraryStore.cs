@@ -2,10 +2,10 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>The library's layers, with a manifest for each image beside them. May be the store of a host of the same process too.</summary>
+/// <summary>The library's layers, with a manifest for each image beside them. It may also be the store of a host in the same process.</summary>
 public interface ILibraryStore : ILayerStore
 {
-    /// <summary>Writes a manifest durably: from here the image can be found from files alone. Replaces an older one.</summary>
+    /// <summary>Writes a manifest durably: from now on the image can be found from files alone. Replaces an older one.</summary>
     Task WriteManifest(ImageManifest manifest);
 
     Task DeleteManifest(ImageId image);
@@ -25,15 +25,15 @@ public interface ILibraryStore : ILayerStore
     LibraryBinding? ReadBinding();
 
     /// <summary>Writes it durably.</summary>
-    /// <exception cref="FaultException">no-space: it is as it was.</exception>
+    /// <exception cref="FaultException">no-space: the binding is unchanged.</exception>
     Task WriteBinding(LibraryBinding binding);
 
-    /// <summary>Space that a layer takes which is being merged, or was.</summary>
+    /// <summary>Space of a layer that is being merged or was merged.</summary>
     long MergedBytes(LayerId layer);
 }
 
 /// <param name="Unreadable">The images whose manifest files are broken, or of a later release.</param>
 public sealed record ManifestScan(IReadOnlyList<ImageManifest> Manifests, IReadOnlyList<UnreadableManifest> Unreadable);
 
-/// <param name="Reason">For people.</param>
+/// <param name="Reason">A sentence for users.</param>
 public sealed record UnreadableManifest(ImageId Image, string Reason);

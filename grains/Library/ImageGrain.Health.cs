@@ -1,6 +1,6 @@
 namespace Instances.Library;
 
-/// <summary>What becomes of an image when layers are found to be corrupt, or to be sound again.</summary>
+/// <summary>Changes the status of an image when its layers are found corrupt, or sound again.</summary>
 internal sealed partial class ImageGrain
 {
     public async Task Judge(IReadOnlyList<LayerId> corrupt)
@@ -16,7 +16,7 @@ internal sealed partial class ImageGrain
     {
         if (!Exists || State.Manifest is not { } manifest || !manifest.Disks.SelectMany(disk => disk.Layers).Any(known => known.Id == layer)) return;
 
-        // The record first: the scrub calls for what the manifest does not say, also where a crash came in between.
+        // Write the record first: the scrub repeats the call for what the manifest lacks, also after a crash in between.
         var next = manifest with { Disks = [.. manifest.Disks.Select(disk => disk with { Layers = [.. disk.Layers.Select(Filled)] })] };
         if (manifest.Disks.SelectMany(disk => disk.Layers).Any(known => known.Id == layer && known.Sha256 is null)) await SaveListed(State with { Manifest = next });
         KillPoints.Reach("scrub.digest-recorded");
@@ -25,6 +25,6 @@ internal sealed partial class ImageGrain
         LayerManifest Filled(LayerManifest known) => known.Id == layer && known.Sha256 is null ? known with { Sha256 = sha256 } : known;
     }
 
-    /// <summary>What was found while it was Retired holds when it is not any more.</summary>
+    /// <summary>Results from the time when it was Retired stay valid after its restoration.</summary>
     private ImageStatus Sound(ImageStatus status) => State.CorruptLayers.Count > 0 ? ImageStatus.Corrupt : status;
 }

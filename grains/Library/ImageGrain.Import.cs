@@ -8,7 +8,7 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>How an image is imported: a ticket is given, the data plane takes the bytes and does the work, and this grain keeps the record.</summary>
+/// <summary>How an image is imported: this grain issues a ticket and keeps the record. The data plane receives and converts the bytes.</summary>
 internal sealed partial class ImageGrain
 {
     private const string ImportReminder = "import";
@@ -26,7 +26,7 @@ internal sealed partial class ImageGrain
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        // What waits for its next part for a day must not wait for another one whenever a silo is restarted.
+        // The wait for the next part is bounded by a day in all, also over restarts of silos.
         _lastSign = State.Import is { Way: ImportWay.Parts, IsWhole: false } import ? import.LastPartAt ?? import.StartedAt : time.GetUtcNow();
         return Task.CompletedTask;
     }
@@ -48,10 +48,10 @@ internal sealed partial class ImageGrain
         if (State.Import?.Operation != operation) return await GrainFactory.Operation(operation).Find() is { Status: OperationStatus.Succeeded };
         if (State.Ended is { Status: OperationStatus.Succeeded } || (State.Ended is null && _stage > ImportStage.Receiving)) return true;
 
-        // If the bytes have all come and nobody has reported it yet, only work is lost: the next attempt brings them again.
+        // If all bytes have arrived and this was not reported yet, only work is lost: the next attempt sends them again.
         if (State.Ended is null) await CancelImport(operation);
 
-        // Only its operation is left of it.
+        // Only its operation is left.
         await Delete();
         return false;
     }
@@ -73,7 +73,7 @@ internal sealed partial class ImageGrain
         (_lastSign, _stage) = (time.GetUtcNow(), stage);
         var (reporter, step) = (_reporter ??= new(Record, Steps, [], time, logger), ImportSteps[(int)stage]);
 
-        // A promotion receives nothing, and waits for its turn meanwhile.
+        // A promotion receives no bytes. It is waiting for its turn.
         if (!Steps.Contains(step)) return Task.FromResult(true);
         foreach (var done in Steps.TakeWhile(done => done != step)) reporter.Step(done, StepStatus.Done);
         reporter.Step(step, StepStatus.Running);
@@ -87,13 +87,13 @@ internal sealed partial class ImageGrain
         if (State.Import?.Operation != operation || Decide(ImageCommand.CompleteImport) is not { } next) return State.ToView(Id);
         try
         {
-            // What was compressed, or came without a length, may have become larger than what was admitted, and what its record counts until it is Ready.
+            // A compressed upload, or one without a length, may be larger than was admitted and than its record counts until it is Ready.
             await ClaimMore(UsageOf(manifest), () => MakeReady(manifest, next));
             await CloseReady();
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Capacity)
         {
-            // First: a database from a backup that does not know the library is refused this. There the image may have been Ready, and waits for the rebuild.
+            // Do this first: it fails if the database is from a backup and does not know the library. Then the image may have been Ready, and waits for the rebuild.
             await GrainFactory.Library().Unpublish([Id]);
             await EndImport(operation, OperationStatus.Failed, exception.Fault);
         }
@@ -101,7 +101,7 @@ internal sealed partial class ImageGrain
         return State.ToView(Id);
     }
 
-    /// <summary>Of a rebuild: the image was Ready in what the database does not know, and no quota takes it away.</summary>
+    /// <summary>For a rebuild: the image was Ready in the lost part of the database, so it is kept regardless of quotas.</summary>
     private async Task CompleteLost(ImageManifest manifest)
     {
         if (Decide(ImageCommand.CompleteImport) is not { } next) return;
@@ -144,7 +144,7 @@ internal sealed partial class ImageGrain
 
     private async Task EndIdle(RunningImport import)
     {
-        // Its layers and its manifest were durable when somebody died, or in what a database from a backup does not know.
+        // Its layers and its manifest were durable before a crash, or before the database was restored from a backup.
         if (await GrainFactory.Library().FindManifest(Id) is { } made && made.GetOperation() == import.Operation) await CompleteImport(import.Operation, made);
         else await (import.Way switch
         {
@@ -163,9 +163,9 @@ internal sealed partial class ImageGrain
 
     private IOperationGrain Record => GrainFactory.Operation(State.Import!.Operation);
 
-    /// <summary>Writes the intent, with the reminder that ends it before it and the record that shows it behind it.</summary>
-    /// <param name="look">Looks once more, behind the record; where it throws, nothing has begun.</param>
-    /// <param name="spaceBytes">What its bytes take, where they are known to have holes; null for all of them.</param>
+    /// <summary>Writes the intent. The reminder that ends it is registered before, and the operation's record is created after.</summary>
+    /// <param name="look">Checks again after the record was written. If it throws, nothing has begun.</param>
+    /// <param name="spaceBytes">The space of its bytes if they are known to have holes; null for all bytes.</param>
     private async Task Begin(RunningImport import, Func<Task>? look = null, long? spaceBytes = null)
     {
         var command = import.Command;
@@ -182,7 +182,7 @@ internal sealed partial class ImageGrain
                 KillPoints.Reach("import.begun");
                 if (look is not null) await look();
 
-                // Any other import reaches the library's silo at once, and counts until then.
+                // Other imports reach the library's silo at once, and count until then.
                 isOnItsWay = import.Way is not ImportWay.Parts;
             }
             catch when (look is not null)
@@ -206,7 +206,7 @@ internal sealed partial class ImageGrain
         }
     }
 
-    /// <summary>Whether a request is a repeated one whose import has ended. A crash may have kept its record from being begun.</summary>
+    /// <summary>Whether the request is a repeat and its import has ended. Its record may be missing because of a crash.</summary>
     private async Task<bool> HasEnded(OperationId operation, Func<RunningImport, bool> isSame)
     {
         if (State is not { Import: { } import, Ended: not null } || import.Operation != operation || !isSame(import)) return false;
@@ -222,9 +222,9 @@ internal sealed partial class ImageGrain
     }
 
     private static FaultException AlreadyBegun(RunningImport running) => FaultException.Conflict(
-        "image-exists", running.Way is ImportWay.OneRequest ? "The image is Importing: its bytes are on their way already." : "The image is Importing already, by another request.");
+        "image-exists", running.Way is ImportWay.OneRequest ? "The image is Importing: its bytes are already being sent." : "The image is Importing already, by another request.");
 
-    /// <summary>As it is recorded, and stands in the manifest.</summary>
+    /// <summary>The form for the record and the manifest.</summary>
     private static ImportCommand Trimmed(ImportCommand command) => command with { Name = Names.Require(command.Name, "an image") };
 
     private async Task RequireImportable(ImportCommand command, long? spaceBytes)

@@ -1,6 +1,6 @@
 namespace Instances.Library;
 
-/// <summary>How an image comes to shorter chains. Its content, and its version, stay the same.</summary>
+/// <summary>How an image gets shorter chains. Its content and its version stay the same.</summary>
 internal sealed partial class ImageGrain
 {
     public async Task<bool> BeginMerge(LayerMerge merge)
@@ -24,7 +24,7 @@ internal sealed partial class ImageGrain
         var merged = disk with { Layers = [.. merge.Instead ?? disk.Layers.Take(merge.From), top] };
         var next = State.Manifest! with { Disks = [.. State.Manifest!.Disks.Select(known => known == disk ? merged : known)] };
 
-        // The manifest first: a crash in between leaves one that names layers which all are there, and the record's until the next try.
+        // Write the manifest first: after a crash in between, both it and the record name existing layers, until the next attempt.
         await GrainFactory.Library().Publish([next]);
         KillPoints.Reach("compaction.manifest-written");
         await SaveListed(State with { Manifest = next, Merge = null });
@@ -36,7 +36,7 @@ internal sealed partial class ImageGrain
     {
         if (!Exists || State.Merge?.Merged != merged) return;
 
-        // The manifest may be ahead of the record: see above.
+        // The manifest may be newer than the record: see above.
         await GrainFactory.Library().Publish([State.Manifest!]);
         await SaveListed(State with { Merge = null });
     }

@@ -3,9 +3,9 @@ using Instances.Operations;
 
 namespace Instances.Library;
 
-/// <summary>How a slave becomes a master: an import whose bytes are in the library already.</summary>
-/// <remarks>The new image refers to the slave's layers first, and looks at the slave then: whoever deletes the slave, or merges its layers, meanwhile takes nothing away.
-/// From then on the two have nothing to do with each other.</remarks>
+/// <summary>How a slave is promoted to a master: an import whose bytes are already in the library.</summary>
+/// <remarks>The new image refers to the slave's layers first, and checks the slave then. So a deletion of the slave, or a merge of its layers, in between cannot remove them.
+/// After that the two images are independent.</remarks>
 internal sealed partial class ImageGrain
 {
     public async Task BeginPromotion(OperationId operation, ImageId source, string? name)
@@ -37,7 +37,7 @@ internal sealed partial class ImageGrain
             operation, promotion.Layers[0], new(Names.Require(name ?? slave.Name, "an image"), Format: null, Details: slave.Details, Enterprise: slave.Enterprise), SecretHash: "", time.GetUtcNow(), ImportWay.Promotion, Promotion: promotion);
     }
 
-    /// <summary>Behind the record, which refers to the layers.</summary>
+    /// <summary>Called after the record, which refers to the layers, was written.</summary>
     private async Task RequirePromoted()
     {
         var promotion = State.Import!.Promotion!;
@@ -64,7 +64,7 @@ internal sealed partial class ImageGrain
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
         {
-            // The library is unreachable, or has no place at the moment: a later reminder takes it up.
+            // The library is unreachable, or has no place at the moment: a later reminder resumes the promotion.
         }
     }
 }

@@ -4,7 +4,7 @@ using Instances.Operations;
 
 namespace Instances.Library;
 
-/// <summary>What an import takes of its enterprise's quotas beyond what was known when it began.</summary>
+/// <summary>Claims more of the enterprise's quotas for an import when its real size is known.</summary>
 internal sealed partial class ImageGrain
 {
     public async Task<bool> AcceptDisk(OperationId operation, long virtualSizeBytes)
@@ -18,8 +18,8 @@ internal sealed partial class ImageGrain
         return true;
     }
 
-    /// <summary>Writes a record that counts as <paramref name="demand"/> says, where the quotas of its enterprise have room for what that is more than what it counts at present.</summary>
-    /// <param name="takeBack">Null if the record cannot be taken back: it is not checked again if its claim was lost.</param>
+    /// <summary>Writes a record that counts with <paramref name="demand"/>, if the increase over its current count fits the quotas of its enterprise.</summary>
+    /// <param name="takeBack">Null if the record cannot be undone: then it is not checked again if its claim was lost.</param>
     private Task ClaimMore(EnterpriseUsage demand, Func<Task> record, Func<Fault, Task>? takeBack = null)
     {
         var import = State.Import!;

@@ -7,22 +7,22 @@ namespace Instances.Library;
 
 /// <summary>How an image is retired, restored and removed.</summary>
 /// <remarks>
-/// <para>Retire against use: the image is marked first, and its users are looked for then; whoever begins to use it refers to it first, and looks at its status
-/// then. So one of the two sees the other. A mark that stands on an image that is used, since a crash came between mark and look, is taken back by the next look.</para>
-/// <para>Restore against removal: both are decided by this grain, one after the other, and a removal is decided only when the grace period has passed, a restoration
-/// only before that. Who is first wins: after a restoration there is nothing to remove, after a removal nothing to restore. As long as there is a record its
-/// layers are kept; so a removal that a crash interrupted, of which the manifest is gone and the record is not, has lost nothing but what a restoration writes anew.</para>
-/// <para>Restore of a slave against deletion of its master: the slave is Ready first, and its master's status is looked at then; the master is marked first, and its
-/// slaves are looked for then.</para>
+/// <para>Retire against use: a retirement first marks the image, and then searches for its users. A user first refers to the image, and then checks its status.
+/// So one of the two sees the other. If a crash leaves the mark on an image that is used, the next check removes the mark.</para>
+/// <para>Restore against removal: this grain decides both, one after the other. A removal is allowed only after the grace period, a restoration
+/// only before its end. The first one wins: after a restoration there is nothing to remove, and after a removal nothing to restore. While the record exists, its
+/// layers are kept. A crash during a removal may leave the record without the manifest; a restoration writes the manifest again.</para>
+/// <para>Restore of a slave against deletion of its master: a restoration first makes the slave Ready, and then checks the status of its master. A deletion first marks the master, and
+/// then searches for its slaves.</para>
 /// </remarks>
 internal sealed partial class ImageGrain
 {
     private const int NamedUsers = 10;
 
-    /// <summary>How many slaves a master can take with it at once.</summary>
+    /// <summary>How many slaves can be deleted with their master at once.</summary>
     private const int MaxCascade = PageRequest.MaxLimit;
 
-    /// <summary>How long a slave waits for the deletion of its master that has retired it. Longer than any call: a deletion that has not ended by then was interrupted.</summary>
+    /// <summary>How long a slave waits for the end of the master's deletion that has retired it. Longer than any call: if the deletion has not ended after it, it was interrupted.</summary>
     private static readonly TimeSpan CascadeBound = TimeSpan.FromMinutes(5);
 
     private bool IsDue => State.RetiredAt + options.Value.GracePeriod <= time.GetUtcNow();
@@ -89,7 +89,7 @@ internal sealed partial class ImageGrain
         if (Decide(ImageCommand.Expire) is null) return;
         if (State.RetiredWith is { } master && await catalogue.FindImage(master) is { Status: ImageStatus.Ready or ImageStatus.Corrupt })
         {
-            // Its master's deletion has not got so far, or was interrupted; then it is undone.
+            // The deletion of its master has not progressed so far, or was interrupted. In the second case it is undone.
             if (State.RetiredAt + CascadeBound <= time.GetUtcNow()) await Unmark();
             return;
         }
@@ -98,14 +98,14 @@ internal sealed partial class ImageGrain
         else if (IsDue) await Remove();
     }
 
-    /// <summary>A repeated deletion looks again: the one before may have been interrupted between its mark and its look.</summary>
+    /// <summary>A repeated deletion checks again: the previous one may have been interrupted between mark and check.</summary>
     private async Task MarkAndLook(RetirementReason reason, ImageId? with)
     {
         var next = Decide(ImageCommand.Delete);
         await RequireCaptureEnded();
         if (FindPin() is { } pinned) throw pinned;
         if (next is not null && reason is not RetirementReason.Deleted && State.Manifest is { Sharing: ImageSharing.AllEnterprises })
-            throw FaultException.Conflict("image-shared", $"The image is {State.Status} and shared with all enterprises: it stays until somebody deletes it.");
+            throw FaultException.Conflict("image-shared", $"The image is {State.Status} and shared with all enterprises: it is kept until a user deletes it.");
         if (next is { } retired) await SaveListed(State with { Status = retired, RetiredAt = time.GetUtcNow(), RetiredReason = reason, RetiredWith = with });
         KillPoints.Reach("retire.marked");
         if (State.Manifest is not null) await RequireUnused();
@@ -113,7 +113,7 @@ internal sealed partial class ImageGrain
         if (next is not null) LogRetired(Id.Value, reason);
     }
 
-    /// <summary>All of them, or none.</summary>
+    /// <summary>Retires all of them, or none.</summary>
     private async Task RetireAll(IReadOnlyList<ImageId> slaves)
     {
         var retired = new ConcurrentBag<ImageId>();
@@ -121,7 +121,7 @@ internal sealed partial class ImageGrain
         {
             await FanOut.Each(slaves, async slave =>
             {
-                // Noted first: a call whose answer is lost may have been carried out.
+                // Note it first: the call may be carried out although its answer is lost.
                 retired.Add(slave);
                 await GrainFactory.Image(slave).RetireWith(Id);
             });
@@ -143,7 +143,7 @@ internal sealed partial class ImageGrain
             : throw FaultException.Conflict("cascade-too-large", $"The image is {State.Status} and has more than {MaxCascade} slaves: delete some of them first.");
     }
 
-    /// <summary>Looks without a mark: what it lets through is looked at again behind the mark.</summary>
+    /// <summary>A check before the mark. It is repeated after the mark.</summary>
     private async Task RequireDeletable(IReadOnlyList<ImageView> slaves, bool cascade)
     {
         await RequireCaptureEnded();
@@ -153,7 +153,7 @@ internal sealed partial class ImageGrain
         if (slaves.Where(slave => slave.Enterprise != State.Manifest?.Enterprise).Select(slave => slave.Id).Take(NamedUsers).ToList() is { Count: > 0 } foreign)
         {
             throw FaultException.Conflict(
-                "master-has-slaves", $"The image is {State.Status} and the master of slaves of other enterprises, {string.Join(", ", foreign)}: those are not deleted with it, but by their own enterprises.");
+                "master-has-slaves", $"The image is {State.Status} and the master of slaves of other enterprises, {string.Join(", ", foreign)}: those must be deleted by their own enterprises.");
         }
 
         if (State.Manifest is null) return;
@@ -169,7 +169,7 @@ internal sealed partial class ImageGrain
         }
     }
 
-    /// <summary>Until its capture has ended, the image is still being given to its machine.</summary>
+    /// <summary>Until its capture has ended, the machine may still switch to the image.</summary>
     private async Task RequireCaptureEnded()
     {
         if (State.Manifest?.Capture is { } capture && await GrainFactory.Operation(capture.Operation).Find() is { IsFinished: false })
@@ -180,7 +180,7 @@ internal sealed partial class ImageGrain
         ? FaultException.Conflict("image-pinned", $"The image is {State.Status} and pinned: unpin it before you delete it.")
         : null;
 
-    /// <summary>Takes the mark back where somebody stands in the way, or where that cannot be found out.</summary>
+    /// <summary>Removes the mark if the image is used, or if that is not known.</summary>
     private async Task RequireUnused()
     {
         try
@@ -207,7 +207,7 @@ internal sealed partial class ImageGrain
             : null;
     }
 
-    /// <summary>The manifest first: a crash in between leaves a record without files, which the next try removes, never files that look like an image.</summary>
+    /// <summary>Delete the manifest first: a crash in between leaves a record without files, which the next attempt removes, and never files that look like an image.</summary>
     private async Task Remove()
     {
         await GrainFactory.Library().Unpublish([Id]);

@@ -3,9 +3,9 @@ using Instances.Faults;
 namespace Instances.Library;
 
 /// <summary>How an image that was shared becomes private again.</summary>
-/// <remarks>It is marked first, and machines of other enterprises are looked for then; whoever begins to use it refers to it first, and looks whether it is shared then.
-/// So one of the two sees the other. Machines are looked for before the mark too: all that a crash behind it can leave is a private image with machines that came in that very
-/// moment. They run on, and are deployed again when the image is shared again.</remarks>
+/// <remarks>The image is marked first, and then machines of other enterprises are searched for. A machine first refers to the image, and then checks whether it is shared.
+/// So one of the two sees the other. Machines are also searched for before the mark. So a crash after the mark can only leave a private image with machines that were created at that
+/// moment. They keep running, and can be deployed again when the image is shared again.</remarks>
 internal sealed partial class ImageGrain
 {
     private async Task RequireNoForeignUsers()
@@ -14,11 +14,11 @@ internal sealed partial class ImageGrain
         if (users.Count > 0)
         {
             throw FaultException.Conflict(
-                "image-in-use", $"The image is {State.Status} and used by virtual machines of other enterprises, {string.Join(", ", users)}: they have to be removed or get another image first.");
+                "image-in-use", $"The image is {State.Status} and used by virtual machines of other enterprises, {string.Join(", ", users)}: remove them or give them another image first.");
         }
     }
 
-    /// <summary>Shares it again where somebody has been faster, or where that cannot be found out. That is one more version: the one in between may have been seen.</summary>
+    /// <summary>Shares it again if a machine was faster, or if that is not known. This increments the version, because a client may have seen the one in between.</summary>
     private async Task RequireNoForeignUsersOr(ImageState before)
     {
         try

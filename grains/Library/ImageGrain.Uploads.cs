@@ -3,22 +3,22 @@ using Instances.Operations;
 
 namespace Instances.Library;
 
-/// <summary>Uploads whose bytes come in parts, and imports of files that are on the library's machine already.</summary>
+/// <summary>Uploads in parts, and imports of files on the library's machine.</summary>
 internal sealed partial class ImageGrain
 {
-    /// <summary>How exactly it is stored when bytes came last. A write of the state for each part would be one for each byte of a sender that sends single ones.</summary>
+    /// <summary>How exactly the time of the last bytes is stored. Writing it for each part would be one write for each byte of a client that sends single bytes.</summary>
     internal static readonly TimeSpan SignPeriod = TimeSpan.FromMinutes(1);
 
-    /// <summary>Tickets that were given and not used. One of a gateway that died is forgotten when others have come.</summary>
+    /// <summary>The most issued and unused tickets. Older ones, such as those of a gateway that died, are dropped.</summary>
     private const int MaxTickets = 16;
 
-    /// <summary>In memory only: a sender whose ticket is gone with its silo asks for another.</summary>
+    /// <summary>In memory only: if the silo dies, the client asks for another ticket.</summary>
     private readonly List<string> _tickets = [];
 
     public async Task BeginUpload(OperationId operation, ImportCommand command)
     {
         command = Trimmed(command);
-        if (command.Bytes is null) throw FaultException.Invalid("upload-length-missing", "An upload in parts says beforehand how many bytes will come.");
+        if (command.Bytes is null) throw FaultException.Invalid("upload-length-missing", "An upload in parts must announce its number of bytes.");
         if (await HasEnded(operation, ended => ended.Command == command && ended.Way is ImportWay.Parts)) return;
         Decide(ImageCommand.BeginImport);
         if (State.Import is not { } running)
@@ -29,7 +29,7 @@ internal sealed partial class ImageGrain
 
     public async Task BeginImportFromPath(OperationId operation, ImportCommand command, string path)
     {
-        if (path.Any(char.IsControl)) throw new FaultException(new(FaultKind.Forbidden, "path-not-allowed", "The path holds a control character: give the absolute path of a file."));
+        if (path.Any(char.IsControl)) throw new FaultException(new(FaultKind.Forbidden, "path-not-allowed", "The path contains a control character: give the absolute path of a file."));
         command = Trimmed(command);
         if (await HasEnded(operation, ended => ended.Path == path && ended.Command with { Bytes = null } == command)) return;
         Decide(ImageCommand.BeginImport);
@@ -54,21 +54,21 @@ internal sealed partial class ImageGrain
         var length = import.Command.Bytes!.Value;
         if (import.IsWhole)
         {
-            // Nobody may be working on it since a silo died.
+            // After the death of a silo, it may not be in progress any more.
             if (State.Status is ImageStatus.Importing) await EndIdle(import);
             RequireUpload();
             return View(length);
         }
 
         var received = Math.Min(await GrainFactory.Library().ReceivedBytes(import.Layer), length);
-        // The last byte has come, and its word got lost with a silo.
+        // The last byte has arrived, but the report was lost with a silo.
         if (received == length) await TakeUp();
         return View(received);
     }
 
     public async Task<UploadTicket> ContinueUpload()
     {
-        if (RequireUpload().IsWhole) throw FaultException.Conflict("upload-mismatch", "All bytes of the upload have come: none is taken any more. Its operation tells how it goes on.");
+        if (RequireUpload().IsWhole) throw FaultException.Conflict("upload-mismatch", "All bytes of the upload have arrived: no more are accepted. Its operation shows the progress.");
         var secret = NewSecret();
         if (_tickets.Count == MaxTickets) _tickets.RemoveAt(0);
         _tickets.Add(Hash(secret));
@@ -102,7 +102,7 @@ internal sealed partial class ImageGrain
     /// <exception cref="FaultException">upload-not-found.</exception>
     private RunningImport RequireUpload() => Exists && !_cancelled && State is { Import: { Way: ImportWay.Parts } import, Status: ImageStatus.Importing or ImageStatus.Ready }
         ? import
-        : throw FaultException.NotFound("upload-not-found", "There is no such upload, or it has ended and nothing of it is kept. Its operation tells why; begin another one.");
+        : throw FaultException.NotFound("upload-not-found", "There is no such upload, or it has ended and nothing of it is kept. Its operation shows why; begin another upload.");
 
     private UploadView View(long received)
     {
@@ -111,7 +111,7 @@ internal sealed partial class ImageGrain
         return new(Id, import.Operation, received, import.Command.Bytes!.Value, isWaiting ? _lastSign + options.Value.UploadResumeBound : null);
     }
 
-    /// <summary>The sender has gone, or nobody works on what it has sent.</summary>
+    /// <summary>The client has disconnected, or its bytes are not being processed.</summary>
     private async Task EndIdleUpload(RunningImport import)
     {
         if (import.IsWhole || await GrainFactory.Library().ReceivedBytes(import.Layer) >= import.Command.Bytes)
@@ -122,10 +122,10 @@ internal sealed partial class ImageGrain
 
         if (time.GetUtcNow() - _lastSign < options.Value.UploadResumeBound) return;
         await EndImport(import.Operation, OperationStatus.Failed, new(
-            FaultKind.Unavailable, "upload-timed-out", $"No more bytes of the upload came for {options.Value.UploadResumeBound}, and nothing of it was kept: begin another one."));
+            FaultKind.Unavailable, "upload-timed-out", $"No more bytes of the upload arrived for {options.Value.UploadResumeBound}, and nothing of it was kept: begin another upload."));
     }
 
-    /// <returns>False if the bytes are not there any more.</returns>
+    /// <returns>False if the bytes do not exist any more.</returns>
     private async Task<bool> TakeUp()
     {
         await CompleteUpload(State.Import!.Operation);
@@ -135,11 +135,11 @@ internal sealed partial class ImageGrain
         }
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
         {
-            return true; // The library is unreachable, or has no place at the moment: a later reminder takes it up.
+            return true; // The library is unreachable, or has no place at the moment: a later reminder resumes the import.
         }
     }
 
-    /// <summary>What stands in the way at once is told to the caller too, and leaves no image that waits.</summary>
+    /// <summary>An immediate refusal is also returned to the caller, and leaves no waiting image.</summary>
     private async Task TakeFile(RunningImport import)
     {
         try

@@ -7,7 +7,7 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>An image: how it comes to be known, and how it is described. How it is imported, shared and retired stands in the other parts.</summary>
+/// <summary>An image: its publication and its description. The other parts of this class import, share and retire it.</summary>
 internal sealed partial class ImageGrain(
     [PersistentState("image", StorageNames.Grains)] IPersistentState<ImageState> stored,
     ICatalogue catalogue,
@@ -42,14 +42,14 @@ internal sealed partial class ImageGrain(
         if (ifVersion is { } version && version != State.Version)
         {
             throw new FaultException(new(
-                FaultKind.Changed, "image-changed", $"The image is Ready and has been changed since: it has version {State.Version}, not {version}. Read it again, and decide anew."));
+                FaultKind.Changed, "image-changed", $"The image is Ready and has been changed since: it has version {State.Version}, not {version}. Read it again, and decide again."));
         }
 
         var isTakenBack = present.Sharing is ImageSharing.AllEnterprises && wanted.Sharing is ImageSharing.Private;
         if (isTakenBack) await RequireNoForeignUsers();
         var before = State;
 
-        // The manifest first: a crash in between leaves one that is ahead of the record, which the next change or the doctor puts right. The record counts.
+        // Write the manifest first: a crash in between leaves a manifest that is newer than the record. The next change or the doctor repairs that. The record is authoritative.
         var next = present with { Name = wanted.Name, Details = wanted.Details!, Pinned = wanted.Pinned, Retention = wanted.Retention, Sharing = wanted.Sharing };
         await GrainFactory.Library().Publish([next]);
         KillPoints.Reach("change.manifest-written");
@@ -72,7 +72,7 @@ internal sealed partial class ImageGrain(
 
     public async Task<bool> Rebuild(IReadOnlyList<LayerId> corrupt, bool takeLayers)
     {
-        // The file is looked for behind every removal of this image: one that has just gone does not come back.
+        // Check for the file after pending removals of this image, so that a file that was just removed is not restored.
         var file = takeLayers ? await GrainFactory.Library().FindManifest(Id) : null;
         if (Exists)
         {
@@ -87,7 +87,7 @@ internal sealed partial class ImageGrain(
         return true;
     }
 
-    /// <summary>With what was done since the record was backed up, as far as the manifest tells.</summary>
+    /// <summary>With the changes since the backup of the record, as far as the manifest has them.</summary>
     private async Task CatchUp(ImageManifest? file)
     {
         if (State.Status is ImageStatus.Retired) await SaveListed(State with { RetiredAt = time.GetUtcNow() });

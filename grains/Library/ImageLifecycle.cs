@@ -16,20 +16,20 @@ internal enum ImageCommand
     /// <summary>A machine is created with it or deployed from it.</summary>
     Use,
 
-    /// <summary>A person wants a copy of its disks.</summary>
+    /// <summary>A user exports or promotes it.</summary>
     Export,
     Delete,
 
     /// <summary>Its grace period has passed.</summary>
     Expire,
 
-    /// <summary>A person renames, describes or pins it.</summary>
+    /// <summary>A user renames, describes or pins it.</summary>
     Change,
 
-    /// <summary>A person wants it back within its grace period.</summary>
+    /// <summary>A user restores it within its grace period.</summary>
     Restore,
 
-    /// <summary>A layer that it needs was found to be another than it was.</summary>
+    /// <summary>A layer that it needs was found corrupt.</summary>
     FindCorrupt,
 
     /// <summary>None of the layers that it needs is known to be corrupt.</summary>
@@ -79,13 +79,13 @@ internal static class ImageLifecycle
         (Importing, Expire or FindCorrupt or FindSound) => Ignore,
         (Importing, Change or Restore) => Refuse("image-importing", "The image is Importing: wait for its import to end."),
 
-        (Ready, BeginImport) => Refuse("image-exists", "The image is Ready: an import makes a new image."),
+        (Ready, BeginImport) => Refuse("image-exists", "The image is Ready: an import creates a new image."),
         (Ready, CompleteImport or FailImport or Publish or Expire or Restore or FindSound) => Ignore,
         (Ready, FindCorrupt) => Accept(Corrupt),
         (Ready, Use or Export or Change) => Accept(Ready),
         (Ready, ImageCommand.Delete) => Accept(Retired),
 
-        (Retired, BeginImport) => Refuse("image-exists", "The image is Retired: an import makes a new image."),
+        (Retired, BeginImport) => Refuse("image-exists", "The image is Retired: an import creates a new image."),
         (Retired, CompleteImport or FailImport or Publish or ImageCommand.Delete) => Ignore,
         (Retired, Use) => NotReady(Retired, "deployed: choose another image"),
         (Retired, Export) => NotReady(Retired, "exported: restore it first"),
@@ -94,10 +94,10 @@ internal static class ImageLifecycle
         (Retired, Restore) => Accept(Ready),
         (Retired, FindCorrupt or FindSound) => Accept(Retired),
 
-        (Corrupt, BeginImport) => Refuse("image-exists", "The image is Corrupt: an import makes a new image."),
+        (Corrupt, BeginImport) => Refuse("image-exists", "The image is Corrupt: an import creates a new image."),
         (Corrupt, CompleteImport or FailImport or Publish or Expire or Restore) => Ignore,
-        (Corrupt, Use) => Refuse("image-corrupt", "The image is Corrupt and cannot be deployed: choose another image, or let a host, or a datacenter of Library:Peers, that has a good copy of its layers come back."),
-        (Corrupt, Export) => Refuse("image-corrupt", "The image is Corrupt and cannot be exported: what came out would not be what it was. Let a host, or a datacenter of Library:Peers, that has a good copy of its layers come back."),
+        (Corrupt, Use) => Refuse("image-corrupt", "The image is Corrupt and cannot be deployed: choose another image, or bring back a host, or a datacenter of Library:Peers, that has a good copy of its layers."),
+        (Corrupt, Export) => Refuse("image-corrupt", "The image is Corrupt and cannot be exported: the result would be damaged. Bring back a host, or a datacenter of Library:Peers, that has a good copy of its layers."),
         (Corrupt, Change or FindCorrupt) => Accept(Corrupt),
         (Corrupt, FindSound) => Accept(Ready),
         (Corrupt, ImageCommand.Delete) => Accept(Retired),
@@ -105,9 +105,9 @@ internal static class ImageLifecycle
         (Failed, BeginImport) => Refuse("image-exists", "The import of this image has failed: import it again as a new one."),
         (Failed, CompleteImport or FailImport or Publish or Expire or FindCorrupt or FindSound) => Ignore,
         (Failed, Use) => NotReady(Failed, "deployed: choose another image"),
-        (Failed, Export) => NotReady(Failed, "exported: it holds nothing"),
+        (Failed, Export) => NotReady(Failed, "exported: it has no data"),
         (Failed, ImageCommand.Delete) => Accept(Retired),
-        (Failed, Change or Restore) => Refuse("image-failed", "The image is Failed and holds nothing: delete it, and import it again as a new one."),
+        (Failed, Change or Restore) => Refuse("image-failed", "The image is Failed and has no data: delete it, and import it again as a new one."),
     };
 
     private static Decision<ImageStatus> Ignore => Decide<ImageStatus>.Ignore;

@@ -50,7 +50,7 @@ internal static partial class ImageRules
         return new(Names.Require(spec.Name, "an image"), Require(spec.Details), spec.Pinned, Require(spec.Retention), spec.Sharing);
     }
 
-    /// <summary>What another enterprise has and does not share is as if it were not there.</summary>
+    /// <summary>An image that another enterprise owns and does not share is not found.</summary>
     /// <exception cref="FaultException">image-not-found; image-not-ready; image-corrupt.</exception>
     public static void RequireUsable(ImageView image, EnterpriseId enterprise)
     {

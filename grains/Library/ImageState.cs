@@ -29,22 +29,22 @@ internal sealed record ImageState : IStoredState
 
     public RetirementReason? RetiredReason { get; init; }
 
-    /// <summary>The master that is deleted with it.</summary>
+    /// <summary>The master whose deletion has retired it.</summary>
     public ImageId? RetiredWith { get; init; }
 
-    /// <summary>When somebody has made it Ready again.</summary>
+    /// <summary>When a user restored it.</summary>
     public DateTimeOffset? RestoredAt { get; init; }
 
-    /// <summary>One more with every change of what people say of it. A deletion that is refused leaves it as it was.</summary>
+    /// <summary>Incremented by each change of the members that users can change. A refused deletion does not change it.</summary>
     public long Version { get; init; } = 1;
 
-    /// <summary>Those of its layers that are known to be corrupt.</summary>
+    /// <summary>Its layers that are known to be corrupt.</summary>
     public IReadOnlyList<LayerId> CorruptLayers { get; init; } = [];
 
-    /// <summary>Layers of it that are about to become one.</summary>
+    /// <summary>A pending merge of its layers.</summary>
     public LayerMerge? Merge { get; init; }
 
-    /// <summary>The import that runs, or that has failed; null for a captured image and once Ready.</summary>
+    /// <summary>The running or failed import; null for a captured image, and once Ready.</summary>
     public RunningImport? Import { get; init; }
 
     /// <summary>How the import ended, for its record.</summary>
@@ -96,11 +96,11 @@ internal sealed record ImageState : IStoredState
         manifest?.Disks.SelectMany(disk => disk.Layers).Where(layer => layer.Image == id).Sum(layer => layer.Bytes) ?? 0;
 }
 
-/// <param name="SecretHash">SHA-256 of the ticket's secret; empty once it was used, and where there is none.</param>
-/// <param name="IsWhole">All bytes of an upload in parts have come.</param>
-/// <param name="LastPartAt">When bytes of an upload in parts came last, to within <see cref="ImageGrain.SignPeriod"/>.</param>
+/// <param name="SecretHash">SHA-256 of the ticket's secret; empty if it was used, or if there is none.</param>
+/// <param name="IsWhole">All bytes of an upload in parts have arrived.</param>
+/// <param name="LastPartAt">When bytes of an upload in parts last arrived, to within <see cref="ImageGrain.SignPeriod"/>.</param>
 /// <param name="Path">The file that an import from a path copies.</param>
-/// <param name="Promotion">What a promotion copies.</param>
+/// <param name="Promotion">The source of a promotion.</param>
 /// <param name="VirtualBytes">The size of the disk in an upload; null until its head was read.</param>
 internal sealed record RunningImport(
     OperationId Operation,
@@ -119,26 +119,26 @@ internal sealed record RunningImport(
     [JsonExtensionData]
     public UnknownMembers? Unknown { get; init; }
 
-    /// <summary>What it counts in its enterprise's quota until it is Ready: what its sender has announced, or what a promotion copies; null if nobody knows.</summary>
+    /// <summary>The library bytes that count in its enterprise's quota until it is Ready: the announced length, or the size that a promotion copies; null if that is not known.</summary>
     [JsonIgnore]
     public long? ExpectedBytes => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes) : Command.Bytes;
 
-    /// <summary>The same of the quota of virtual size. A raw disk is as large as its bytes are many, unless they are compressed, which is seen when its head is read.</summary>
+    /// <summary>The same for the quota of virtual size. The size of a raw disk is the number of its bytes, unless they are compressed, which is known when the head was read.</summary>
     [JsonIgnore]
     public long? ExpectedVirtualBytes => Promotion is { } promotion ? promotion.Disks.Sum(disk => disk.VirtualSizeBytes)
         : VirtualBytes ?? (Command.Format is ImageFormat.Raw ? Command.Bytes : null);
 
-    /// <summary>What it counts in its enterprise's quotas while its image is Importing.</summary>
+    /// <summary>The usage that counts in its enterprise's quotas while its image is Importing.</summary>
     public EnterpriseUsage ToUsage() => new(LibraryBytes: ExpectedBytes ?? 0, Images: 1, Uploads: 1, VirtualBytes: ExpectedVirtualBytes ?? 0);
 
     public UploadPlan ToPlan() => new(Operation, Layer, Command, Promotion, StartedAt);
 
-    /// <summary>What is to be made, and what it is made of.</summary>
+    /// <summary>The target and the source of a promotion.</summary>
     [JsonIgnore]
     public IEnumerable<LayerId> Layers => Promotion is { } promotion ? promotion.Disks.SelectMany(disk => disk.Layers).Select(layer => layer.Id).Concat(promotion.Layers) : [Layer];
 }
 
-/// <summary>How the bytes of an import come.</summary>
+/// <summary>How the bytes of an import arrive.</summary>
 internal enum ImportWay
 {
     OneRequest,

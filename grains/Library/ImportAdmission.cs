@@ -4,16 +4,16 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library;
 
-/// <summary>Bounds the imports that make progress. The library's silo knows those that it works on; those that are about to reach it are counted here.</summary>
+/// <summary>Bounds the imports that make progress. The library's silo knows the imports that it is processing. This class counts those that are about to reach it.</summary>
 internal sealed class ImportAdmission(ICatalogue catalogue, IImports imports, IOptions<LibraryOptions> options, TimeProvider time)
 {
     /// <summary>An import that was admitted and did not reach the library's silo in this time no longer counts.</summary>
     private static readonly TimeSpan BeginBound = TimeSpan.FromMinutes(1);
 
-    /// <summary>Uploads that wait for their bytes do not count, and yet there is a bound: this many times the number of imports that make progress.</summary>
+    /// <summary>Uploads that wait for bytes do not count, but have their own bound: this factor times the bound of imports that make progress.</summary>
     private const int MaxWaitingFactor = 64;
 
-    /// <summary>One at a time looks and is counted: of a hundred that come together no more than the bound see a free place.</summary>
+    /// <summary>Admissions run one at a time, so that concurrent imports cannot exceed the bound.</summary>
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly Dictionary<ImageId, DateTimeOffset> _beginning = [];
 

@@ -5,22 +5,22 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>What the hosts use that have the library's folder as their own. Their files say it, and no record has to.</summary>
+/// <summary>The layers in use by hosts that share the library's folder, according to the hosts' own files.</summary>
 internal sealed partial class LibraryGrain
 {
     private static readonly TimeSpan HostBound = TimeSpan.FromSeconds(5);
 
-    /// <returns>The layers that these hosts use, and why that may not be all.</returns>
+    /// <returns>The layers that these hosts use, and why the list may be incomplete.</returns>
     private async Task<(IReadOnlySet<LayerId> Layers, string? Held)> FindUsed()
     {
         var (used, users) = (new HashSet<LayerId>(), layers.Users());
         var registered = (await GrainFactory.Datacenter().Hosts()).ToDictionary(host => host.Id);
         foreach (var host in users.Where(host => !registered.ContainsKey(host)))
-            return (used, $"The host {host} uses the library's folder and has not registered since the database was made: start its silo, or delete the file hosts/{host} in the library's folder where the host is gone.");
+            return (used, $"The host {host} uses the library's folder and has not registered since the database was created: start its silo. If the host is gone, delete the file hosts/{host} in the library's folder.");
         foreach (var host in registered.Values.Where(host => users.Contains(host.Id) || host.Store == layers.Id))
         {
             if (host.Status is HostStatus.Away || await Ask(host.Id) is not { } layersOfHost)
-                return (used, $"The host {host.Id} uses the library's folder and does not say which layers its machines use: start its silo, or forget the host and delete the file hosts/{host.Id} in the library's folder where it is gone.");
+                return (used, $"The host {host.Id} uses the library's folder and does not report which layers its machines use: start its silo. If the host is gone, forget it and delete the file hosts/{host.Id} in the library's folder.");
             used.UnionWith(layersOfHost);
         }
 
@@ -43,6 +43,6 @@ internal sealed partial class LibraryGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "No layer is removed from the library: {Reason}")]
     private partial void LogHeld(string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The host {Host} did not say which layers it uses: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The host {Host} did not report which layers it uses: {Reason}")]
     private partial void LogHostNotAsked(string host, string reason);
 }

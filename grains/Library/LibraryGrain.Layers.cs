@@ -2,10 +2,10 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>Layers for other datacenters, which come for them through a gateway.</summary>
+/// <summary>Offers layers to other datacenters, which read them through a gateway.</summary>
 internal sealed partial class LibraryGrain
 {
-    /// <summary>A layer is read in many pieces, each of which asks.</summary>
+    /// <summary>A layer is read in many pieces, each with its own check.</summary>
     private static readonly TimeSpan ImagesRemembered = TimeSpan.FromMinutes(1);
 
     private const int MaxImagesRemembered = 1000;
@@ -19,13 +19,13 @@ internal sealed partial class LibraryGrain
     public async Task<LayerOffer> OfferLayer(LayerId layer)
     {
         if (layers.FindCheck(layer) is not { } check || !await IsOfAnImage(layer)) throw FaultException.NotFound("layer-not-found", "The library has no such layer of an image that is Ready or Retired.");
-        if (check.IsCorrupt) throw FaultException.Conflict("layer-not-sound", "The layer is known to be corrupt here. Ask another datacenter, or again when it was put right.");
+        if (check.IsCorrupt) throw FaultException.Conflict("layer-not-sound", "The layer is known to be corrupt here. Ask another datacenter, or ask again when the layer was repaired.");
         var offer = layers.Offer(layer) with { Sha256 = check.Sha256 };
         return offer.Address is not null ? offer : throw FaultException.Unavailable(
-            "data-plane-unknown", "The library's silo listens on all its addresses and does not know which one others use: set its DataPlane:Address.");
+            "data-plane-unknown", "The library's silo listens on all its addresses and does not know which one others can reach: set its DataPlane:Address.");
     }
 
-    /// <summary>What is being imported or captured is nobody else's. Other layers of a Corrupt image are sound: they may be what another datacenter lacks.</summary>
+    /// <summary>Layers that are being imported or captured are not offered. The sound layers of a Corrupt image are offered, because another datacenter may need them.</summary>
     private async Task<bool> IsOfAnImage(LayerId layer)
     {
         if (_ofImages.TryGetValue(layer, out var until) && until > time.GetUtcNow()) return true;

@@ -8,14 +8,14 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>How the library comes back when the database is lost: each image gets its record from its manifest. Until that is done nothing is removed.</summary>
+/// <summary>Restores the library after a loss of the database: each image gets its record from its manifest. Until that is done, nothing is removed.</summary>
 internal sealed partial class LibraryGrain
 {
     private static readonly TimeSpan RetryPause = TimeSpan.FromSeconds(5);
 
     private IGrainTimer? _rebuilding;
 
-    /// <summary>The rebuild as it stands; what is stored is its wish and its end.</summary>
+    /// <summary>The progress of the rebuild. Only its request and its result are stored.</summary>
     private LibraryRebuild? _rebuild;
 
     public Task<LibraryRebuild> Rebuild(bool dryRun)
@@ -23,7 +23,7 @@ internal sealed partial class LibraryGrain
         if (_rebuild is { FinishedAt: null } running)
         {
             return running.DryRun && !dryRun
-                ? throw FaultException.Conflict("rebuild-running", "A dry run of a rebuild is under way, which changes nothing: ask for the rebuild again when it has ended.")
+                ? throw FaultException.Conflict("rebuild-running", "A dry run of a rebuild is under way, which changes nothing: request the rebuild again when it has ended.")
                 : Task.FromResult(running);
         }
 
@@ -38,7 +38,7 @@ internal sealed partial class LibraryGrain
 
     public Task<ImageManifest?> FindManifest(ImageId image) => layers.FindManifest(image);
 
-    /// <summary>Continues with a rebuild that a restart has interrupted: what is done already is found to be there.</summary>
+    /// <summary>Resumes a rebuild that a restart has interrupted. It finds the records that were already created.</summary>
     private void WatchForRebuilds()
     {
         _rebuild = State.Rebuild;
@@ -61,7 +61,7 @@ internal sealed partial class LibraryGrain
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
-            // Whatever it was: it is shown, and nobody waits for a rebuild that has stopped. With the silo's end it is the next one's.
+            // Catch everything: show the error, so that no client waits for a rebuild that has stopped. If the silo ends, the next one resumes the rebuild.
             LogNotRebuilt(exception.Message);
             _rebuild = run with { Problem = exception.Message };
             _rebuilding!.Change(RetryPause, Timeout.InfiniteTimeSpan);
@@ -79,10 +79,10 @@ internal sealed partial class LibraryGrain
         foreach (var unreadable in files.Unreadable)
         {
             if (known.Contains(unreadable.Image)) Show(_rebuild! with { Known = _rebuild.Known + 1 });
-            else LeaveOut(unreadable.Image, name: null, "manifest-unreadable", $"{unreadable.Reason} Bring the file back from a backup, or run the release that has written it.");
+            else LeaveOut(unreadable.Image, name: null, "manifest-unreadable", $"{unreadable.Reason} Restore the file from a backup, or run the release that wrote it.");
         }
 
-        // Masters first: nobody is to see a slave whose master is still to come.
+        // Masters first, so that no slave is visible before its master.
         foreach (var kind in files.Manifests.GroupBy(manifest => manifest.Kind).OrderBy(group => group.Key))
             await FanOut.Each(kind, manifest => RebuildImage(manifest, context), cancellationToken);
     }
@@ -102,18 +102,18 @@ internal sealed partial class LibraryGrain
 
         if (missing.Count > 0)
         {
-            LeaveOut(manifest.Id, manifest.Name, "layer-missing", $"It needs layers that are not in the library: {string.Join(", ", missing)}. Bring their files back from a backup, and rebuild once more.");
+            LeaveOut(manifest.Id, manifest.Name, "layer-missing", $"It needs layers that are not in the library: {string.Join(", ", missing)}. Restore their files from a backup, and rebuild again.");
             return;
         }
 
         switch (await FindOperation(manifest))
         {
             case { Status: OperationStatus.Failed or OperationStatus.Cancelled } ended:
-                LeaveOut(manifest.Id, manifest.Name, "operation-failed", $"The operation {ended.Id} that was to make it is {ended.Status}: a sweep removes what is left of it.");
+                LeaveOut(manifest.Id, manifest.Name, "operation-failed", $"The operation {ended.Id} for it is {ended.Status}: a sweep removes its files.");
                 return;
-            // One that a backup has in its middle is being undone, as far as nothing is removed; it may have committed since.
+            // If the backup has the operation in progress, it is now being undone without removing files, because it may have committed after the backup.
             case { IsFinished: false } running when !(context.IsStranger && running.Status is (OperationStatus.Unwinding or OperationStatus.Stuck)):
-                LeaveOut(manifest.Id, manifest.Name, "operation-running", $"The operation {running.Id} is making it: wait for its end.");
+                LeaveOut(manifest.Id, manifest.Name, "operation-running", $"The operation {running.Id} is creating it: wait for its end.");
                 return;
         }
 
@@ -126,9 +126,9 @@ internal sealed partial class LibraryGrain
         Show(_rebuild! with { Rebuilt = _rebuild.Rebuilt + 1 });
         RemarkEnterprise(manifest, context);
         if (manifest.Master is { } master && !context.Images.Contains(master))
-            Remark(manifest.Id, manifest.Name, "master-missing", $"Its master {master} is not in the library. It can be deployed all the same: its layers are all there.");
+            Remark(manifest.Id, manifest.Name, "master-missing", $"Its master {master} is not in the library. It can be deployed all the same, because all its layers exist.");
         if (needed.Intersect(context.Corrupt).ToList() is { Count: > 0 } corrupt)
-            Remark(manifest.Id, manifest.Name, "layer-corrupt", $"It needs layers that are corrupt: {string.Join(", ", corrupt)}. They are put right when a host, or a datacenter of Library:Peers, has a good copy; else bring their files back from a backup.");
+            Remark(manifest.Id, manifest.Name, "layer-corrupt", $"It needs layers that are corrupt: {string.Join(", ", corrupt)}. They are repaired when a host, or a datacenter of Library:Peers, has a good copy. Otherwise restore their files from a backup.");
     }
 
     private async Task<HashSet<EnterpriseId>> Enterprises()
@@ -145,7 +145,7 @@ internal sealed partial class LibraryGrain
         return enterprises;
     }
 
-    // All of these run in the grain's turns, one at a time.
+    // These run one at a time, in the grain's turns.
     private void LeaveOut(ImageId image, string? name, string code, string message)
     {
         Show(_rebuild! with { LeftOut = _rebuild.LeftOut + 1 });
@@ -157,12 +157,12 @@ internal sealed partial class LibraryGrain
         if (_rebuild!.Remarks.Count < LibraryRebuild.MaxRemarks) Show(_rebuild with { Remarks = [.. _rebuild.Remarks, new(image, name, code, message)] });
     }
 
-    /// <summary>Once of each enterprise, also for an image that has its record already: a rebuild that was interrupted may have given it that.</summary>
+    /// <summary>Reports each enterprise once, also for images that already have a record: an interrupted rebuild may have created it.</summary>
     private void RemarkEnterprise(ImageManifest manifest, RebuildContext context)
     {
         if (!context.Enterprises.Add(manifest.Enterprise)) return;
         Remark(manifest.Id, manifest.Name, "enterprise-missing",
-            $"Its enterprise {manifest.Enterprise} has no record: create it with this id (POST enterprises takes an id), and give it its quotas again.");
+            $"Its enterprise {manifest.Enterprise} has no record: create it with this id (POST enterprises takes an id), and set its quotas again.");
     }
 
     private void Show(LibraryRebuild rebuild) => _rebuild = rebuild;
@@ -184,8 +184,8 @@ internal sealed partial class LibraryGrain
         return LibraryBinding.FindStranger(folder, State.Binding, manifests, await catalogue.KnownImages());
     }
 
-    /// <summary>The folder is this database's, with a number that is higher than both had. The database's first.</summary>
-    /// <exception cref="FaultException">no-space: the folder is as it was.</exception>
+    /// <summary>Binds the folder to this database, with a number higher than both had. The database is written first.</summary>
+    /// <exception cref="FaultException">no-space: the folder is unchanged.</exception>
     private async Task Bind(string killPoint)
     {
         var binding = new LibraryBinding(State.Binding?.Database ?? Guid.NewGuid(), Math.Max(State.Binding?.Number ?? 0, layers.ReadBinding()?.Number ?? 0) + 1);
@@ -194,16 +194,16 @@ internal sealed partial class LibraryGrain
         await layers.WriteBinding(binding);
     }
 
-    /// <param name="Images">Those that have a record or a manifest.</param>
-    /// <param name="Stored">Layers that are there.</param>
-    /// <param name="IsStranger">The database does not know the library: what it has may be from a backup.</param>
-    /// <param name="Enterprises">Those that have a record, and those that a remark was made of.</param>
+    /// <param name="Images">The images that have a record or a manifest.</param>
+    /// <param name="Stored">Layers in the folder.</param>
+    /// <param name="IsStranger">The database does not know the library: its records may be from a backup.</param>
+    /// <param name="Enterprises">Enterprises that have a record, or that were already reported.</param>
     private sealed record RebuildContext(
         bool DryRun, IReadOnlySet<ImageId> Known, IReadOnlySet<ImageId> Images, IReadOnlySet<LayerId> Stored, IReadOnlyList<LayerId> Corrupt, bool IsStranger, HashSet<EnterpriseId> Enterprises);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The library was rebuilt from its files (dry run: {DryRun}): {Rebuilt} images were given their records again, {Known} had one, {LeftOut} were left out.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library was rebuilt from its files (dry run: {DryRun}): {Rebuilt} images got records, {Known} had one, {LeftOut} were left out.")]
     private partial void LogRebuilt(bool dryRun, int rebuilt, int known, int leftOut);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be rebuilt; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be rebuilt; the rebuild will be retried: {Reason}")]
     private partial void LogNotRebuilt(string reason);
 }

@@ -3,7 +3,7 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>What takes space, and what was given back.</summary>
+/// <summary>The use of space, and the freed space.</summary>
 internal sealed partial class LibraryGrain
 {
     public async Task<LibraryUsage> Usage(int limit)

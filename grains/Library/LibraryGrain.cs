@@ -10,7 +10,7 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>The library's files, and the sweep that removes what nobody refers to. Rebuild, usage and layers for other datacenters stand in the other parts.</summary>
+/// <summary>The library's files, and the sweep that deletes unreferenced ones. The other parts of this class have the rebuild, the usage and the layers for other datacenters.</summary>
 internal sealed partial class LibraryGrain(
     [PersistentState("library", StorageNames.Grains)] IPersistentState<LibraryState> stored,
     ICatalogue catalogue,
@@ -22,7 +22,7 @@ internal sealed partial class LibraryGrain(
     TimeProvider time,
     ILogger<LibraryGrain> logger) : StoredGrain<LibraryState>(stored), ILibraryGrain
 {
-    /// <summary>Deletions that come close together are served by one sweep.</summary>
+    /// <summary>Deletions in quick succession share one sweep.</summary>
     private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
 
     private readonly ImportAdmission _admission = new(catalogue, imports, options, time);
@@ -47,7 +47,7 @@ internal sealed partial class LibraryGrain(
         await retention.Apply(master: null);
         await FanOut.Each(await catalogue.ImagesIn(ImageStatus.Retired), Expire);
 
-        // Files first, references then: a reference is durable before its file is made, so that a file of this list that has none by now is nobody's.
+        // List the files first, then the references: a reference is durable before its file is created. So a listed file without a reference now is an orphan.
         var stored = await Task.Run(layers.List);
         var files = await Task.Run(() => layers.ScanManifests(CancellationToken.None));
         var (known, failed) = (await catalogue.KnownImages(), await catalogue.ImagesIn(ImageStatus.Failed));
@@ -61,7 +61,7 @@ internal sealed partial class LibraryGrain(
             garbage.RemoveAll(layer => !layer.IsPartial);
         }
 
-        // A machine whose record is lost is in no reference: what its host uses stays, too.
+        // A machine whose record was lost has no references. So layers that its host uses are kept too.
         var used = await FindUsed();
         if (used.Held is { } held && garbage.Any(layer => !layer.IsPartial)) LogHeld(held);
         garbage.RemoveAll(layer => used.Layers.Contains(layer.Id) || (used.Held is not null && !layer.IsPartial));
@@ -72,7 +72,7 @@ internal sealed partial class LibraryGrain(
         }
         catch (FaultException exception) when (exception.Fault.Code == "no-space")
         {
-            // The folder is this database's all the same, as was seen above; the sweep makes room.
+            // The folder still belongs to this database, as checked above; the sweep frees space.
         }
 
         foreach (var manifest in dead) await layers.DeleteManifest(manifest.Id);
@@ -88,8 +88,8 @@ internal sealed partial class LibraryGrain(
         return report;
     }
 
-    /// <summary>The manifests of images that never came to be: their records say so, or those of the operations that wrote them. What has no record at all may have had one
-    /// in a database that is lost: it stays.</summary>
+    /// <summary>The manifests of images that were never completed, according to their records or their operations' records. A manifest without any record is kept, because
+    /// the record may be lost.</summary>
     private async Task<IReadOnlyList<ImageManifest>> FindDead(IReadOnlyList<ImageManifest> manifests, IReadOnlySet<ImageId> known, HashSet<ImageId> failed)
     {
         var dead = manifests.Where(manifest => failed.Contains(manifest.Id)).ToList();
@@ -103,7 +103,7 @@ internal sealed partial class LibraryGrain(
 
     private async Task<OperationView?> FindOperation(ImageManifest manifest) => manifest.GetOperation() is { } operation ? await GrainFactory.Operation(operation).Find() : null;
 
-    /// <summary>One image that cannot go does not keep the rest.</summary>
+    /// <summary>An image that cannot be deleted does not prevent the others.</summary>
     private async Task Expire(ImageId image)
     {
         try
@@ -118,7 +118,7 @@ internal sealed partial class LibraryGrain(
 
     public Task SweepSoon()
     {
-        // The sweep begins after the delay, however many calls come meanwhile.
+        // The sweep begins after the delay, even if more calls come meanwhile.
         if (!_isSweepDue) _timer!.Change(SoonDelay, options.Value.SweepPeriod);
         _isSweepDue = true;
         return Task.CompletedTask;
@@ -164,7 +164,7 @@ internal sealed partial class LibraryGrain(
 
     public Task Publish(IReadOnlyList<ImageManifest> manifests) => FanOut.Each(manifests, async manifest =>
     {
-        // A record from a backup may have a chain whose layers have become one since: the file is right then.
+        // A record from a backup may have a chain whose layers were merged since: then the manifest is right.
         if (await layers.FindManifest(manifest.Id) is { } present && !LayersOf(present).SequenceEqual(LayersOf(manifest))) await RequireKnown();
         await layers.WriteManifest(manifest);
 
@@ -214,18 +214,18 @@ internal sealed partial class LibraryGrain(
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "Swept the library: {Layers} layers of {Bytes} bytes and {Manifests} manifests of what has failed.")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "Swept the library: {Layers} layers of {Bytes} bytes and {Manifests} manifests of failed imports and captures.")]
     private partial void LogSwept(int layers, long bytes, int manifests);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "Nothing is removed from the library, since the database does not know it: {Reason} Run 'silo library rebuild'.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "Nothing is removed from the library, because the database does not know it: {Reason} Run 'silo library rebuild'.")]
     private partial void LogNotSwept(string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "No layer is removed from the library: the manifest of the image {Image}, which has no record, cannot be read, and its layers are not known. {Reason}")]
     private partial void LogKept(Guid image, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The retired image {Image} could not be deleted; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The retired image {Image} could not be deleted and will be retried: {Reason}")]
     private partial void LogNotExpired(Guid image, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be swept; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be swept; the sweep will be retried: {Reason}")]
     private partial void LogSweepFailed(string reason);
 }

@@ -17,9 +17,9 @@ internal sealed record LibraryState : IStoredState
     /// <summary>Null until a folder was bound to this database.</summary>
     public LibraryBinding? Binding { get; init; }
 
-    /// <summary>The rebuild that runs, or the last one.</summary>
+    /// <summary>The running rebuild, or the last one.</summary>
     public LibraryRebuild? Rebuild { get; init; }
 
-    /// <summary>What sweeps have freed.</summary>
+    /// <summary>The space that sweeps have freed.</summary>
     public FreedSpace Collected { get; init; } = new(Since: null, Layers: 0, Bytes: 0);
 }

@@ -2,18 +2,18 @@ using Instances.VirtualMachines;
 
 namespace Instances.Library;
 
-/// <summary>A Ready slave for which a retention rule stands.</summary>
-/// <param name="IsExempt">Pinned, shared with all enterprises, or restored by somebody.</param>
+/// <summary>A Ready slave that a retention rule applies to.</summary>
+/// <param name="IsExempt">Pinned, shared with all enterprises, or restored by a user.</param>
 /// <param name="IsUsed">A machine uses it.</param>
-/// <param name="OfMaster">The rule of its master where that is of the same enterprise, or null.</param>
+/// <param name="OfMaster">The rule of its master if both belong to the same enterprise, or null.</param>
 /// <param name="OfAppliance">The rule of the appliance that it was captured from, or null.</param>
 public sealed record RuledInstance(
     ImageId Id, VirtualMachineId VirtualMachine, DateTimeOffset CreatedAt, bool IsExempt, bool IsUsed, RetentionRule? OfMaster, RetentionRule? OfAppliance);
 
-/// <summary>Which instances retention rules let go. Pure.</summary>
+/// <summary>Decides which instances are retired by retention rules. Pure.</summary>
 internal static class Retention
 {
-    /// <summary>Those that no rule keeps. What is exempt or used counts among the newest and is never let go.</summary>
+    /// <summary>Instances that no rule keeps. Exempt or used ones count among the newest and are never retired.</summary>
     public static IReadOnlyList<ImageId> Expendable(IEnumerable<RuledInstance> instances, DateTimeOffset now) =>
     [
         .. instances.GroupBy(instance => instance.VirtualMachine).SelectMany(versions => versions

@@ -6,9 +6,9 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>Retires what retention rules let go: after each capture for its masters, and with the library's sweep for all.</summary>
-/// <remarks>It looks at the catalogue first, and each image decides for itself then: one that is pinned or used by that time stays. What fails is tried again by the
-/// next sweep, and keeps nothing else from being done.</remarks>
+/// <summary>Retires the instances that no retention rule keeps: after each capture for its masters, and with the library's sweep for all.</summary>
+/// <remarks>It reads the catalogue first. Then each image decides: an image that was pinned or used meanwhile stays. Failures do not affect other images, and the
+/// next sweep retries them.</remarks>
 internal sealed partial class RetentionWork(ICatalogue catalogue, IGrainFactory grains, TimeProvider time, ILogger<RetentionWork> logger)
 {
     /// <summary>How many images are retired by one run, at most; the next run continues.</summary>
@@ -40,9 +40,9 @@ internal sealed partial class RetentionWork(ICatalogue catalogue, IGrainFactory 
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Retention rules could not be applied; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Retention rules could not be applied; they will be retried: {Reason}")]
     private partial void LogNotApplied(string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "No retention rule keeps the image {Image}, which stays all the same: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "No retention rule keeps the image {Image}, but it could not be retired: {Reason}")]
     private partial void LogNotRetired(Guid image, string reason);
 }

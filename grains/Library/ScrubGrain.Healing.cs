@@ -5,30 +5,30 @@ using Microsoft.Extensions.Logging;
 
 namespace Instances.Library;
 
-/// <summary>Where a good copy of a corrupt layer comes from: a host, or else another datacenter.</summary>
+/// <summary>Replaces corrupt layers by good copies of a host or, if no host has one, of another datacenter.</summary>
 internal sealed partial class ScrubGrain
 {
-    /// <summary>How long another datacenter is not asked again for a layer of which it has sent a wrong copy: that would be sent whole each time. A person who has the library read ends it.</summary>
+    /// <summary>How long another datacenter is not asked again for a layer after it sent a wrong copy, because each attempt transfers the whole layer. A verification on request ends the pause.</summary>
     private static readonly TimeSpan WrongCopyPause = TimeSpan.FromHours(24);
 
-    /// <summary>How many of them are remembered; past that they are forgotten.</summary>
+    /// <summary>How many wrong copies are remembered. Above it, all are forgotten.</summary>
     private const int MaxWrongCopies = 1000;
 
-    /// <summary>A layer's file is hardly longer than its disk: its tables take less than a thirty-second part, and this.</summary>
+    /// <summary>A layer's file is only a little longer than its disk: its tables take less than a thirty-second of it, plus this.</summary>
     private const long TableBytes = 64L << 20;
 
-    /// <summary>How long one that could not be reached, or was too slow, is not asked again.</summary>
+    /// <summary>How long a datacenter that was unreachable or too slow is not asked again.</summary>
     private static readonly TimeSpan AwayPause = LookPeriod / 2;
 
     private readonly Dictionary<(Uri Peer, LayerId Layer), DateTimeOffset> _wrongCopies = [];
     private readonly Dictionary<Uri, DateTimeOffset> _away = [];
 
-    /// <summary>The layers that a copy comes for, each with where from.</summary>
+    /// <summary>The layers that are being replaced, each with the source of its copy.</summary>
     private readonly Dictionary<LayerId, string> _healing = [];
 
     private IGrainTimer? _peerTimer;
 
-    /// <summary>Tells the images first: nobody deploys what is known to be corrupt.</summary>
+    /// <summary>Notifies the images first, so that no known corrupt layer is deployed.</summary>
     private async Task Heal(IReadOnlyList<LayerId> corrupt, CancellationToken cancellationToken)
     {
         foreach (var layer in corrupt)
@@ -40,7 +40,7 @@ internal sealed partial class ScrubGrain
         }
     }
 
-    /// <summary>What comes from far away may take long: reading, and healing from hosts, continue beside it.</summary>
+    /// <summary>A copy from another datacenter may take long: reading, and repairs from hosts, continue in parallel.</summary>
     private async Task HealFromPeers(CancellationToken cancellationToken)
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _end.Token);
@@ -61,14 +61,14 @@ internal sealed partial class ScrubGrain
         }
     }
 
-    /// <summary>Tells the hosts first: nobody deploys on what they have before they doubt it.</summary>
+    /// <summary>Notifies the hosts first, so that they doubt their copies before a machine is deployed on one.</summary>
     private async Task Healed(LayerId layer)
     {
         await TellHosts(layer);
         await Judge(await catalogue.ImagesOn(layer));
     }
 
-    /// <summary>The copies of hosts may be the same file, or come from it. A host that is unreachable asks when it is back.</summary>
+    /// <summary>The copies of hosts may be the same file, or come from it. An unreachable host asks when it is back.</summary>
     private async Task TellHosts(LayerId layer)
     {
         if (layers.FindCheck(layer)?.Sha256 is not { } sha256) return;
@@ -81,7 +81,7 @@ internal sealed partial class ScrubGrain
             }
             catch (Exception exception)
             {
-                // Of any type: a host of an older release does not know this call.
+                // Exceptions of any type: a host of an older release does not know this call.
                 LogNotTold(host.Id.Name, layer.Value, exception.Message);
             }
         });
@@ -139,7 +139,7 @@ internal sealed partial class ScrubGrain
     /// <exception cref="FaultException">layer-being-healed; and as <see cref="ILibraryStore.Heal"/>.</exception>
     private async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
     {
-        if (!_healing.TryAdd(layer, from)) throw FaultException.Conflict("layer-being-healed", "A copy of it is on its way already.");
+        if (!_healing.TryAdd(layer, from)) throw FaultException.Conflict("layer-being-healed", "A copy of it is already being fetched.");
         try
         {
             return await layers.Heal(layer, from, offer, cancellationToken);
@@ -150,7 +150,7 @@ internal sealed partial class ScrubGrain
         }
     }
 
-    /// <summary>Most hosts do not have it: what is worth telling is why a copy that there is could not be taken.</summary>
+    /// <summary>Most hosts do not have the layer: log only why an existing copy could not be used.</summary>
     private void Tell(LayerId layer, string from, Fault fault)
     {
         if (fault.Kind is FaultKind.NotFound or FaultKind.Conflict) LogNoCopy(layer.Value, from, fault.Message);
@@ -160,7 +160,7 @@ internal sealed partial class ScrubGrain
     private bool IsPaused<TKey>(Dictionary<TKey, DateTimeOffset> since, TKey key, TimeSpan pause)
         where TKey : notnull => since.TryGetValue(key, out var at) && time.GetUtcNow() - at < pause;
 
-    /// <summary>An offer that this layer can be: whatever comes is bounded before its first byte.</summary>
+    /// <summary>Checks that the offer can be this layer, so that the transfer is bounded before its first byte.</summary>
     private async Task<LayerOffer> Ask(Uri peer, LayerId layer, CancellationToken cancellationToken)
     {
         var diskBytes = (await layers.ReadManifests(cancellationToken)).SelectMany(manifest => manifest.Disks)
@@ -169,7 +169,7 @@ internal sealed partial class ScrubGrain
         var offer = await peers.Offer(peer, layer, cancellationToken);
         return offer.LengthBytes <= diskBytes + (diskBytes >> 5) + TableBytes
             ? offer
-            : throw FaultException.Conflict("peer-has-none", $"Its file has {offer.LengthBytes} bytes, and the disk only {diskBytes}: it is another one.");
+            : throw FaultException.Conflict("peer-has-none", $"Its file has {offer.LengthBytes} bytes, and the disk only {diskBytes}: it is another layer.");
     }
 
     private static LayerHealing? LastHealing(IReadOnlyList<LayerCheck> checks) => checks.Where(check => check.HealedAt is not null).MaxBy(check => check.HealedAt) is { } last
@@ -179,18 +179,18 @@ internal sealed partial class ScrubGrain
     [LoggerMessage(Level = LogLevel.Warning, Message = "The corrupt layer {Layer} was replaced by the copy of the {Kind} {From}.")]
     private partial void LogHealed(Guid layer, string kind, string from);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The host {Host} could not be told that its copy of the layer {Layer} may be corrupt; it asks by itself: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The host {Host} could not be notified that its copy of the layer {Layer} may be corrupt; the host will ask: {Reason}")]
     private partial void LogNotTold(string host, Guid layer, string reason);
 
     [LoggerMessage(Level = LogLevel.Debug, Message = "{From} has no good copy of the corrupt layer {Layer}: {Reason}")]
     private partial void LogNoCopy(Guid layer, string from, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The copy of the corrupt layer {Layer} that {From} may have could not be taken; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The copy of the corrupt layer {Layer} that {From} may have could not be used and will be retried: {Reason}")]
     private partial void LogNotTaken(Guid layer, string from, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} has something else under the id of the corrupt layer {Layer}, which was not taken. Have its library verified.")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} has another content under the id of the corrupt layer {Layer}, which was not used. Verify its library.")]
     private partial void LogWrongCopy(Uri peer, Guid layer);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} could not be asked for a copy of the corrupt layer {Layer}; it is asked again in a while: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The datacenter {Peer} could not be asked for a copy of the corrupt layer {Layer} and will be asked again: {Reason}")]
     private partial void LogAway(Uri peer, Guid layer, string reason);
 }

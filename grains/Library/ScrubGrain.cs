@@ -9,7 +9,7 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>Reads layers, one after the other. Where good copies of corrupt ones come from stands in the other part.</summary>
+/// <summary>Reads layers, one after the other. The other part of this class repairs corrupt ones.</summary>
 internal sealed partial class ScrubGrain(
     [PersistentState("scrub", StorageNames.Grains)] IPersistentState<ScrubState> stored,
     ICatalogue catalogue,
@@ -19,10 +19,10 @@ internal sealed partial class ScrubGrain(
     TimeProvider time,
     ILogger<ScrubGrain> logger) : StoredGrain<ScrubState>(stored), IScrubGrain
 {
-    /// <summary>How many corrupt layers are shown, and images of each.</summary>
+    /// <summary>How many corrupt layers are shown, and how many images for each.</summary>
     private const int MaxShown = 100;
 
-    /// <summary>How often it is looked for layers that are to be read, and for copies of corrupt ones. Not at once: a silo that starts has other things to do.</summary>
+    /// <summary>How often the scrub scans for layers that are due to be read, and for copies of corrupt ones. Not at once: a starting silo has more urgent work.</summary>
     private static readonly TimeSpan LookPeriod = TimeSpan.FromMinutes(5);
 
     private readonly CancellationTokenSource _end = new();
@@ -128,7 +128,7 @@ internal sealed partial class ScrubGrain(
         }
     }
 
-    /// <summary>Each layer as a manifest has it that knows what it hashed to when it came, where there is one.</summary>
+    /// <summary>Each layer, from a manifest that has the hash of its arrival if there is one.</summary>
     private async Task<IReadOnlyDictionary<LayerId, LayerManifest>> LayersOfManifests(CancellationToken cancellationToken) =>
         (await layers.ReadManifests(cancellationToken)).SelectMany(manifest => manifest.Disks).SelectMany(disk => disk.Layers)
             .OrderBy(layer => layer.Sha256 is null).DistinctBy(layer => layer.Id).ToDictionary(layer => layer.Id);
@@ -149,7 +149,7 @@ internal sealed partial class ScrubGrain(
         }
     }
 
-    /// <summary>The layers that are to be read, those first that were not read for longest. A file for each is read: not on the grain's thread.</summary>
+    /// <summary>The layers that are due, the longest unread first. This reads a file for each layer, so it does not run on the grain's thread.</summary>
     private Task<List<LayerCheck>> Due()
     {
         var since = Since;
@@ -159,7 +159,7 @@ internal sealed partial class ScrubGrain(
     private Task<IReadOnlyList<LayerId>> CorruptLayers() =>
         Task.Run<IReadOnlyList<LayerId>>(() => [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)]);
 
-    /// <summary>Images whose layers were repaired: also those that a crash has kept from being told.</summary>
+    /// <summary>Notifies images whose layers were repaired, including those that a crash has skipped.</summary>
     private async Task JudgeCorruptImages() => await Judge(await catalogue.ImagesIn(ImageStatus.Corrupt));
 
     private async Task Judge(IReadOnlyList<ImageId> images)
@@ -168,9 +168,9 @@ internal sealed partial class ScrubGrain(
         await FanOut.Each(images, image => GrainFactory.Image(image).Judge(corrupt));
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "The layer {Layer} is corrupt: its SHA-256 has to be {Expected} and is {Found}. Its images are Corrupt until a good copy is found.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "The layer {Layer} is corrupt: its SHA-256 should be {Expected} and is {Found}. Its images are Corrupt until a good copy is found.")]
     private partial void LogCorrupt(Guid layer, string? expected, string? found);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be scrubbed; it is tried again: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The library could not be scrubbed; the scrub will be retried: {Reason}")]
     private partial void LogNotScrubbed(string reason);
 }

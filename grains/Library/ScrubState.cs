@@ -14,6 +14,6 @@ internal sealed record ScrubState : IStoredState
 
     public CatalogueEntry? Catalogue => null;
 
-    /// <summary>When a person last wanted every layer to be read; null for never.</summary>
+    /// <summary>When a client last requested a verification of every layer; null for never.</summary>
     public DateTimeOffset? VerifyFrom { get; init; }
 }

@@ -3,21 +3,21 @@ using Orleans.Runtime;
 
 namespace Instances.Library;
 
-/// <summary>Watches layers on their way from store to store. No call stays open for as long as that takes: the question is asked again and again.</summary>
+/// <summary>Polls transfers between stores, so that no call stays open for their whole time.</summary>
 internal static class Transfers
 {
-    /// <summary>How often in a row a question may go unanswered, and the pause then: a silo that is restarted continues with what has arrived.</summary>
+    /// <summary>How many polls in a row may fail, and the pause after each: a restarted silo continues with the bytes that have arrived.</summary>
     private const int MaxMisses = 5;
 
     private static readonly TimeSpan MissPause = TimeSpan.FromSeconds(2);
 
-    /// <summary>How long nothing at all may come.</summary>
+    /// <summary>How long no byte may arrive.</summary>
     private static readonly TimeSpan StallBound = TimeSpan.FromMinutes(30);
 
     /// <param name="poll">Starts the transfer or joins it, and waits for about a second.</param>
-    /// <param name="show">Called with each answer of a transfer that is not done at once.</param>
-    /// <param name="moved">Called when bytes have come since the answer before.</param>
-    /// <exception cref="FaultException">What the poll throws; transfer-failed if nothing comes any more.</exception>
+    /// <param name="show">Called with each answer if the transfer is not done at once.</param>
+    /// <param name="moved">Called when bytes have arrived since the previous answer.</param>
+    /// <exception cref="FaultException">What the poll throws; transfer-failed if no more bytes arrive.</exception>
     public static async Task<TransferProgress> Watch(
         Func<Task<TransferProgress>> poll, Action<TransferProgress> show, Action moved, TimeProvider time, CancellationToken cancellationToken)
     {
@@ -38,7 +38,7 @@ internal static class Transfers
                 if (progress.BytesTotal > 0) show(progress);
                 if (progress.IsDone) return progress;
                 if (time.GetElapsedTime(movedAt) > StallBound)
-                    throw FaultException.Unavailable("transfer-failed", $"{(progress.BytesTotal - bytes).Bytes()} of layers have not come in {StallBound.TotalMinutes:0} minutes. Look at the network and at the disks, and try again.");
+                    throw FaultException.Unavailable("transfer-failed", $"{(progress.BytesTotal - bytes).Bytes()} of layers are missing, and no byte has arrived for {StallBound.TotalMinutes:0} minutes. Check the network and the disks, and try again.");
             }
             catch (Exception exception) when ((exception is TimeoutException or OrleansException or FaultException { Fault.Code: "host-unavailable" }) && ++misses <= MaxMisses)
             {

@@ -3,11 +3,11 @@ using Instances.Enterprises;
 
 namespace Instances.Library;
 
-/// <summary>Counts what takes how much space. Pure.</summary>
+/// <summary>Computes the use of space. Pure.</summary>
 internal static class UsageCount
 {
     /// <param name="referenced">Layers that an image, a machine or a running operation needs.</param>
-    /// <param name="limit">So many images are shown.</param>
+    /// <param name="limit">The number of images in the result.</param>
     public static LibraryUsage Of(
         IReadOnlyList<StoredLayer> stored, IReadOnlyList<ImageLayers> images, IReadOnlySet<LayerId> referenced, int limit, long freeBytes, FreedSpace collected, FreedSpace compacted)
     {

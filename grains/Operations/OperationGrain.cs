@@ -8,7 +8,7 @@ namespace Instances.Operations;
 
 /// <remarks>
 /// Reentrant: a cancel waits for the owner, which may be waiting to report how the operation ended. The view is replaced as a whole, and a finished view
-/// never changes again. Each write starts from the state that the write before it left.
+/// never changes again. Each write starts from the state of the previous write.
 /// </remarks>
 [Reentrant]
 internal sealed class OperationGrain(
@@ -26,7 +26,7 @@ internal sealed class OperationGrain(
         _view = State.Outcome is { } outcome ? Finished(Begun(start), outcome) : Begun(start);
         if (_view.IsFinished && State.Version > 0) _view = _view with { Version = State.Version };
 
-        // The record woke up in the middle of the operation: its owner may have gone with it.
+        // The record was activated in the middle of the operation: its owner may have died with the record's silo.
         return _view.IsFinished ? Task.CompletedTask : NudgeOwner(start);
     }
 
@@ -55,7 +55,7 @@ internal sealed class OperationGrain(
         {
             if (state.Outcome is not null) return state;
 
-            // Reports may have come since the call began. The version of the end is none that a report had.
+            // Reports may have arrived since the call began. The final version differs from all reported ones.
             finished = finished with { Version = NextVersion(Math.Max(_view!.Version, state.Version)) };
             return (state with { Outcome = outcome, Version = finished.Version }).WithCatalogue(finished);
         });
@@ -66,7 +66,7 @@ internal sealed class OperationGrain(
 
     public async IAsyncEnumerable<OperationView> Watch(long afterVersion, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        // A version that this activation does not have is of one before it, whose clock may have been ahead: it is passed over as well.
+        // An unknown version is from an earlier activation, whose clock may have been ahead: treat it as older.
         var seen = afterVersion;
         while (true)
         {
@@ -97,7 +97,7 @@ internal sealed class OperationGrain(
     {
         var view = RequireView();
         if (view.IsFinished) throw FaultException.Conflict("operation-finished", $"The operation is {view.Status}: there is nothing to force.");
-        if (view.Appliance is not { } appliance) throw FaultException.Conflict("operation-without-hosts", "An import or a promotion waits for no host: cancel it.");
+        if (view.Appliance is not { } appliance) throw FaultException.Conflict("operation-without-hosts", "An import or a promotion does not wait for hosts: cancel it.");
         await GrainFactory.Appliance(appliance).Force(Id);
         return _view!;
     }
@@ -141,7 +141,7 @@ internal sealed class OperationGrain(
         Result = outcome.Result,
     };
 
-    /// <summary>Grows over activations, too, as long as the clock does: versions of reports are not durable.</summary>
+    /// <summary>Based on the clock, so that it also grows over activations: versions of reports are not durable.</summary>
     private long NextVersion(long last) => Math.Max(last + 1, time.GetUtcNow().ToUnixTimeMilliseconds());
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);

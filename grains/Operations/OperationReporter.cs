@@ -4,8 +4,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Instances.Operations;
 
-/// <summary>Tells an operation's record how far it has come. Changes that pile up while a report is under way go out as one.</summary>
-/// <remarks>Lives in the owner's grain and runs on its scheduler. A report that is lost is repaired by the next one.</remarks>
+/// <summary>Reports the progress to an operation's record. Changes during a report are combined into the next one.</summary>
+/// <remarks>Belongs to the owner's grain and runs on its scheduler. The next report repairs a lost one.</remarks>
 internal sealed partial class OperationReporter(
     IOperationGrain record, IReadOnlyList<string> steps, IReadOnlyList<VirtualMachineProgress> machines, TimeProvider time, ILogger logger)
 {

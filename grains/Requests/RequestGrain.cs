@@ -6,9 +6,9 @@ namespace Instances.Requests;
 /// <remarks>
 /// What happens if something dies:
 /// <list type="number">
-/// <item>The gateway, during the work: the lease ends, and a repeat runs. The ids follow from the key, so it finds what the first attempt made.</item>
-/// <item>This grain's silo: the lease is lost with it, and a repeat runs beside the first attempt, with the same ids. The first answer that is recorded stands.</item>
-/// <item>Either, during an upload: the number of attempts is durable. The repeat ends the import of every earlier attempt, or takes it over if all its bytes have come.
+/// <item>The gateway, during the work: the lease ends, and a repeat runs. The ids are derived from the key, so that the repeat finds what the first attempt created.</item>
+/// <item>This grain's silo: the lease is lost with it, and a repeat runs beside the first attempt, with the same ids. The first recorded answer stands.</item>
+/// <item>Either, during an upload: the number of attempts is durable. The repeat ends the import of every earlier attempt, or takes it over if all its bytes have arrived.
 /// An earlier attempt that continues is told to stop by <see cref="Touch"/>, which it calls between the begin of its import and its first byte.</item>
 /// </list>
 /// </remarks>
@@ -44,7 +44,7 @@ internal sealed class RequestGrain([PersistentState("request", StorageNames.Grai
         if (State.Answer is not null || IsOvertaken(attempt)) return Task.FromResult(false);
         if (_running?.Attempt == attempt) _running = _running with { TouchedAt = time.GetTimestamp() };
 
-        // The activation that knew the attempt is gone. Only an upload left a trace.
+        // The activation that knew the attempt is gone. Only uploads are recorded durably.
         else if (State.Attempt == attempt) _running = new(attempt, State.Fingerprint, State.Attempts, time.GetTimestamp());
         return Task.FromResult(true);
     }

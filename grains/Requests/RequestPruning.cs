@@ -7,7 +7,7 @@ using Orleans.Runtime;
 
 namespace Instances.Requests;
 
-/// <summary>Forgets requests that are older than <see cref="RequestOptions.KeepFor"/>. Every control silo does it: a record that is gone is not found again.</summary>
+/// <summary>Deletes records of requests that are older than <see cref="RequestOptions.KeepFor"/>. Every control silo does this; a record is deleted only once.</summary>
 internal sealed partial class RequestPruning(
     ICatalogue catalogue, IGrainFactory grains, IOptions<RequestOptions> options, TimeProvider time, ILogger<RequestPruning> logger) : BackgroundService
 {
@@ -45,6 +45,6 @@ internal sealed partial class RequestPruning(
         }
     }
 
-    [LoggerMessage(LogLevel.Warning, "Old requests could not be pruned and are pruned later: {Reason}")]
+    [LoggerMessage(LogLevel.Warning, "Old requests could not be pruned; the pruning will be retried: {Reason}")]
     private static partial void LogFailed(ILogger logger, string reason);
 }

@@ -28,7 +28,7 @@ internal sealed record RequestState : IStoredState
     [JsonExtensionData]
     public UnknownMembers? Unknown { get; init; }
 
-    /// <summary>Listed for the pruning alone.</summary>
+    /// <summary>Listed only for the pruning.</summary>
     public RequestState WithCatalogue(RequestId id) => this with
     {
         Catalogue = new(

@@ -4,7 +4,7 @@ using Instances.Operations;
 
 namespace Instances.Sagas;
 
-/// <summary>What a running saga tells its owner.</summary>
+/// <summary>The reports of a running saga to its owner.</summary>
 internal interface ISagaJournal
 {
     /// <summary>The durable phase.</summary>
@@ -16,13 +16,13 @@ internal interface ISagaJournal
     /// <summary>Makes <see cref="SagaPhase.Unwinding"/> durable, with the reason, before the first undo.</summary>
     Task Unwind(SagaFailure failure);
 
-    /// <summary>For people who watch. Not durable.</summary>
+    /// <summary>Progress for watchers. Not durable.</summary>
     /// <param name="problem">Why the last attempt failed, if the step is repeated; null otherwise.</param>
     void Step(string step, StepStatus status, string? problem = null);
 }
 
 /// <summary>Why a saga is undone.</summary>
-/// <param name="Cancelled">A person asked for it; otherwise it failed.</param>
+/// <param name="Cancelled">A user requested it; otherwise it failed.</param>
 internal sealed record SagaFailure(Fault Fault, bool Cancelled)
 {
     /// <inheritdoc cref="UnknownMembers"/>
@@ -41,7 +41,7 @@ internal abstract record SagaEnd
 
     public sealed record Undone(SagaFailure Failure) : SagaEnd;
 
-    /// <summary>A step after the commit point, or an undo, failed in every attempt. The saga is to be run again later.</summary>
-    /// <param name="Step">The first of them.</param>
+    /// <summary>A step after the commit point, or an undo, failed in every attempt. The saga must be run again later.</summary>
+    /// <param name="Step">The first step that failed.</param>
     public sealed record Stuck(string Step, Fault Fault) : SagaEnd;
 }

@@ -16,7 +16,7 @@ internal sealed partial class SagaEngine
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Saga} of {Owner}: {Step} failed with {Code}: {Reason}")]
     private partial void LogStepFailed(string saga, Guid owner, string step, string code, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Saga} of {Owner}: {Step} waits for a part of the datacenter that is away: {Reason}")]
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Saga} of {Owner}: {Step} waits for an unreachable part of the datacenter: {Reason}")]
     private partial void LogStepWaits(string saga, Guid owner, string step, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "An unexpected error stopped an operation.")]

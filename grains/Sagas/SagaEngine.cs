@@ -6,27 +6,27 @@ using Microsoft.Extensions.Logging;
 
 namespace Instances.Sagas;
 
-/// <summary>Runs sagas. Holds no state: what must survive is in the journal.</summary>
+/// <summary>Runs sagas. It has no state: the durable state is in the journal.</summary>
 internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, ILogger<SagaEngine> logger)
 {
-    /// <summary>How often a step that must not be given up is tried in one run, and the pauses between: some 6 s in all.</summary>
+    /// <summary>How often a step after the commit point, or an undo, is attempted in one run, and the pauses between: about 6 s in all.</summary>
     public const int Attempts = 6;
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(200);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);
 
     /// <summary>Runs the saga from its durable phase to an end. The bodies run on the caller's scheduler.</summary>
-    /// <param name="cancel">A request to undo; looked at until the commit point.</param>
+    /// <param name="cancel">A request to undo; checked until the commit point.</param>
     /// <param name="cancelReason">Read once <paramref name="cancel"/> was requested.</param>
-    /// <param name="stop">The owner goes away: the run ends where it stands, and another takes it up.</param>
+    /// <param name="stop">The owner deactivates: the run ends, and another run resumes the saga.</param>
     /// <exception cref="OperationCanceledException">The run was stopped.</exception>
-    /// <exception cref="StateWriteException">The owner could not write its state: what is durable is not known, another run takes it up.</exception>
+    /// <exception cref="StateWriteException">The owner could not write its state: the durable state is not known, and another run resumes the saga.</exception>
     public async Task<SagaEnd> Run(
         Saga saga, Guid owner, ISagaJournal journal, CancellationToken cancel, Func<SagaFailure> cancelReason, CancellationToken stop)
     {
         if (journal.Phase is SagaPhase.Committed)
         {
-            // An earlier run went through them.
+            // An earlier run has completed these steps.
             foreach (var step in saga.Steps.Take(saga.CommitIndex + 1)) journal.Step(step.Name, StepStatus.Done);
         }
 
@@ -57,14 +57,14 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
             {
                 stop.ThrowIfCancellationRequested();
 
-                // The commit may be durable although its step has failed: what is durable decides.
+                // The commit may be durable although its step has failed: the durable state decides.
                 if (journal.Phase is not SagaPhase.Forward)
                 {
                     journal.Step(step.Name, StepStatus.Done);
                     return null;
                 }
 
-                // A step that is broken off fails in many ways: its own, or those of the grains that it has called.
+                // A cancelled step can fail with many exceptions: its own, or those of the grains that it has called.
                 if (cancel.IsCancellationRequested) return cancelReason();
                 journal.Step(step.Name, StepStatus.Failed);
                 var fault = Faulted(exception);
@@ -91,7 +91,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
         return new SagaEnd.Succeeded();
     }
 
-    /// <summary>Undoes what can be undone in passes: an undo that fails keeps no other from being tried, so that guests on healthy hosts are released at once.</summary>
+    /// <summary>Runs all undos in passes: a failed undo does not prevent the others, so that guests on healthy hosts are released at once.</summary>
     private async Task<SagaEnd> Unwind(Saga saga, Guid owner, ISagaJournal journal, CancellationToken stop)
     {
         // Every step before the commit point may have begun: an undo of one that has not does nothing.
@@ -148,7 +148,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
         }
     }
 
-    /// <summary>A part of the datacenter that is unreachable at the moment, not one that has tried and failed.</summary>
+    /// <summary>Whether a part of the datacenter is unreachable at the moment, rather than that it tried and failed.</summary>
     private static bool IsAway(Exception exception) =>
         exception is TimeoutException or Orleans.Runtime.OrleansException
         or FaultException { Fault.Code: "host-unavailable" or "grain-unavailable" or Drain.Code };

@@ -1,5 +1,5 @@
 namespace Instances.Storage;
 
-/// <summary>A state could not be written. Whether it was is not known: the activation goes, and the next one reads what is there.</summary>
+/// <summary>A write of a state failed. The state may have been written all the same: so the grain deactivates, and the next activation reads the stored state.</summary>
 /// <remarks>Never crosses a grain call: the fault filter answers the caller.</remarks>
 internal sealed class StateWriteException(Exception cause) : Exception("The state could not be written.", cause);

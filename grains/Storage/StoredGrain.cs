@@ -4,15 +4,15 @@ namespace Instances.Storage;
 
 /// <summary>A grain with one durable, immutable state that is replaced as a whole.</summary>
 /// <remarks>
-/// Writes take turns, each on what the one before has left. A reader that interleaves with a write sees the state before it: what a failed write takes back
-/// was never shown.
+/// Writes run one after the other, each from the state of the previous one. A reader that interleaves with a write sees the state before it. So the change of a failed
+/// write was never visible.
 /// </remarks>
 internal abstract class StoredGrain<TState>(IPersistentState<TState> stored) : Grain
     where TState : class, IStoredState, new()
 {
     private readonly SemaphoreSlim _writing = new(1);
 
-    /// <summary>What is durable, while a write is under way; null otherwise.</summary>
+    /// <summary>The durable state during a write; null otherwise.</summary>
     private TState? _durable;
 
     protected TState State => _durable ?? stored.State;
@@ -23,7 +23,7 @@ internal abstract class StoredGrain<TState>(IPersistentState<TState> stored) : G
     protected Task Save(TState next) => Save(_ => next);
 
     /// <inheritdoc cref="Save(TState)"/>
-    /// <param name="change">Gets the state that the writes before this one have left. What it throws is thrown to the caller, and nothing is written.</param>
+    /// <param name="change">Gets the state after the previous writes. If it throws, the caller gets the exception, and nothing is written.</param>
     protected Task Save(Func<TState, TState> change) => InTurn(async () =>
     {
         var next = change(stored.State);

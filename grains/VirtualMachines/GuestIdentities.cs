@@ -6,9 +6,9 @@ namespace Instances.VirtualMachines;
 /// <summary>Chooses the identity (the NoCloud <c>instance-id</c>) of a guest that is deployed.</summary>
 internal static class GuestIdentities
 {
-    /// <param name="wished">As the machine's definition says; null if it says nothing.</param>
+    /// <param name="wished">The machine's definition; null for the default.</param>
     /// <param name="captured">The identity that the image carries, or null.</param>
-    /// <remarks>An image of this machine has the identity that its guest had, which may be one that an earlier definition, or an earlier release, gave it: cloud-init finds it unchanged.</remarks>
+    /// <remarks>An image that was captured from this machine has its guest's identity, possibly from an earlier definition or an earlier release. It is kept, so that cloud-init finds it unchanged.</remarks>
     public static string Choose(VirtualMachineId machine, OperationId deployment, MachineIdentity? wished, GuestIdentity? captured) => wished switch
     {
         MachineIdentity.New => OfDeployment(machine, deployment),

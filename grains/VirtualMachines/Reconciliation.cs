@@ -2,27 +2,27 @@ using Instances.Hosts;
 
 namespace Instances.VirtualMachines;
 
-/// <summary>What becomes of a machine at rest when its host tells what it sees.</summary>
-/// <param name="Wished">A guest that shuts down, and a power action whose answer was lost, change the wish as a person's own action does.</param>
-/// <param name="Problem">What stands between the wished status and the observed one.</param>
+/// <summary>Decides the new status of a machine from its host's observation, while no operation holds the machine.</summary>
+/// <param name="Wished">The wished status. It also changes when the guest shuts down, or when a power action whose answer was lost took effect.</param>
+/// <param name="Problem">Why the observed status is not the wished one.</param>
 internal sealed record Reconciliation(VirtualMachineStatus Status, VirtualMachineStatus Wished, string? Problem, ObserveVerdict Verdict)
 {
-    public const string StartedAgain = "It ended by itself, or its host was restarted: it is being started again.";
-    public const string ResumedAgain = "It was paused for longer than was asked for: it is being resumed.";
-    public const string DiedPaused = "It ended by itself, or its host was restarted, while it was paused: what was in its memory is lost. Power it on.";
+    public const string StartedAgain = "It ended without a request, or its host was restarted: it is being restarted.";
+    public const string ResumedAgain = "It was paused for longer than requested: it is being resumed.";
+    public const string DiedPaused = "It ended without a request, or its host was restarted, while it was paused: the content of its memory is lost. Power it on.";
 
     /// <param name="status">Running, Paused, Stopped or Unknown.</param>
     /// <param name="wished">Running, Paused or Stopped.</param>
-    /// <param name="seen">What a capture does to a machine that it holds is not what anybody wishes, and is undone by its host.</param>
+    /// <param name="seen">The observation. A pause by a capture does not change the wish, because the host undoes it.</param>
     public static Reconciliation Decide(VirtualMachineStatus status, VirtualMachineStatus wished, MachineObservation seen)
     {
         var isHeld = seen.Hold is not null;
         return (seen.Status, seen.StopReason) switch
         {
-            // Only a power action starts what was at rest.
+            // Only a power action starts a stopped machine.
             (VirtualMachineStatus.Running, _) => Keep(status is VirtualMachineStatus.Stopped or VirtualMachineStatus.Paused ? VirtualMachineStatus.Running : wished),
 
-            // A capture paused it, and its host did not answer in time, or a power action that was reported as failed did, or the host's disk failed. No guest is left paused that is to run.
+            // It was paused by a capture whose host did not answer in time, by a power action that was reported as failed, or because the host's disk failed. A guest that should run must not stay paused.
             (VirtualMachineStatus.Paused, _) when wished is VirtualMachineStatus.Running && (seen.Trouble is null || seen.AwaitsDisk) && !isHeld =>
                 new(seen.Status, wished, seen.Trouble ?? ResumedAgain, ObserveVerdict.Resume),
             (VirtualMachineStatus.Paused, _) => Keep(wished),

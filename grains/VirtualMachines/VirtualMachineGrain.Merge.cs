@@ -4,7 +4,7 @@ using Instances.Operations;
 
 namespace Instances.VirtualMachines;
 
-/// <summary>The record's part when the machine's host makes one layer of several: see <c>HostGrain.Merge</c>.</summary>
+/// <summary>The record's part in a merge of layers by the machine's host: see <c>HostGrain.Merge</c>.</summary>
 internal sealed partial class VirtualMachineGrain
 {
     public async Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made)
@@ -18,7 +18,7 @@ internal sealed partial class VirtualMachineGrain
     {
         if (!Owns(host, deployment) || State.Deployment!.Merging?.Contains(merge.Merged) is not true) return MergeVerdict.Gone;
 
-        // A capture has told its image the chain, and an undeployment what goes with the machine.
+        // A capture has already recorded the chain in its image, and an undeployment the layers that are released with the machine.
         if (Status is not (VirtualMachineStatus.Running or VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped)) return MergeVerdict.Busy;
         if (!State.Deployment.Disks.Any(disk => disk.Layers.SkipLast(1).SequenceEqual(merge.Chain))) return MergeVerdict.Changed;
         if (await Host.ReplaceLayers(Id, merge) is not { } seen) return MergeVerdict.Busy;

@@ -11,11 +11,11 @@ using Orleans.Runtime;
 namespace Instances.VirtualMachines;
 
 /// <remarks>
-/// <para>No machine runs twice. It is started by a deployment and by a power action, each of which goes to the host of its deployment, and a deployment begins only
-/// where there is none: the one before has ended when its host has removed the machine, or when somebody has said, by force, that a host that is unreachable will
-/// not come back. A host that comes back all the same asks for each machine that it finds, by the operation that deployed it, before it starts any; what
-/// has another deployment by now, or none, it removes. A verdict names the deployment that it was given for, so that it never meets a later one.</para>
-/// <para>What a host that is only cut off has running continues until then, since no one can reach it; it has writable layers of its own and shares none with
+/// <para>No machine runs twice. Only a deployment or a power action starts it, and both go to the host of its deployment. A deployment begins only
+/// if there is none: the previous one has ended when its host has removed the machine, or when a user has forced the undeployment because the unreachable host will
+/// not come back. If that host comes back all the same, it asks about each machine that it finds, by the operation that deployed it, before it starts any. It removes machines
+/// that have another deployment now, or none. A verdict names its deployment, so that it is never applied to a later one.</para>
+/// <para>If a host is only cut off, its machines keep running until then, because it cannot be reached. They have their own writable layers, and share none with
 /// the later deployment.</para>
 /// </remarks>
 internal sealed partial class VirtualMachineGrain(
@@ -25,7 +25,7 @@ internal sealed partial class VirtualMachineGrain(
     /// <summary>How long a forced call waits for a host that is reachable and does not answer.</summary>
     private static readonly TimeSpan ForcedPatience = TimeSpan.FromSeconds(20);
 
-    /// <summary>Shown while the machine is being removed. Not durable: the saga that removes it is, and repeats it.</summary>
+    /// <summary>Shown while the machine is being removed. Not durable, because the durable saga that removes the machine sets it again.</summary>
     private bool _removing;
 
     private VirtualMachineId Id => new(this.GetPrimaryKey());
@@ -86,18 +86,18 @@ internal sealed partial class VirtualMachineGrain(
         {
             if (last.IsDone) return View();
             throw FaultException.Conflict(
-                "power-uncertain", "The server stopped while it reset the machine: the reset may have happened. Look at the machine's console, and reset it with a new Idempotency-Key if it has not.");
+                "power-uncertain", "The server stopped while it reset the machine: the reset may have happened. Check the machine's console. If it was not reset, repeat the reset with a new Idempotency-Key.");
         }
 
         var wished = WishedBy(action);
         if (VirtualMachineLifecycle.DecidePower(Status, action).OrThrow() is null)
         {
-            // It is so already, though perhaps by itself.
+            // The machine is already in this state, but perhaps not by request.
             if (State.WishedStatus != wished) await SaveListed(State with { Deployment = State.Deployment! with { Wished = wished, Problem = null } });
             return View();
         }
 
-        // Every other action leads to a status, and done twice it is done once. A reset is recorded before it acts.
+        // All other actions are idempotent, because each sets a status. A reset is recorded before it is carried out.
         if (action is PowerAction.Reset && request is { } reset) await SaveListed(State with { Deployment = State.Deployment! with { LastPower = new(reset, IsDone: false) } });
         try
         {
@@ -105,11 +105,11 @@ internal sealed partial class VirtualMachineGrain(
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException)
         {
-            // A host that refuses, or was not reached, has not done it.
+            // If the host refused or was not reached, it has not carried out the action.
             if (State.Deployment?.LastPower is { IsDone: false } && exception is FaultException { Fault: { Kind: FaultKind.Conflict } or { Code: HostPlacementDirector.HostUnavailable } })
                 await SaveListed(State with { Deployment = State.Deployment with { LastPower = null } });
 
-            // Otherwise the host may have done it although its answer was lost.
+            // Otherwise the host may have carried it out although its answer was lost.
             var host = State.Deployment!.Host;
             if (await Host.Observe(Id) is not { } observed) await LoseSight(host);
             else if (observed.Status == wished && observed.Hold is null) await Rest(observed, wished);
@@ -123,7 +123,7 @@ internal sealed partial class VirtualMachineGrain(
     public Task<string> ReadConsole(int maxBytes)
     {
         RequireExists();
-        if (maxBytes is < 1 or > 65_536) throw FaultException.Invalid("limit-invalid", $"{maxBytes} bytes are asked for: 1 to 65536 are allowed.");
+        if (maxBytes is < 1 or > 65_536) throw FaultException.Invalid("limit-invalid", $"{maxBytes} bytes are requested: 1 to 65536 are allowed.");
         if (State.Deployment is null)
             throw FaultException.Conflict("virtual-machine-not-deployed", "The virtual machine is Undeployed and has no console: deploy its appliance first.");
         return Host.ReadConsole(Id, maxBytes);
@@ -140,7 +140,7 @@ internal sealed partial class VirtualMachineGrain(
                 ImageRules.RequireUsable(image, State.Enterprise);
                 VirtualMachineSpecRules.RequireEnough(State.Spec.Name, State.Cpus, State.MemoryBytes, image);
 
-                // The layers are referred to before they exist, and the image is asked again once they are: a deletion, or a merge of its layers, sees one or the other.
+                // Refer to the layers before they exist, and then ask the image again: so a deletion of the image, or a merge of its layers, sees the reference, or is seen.
                 await SaveListed(State with { Status = next, Deployment = Plan(operation, host, image) });
                 planned = image;
                 image = await RequireImageOr(image.Id, () => SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null }));
@@ -197,7 +197,7 @@ internal sealed partial class VirtualMachineGrain(
         }, force);
         if (observed is null)
         {
-            // What is committed was sealed, and its image owns the old tops. Otherwise the host says so when it sees the machine again.
+            // A committed capture was sealed, and its image owns the old tops. Otherwise the host reports the disks when it sees the machine again.
             await SaveListed(State with
             {
                 Status = VirtualMachineStatus.Unknown,
@@ -259,7 +259,7 @@ internal sealed partial class VirtualMachineGrain(
     {
         if (!Owns(host, observation.Deployment)) return ObserveVerdict.Remove;
 
-        // The observation may have waited behind a power action: what counts is what the host sees by now.
+        // The observation may have waited for a power action: ask the host for the current one.
         return await See(await Host.Observe(Id) ?? observation);
     }
 
@@ -267,13 +267,13 @@ internal sealed partial class VirtualMachineGrain(
     {
         if (!Exists || State.Deployment is not { } deployment || deployment.Host != host) return;
 
-        // One that is Unknown already, since its host was unreachable, may be lost by now.
+        // A machine that is already Unknown, because its host was unreachable, may be lost now.
         var decision = VirtualMachineLifecycle.Decide(State.Status, VirtualMachineCommand.LoseSight);
         if (decision is not Decision<VirtualMachineStatus>.Accept && State.Status is not VirtualMachineStatus.Unknown) return;
         string problem;
         try
         {
-            // Who calls may have been overtaken by the host's return.
+            // The host may have come back since the caller checked.
             if (await Host.Observe(Id) is { } seen && Owns(host, seen.Deployment))
             {
                 await See(seen);
@@ -297,14 +297,14 @@ internal sealed partial class VirtualMachineGrain(
 
     private async Task<ObserveVerdict> See(MachineObservation seen)
     {
-        // While an operation has the machine, what is seen is the operation's own doing.
+        // While an operation holds the machine, the operation causes the observed changes.
         if (VirtualMachineLifecycle.Decide(State.Status, VirtualMachineLifecycle.Observe(seen.Status)) is Decision<VirtualMachineStatus>.Ignore
             && State.Status != seen.Status)
             return ObserveVerdict.Keep;
         var deployment = State.Deployment!;
         if (seen.Hold is { } hold)
         {
-            // No capture has the machine: one was given up while its host could not release it. What its saga would have undone there is undone here.
+            // No capture holds the machine according to its record: it was given up while its host could not release the machine. Undo here what its saga would have undone.
             await Host.Resume(hold.Operation, [Id]);
             await Host.Unquiesce(hold.Operation, [Id]);
             await Host.DiscardNextLayers(hold.Operation, [Id]);
@@ -331,13 +331,13 @@ internal sealed partial class VirtualMachineGrain(
         $"The host {host} is unreachable: the state of the machine is not known. Wait until the host is back. If it will not come back, undeploy the appliance with force.";
 
     private static string Lost(HostId host) =>
-        $"The host {host} has lost the machine. Undeploy the appliance, and deploy it again: what was not captured goes with it.";
+        $"The host {host} has lost the machine. Undeploy the appliance, and deploy it again: changes that were not captured are lost.";
 
     private static string NotReleased(HostId host, string reason) =>
-        $"A capture was ended by force, and the host {host} did not release the machine: {reason} It is released as soon as its host can do so. Otherwise undeploy the appliance.";
+        $"A capture was ended by force, and the host {host} did not release the machine: {reason} The host releases it as soon as it can. If it cannot, undeploy the appliance.";
 
-    /// <summary>Calls the host. A forced call ends within a bound, whatever is wrong with the host or with the machine.</summary>
-    /// <returns>The answer, or why there is none, which only a forced call returns.</returns>
+    /// <summary>Calls the host. A forced call always ends within a bound.</summary>
+    /// <returns>The answer; or, for a forced call only, why there is none.</returns>
     private async Task<(T? Answer, string? Failure)> Ask<T>(Func<Task<T>> call, bool force)
     {
         if (!force) return (await call(), null);
@@ -360,7 +360,7 @@ internal sealed partial class VirtualMachineGrain(
 
     private IHostGrain Host => GrainFactory.Host(State.Deployment!.Host);
 
-    /// <summary>New writable tops over the image's layers, and blank disks behind them.</summary>
+    /// <summary>New writable tops over the image's layers, followed by the blank data disks.</summary>
     private Deployment Plan(OperationId operation, HostId host, ImageView image)
     {
         var fromImage = image.Disks.Select(disk => disk.ToChain()).Select(disk => disk with { Layers = [.. disk.Layers, LayerId.New()] });
@@ -383,7 +383,7 @@ internal sealed partial class VirtualMachineGrain(
     private async Task<MachineOrigin> Origin() =>
         new((await GrainFactory.Appliance(State.Appliance).Get()).ToSpec(), State.Spec! with { SshAuthorizedKeys = null, UserData = null, UserDataBase64 = null });
 
-    /// <summary>Its host keeps the image that it uses by now. The record is right all the same where the host cannot be told.</summary>
+    /// <summary>Stores the current image on the host. If the host cannot be called, the record is right all the same.</summary>
     private async Task Describe()
     {
         try
@@ -392,11 +392,11 @@ internal sealed partial class VirtualMachineGrain(
         }
         catch (Exception exception) when (exception is not OperationCanceledException)
         {
-            // A host of an earlier release does not know the call, and one may go just now: an adoption would find the image by its layers.
+            // A host of an earlier release does not know the call, and a host may be going down: an adoption would then find the image by its layers.
         }
     }
 
-    /// <summary>With what the image gives a machine that names no size. One that its image's minimum is too much for is refused before anything is written.</summary>
+    /// <summary>Adds the image's defaults for missing sizes. A machine below the image's minimum is refused before anything is written.</summary>
     private async Task<VirtualMachineState> Sized(VirtualMachineState next)
     {
         var image = await GrainFactory.Image(next.Spec!.Image).Get();
@@ -409,11 +409,11 @@ internal sealed partial class VirtualMachineGrain(
         static long? LargerDefault(long? minimum) => minimum > VirtualMachineSpecRules.DefaultMemoryBytes ? minimum : null;
     }
 
-    /// <summary>An image that was captured from this machine holds its data disks too.</summary>
+    /// <summary>An image that was captured from this machine contains its data disks too.</summary>
     private VirtualMachineSpec Using(CaptureEnd end) => end.NewImage is { } image ? State.Spec! with { Image = image, DataDisks = null } : State.Spec!;
 
-    /// <param name="wished">What a person has just asked for; null if nobody has.</param>
-    /// <param name="request">The request that asked, if it has a key.</param>
+    /// <param name="wished">The status that a user has just requested; null for none.</param>
+    /// <param name="request">The user's request, if it has a key.</param>
     private async Task Rest(MachineObservation observed, VirtualMachineStatus? wished = null, RequestId? request = null)
     {
         var (status, deployment) = (State.Status, State.Deployment!);
@@ -424,7 +424,7 @@ internal sealed partial class VirtualMachineGrain(
         await SaveListed(State with { Status = next, Deployment = rested });
     }
 
-    /// <summary>Reference first, then look: whoever deletes the image, or shares it no longer, marks it first and looks for references then, so that one of the two sees the other.</summary>
+    /// <summary>Refer to the image first, then check it: a deletion, or an end of sharing, first marks the image and then searches for references. So one of the two sees the other.</summary>
     private async Task<ImageView> RequireImageOr(ImageId image, Func<Task> undo)
     {
         try

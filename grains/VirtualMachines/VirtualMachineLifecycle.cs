@@ -12,23 +12,23 @@ internal enum VirtualMachineCommand
     BeginCapture,
     Undeploy,
 
-    /// <summary>It is gone from its host.</summary>
+    /// <summary>Its host has removed it.</summary>
     Removed,
 
-    /// <summary>An operation, or a person's power action, has left it so.</summary>
+    /// <summary>An operation or a power action ended with this status.</summary>
     RestRunning,
     RestPaused,
     RestStopped,
 
-    /// <summary>Its host saw it change by itself.</summary>
+    /// <summary>Its host observed a change without a request.</summary>
     ObserveRunning,
     ObservePaused,
     ObserveStopped,
 
-    /// <summary>Nobody can see it: its host is unreachable, or has lost it.</summary>
+    /// <summary>Its state is not known: its host is unreachable, or has lost it.</summary>
     LoseSight,
 
-    /// <summary>A host has it that the database has forgotten. What its host sees of it comes next.</summary>
+    /// <summary>A host has it, but the database has no record. The host's observation follows.</summary>
     Adopt,
 }
 
@@ -47,8 +47,8 @@ internal enum VirtualMachineCommand
 ///                             ◄─────────────
 ///                            Observe…, Rest…
 /// </code>
-/// While an operation has the machine (Deploying, Capturing, Undeploying), what its host observes is the operation's own doing, and a host that is unreachable is
-/// the operation's own trouble.
+/// While an operation has the machine (Deploying, Capturing, Undeploying), the operation causes the changes that its host observes, and the operation
+/// handles an unreachable host.
 /// </remarks>
 internal static class VirtualMachineLifecycle
 {
@@ -111,12 +111,12 @@ internal static class VirtualMachineLifecycle
         (Unknown, LoseSight) => Ignore,
     };
 
-    /// <summary>Whether a person may act on the machine's power. What the action does is the hypervisor's to decide.</summary>
+    /// <summary>Whether a user may control the machine's power. The hypervisor decides the effect of the action.</summary>
     public static Decision<VirtualMachineStatus> DecidePower(VirtualMachineStatus status, PowerAction action) => (status, action) switch
     {
         (Undeployed, _) => NotDeployed(),
         (Deploying or Capturing or Undeploying, _) => Busy(status),
-        // A QEMU that does not answer, and that a capture could not release, can be ended.
+        // Off is allowed: it ends a QEMU that does not answer and that a capture could not release.
         (Unknown, PowerAction.Off) => Accept(Stopped),
         (Unknown, PowerAction.On or PowerAction.Reset or PowerAction.Shutdown or PowerAction.Pause or PowerAction.Resume) => OutOfSight(),
 

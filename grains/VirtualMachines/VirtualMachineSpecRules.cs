@@ -40,7 +40,7 @@ internal static class VirtualMachineSpecRules
         return spec;
     }
 
-    /// <summary>An empty list says the same as none, and a byte order mark nothing.</summary>
+    /// <summary>An empty list is the same as none, and a byte order mark is dropped.</summary>
     public static VirtualMachineSpec Normalized(VirtualMachineSpec spec) => spec with
     {
         DataDisks = spec.DataDisks is { Count: > 0 } ? spec.DataDisks : null,

@@ -27,12 +27,12 @@ internal sealed record VirtualMachineState : IStoredState
 
     public VirtualMachineSpec? Spec { get; init; }
 
-    /// <summary>What the image gave when the machine was created or changed, for a specification that names none.</summary>
+    /// <summary>The image's default when the machine was created or changed, for a specification without a value.</summary>
     public int? DefaultCpus { get; init; }
 
     public long? DefaultMemoryBytes { get; init; }
 
-    /// <summary>One more with every change of the specification.</summary>
+    /// <summary>Incremented by each change of the specification.</summary>
     public long Version { get; init; } = 1;
 
     public VirtualMachineStatus Status { get; init; }
@@ -44,7 +44,7 @@ internal sealed record VirtualMachineState : IStoredState
 
     public CatalogueEntry? Catalogue { get; init; }
 
-    /// <summary>What people want it to be; of a machine whose record does not say so, what it was when it was last seen. Null when Undeployed.</summary>
+    /// <summary>The status that users want. For a record without it: the status when the machine was last seen. Null when Undeployed.</summary>
     [JsonIgnore]
     public VirtualMachineStatus? WishedStatus => Deployment is null
         ? null
@@ -72,7 +72,7 @@ internal sealed record VirtualMachineState : IStoredState
         Hint = Deployment?.Hint,
     };
 
-    /// <summary>A deployment of an earlier release does not name its identity, which was this one.</summary>
+    /// <summary>The identity of deployments by an earlier release, which did not record it.</summary>
     public static string InstanceIdOf(VirtualMachineId id, Deployment deployment) => deployment.InstanceId ?? GuestIdentities.OfDeployment(id, deployment.Operation);
 
     public VirtualMachineState WithCatalogue(VirtualMachineId id) => this with
@@ -88,12 +88,12 @@ internal sealed record VirtualMachineState : IStoredState
 }
 
 /// <param name="Operation">The operation that deployed it.</param>
-/// <param name="OwnLayers">The layers that no image holds: they go when the machine is undeployed.</param>
-/// <param name="Capture">The capture that has the machine; null otherwise.</param>
+/// <param name="OwnLayers">The layers that no image has. They are released when the machine is undeployed.</param>
+/// <param name="Capture">The capture that holds the machine; null otherwise.</param>
 /// <param name="Wished">Running, Paused or Stopped.</param>
-/// <param name="Problem">What stands between the wished status and the observed one.</param>
+/// <param name="Problem">Why the observed status is not the wished one.</param>
 /// <param name="InstanceId">The guest's identity; null for a deployment of an earlier release.</param>
-/// <param name="Merging">The layers that the host makes of layers of this machine; null if it makes none.</param>
+/// <param name="Merging">The merged layers that the host is creating for this machine; null for none.</param>
 /// <param name="LastPower">The newest power request with a key.</param>
 /// <param name="Hint">What the console shows about a guest that does not boot.</param>
 internal sealed record Deployment(
@@ -114,10 +114,10 @@ internal sealed record Deployment(
     [JsonExtensionData]
     public UnknownMembers? Unknown { get; init; }
 
-    /// <summary>Everything that must not be swept away.</summary>
+    /// <summary>All layers that the machine needs.</summary>
     public IEnumerable<LayerId> Layers => Disks.SelectMany(disk => disk.Layers).Concat(OwnLayers).Concat(Capture?.NextLayers ?? []).Concat(Merging ?? []).Distinct();
 
-    /// <summary>With other chains of the same content: merged layers that are in use are the machine's own, and those that became part of them are not its any more.</summary>
+    /// <summary>Replaces the chains by others with the same content: merged layers in use become the machine's own layers, and the layers that were merged into them no longer are.</summary>
     public Deployment On(IReadOnlyList<DiskChain> disks)
     {
         var used = disks.SelectMany(disk => disk.Layers).ToHashSet();
@@ -125,7 +125,7 @@ internal sealed record Deployment(
     }
 }
 
-/// <param name="NextLayers">What each disk continues with once it is sealed.</param>
+/// <param name="NextLayers">The layer that each disk continues with after the seal.</param>
 internal sealed record RunningCapture(OperationId Operation, IReadOnlyList<LayerId> NextLayers)
 {
     /// <inheritdoc cref="UnknownMembers"/>

@@ -77,7 +77,7 @@ public sealed class PlacementDecisionTests
         Assert.Equal((FaultKind.Capacity, "no-capacity"), (fault.Kind, fault.Code));
         foreach (var part in (string[])
             ["one that asks for 2 CPUs and 2 MiB", "2 virtual machines ask for 3 CPUs and 3 MiB of memory, on images of 100 bytes", "a has 1 CPU, 3 MiB of memory and 5 GiB of disk free;",
-             "b has 64 CPUs, 1024 GiB of memory and 6 GiB of disk free, and is left out: it is in maintenance", "c is left out: it is away"])
+             "b has 64 CPUs, 1024 GiB of memory and 6 GiB of disk free, and is left out: it is in maintenance", "c is left out: it is unreachable"])
             Assert.Contains(part, fault.Message, StringComparison.Ordinal);
     }
 

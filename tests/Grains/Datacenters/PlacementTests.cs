@@ -61,7 +61,7 @@ public sealed class PlacementTests
         var refused = await hosts.Deploy(await hosts.AddAppliance(machines: 2));
 
         Assert.Equal((OperationStatus.Failed, FaultKind.Capacity, "no-capacity"), (refused.Status, refused.Fault!.Kind, refused.Fault.Code));
-        foreach (var part in (string[])["2 CPUs and 128 MiB", "host-1 has 1023 CPUs, 64 MiB of memory", "host-2 has", "it is in maintenance", "host-3 is left out: it is away"])
+        foreach (var part in (string[])["2 CPUs and 128 MiB", "host-1 has 1023 CPUs, 64 MiB of memory", "host-2 has", "it is in maintenance", "host-3 is left out: it is unreachable"])
             Assert.Contains(part, refused.Fault.Message, StringComparison.Ordinal);
         Assert.Equal(OperationStatus.Succeeded, (await hosts.Deploy(await hosts.AddAppliance(machines: 1))).Status);
         var away = (await hosts.Datacenter.Hosts())[2];

@@ -109,7 +109,7 @@ public sealed class CheckupTests
         var symptom = Assert.Single(Examine(snapshot));
 
         Assert.Equal(code, symptom.Code);
-        Assert.Contains(trouble ?? "nobody asked for it", symptom.Message, StringComparison.Ordinal);
+        Assert.Contains(trouble ?? "without a request", symptom.Message, StringComparison.Ordinal);
         Assert.Equal(trouble is null ? new Remedy.Resume(Host, machine.Id) : null, symptom.Remedy);
         Assert.DoesNotContain(
             Examine(snapshot with { Appliances = [new(machine.Appliance, "shop", null, ApplianceStatus.Bundling, OperationId.New(), [], default)] }), found => found.Code == code);

@@ -68,7 +68,7 @@ public sealed class QuotaRulesTests
     {
         var excess = QuotaRules.FindExcess("acme", new(LibraryBytes: 3L << 30), new(LibraryBytes: 2L << 30), new(LibraryBytes: 3L << 29, Images: 1))!;
 
-        Assert.StartsWith("The enterprise 'acme' has 2 GiB of at most 3 GiB in the library, and 1.5 GiB more are asked for. Delete images", excess.Message, StringComparison.Ordinal);
+        Assert.StartsWith("The enterprise 'acme' has 2 GiB of at most 3 GiB in the library, and 1.5 GiB more are requested. Delete images", excess.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -87,7 +87,7 @@ public sealed class QuotaRulesTests
         var excess = QuotaRules.FindExcess("acme", new(VirtualBytes: 100L << 30), new(VirtualBytes: 60L << 30), new(VirtualBytes: 50L << 30))!;
 
         Assert.StartsWith(
-            "The enterprise 'acme' has 60 GiB of at most 100 GiB of virtual size in its images, and 50 GiB more are asked for. Delete images", excess.Message, StringComparison.Ordinal);
+            "The enterprise 'acme' has 60 GiB of at most 100 GiB of virtual size in its images, and 50 GiB more are requested. Delete images", excess.Message, StringComparison.Ordinal);
     }
 
     /// <summary>What is held and the rest of what is asked for are together no less than the whole.</summary>

@@ -63,7 +63,7 @@ public sealed class MachineRestartsTests : IRestartedHost
         foreach (var pause in (int[])[1, 4, 16]) Pass(TimeSpan.FromSeconds(pause));
 
         Assert.Equal((Options.MaxRestarts, 1), (_starts[_machine], _givenUp));
-        Assert.Contains("not started again", _restarts.GivenUp(_machine), StringComparison.Ordinal);
+        Assert.Contains("not restarted", _restarts.GivenUp(_machine), StringComparison.Ordinal);
         _restarts.Forget(_machine);
         Assert.Null(_restarts.GivenUp(_machine));
     }

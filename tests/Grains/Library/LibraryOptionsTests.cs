@@ -23,12 +23,12 @@ public sealed class LibraryOptionsTests
     [InlineData("https://me:secret@gateway.example/api/v1/datacenters/west")]
     [InlineData("https://gateway.example/api/v1/datacenters/west?x=1")]
     [InlineData("https://gateway.example/api/v1/datacenters/west#x")]
-    public void Peers_ThatAreNoDatacenters_AreRefused(string url) => Assert.Contains("Library:Peers:0:Url has to be", Assert.Single(Errors(url)), StringComparison.Ordinal);
+    public void Peers_ThatAreNoDatacenters_AreRefused(string url) => Assert.Contains("Library:Peers:0:Url must be", Assert.Single(Errors(url)), StringComparison.Ordinal);
 
     [Theory]
-    [InlineData("https://me:secret@gateway.example/api/v1/datacenters/west", "not shown, since it may have one.")]
-    [InlineData("https://gateway.example/api/v1/datacenters/west?token=secret", "not shown, since it may have one.")]
-    [InlineData("me:secret@gateway.example", "not shown, since it may have one.")]
+    [InlineData("https://me:secret@gateway.example/api/v1/datacenters/west", "not shown, because it may contain one.")]
+    [InlineData("https://gateway.example/api/v1/datacenters/west?token=secret", "not shown, because it may contain one.")]
+    [InlineData("me:secret@gateway.example", "not shown, because it may contain one.")]
     [InlineData("west", "'west'.")]
     public void Peers_ThatAreRefused_AreShownWithoutTheirSecrets(string url, string shown)
     {

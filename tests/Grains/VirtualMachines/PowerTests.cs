@@ -68,7 +68,7 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
             Cluster.Host.Dies(id);
         }
 
-        await Eventually.Holds(async () => (await scene.Machine(id).Get()).Problem is { } problem && problem.Contains("not started again", StringComparison.Ordinal), "the machine is given up");
+        await Eventually.Holds(async () => (await scene.Machine(id).Get()).Problem is { } problem && problem.Contains("not restarted", StringComparison.Ordinal), "the machine is given up");
         var view = await scene.Machine(id).Get();
         Assert.Equal((VirtualMachineStatus.Stopped, VirtualMachineStatus.Running), (view.Status, view.WishedStatus));
         Assert.Equal(Cluster.HostOptions.MaxRestarts, Cluster.Host.Journal.Count(call => call == (SimulatedCall.Power, id)));
