@@ -1,13 +1,13 @@
 namespace Instances.Qemu;
 
-/// <summary>What runs the guests' instructions.</summary>
+/// <summary>How the guests' instructions are executed.</summary>
 internal static class Accelerator
 {
     public const string Kvm = "kvm";
     public const string Tcg = "tcg";
     public const string KvmDevice = "/dev/kvm";
 
-    /// <summary>The device may exist and open and yet run no guest, in a virtual machine without nesting: the CPU must say so too.</summary>
+    /// <summary>In a virtual machine without nesting, the device may exist and open, but run no guest. So the CPU flags are checked too.</summary>
     public static string Detect(AcceleratorChoice choice, string device = KvmDevice, string cpuInfo = "/proc/cpuinfo") => choice switch
     {
         AcceleratorChoice.Kvm => Kvm,
@@ -15,7 +15,7 @@ internal static class Accelerator
         AcceleratorChoice.Auto => Opens(device) && HasVirtualization(cpuInfo) ? Kvm : Tcg,
     };
 
-    /// <summary>What a QEMU takes besides its guest's memory: its own heap and the caches of its disks' tables, and under emulation the code that it has translated.</summary>
+    /// <summary>Memory that QEMU needs besides its guest's: its heap, the caches of its disks' tables and, under emulation, the translated code.</summary>
     public static long OverheadBytes(string accelerator) => accelerator == Kvm ? 128L << 20 : 256L << 20;
 
     private static bool Opens(string device)

@@ -4,10 +4,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Qemu;
 
-/// <summary>The end of what a guest printed: text of any sort, from a file that QEMU's user could have replaced.</summary>
+/// <summary>Reads the end of a guest's console log. The text is untrusted, and QEMU's user could have replaced the file.</summary>
 internal static class ConsoleTail
 {
-    /// <summary>A guest can print without end: past this, only the end of its log is kept.</summary>
+    /// <summary>A guest can print without end: above this size, only the end of its log is kept.</summary>
     public const long MaxLogBytes = 8 << 20;
 
     private const int KeptLogBytes = 1 << 20;
@@ -32,7 +32,7 @@ internal static class ConsoleTail
         }
     }
 
-    /// <summary>Cuts a log that has become too long. QEMU appends, so it continues at the new end; a line that it writes at this moment may come before the rest.</summary>
+    /// <summary>Cuts a log that has become too long. QEMU appends, so that it continues at the new end. A line that it writes at this moment may come before the kept text.</summary>
     public static void Trim(string path, long maxBytes = MaxLogBytes)
     {
         if (!File.Exists(path) || new FileInfo(path).Length <= maxBytes) return;
@@ -43,7 +43,7 @@ internal static class ConsoleTail
         RandomAccess.Write(file, end, 0);
     }
 
-    /// <summary>Cuts what is left of a character whose beginning is missing, and replaces control characters, which could play tricks on a terminal.</summary>
+    /// <summary>Removes an incomplete character at the beginning, and replaces control characters, which could manipulate a terminal.</summary>
     internal static string Clean(ReadOnlySpan<byte> bytes)
     {
         const int LongestCharacter = 4;

@@ -7,7 +7,7 @@ using System.Text.Json;
 
 namespace Instances.Qemu;
 
-/// <summary>A conversation with the guest's agent. It runs in the guest: whatever it says is checked and bounded, and it may never answer.</summary>
+/// <summary>A connection to the guest's agent. The agent runs in the guest: its answers are checked and bounded, and it may never answer.</summary>
 internal sealed class GuestAgent : IAsyncDisposable
 {
     private const int MaxLineBytes = 64 << 10;
@@ -23,9 +23,9 @@ internal sealed class GuestAgent : IAsyncDisposable
         _reader = PipeReader.Create(_stream);
     }
 
-    /// <summary>Connects, and skips what is left of earlier conversations, of which the agent knows nothing.</summary>
-    /// <exception cref="QmpException">The socket is not there, or what answers is no agent.</exception>
-    /// <exception cref="OperationCanceledException">Also when the agent does not answer in time: the caller bounds it.</exception>
+    /// <summary>Connects, and skips data of earlier connections, which the agent does not distinguish.</summary>
+    /// <exception cref="QmpException">The socket does not exist, or the answer is not from an agent.</exception>
+    /// <exception cref="OperationCanceledException">Also if the agent does not answer in time: the caller sets the bound.</exception>
     public static async Task<GuestAgent> Connect(string folder, string socketName, CancellationToken cancellationToken)
     {
         var agent = new GuestAgent(await UnixSocket.Connect(folder, socketName, cancellationToken));
@@ -51,7 +51,7 @@ internal sealed class GuestAgent : IAsyncDisposable
     public async Task<bool> IsFrozen(CancellationToken cancellationToken) =>
         await Execute("guest-fsfreeze-status", cancellationToken) is { ValueKind: JsonValueKind.String } status && status.ValueEquals("frozen");
 
-    /// <summary>Sets the guest's clock, and the clock of its board with it.</summary>
+    /// <summary>Sets the guest's system clock and its hardware clock.</summary>
     public Task SetTime(DateTimeOffset now, CancellationToken cancellationToken) =>
         Execute("guest-set-time", cancellationToken, string.Create(CultureInfo.InvariantCulture, $"{{\"time\":{(now - DateTimeOffset.UnixEpoch).Ticks * 100}}}"));
 
@@ -65,11 +65,11 @@ internal sealed class GuestAgent : IAsyncDisposable
     {
         var token = Random.Shared.Next();
         var text = string.Create(CultureInfo.InvariantCulture, $"{{\"execute\":\"guest-sync-delimited\",\"arguments\":{{\"id\":{token}}}}}\n");
-        // The delimiter before the command ends whatever the agent's parser has half read.
+        // The delimiter before the command ends any partial input in the agent's parser.
         await Write([Delimiter, .. Encoding.UTF8.GetBytes(text)], cancellationToken);
         while (true)
         {
-            // What stands between two delimiters is no answer, and neither is what the agent printed before it had seen the first.
+            // Ignore data between two delimiters, and data that the agent sent before it saw the first one.
             var line = await ReadLineBytes(cancellationToken);
             var start = Array.LastIndexOf(line, Delimiter) + 1;
             if (start > 0 && TryParse(new(line, start, line.Length - start)) is { } answer && answer.TryGetProperty("return", out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var id) && id == token) return;
@@ -79,11 +79,11 @@ internal sealed class GuestAgent : IAsyncDisposable
     private async Task<JsonElement> Execute(string command, CancellationToken cancellationToken, string arguments = "{}")
     {
         await Write(Encoding.UTF8.GetBytes($"{{\"execute\":\"{command}\",\"arguments\":{arguments}}}\n"), cancellationToken);
-        var answer = TryParse(new(await ReadLineBytes(cancellationToken))) ?? throw new QmpException("The guest agent's answer makes no sense.");
+        var answer = TryParse(new(await ReadLineBytes(cancellationToken))) ?? throw new QmpException("The guest agent's answer is invalid.");
         if (answer.TryGetProperty("return", out var value)) return value;
         throw new QmpException(answer.TryGetProperty("error", out var error) && error.ValueKind == JsonValueKind.Object && error.TryGetProperty("desc", out var text)
             ? $"The guest agent says: {ForeignText.Clean(TextOf(text), MaxReasonCharacters)}"
-            : "The guest agent's answer makes no sense.");
+            : "The guest agent's answer is invalid.");
     }
 
     private async Task Write(byte[] bytes, CancellationToken cancellationToken)
@@ -117,7 +117,7 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    /// <param name="seen">How much of the buffer was looked at before.</param>
+    /// <param name="seen">How much of the buffer was examined before.</param>
     private async Task<ReadOnlySequence<byte>> Receive(long seen, CancellationToken cancellationToken)
     {
         try
@@ -131,7 +131,7 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    /// <summary>Null for what is not a JSON object.</summary>
+    /// <summary>Null if the line is not a JSON object.</summary>
     private static JsonElement? TryParse(ReadOnlySequence<byte> line)
     {
         try
@@ -145,7 +145,7 @@ internal sealed class GuestAgent : IAsyncDisposable
         }
     }
 
-    /// <summary>A string with half of a surrogate pair is none that .NET takes.</summary>
+    /// <summary>.NET rejects a string with half of a surrogate pair.</summary>
     private static string TextOf(JsonElement value)
     {
         try

@@ -4,12 +4,12 @@ namespace Instances.Qemu;
 
 /// <summary>Shuts the guests of a host down before the host itself goes down. Works on the run folders, while the silo is stopped.</summary>
 /// <remarks>
-/// The silo is stopped first for two reasons: QEMU serves one connection at a time, and a silo that saw a guest shut down would take it for the wish of the guest's user. As it is, nobody has seen
-/// these machines end, and the silo starts them again after the host's next boot.
+/// The silo is stopped first for two reasons: QEMU serves one connection at a time, and a silo that saw a guest shut down would treat that as a user's wish. With the silo stopped, the end of these
+/// machines is not observed, and the silo starts them again after the host's next boot.
 /// </remarks>
 internal sealed class GuestShutdown(QemuOptions options, TimeProvider time, TextWriter output)
 {
-    /// <summary>A guest that is just booting does not hear its power button: it is pressed again.</summary>
+    /// <summary>A guest that is booting ignores its power button, so the button is pressed again.</summary>
     private static readonly TimeSpan PressEvery = TimeSpan.FromSeconds(10);
 
     /// <param name="bound">How long the guests may take. After it their machines are powered off.</param>
@@ -47,7 +47,7 @@ internal sealed class GuestShutdown(QemuOptions options, TimeProvider time, Text
             await qmp.Execute("quit", null, cancellationToken);
             return await process.WaitForEnd(options.StopBound, time, cancellationToken)
                 ? (true, isRunning ? "powered off, because its guest did not shut down in time" : "powered off, because it was paused")
-                : (false, "does not end: look at the host's disks");
+                : (false, "does not end: check the host's disks");
         }
         catch (Exception e) when (e is QmpException)
         {

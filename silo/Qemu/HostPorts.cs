@@ -5,16 +5,16 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>Chooses ports of the host's loopback address. QEMU opens them a moment later: one that was taken meanwhile is noticed then.</summary>
+/// <summary>Chooses ports of the host's loopback address. QEMU opens them later: if one was taken meanwhile, QEMU reports it.</summary>
 internal static class HostPorts
 {
     /// <param name="machine">Its name, for a refusal.</param>
     /// <param name="wished">A host port of 0 is chosen here.</param>
-    /// <param name="former">What was chosen the last time, kept where it is free; null for none.</param>
+    /// <param name="former">The previously chosen ports, kept if they are free; null for none.</param>
     /// <exception cref="FaultException">port-in-use.</exception>
     public static IReadOnlyList<PortForward> Choose(string machine, IReadOnlyList<PortForward> wished, IReadOnlyList<PortForward>? former)
     {
-        // Held until all are chosen, so that none is chosen twice.
+        // Keep the sockets open until all ports are chosen, so that none is chosen twice.
         var held = new List<Socket>();
         try
         {
@@ -28,7 +28,7 @@ internal static class HostPorts
 
     public static FaultException InUse(string machine, PortForward port) => FaultException.Conflict(
         "port-in-use",
-        $"The virtual machine '{machine}' asks for port {port.HostPort} of the host, which is in use: choose another hostPort, or 0 to have a free one chosen.");
+        $"The virtual machine '{machine}' requests port {port.HostPort} of the host, which is in use: choose another hostPort, or 0 to have a free one chosen.");
 
     private static int Choose(string machine, PortForward wished, PortForward? former, List<Socket> held)
     {

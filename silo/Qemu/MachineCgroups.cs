@@ -3,10 +3,10 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>A control group for each machine (cgroup v2), beside the silo's own: a QEMU that wants more memory than it may have harms nobody else.</summary>
+/// <summary>A control group for each machine (cgroup v2), beside the silo's own, so that a QEMU that exceeds its memory affects only itself.</summary>
 /// <remarks>
-/// The silo has to be in a group named <c>silo</c> below one that was delegated to it. Machines stay in their groups while the silo is restarted: if the silo were in the delegated
-/// group itself, systemd could not put a new silo there, since a group with controllers for its children holds no processes.
+/// The silo must be in a group named <c>silo</c> below a group that was delegated to it. Machines stay in their groups while the silo restarts. If the silo were in the delegated
+/// group itself, systemd could not start a new silo there, because a group with controllers for its children cannot contain processes.
 /// </remarks>
 internal sealed class MachineCgroups
 {
@@ -28,7 +28,7 @@ internal sealed class MachineCgroups
 
     private MachineCgroups(string? folder, IEnumerable<string> controllers, string? obstacle) => (_folder, _controllers, Obstacle) = (folder, [.. controllers], obstacle);
 
-    /// <summary>Why machines have no groups, or lack some of their limits; null if all is well.</summary>
+    /// <summary>Why machines have no groups, or lack some limits; null if they have all.</summary>
     public string? Obstacle { get; }
 
     /// <param name="membership">Of this process, as in <c>/proc/self/cgroup</c>.</param>
@@ -56,9 +56,9 @@ internal sealed class MachineCgroups
         static MachineCgroups Without(string obstacle) => new(null, [], obstacle);
     }
 
-    /// <summary>Makes the group of a machine that is about to start.</summary>
+    /// <summary>Creates the group of a machine before its start.</summary>
     /// <param name="layers">In all of its disks' chains: each has a cache of its tables.</param>
-    /// <returns>The file that a process writes its number to; null if machines have no groups.</returns>
+    /// <returns>The file to which a process writes its pid to join; null if machines have no groups.</returns>
     public string? Prepare(VirtualMachineId machine, long memoryBytes, int cpus, int layers)
     {
         if (_folder is null) return null;
@@ -71,7 +71,7 @@ internal sealed class MachineCgroups
         void Write(string name, long value) => File.WriteAllText(Path.Combine(group, name), value.ToString(CultureInfo.InvariantCulture));
     }
 
-    /// <summary>Removes the group of a machine that has ended. One that cannot be removed does no harm, and is tried again when the silo starts.</summary>
+    /// <summary>Removes the group of a machine that has ended. If that fails, the empty group is harmless, and the next start of the silo removes it.</summary>
     public void Remove(VirtualMachineId machine)
     {
         if (_folder is not null) TryRemove(Path.Combine(_folder, machine.ToString()));
@@ -91,12 +91,12 @@ internal sealed class MachineCgroups
     {
         try
         {
-            // The files in it are the kernel's, and go with it.
+            // The files in it belong to the kernel and disappear with it.
             Directory.Delete(group);
         }
         catch (IOException)
         {
-            // A process is still in it, or it was removed before.
+            // A process is still in it, or it was already removed.
         }
     }
 }

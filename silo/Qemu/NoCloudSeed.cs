@@ -5,12 +5,12 @@ using Instances.Hosts;
 
 namespace Instances.Qemu;
 
-/// <summary>What a guest reads when it starts (cloud-init's NoCloud): its name, and user data. A small ISO 9660 volume called <c>cidata</c>.</summary>
+/// <summary>The data that a guest reads when it starts (cloud-init's NoCloud): its name and user data, in a small ISO 9660 volume with the label <c>cidata</c>.</summary>
 internal static class NoCloudSeed
 {
     private const UnixFileMode OwnerFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
-    /// <summary>cloud-init repeats its first-boot work when the instance-id changes. A silo of an earlier release names none, and its guests have one for each deployment.</summary>
+    /// <summary>cloud-init repeats its first-boot work when the instance-id changes. Specifications of an earlier release have none: their guests have one for each deployment.</summary>
     public static string MetaData(MachineSpec spec) =>
         $"instance-id: {Quote(spec.InstanceId ?? $"{spec.Id}.{spec.Deployment}")}\nlocal-hostname: {Quote(spec.Name)}\n";
 
@@ -24,7 +24,7 @@ internal static class NoCloudSeed
         return text.ToString();
     }
 
-    /// <summary>Writes the volume, readable by the silo's user alone. It may hold secrets.</summary>
+    /// <summary>Writes the volume, readable only by the silo's user, because it may contain secrets.</summary>
     public static async Task Write(MachineSpec spec, RunFolder folder, CancellationToken cancellationToken)
     {
         if (File.Exists(folder.SeedPath)) return;
@@ -54,7 +54,7 @@ internal static class NoCloudSeed
         }
     }
 
-    /// <summary>A double-quoted YAML scalar, which is JSON's string, save that characters past the basic plane stand as they are.</summary>
+    /// <summary>A double-quoted YAML scalar: like a JSON string, but characters beyond the basic plane are not escaped.</summary>
     private static string Quote(string text)
     {
         var quoted = new StringBuilder("\"");

@@ -2,7 +2,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>What a power action means in a power state.</summary>
+/// <summary>Decides the effect of a power action in a power state.</summary>
 /// <remarks>
 /// <code>
 ///            On       Off     Shutdown  Reset    Pause    Resume

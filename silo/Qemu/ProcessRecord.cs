@@ -3,12 +3,12 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>The QEMU process that runs a machine, or ran it last.</summary>
-/// <param name="StartTime">Clock ticks since the host's start, which with the pid and the host's start names a process for ever.</param>
+/// <summary>The current or last QEMU process of a machine.</summary>
+/// <param name="StartTime">Clock ticks since the host's start, which, with the pid and the host's start, identifies a process uniquely.</param>
 /// <param name="PortForwards">With the host ports that were chosen.</param>
-/// <param name="ShutDownByGuest">Whether it ended because its guest had shut down in order; false while it runs, and where nobody saw how it ended. Files
-/// without a <paramref name="StopReason"/> have it.</param>
-/// <param name="StopReason">Why it ended; null while it runs, and where nobody saw it end.</param>
+/// <param name="ShutDownByGuest">Whether it ended because its guest shut down; false while it runs, or if its end was not observed. For files
+/// without a <paramref name="StopReason"/>.</param>
+/// <param name="StopReason">Why it ended; null while it runs, or if its end was not observed.</param>
 internal sealed record ProcessRecord(
     int Pid,
     ulong StartTime,
@@ -17,6 +17,6 @@ internal sealed record ProcessRecord(
     bool ShutDownByGuest = false,
     StopReason? StopReason = null)
 {
-    /// <summary>Of a process that is gone: what nobody saw end has died.</summary>
+    /// <summary>The reason for a process that is gone: if its end was not observed, it has died.</summary>
     public StopReason EndedBy => StopReason ?? (ShutDownByGuest ? Hosts.StopReason.Guest : Hosts.StopReason.Died);
 }

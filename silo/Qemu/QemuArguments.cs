@@ -7,10 +7,10 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>The command line of one machine. Only its name is text from outside, and is checked here again; all else is numbers, ids, and JSON.</summary>
+/// <summary>The command line of one machine. Only its name is external text, which is checked here again; the rest is numbers, ids, and JSON.</summary>
 /// <remarks>
-/// <para>q35 rather than pc: as quick to boot, and PCI Express. Under software emulation <c>max</c> is as quick as <c>qemu64</c> and has what current
-/// distributions demand of a CPU.</para>
+/// <para>q35 instead of pc: it boots equally fast and has PCI Express. Under software emulation <c>max</c> is as fast as <c>qemu64</c>, and has the CPU features that current
+/// distributions require.</para>
 /// <para>The board does not change while a machine is deployed, whatever QEMU is installed and however many disks are added: the machine type is pinned, and every device has a fixed
 /// address on the root bus. Guests derive names of network interfaces from it. The plan, in hexadecimal:</para>
 /// <code>
@@ -36,8 +36,8 @@ internal static partial class QemuArguments
 
     private const string Sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-    /// <summary>They spare an exit from a virtual processor that KVM runs. Under emulation they spare nothing, and taking them down and up again is most of what a
-    /// pause and a resume cost.</summary>
+    /// <summary>With KVM they save exits from virtual processors. Under emulation they save nothing, and stopping and starting them is most of the cost of a
+    /// pause and a resume.</summary>
     private static readonly string[] WithoutEventDescriptors =
         [.. new[] { "blk", "net", "serial" }.SelectMany(device => (string[])["-global", $"virtio-{device}-pci.ioeventfd=off"])];
 
@@ -53,7 +53,7 @@ internal static partial class QemuArguments
             "-sandbox", Sandbox,
             "-name", $"guest={spec.Name}",
             "-uuid", spec.Id.ToString(),
-            // Without graphics the firmware prints to the serial line, also that it finds nothing to boot.
+            // Without graphics the firmware prints to the serial line, also when it finds nothing to boot.
             "-machine", $"{spec.MachineType ?? "q35"},graphics=off",
             "-accel", accelerator,
             .. accelerator == Accelerator.Kvm ? [] : WithoutEventDescriptors,
@@ -62,7 +62,7 @@ internal static partial class QemuArguments
             "-m", $"size={Text(spec.MemoryBytes >> 20)}M",
             "-rtc", "base=utc",
             "-boot", "menu=off,strict=on",
-            // A guest that finds another one knows that its disks are from the past, and takes new random numbers and identifiers.
+            // A guest that finds a new id knows that its disks are from the past, and renews its random numbers and identifiers.
             "-device", $"vmgenid,guid={spec.Deployment.Value:D}",
             "-chardev", $"socket,id=qmp,path={RunFolder.QmpSocket},server=on,wait=off",
             "-mon", "chardev=qmp,mode=control",
@@ -77,19 +77,19 @@ internal static partial class QemuArguments
             "-device", $"virtio-rng-pci{At(EntropySlot)}",
         ];
 
-        // A machine of an earlier release keeps the addresses that its guest knows.
+        // A machine of an earlier release keeps the PCI addresses that QEMU chose.
         string At(int slot) => spec.MachineType is null ? "" : string.Create(CultureInfo.InvariantCulture, $",addr=0x{slot:x2}");
     }
 
-    /// <summary>The rule as QEMU repeats it when it cannot listen on the port.</summary>
+    /// <summary>The rule, as in QEMU's message if it cannot listen on the port.</summary>
     public static string ForwardRule(PortForward port) => $"{Protocol(port)}:127.0.0.1:{Text(port.HostPort)}-:{Text(port.GuestPort)}";
 
-    /// <summary>Where QEMU's object model has a disk.</summary>
+    /// <summary>The path of a disk in QEMU's object model.</summary>
     public static string DiskPath(int index) => $"/machine/peripheral/{DiskId(index)}";
 
     private static string DiskId(int index) => $"disk{Text(index)}";
 
-    /// <summary>An error of the host's disk pauses the guest, which then loses nothing: the request is repeated when the guest resumes.</summary>
+    /// <summary>A disk error of the host pauses the guest. Nothing is lost, because the request is repeated when the guest resumes.</summary>
     private static IEnumerable<string> Disk(DiskChain chain, int index, string address, Func<LayerId, string> pathOf) =>
     [
         .. BlockNodes.Chain(chain, pathOf).SelectMany(Blockdev),
@@ -109,7 +109,7 @@ internal static partial class QemuArguments
         "-device", $"virtio-net-pci,netdev=net,mac={Mac(id)},romfile={address}",
     ];
 
-    /// <summary>Of QEMU's range; from the random end of the id, so that a machine keeps it.</summary>
+    /// <summary>In QEMU's range. Made from the random part of the id, so that a machine keeps its address.</summary>
     private static string Mac(VirtualMachineId id)
     {
         var bytes = id.Value.ToByteArray();

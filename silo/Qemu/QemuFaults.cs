@@ -3,7 +3,7 @@ using Instances.Hosts;
 
 namespace Instances.Qemu;
 
-/// <summary>What went wrong on the host, as a fault that says what to do.</summary>
+/// <summary>Converts failures on the host to faults that say what to do.</summary>
 internal static class QemuFaults
 {
     private const int NoSpaceErrno = 28;
@@ -26,9 +26,9 @@ internal static class QemuFaults
     {
         IOException { HResult: NoSpaceErrno } => NoSpace(name),
         QmpException { InnerException: TimeoutException } => TimedOut($"QEMU of the virtual machine '{name}' did not answer in time: {Bounded(cause.Message)}", cause),
-        // QEMU's words for a flush that fails.
+        // QEMU's text for a failed flush.
         QmpException e when e.Message.Contains("IO error", StringComparison.Ordinal) => Failed(
-            $"A disk of the host failed when the virtual machine '{name}' was flushed to it, so nothing was captured: look at the host's disks and its free space. If they work and this stays, "
+            $"A disk of the host failed when the virtual machine '{name}' was flushed to it, so nothing was captured: check the host's disks and their free space. If they work and the error stays, "
             + "power the machine off and on: it starts as after a power cut.", cause),
         _ => Failed($"The hypervisor failed for the virtual machine '{name}': {Bounded(cause.Message)}", cause),
     };
@@ -37,7 +37,7 @@ internal static class QemuFaults
         ? FaultException.Capacity("no-space", $"The disk of the run folders ({folder}) is full. Give it more space, or undeploy virtual machines.")
         : Failed($"The run folder {folder} cannot be written: {Bounded(cause.Message)}", cause);
 
-    /// <param name="said">What QEMU printed.</param>
+    /// <param name="said">QEMU's output.</param>
     public static FaultException NotStarted(MachineSpec spec, string said, string lastLine)
     {
         var name = spec.Name;
@@ -52,20 +52,20 @@ internal static class QemuFaults
         if (lastLine.Contains("Cannot allocate memory", StringComparison.Ordinal))
         {
             return FaultException.Capacity(
-                "no-memory", $"The host has not enough memory for the virtual machine '{name}': stop others or give it less. QEMU says: {Bounded(lastLine)}");
+                "no-memory", $"The host does not have enough memory for the virtual machine '{name}': stop other machines, or give it less. QEMU says: {Bounded(lastLine)}");
         }
 
         return Failed($"QEMU did not start the virtual machine '{name}': {Bounded(lastLine)}");
     }
 
-    /// <param name="reason">What the system said, or null.</param>
+    /// <param name="reason">The system's reason, or null.</param>
     public static FaultException DiskFailed(string name, string? reason) => FaultException.Conflict(
         "disk-failed",
-        $"The virtual machine '{name}' is paused, because a disk of its host failed{(reason is null ? "" : $" ({reason})")}, and cannot be captured now: wait until it runs again, "
+        $"The virtual machine '{name}' is paused because a disk of its host failed{(reason is null ? "" : $" ({reason})")}, and cannot be captured now: wait until it runs again, "
         + "or power it off and capture it as after a power cut.");
 
     private static FaultException NoSpace(string name) => FaultException.Capacity(
-        "no-space", $"The disk of the host is full, so the virtual machine '{name}' cannot go on: delete images or machines, then repeat.");
+        "no-space", $"The disk of the host is full, so the virtual machine '{name}' cannot continue: delete images or machines, then repeat.");
 
     private static string Bounded(string text) => text.Length <= MaxDetail ? text : text[..MaxDetail] + "...";
 }

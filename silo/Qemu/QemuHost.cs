@@ -4,9 +4,9 @@ using Instances.Library;
 
 namespace Instances.Qemu;
 
-/// <summary>What all machines of a host share.</summary>
+/// <summary>The properties that all machines of a host share.</summary>
 /// <param name="MachineType">The newest versioned machine type of this host's QEMU.</param>
-/// <param name="PathOf">Where a layer lies, as an absolute path.</param>
+/// <param name="PathOf">The absolute path of a layer.</param>
 internal sealed record QemuHost(
     QemuOptions Options,
     QemuUsers Users,
@@ -18,7 +18,7 @@ internal sealed record QemuHost(
     ILogger Logger,
     ChannelWriter<MachineObservation> Changes)
 {
-    /// <summary>A token that is cancelled after a bound, or when the caller no longer waits.</summary>
+    /// <summary>A token that is cancelled after a bound, or with the caller's token.</summary>
     public CancellationTokenSource Bound(TimeSpan bound, CancellationToken cancellationToken, out CancellationTokenSource timer)
     {
         timer = new CancellationTokenSource(bound, Time);

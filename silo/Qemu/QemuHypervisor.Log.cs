@@ -4,15 +4,15 @@ namespace Instances.Qemu;
 
 internal sealed partial class QemuHypervisor
 {
-    [LoggerMessage(LogLevel.Warning, "QEMU runs as root, because Qemu:RunAs says so: a guest that breaks out of QEMU takes this host over")]
+    [LoggerMessage(LogLevel.Warning, "QEMU runs as root, because Qemu:RunAs says so: a guest that breaks out of QEMU controls this host")]
     private partial void LogRunsAsRoot();
 
     [LoggerMessage(LogLevel.Warning, "All machines run as the user {User}, because Qemu:RunAs says so: a guest that breaks out of QEMU reaches the disks and the memory of the others. "
-        + "Leave Qemu:RunAs out to give each machine a user of its own")]
+        + "Remove Qemu:RunAs to give each machine its own user")]
     private partial void LogRunsAsOne(string user);
 
     [LoggerMessage(LogLevel.Warning, "The silo is not root, so all machines run as its own user: a guest that breaks out of QEMU reaches the other machines, all layers, the database and its password. "
-        + "Run the silo as root to give each machine a user of its own")]
+        + "Run the silo as root to give each machine its own user")]
     private partial void LogRunsAsSilo();
 
     [LoggerMessage(LogLevel.Information, "Machines have no control groups with all limits on memory, processors and disks: {Reason}")]
@@ -24,6 +24,6 @@ internal sealed partial class QemuHypervisor
     [LoggerMessage(LogLevel.Warning, "The logs of the virtual machine {Machine} could not be read or cut: {Reason}")]
     private partial void LogNotLookedAfter(VirtualMachineId machine, string reason);
 
-    [LoggerMessage(LogLevel.Warning, "Nobody reads the changes of machines: the oldest, of the virtual machine {Machine}, is dropped.")]
+    [LoggerMessage(LogLevel.Warning, "The queue of machine changes is full: the oldest change, of the virtual machine {Machine}, was dropped.")]
     private partial void LogChangeDropped(VirtualMachineId machine);
 }

@@ -44,7 +44,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         _time = time;
         _logger = logger;
         Accelerator = Qemu.Accelerator.Detect(_options.Accelerator);
-        // A reader that is unreachable for so long asks every machine when it is back.
+        // If the reader is unreachable for that long, it asks every machine when it is back.
         _changes = Channel.CreateBounded<MachineObservation>(
             new BoundedChannelOptions(MaxChanges) { FullMode = BoundedChannelFullMode.DropOldest }, dropped => LogChangeDropped(dropped.Id));
     }
@@ -57,12 +57,12 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public ChannelReader<MachineObservation> Changes => _changes.Reader;
 
-    /// <summary>Before the silo joins its cluster: a host whose machines would have to run as root does not start.</summary>
+    /// <summary>Called before the silo joins its cluster: the silo does not start if its machines would have to run as root.</summary>
     public Task StartAsync(CancellationToken cancellationToken) => Users(cancellationToken);
 
     public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    /// <summary>Done once: what is in the table is not looked for again.</summary>
+    /// <summary>Done once: machines in the table are not searched for again.</summary>
     public async Task<IReadOnlyList<MachineObservation>> Adopt(CancellationToken cancellationToken)
     {
         if (_host is not null) return await List();
@@ -117,7 +117,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public Task<IReadOnlyList<MachineLeftover>> ListLeftovers()
     {
-        // What is there first, what is known then: a machine is known before it has a folder.
+        // List the folders first, then the known machines: a machine is known before it has a folder.
         var folders = Directory.EnumerateDirectories(_options.RunFolder)
             .Select(path => VirtualMachineId.TryParse(Path.GetFileName(path), null, out var id) ? id : (VirtualMachineId?)null).OfType<VirtualMachineId>().ToHashSet();
         var processes = QemuProcess.FindAll(_options.RunFolder);
@@ -128,7 +128,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public Task<IReadOnlySet<LayerId>> UsedLayers()
     {
-        // What runs first, what is written then: a capture writes its next layers before it uses them.
+        // Read the running chains first, then the files: a capture writes its next layers to the file before it uses them.
         var used = _machines.Values.SelectMany(machine => machine.Observation.Disks).SelectMany(disk => disk.Layers).ToHashSet();
         foreach (var path in Directory.EnumerateDirectories(_options.RunFolder).Where(path => VirtualMachineId.TryParse(Path.GetFileName(path), null, out _)))
         {
@@ -177,7 +177,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         {
             process.Kill();
             if (!await process.WaitForEnd(_options.StopBound, _time, _disposing.Token))
-                throw QemuFaults.Failed($"The process {process.Pid} of the machine {machine}, which nobody knows, does not end: look what holds it.");
+                throw QemuFaults.Failed($"The process {process.Pid} of the machine {machine}, which has no record, does not end: check what holds it.");
         }
 
         _host!.Users.Delete(Qemu.RunFolder.For(_options.RunFolder, machine), _host.PathOf);
@@ -248,7 +248,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         _changes.Writer.TryComplete();
     }
 
-    /// <summary>Keeps the logs of all machines within their bounds, and sees which guests do not boot.</summary>
+    /// <summary>Keeps the logs of all machines within their bounds, and detects guests that do not boot.</summary>
     internal async Task LookAtMachines()
     {
         foreach (var machine in _machines.Values)
@@ -290,7 +290,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
             if (_machines.ContainsKey(id)) return;
             if (folder.ReadMachine() is not { } spec)
             {
-                // The silo died before it had written what the machine is, so nothing was started; or after it had begun to remove it.
+                // The silo died before it wrote the machine's specification, so nothing was started; or during the removal.
                 folder.Delete();
                 return;
             }
@@ -301,7 +301,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         }
         catch (Exception e) when (e is FaultException or JsonException or IOException or UnauthorizedAccessException)
         {
-            // The others must not wait for it.
+            // Continue with the other machines.
             LogNotAdopted(folder.Path, e);
         }
     }
@@ -320,7 +320,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     }
 
     /// <summary>Of the line <c>q35 Standard PC (Q35 + ICH9, 2009) (alias of pc-q35-7.2)</c>: <c>pc-q35-7.2</c>.</summary>
-    /// <returns>Null for a QEMU that names none: its machines have the unversioned type.</returns>
+    /// <returns>Null if QEMU reports none: its machines then have the unversioned type.</returns>
     private async Task<string?> FindMachineType(CancellationToken cancellationToken)
     {
         var result = await Cli.Wrap(_options.Binary).WithArguments(["-machine", "help"]).WithValidation(CommandResultValidation.None).ExecuteBufferedAsync(cancellationToken);
@@ -353,7 +353,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     private string LayersFolder => Path.GetDirectoryName(Path.GetFullPath(_store.PathOf(LayerId.New())))!;
 
-    /// <summary>As the kernel spells it in a process' working folder.</summary>
+    /// <summary>The path as the kernel reports it for a process' working folder.</summary>
     internal static string ResolveLinks(string path)
     {
         using var folder = UnixFiles.OpenFolder(path);

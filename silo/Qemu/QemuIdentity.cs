@@ -4,14 +4,14 @@ using Instances.Library;
 
 namespace Instances.Qemu;
 
-/// <summary>Whom one machine's QEMU runs as: a user of its own if the silo is root, else the silo's own user.</summary>
+/// <summary>The user of one machine's QEMU: its own user if the silo is root, else the silo's user.</summary>
 /// <param name="User">Null for the silo's own user.</param>
 /// <param name="KvmGroup">The group that may open <c>/dev/kvm</c>, if QEMU needs it for that. Never root's.</param>
 internal sealed record QemuIdentity(UnixUser? User, uint? KvmGroup = null)
 {
     public static QemuIdentity SiloUser { get; } = new(User: null);
 
-    /// <summary>What stands before a program's arguments so that it runs as this user, and can never become another.</summary>
+    /// <summary>The prefix of a command line that makes the program run as this user, without a way to become another.</summary>
     public IReadOnlyList<string> Prefix() =>
     [
         "setpriv",
@@ -22,20 +22,20 @@ internal sealed record QemuIdentity(UnixUser? User, uint? KvmGroup = null)
         "--",
     ];
 
-    /// <summary>Lets this user, and nobody else, write to a layer.</summary>
+    /// <summary>Lets only this user write to a layer.</summary>
     public void OwnLayer(string path)
     {
         if (User is { } user) UnixFiles.Give(path, user, UnixFiles.PrivateMode);
         else File.SetUnixFileMode(path, UnixFiles.PrivateMode);
     }
 
-    /// <summary>Lets this user, and nobody else, read a file.</summary>
+    /// <summary>Lets only this user read a file.</summary>
     public void Read(string path)
     {
         if (User is { } user) UnixFiles.Give(path, user, UnixFileMode.UserRead);
     }
 
-    /// <summary>Asks the kernel, as this user, whether a folder can be passed through: that respects access lists and mounts.</summary>
+    /// <summary>Checks as this user whether a folder can be passed through. The kernel's answer includes access lists and mounts.</summary>
     public async Task<bool> PassesThrough(string folder, CancellationToken cancellationToken)
     {
         var prefix = Prefix();

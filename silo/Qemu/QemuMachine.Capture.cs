@@ -15,47 +15,47 @@ internal sealed partial class QemuMachine
     private const int ThawTries = 3;
     private const int LateThawTries = 60;
     private const string WasFrozen =
-        "The guest's file systems were frozen already when the capture came to it, so they are as they were at that earlier moment. The capture has thawed them.";
+        "The guest's file systems were already frozen before the capture, so that the image has their content of that earlier moment. The capture has thawed them.";
     private const string StaysFrozen =
         "The guest's file systems are still frozen after a capture, so its programs cannot write: the guest agent did not thaw them. "
         + "Thaw them in the guest (fsfreeze --unfreeze), or reset the machine.";
 
-    /// <summary>A pass over all tops that takes no longer leaves a flush of QEMU little to do.</summary>
+    /// <summary>If a pass over all tops is shorter than this, QEMU's flush has little to write.</summary>
     private static readonly TimeSpan QuickSync = TimeSpan.FromMilliseconds(20);
 
-    // A guest that writes faster than the disk never lets a pass be quick. The capture continues all the same, and says how long the guest stood still.
+    // If a guest writes faster than the disk, no pass is quick. The capture continues all the same, and reports the stall.
     private static readonly TimeSpan PrepareSyncBound = TimeSpan.FromMinutes(3);
     private static readonly TimeSpan QuiesceSyncBound = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan FrozenSyncBound = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LateThawPause = TimeSpan.FromSeconds(1);
 
-    /// <summary>How long after a capture gave up on a guest's shutdown the guest may still come to its end.</summary>
+    /// <summary>How long a guest may still shut down after a capture gave up waiting for it.</summary>
     private static readonly TimeSpan LateShutdownBound = TimeSpan.FromMinutes(3);
 
     private long _writtenByAdding;
 
-    /// <summary>What QEMU had written when the guest was last left to itself.</summary>
+    /// <summary>The bytes that QEMU had written when the guest last ran without the capture's commands.</summary>
     private long? _writtenBefore;
 
-    /// <summary>The seal's command, made while the guest still runs.</summary>
+    /// <summary>The seal's command, prepared while the guest still runs.</summary>
     private SealCommand? _seal;
     private volatile bool _isFrozen;
     private CancellationTokenSource? _lateThawEnds;
     private Task _lateThaw = Task.CompletedTask;
 
-    /// <summary>A guest that was told to shut down for a capture, and does so before this, is started again. Forgotten when the silo restarts.</summary>
+    /// <summary>If a guest that was told to shut down for a capture does so before this moment, it is started again. Kept in memory only.</summary>
     private DateTimeOffset? _startAgainUntil;
 
-    /// <summary>The longest time in which a command of the capture kept QEMU's main loop, or paused the guest: the guest stood still.</summary>
+    /// <summary>The longest stall of the guest: the time in which a command of the capture blocked QEMU's main loop or paused the guest.</summary>
     private TimeSpan _longestStall;
     private long? _pausedSince;
 
-    /// <summary>Why the guest's file systems were not thawed when the capture asked for it.</summary>
+    /// <summary>Why the capture could not thaw the guest's file systems.</summary>
     private string? _thawFailure;
 
     public async Task AddNextLayers(OperationId operation, IReadOnlyList<LayerId> next)
     {
-        // Without a turn: the machine can be powered off meanwhile.
+        // This takes no turn, so that the machine can be powered off meanwhile.
         await SyncTops(PrepareSyncBound);
         await AddNextLayersNow(operation, next);
     }
@@ -92,7 +92,7 @@ internal sealed partial class QemuMachine
 
     public async Task<QuiesceOutcome> Quiesce(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken)
     {
-        // Before the freeze: until it is thawed, the guest's programs cannot write.
+        // Do this before the freeze: a frozen guest's programs cannot write.
         await SyncTops(QuiesceSyncBound, cancellationToken);
         return await QuiesceNow(operation, mode, bound, cancellationToken);
     }
@@ -105,7 +105,7 @@ internal sealed partial class QemuMachine
             {
                 (VirtualMachineStatus.Stopped, _) => _stopReason is StopReason.Guest
                     ? Outcome(ConsistencyLevel.Offline)
-                    : Outcome(ConsistencyLevel.Crash, "The machine is stopped, and it is not known that its guest had shut down."),
+                    : Outcome(ConsistencyLevel.Crash, "The machine is stopped, and it is not known whether its guest had shut down."),
                 (_, Appliances.Quiesce.None) => Outcome(ConsistencyLevel.Crash),
                 (VirtualMachineStatus.Paused, _) => Outcome(ConsistencyLevel.Crash, "The machine was paused, so its guest could not be asked."),
                 (_, Appliances.Quiesce.Freeze) => await Freeze(hold, bound, cancellationToken),
@@ -133,8 +133,8 @@ internal sealed partial class QemuMachine
         await SetClockIfBehind();
     });
 
-    /// <summary>QEMU writes its tables and flushes when it pauses and when it switches. It does so before, while the guest still runs: the consistency
-    /// window does not wait for what the disk has to write by then.</summary>
+    /// <summary>QEMU writes its tables and flushes when it pauses and when it switches. This flush comes earlier, while the guest still runs, so that the consistency
+    /// window does not wait for the disk.</summary>
     /// <remarks>QEMU's main loop waits for the flush, and the guest with it: <see cref="SyncTops"/> comes first, so that the flush finds little to write.</remarks>
     private async Task FlushTops()
     {
@@ -143,13 +143,13 @@ internal sealed partial class QemuMachine
             var command = $"qemu-io {BlockNodes.Format(chain.Layers[^1])} flush";
             var said = await Hold("human-monitor-command", Arguments("command-line", command));
 
-            // Errors come as text in an answer that is no error.
+            // Errors are text in a successful answer.
             if (said.GetString() is { Length: > 0 } text) throw new QmpException($"'{command}' failed: {text.Trim()}");
         }
     }
 
-    /// <summary>Writes what the kernel still holds of the tops, from descriptors of the silo's own, until one pass over all tops is quick or the bound has passed. QEMU does not wait
-    /// for it, and the guest runs on.</summary>
+    /// <summary>Writes the kernel's buffers of the tops to disk, through the silo's own descriptors, until a pass over all tops is quick or the bound has passed. QEMU does not wait
+    /// for it, and the guest keeps running.</summary>
     private async Task SyncTops(TimeSpan bound, CancellationToken cancellationToken = default)
     {
         if (_observation is not { Status: VirtualMachineStatus.Running } seen) return;
@@ -164,7 +164,7 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <summary>Executes a command of a capture that keeps QEMU's main loop until it is answered, and notes how long that was.</summary>
+    /// <summary>Executes a command of a capture that blocks QEMU's main loop, and records the duration.</summary>
     private async Task<JsonElement> Hold(string command, JsonObject? arguments = null)
     {
         var since = _host.Time.GetTimestamp();
@@ -184,7 +184,7 @@ internal sealed partial class QemuMachine
         if (stall > _longestStall) _longestStall = stall;
     }
 
-    /// <summary>Within the consistency window: nothing is read, written or made here, nor by <see cref="Seal"/>, that could be so before or after.</summary>
+    /// <summary>Runs within the consistency window. Here and in <see cref="Seal"/>, all work that can be done before or after is left out.</summary>
     public Task<CaptureMoment> Pause(OperationId operation) => Turn<CaptureMoment>(async () =>
     {
         var hold = RequireHold(operation);
@@ -224,7 +224,7 @@ internal sealed partial class QemuMachine
 
         await SwitchToNext(hold);
         var at = _host.Time.GetUtcNow();
-        // A guest that is not paused may have written already.
+        // A guest that is not paused may already have written.
         if (_status == VirtualMachineStatus.Running) NoteSealed();
         return new(at);
     });
@@ -242,14 +242,14 @@ internal sealed partial class QemuMachine
         // First, since a full disk may fail the rest: no capture leaves its guest paused. One whose disk has failed waits for its user.
         if (hold.WasRunning && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
 
-        // What was not sealed never will be: the machine's file must not name layers that nobody keeps.
+        // An unsealed capture will not be sealed any more: remove its layers from the machine's file, because they will be deleted.
         if (!hold.Sealed) await TakeBack(hold);
         _hold = null;
         _folder.DeleteHold();
         (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
     });
 
-    /// <summary>All disks in one transaction. One disk is one by itself: the shorter command says the same.</summary>
+    /// <summary>Switches all disks in one transaction. For one disk the shorter command does the same.</summary>
     private static SealCommand MakeSeal(HoldRecord hold)
     {
         var switches = hold.Previous.Zip(hold.Next, (chain, next) =>
@@ -262,7 +262,7 @@ internal sealed partial class QemuMachine
     {
         try
         {
-            // Made anew where the silo has restarted since the next layers were added. A node of JSON has one parent: it is sent once.
+            // Create it again if the silo has restarted since the next layers were added. A JSON node has one parent, so that it can be sent only once.
             var seal = _seal ?? MakeSeal(hold);
             _seal = null;
             await Hold(seal.Command, seal.Arguments);
@@ -271,17 +271,17 @@ internal sealed partial class QemuMachine
         }
         catch (QmpException)
         {
-            // The answer may be lost, and the deed done.
+            // The command may have been carried out although its answer was lost.
             await Refresh(CancellationToken.None);
             if (_hold is not { Sealed: true }) throw;
         }
     }
 
-    /// <summary>Undoes what <see cref="AddNextLayers"/> did; the hold stays while there is something else to undo.</summary>
+    /// <summary>Undoes what <see cref="AddNextLayers"/> did; the hold stays while something else must be undone.</summary>
     private async Task TakeBack(HoldRecord hold)
     {
         if (_process is not null && hold.Next.Count > 0) await RemoveNodes(hold);
-        // Before the caller may delete the layers that the file names.
+        // Write the file before the caller deletes the layers that it names.
         KeepMachine(_spec with { Disks = hold.Previous });
         var isPaused = hold.WasRunning && _status == VirtualMachineStatus.Paused;
         if (isPaused || hold.ShutDown || hold.Freeze != FreezeState.Thawed)
@@ -309,8 +309,8 @@ internal sealed partial class QemuMachine
         foreach (var name in hold.Next.SelectMany(next => (string[])[BlockNodes.Format(next), BlockNodes.File(next)])) await RemoveNode(name);
     }
 
-    /// <summary>A node that is there already is left alone.</summary>
-    /// <remarks>Which nodes there are is not asked: with hundreds of layers QEMU's main loop would make that answer for seconds, and the guest would stand still.</remarks>
+    /// <summary>Does nothing for a node that exists.</summary>
+    /// <remarks>The existing nodes are not queried: with hundreds of layers the query would block QEMU's main loop and the guest for seconds.</remarks>
     private async Task AddNode(JsonObject node)
     {
         try
@@ -402,7 +402,7 @@ internal sealed partial class QemuMachine
         }
         catch (OperationCanceledException)
         {
-            // The order to freeze may still be on its way.
+            // The agent may still carry out the freeze.
             StartLateThaw();
             cancellationToken.ThrowIfCancellationRequested();
             return Outcome(ConsistencyLevel.Crash, $"The guest did not freeze its file systems within {bound.TotalSeconds:0.#} s.");
@@ -424,7 +424,7 @@ internal sealed partial class QemuMachine
         {
             if (await TryThaw(CancellationToken.None) is not { } failure) return;
             if (attempt < ThawTries) continue;
-            // The capture ends all the same: until it does, nobody can reset the machine.
+            // The capture ends all the same, because users cannot reset the machine before.
             (_thawFailure, _isFrozen) = (failure, true);
             LogStaysFrozen(_spec.Id);
             StartLateThaw();
@@ -459,7 +459,7 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <summary>Undoes a freeze that may come after its bound, beside all other calls: the guest may be paused meanwhile.</summary>
+    /// <summary>Undoes a freeze that may happen after its bound. Runs in parallel to other calls, and the guest may be paused meanwhile.</summary>
     private void StartLateThaw()
     {
         _lateThawEnds = CancellationTokenSource.CreateLinkedTokenSource(_disposing.Token);
@@ -485,7 +485,7 @@ internal sealed partial class QemuMachine
         }
         catch (OperationCanceledException)
         {
-            // Somebody else talks to the agent from here on.
+            // From now on another task uses the agent.
         }
     }
 

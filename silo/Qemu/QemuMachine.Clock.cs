@@ -4,26 +4,26 @@ namespace Instances.Qemu;
 
 /// <summary>The guest's clock, which stands still while the guest is paused.</summary>
 /// <remarks>
-/// The clock is set beside all other calls, so that no operation waits for the agent or fails with it. The agent talks to one at a time: a freeze and a thaw end the attempt, and the thaw
-/// begins it again.
+/// The clock is set in parallel to other calls, so that no operation waits for the agent or fails with it. The agent has one connection at a time: a freeze or a thaw cancels the attempt, and the thaw
+/// starts it again.
 /// </remarks>
 internal sealed partial class QemuMachine
 {
     private const int ClockTries = 3;
 
-    /// <summary>When the guest was paused; null while it is not, and where nobody saw it.</summary>
+    /// <summary>When the guest was paused; null if it is not paused, or if the pause was not observed.</summary>
     private long? _stoppedSince;
     private bool _isClockBehind;
     private CancellationTokenSource? _clockEnds;
     private Task _clock = Task.CompletedTask;
 
-    /// <summary>Every change between Running and Paused goes through here.</summary>
-    /// <param name="isSeen">Whether it has just happened; false if it may be long ago.</param>
+    /// <summary>Called at every change between Running and Paused.</summary>
+    /// <param name="isSeen">Whether the change has just happened; false if it may be long ago.</param>
     private void SetRunState(VirtualMachineStatus status, bool isSeen = true)
     {
         if (status == _status) return;
         if (status is VirtualMachineStatus.Paused) _stoppedSince = isSeen ? _host.Time.GetTimestamp() : null;
-        // How long a pause was that began before this silo is unknown: setting a clock that is right does no harm.
+        // If a pause began before this silo, its length is not known. Setting a correct clock does no harm.
         else if (_status is VirtualMachineStatus.Paused && (_stoppedSince is not { } since || _host.Time.GetElapsedTime(since) >= _host.Options.SetClockAfter)) _isClockBehind = true;
         _status = status;
     }
@@ -41,7 +41,7 @@ internal sealed partial class QemuMachine
     {
         try
         {
-            // A late thaw has the agent first: a frozen guest refuses.
+            // A late thaw uses the agent first, because a frozen guest refuses to set its clock.
             await _lateThaw.WaitAsync(cancellationToken);
             for (var attempt = 1; attempt <= ClockTries; attempt++)
             {
@@ -53,11 +53,11 @@ internal sealed partial class QemuMachine
         }
         catch (Exception e) when (e is QmpException or KeyNotFoundException or InvalidOperationException)
         {
-            // QEMU is gone, or does not say whether there is an agent.
+            // QEMU is gone, or does not report whether there is an agent.
         }
         catch (OperationCanceledException)
         {
-            // Somebody else talks to the agent from here on.
+            // From now on another task uses the agent.
         }
     }
 

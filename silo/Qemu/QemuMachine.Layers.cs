@@ -4,13 +4,13 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>How a machine comes to a shorter chain of the same content.</summary>
+/// <summary>Gives a machine a shorter chain of the same content.</summary>
 internal sealed partial class QemuMachine
 {
     private static readonly TimeSpan ReplaceSyncBound = TimeSpan.FromSeconds(5);
 
-    /// <summary>Puts a disk's writable top over a merged layer. The order is what makes a crash harmless: QEMU, <c>machine.json</c>, the top's header. Both chains have one content, and the header is
-    /// repaired by <see cref="RepairParents"/>.</summary>
+    /// <summary>Rebases a disk's writable top onto a merged layer. The order makes a crash harmless: QEMU, <c>machine.json</c>, the top's header. Both chains have the same content, and
+    /// <see cref="RepairParents"/> repairs the header.</summary>
     /// <returns>False if a capture holds the machine, or no disk has the chain that was merged.</returns>
     public async Task<bool> ReplaceLayers(LayerMerge merge)
     {
@@ -46,7 +46,7 @@ internal sealed partial class QemuMachine
         await Qmp.Execute("blockdev-reopen", Arguments("options", new JsonArray(BlockNodes.Top(after))));
     }
 
-    /// <summary>What stays in QEMU's graph unused costs a descriptor, and nothing else.</summary>
+    /// <summary>Unused nodes in QEMU's graph only cost a descriptor each.</summary>
     private async Task RemoveUnused(DiskChain before, DiskChain after)
     {
         try
@@ -63,7 +63,7 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <summary>For a silo that died in <see cref="ReplaceLayers"/>.</summary>
+    /// <summary>Repairs the state after a silo died in <see cref="ReplaceLayers"/>.</summary>
     private async Task RepairParents()
     {
         try
@@ -76,7 +76,7 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <summary>Lets the header of each writable top name the layer that is below it by the record.</summary>
+    /// <summary>Writes the layer below each writable top, according to the record, to the top's header.</summary>
     private async Task NameParents()
     {
         foreach (var chain in _chains.Where(chain => chain.Layers.Count > 1))

@@ -29,13 +29,13 @@ internal sealed partial class QemuMachine
     [LoggerMessage(LogLevel.Information, "QEMU runs the virtual machine {Machine} as process {Pid}.")]
     private static partial void LogStarted(ILogger logger, VirtualMachineId machine, int pid);
 
-    [LoggerMessage(LogLevel.Error, "QEMU runs the virtual machine {Machine} and cannot be talked to: {Reason}")]
+    [LoggerMessage(LogLevel.Error, "QEMU of the virtual machine {Machine} does not answer: {Reason}")]
     private static partial void LogUnreachable(ILogger logger, VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} writes to layers that are not in its records: {Tops}")]
     private static partial void LogUnknownTops(ILogger logger, VirtualMachineId machine, string tops);
 
-    [LoggerMessage(LogLevel.Error, "The virtual machine {Machine} was not looked after when something happened to it: {Reason}")]
+    [LoggerMessage(LogLevel.Error, "A change of the virtual machine {Machine} could not be handled: {Reason}")]
     private static partial void LogWatchFailed(ILogger logger, VirtualMachineId machine, string reason);
 
     [LoggerMessage(LogLevel.Warning, "QEMU keeps layers of the virtual machine {Machine} open that it no longer uses: {Reason}")]
@@ -56,6 +56,6 @@ internal sealed partial class QemuMachine
     [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} was not thawed: {Reason}")]
     private static partial void LogThawFailed(ILogger logger, VirtualMachineId machine, string reason);
 
-    [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} does not thaw its file systems; it is asked for a while yet. Reset it if it stays frozen.")]
+    [LoggerMessage(LogLevel.Warning, "The guest of the virtual machine {Machine} did not thaw its file systems; the host retries it for a while. Reset the machine if it stays frozen")]
     private static partial void LogStaysFrozen(ILogger logger, VirtualMachineId machine);
 }

@@ -7,12 +7,12 @@ namespace Instances.Qemu;
 
 internal sealed partial class QemuMachine
 {
-    /// <summary>How often a machine is started when a port that was chosen for it is taken before QEMU opens it.</summary>
+    /// <summary>How often a start is attempted if a chosen port is taken before QEMU opens it.</summary>
     private const int PortTries = 5;
 
     private const long MaxQemuLogBytes = 1 << 20;
 
-    /// <summary>How much of what QEMU printed is looked at.</summary>
+    /// <summary>How much of QEMU's output is examined.</summary>
     private const int MaxLogBytes = 4096;
 
     public Task<MachineObservation> Start(MachineSpec spec, CancellationToken cancellationToken) => Turn(
@@ -32,11 +32,11 @@ internal sealed partial class QemuMachine
         },
         cancellationToken);
 
-    /// <summary>Ends a machine of which the host holds nothing, since its first start failed early.</summary>
-    /// <returns>Whether it is one.</returns>
+    /// <summary>Ends a machine whose first start failed so early that the host has nothing of it.</summary>
+    /// <returns>Whether the machine is such a one.</returns>
     public async Task<bool> EndIfNothingIsKept() => !_folder.Exists && await Turn(() => Task.FromResult(_removed = !_folder.Exists));
 
-    /// <returns>Whether it is gone; false if it is here by another deployment.</returns>
+    /// <returns>Whether it was removed; false if the host has it from another deployment.</returns>
     public Task<bool> Remove(OperationId deployment) => Turn(async () =>
     {
         if (_spec.Deployment != deployment) return false;
@@ -66,7 +66,7 @@ internal sealed partial class QemuMachine
         return Observe();
     });
 
-    /// <summary>Takes no turn: the log is QEMU's.</summary>
+    /// <summary>Takes no turn, because only QEMU writes the log.</summary>
     public Task<string> ReadConsole(int maxBytes) => Task.FromResult(ConsoleTail.Read(_folder.ConsolePath, maxBytes));
 
     public void TrimLogs()
@@ -92,7 +92,7 @@ internal sealed partial class QemuMachine
         _isFrozen = false;
     }
 
-    /// <summary>The status is set before QEMU is told, so that the event that follows is known to be asked for.</summary>
+    /// <summary>The status is set before the command is sent, so that the following event is recognised as requested.</summary>
     private async Task Stop()
     {
         SetRunState(VirtualMachineStatus.Paused);
@@ -102,7 +102,7 @@ internal sealed partial class QemuMachine
         }
         catch (QmpException e) when (e.IsLost)
         {
-            // QEMU may still carry it out. Until it is asked on a new connection the guest counts as paused: who undoes the pause must not find that there is nothing to do.
+            // QEMU may still carry it out. Until QEMU is asked on a new connection, the guest counts as paused, so that an undo resumes it.
             _isPauseLost = true;
             throw;
         }
@@ -196,7 +196,7 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <summary>Ends QEMU in order, which writes its own tables to the disks.</summary>
+    /// <summary>Ends QEMU with its quit command, so that it writes its tables to the disks.</summary>
     private Task Quit()
     {
         return _process is { } process ? End(process, Ask, _host.Options.StopBound, isAsked: true) : Task.CompletedTask;
@@ -208,7 +208,7 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <param name="isAsked">A power action ends it.</param>
+    /// <param name="isAsked">Whether a power action ends it.</param>
     private async Task End(QemuProcess process, Func<Task> ask, TimeSpan bound, bool isAsked = false)
     {
         var qmp = _qmp;
@@ -218,14 +218,14 @@ internal sealed partial class QemuMachine
         }
         catch (Exception e) when (e is QmpException or OperationCanceledException)
         {
-            // It may have ended before it answered; where it has not, it is killed.
+            // It may have ended before it answered. If it has not, kill it.
         }
 
         if (!await process.WaitForEnd(bound, _host.Time, CancellationToken.None))
         {
             process.Kill();
             if (!await process.WaitForEnd(_host.Options.StopBound, _host.Time, CancellationToken.None))
-                throw QemuFaults.Failed($"QEMU does not end, though it was killed, for the virtual machine '{_spec.Name}': look at the host's disks.");
+                throw QemuFaults.Failed($"QEMU of the virtual machine '{_spec.Name}' was killed and does not end: check the host's disks.");
         }
 
         var reason = ReasonOf(qmp);
@@ -233,7 +233,7 @@ internal sealed partial class QemuMachine
         if (qmp is not null) await qmp.DisposeAsync();
     }
 
-    /// <summary>What QEMU printed since it was started.</summary>
+    /// <summary>QEMU's output since its start.</summary>
     private string ReadLog(long from)
     {
         using var file = new FileStream(_folder.LogPath, FileMode.OpenOrCreate, FileAccess.Read, FileShare.ReadWrite);
@@ -243,5 +243,5 @@ internal sealed partial class QemuMachine
     }
 
     private static string LastLine(string text) =>
-        text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? "it ended without a word.";
+        text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault() ?? "it ended without a message.";
 }

@@ -10,24 +10,24 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>One machine. Calls take turns; what it is like is read without one.</summary>
+/// <summary>One machine. Calls run one at a time; its state is read without waiting.</summary>
 /// <remarks>
-/// <para>What is true of the disks: while QEMU runs, its block graph; otherwise <c>machine.json</c>, or, while a capture holds the machine
-/// and has not sealed it, the chains that the hold remembers.</para>
-/// <para><c>machine.json</c> names the next layers as soon as they are handed over, long before the guest is paused: an empty layer over the old top has the
-/// same content, so whatever dies at whatever moment, a machine that starts from it neither loses a write nor writes to a layer that was sealed.</para>
+/// <para>The current disks are: while QEMU runs, its block graph; otherwise <c>machine.json</c>; or, while a capture holds the machine
+/// and has not sealed it, the chains in the hold's record.</para>
+/// <para><c>machine.json</c> names the next layers as soon as QEMU has them, long before the guest is paused. An empty layer over the old top has the
+/// same content. So after a crash at any moment, a machine that starts from this file neither loses a write nor writes to a sealed layer.</para>
 /// </remarks>
 internal sealed partial class QemuMachine : IAsyncDisposable
 {
     // The longest call is a shutdown for a capture, of 60 s.
     private static readonly TimeSpan TurnBound = TimeSpan.FromSeconds(120);
 
-    // For each layer QEMU writes the names of all layers below it, again and again: the time of its start grows with the cube of a chain's length.
+    // For each layer QEMU repeatedly writes the names of all layers below it: the time of its start grows with the cube of the chain's length.
     private static readonly TimeSpan StartBoundOfALayer = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan ReconnectEvery = TimeSpan.FromSeconds(2);
 
     private const string Silent =
-        "QEMU runs and does not answer on its control socket, so that the machine can be neither reset nor captured. Its host tries again every few seconds. If that does not help, power it off and on.";
+        "QEMU is running but does not answer on its control socket, so that the machine can be neither reset nor captured. Its host tries again every few seconds. If that does not help, power it off and on.";
 
     private readonly QemuHost _host;
     private readonly RunFolder _folder;
@@ -43,10 +43,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private QemuProcess? _process;
     private QmpClient? _qmp;
 
-    /// <summary>Why it is stopped; what is said of a machine that runs is what is true if it is found gone.</summary>
+    /// <summary>Why it is stopped. For a running machine: the reason to report if its process is found gone.</summary>
     private StopReason _stopReason = StopReason.Died;
 
-    /// <summary>Why QEMU has stopped the guest by itself, or null.</summary>
+    /// <summary>Why QEMU has stopped the guest without a request, or null.</summary>
     private string? _trouble;
     private bool _removed;
 
@@ -79,9 +79,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         return Task.CompletedTask;
     });
 
-    private QmpClient Qmp => _qmp ?? throw new QmpException("QEMU runs, but does not answer on its control socket.", isLost: true);
+    private QmpClient Qmp => _qmp ?? throw new QmpException("QEMU is running but does not answer on its control socket.", isLost: true);
 
-    /// <summary>Takes over what an earlier process of the silo left: the run folder, and QEMU where it runs.</summary>
+    /// <summary>Adopts a machine of an earlier silo process: its run folder and, if it is running, its QEMU.</summary>
     public Task Adopt(QemuProcess? process, CancellationToken cancellationToken) => Turn(async () =>
     {
         var record = _folder.ReadProcess();
@@ -90,7 +90,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         if (record is not null) (_ports, _stopReason) = (record.PortForwards, record.EndedBy);
         if (process is null)
         {
-            // Nobody writes to a layer that was made read-only: it was sealed, although the silo died before it could say so.
+            // A read-only top was sealed, although the silo died before it recorded that.
             if (_hold is { Sealed: false } hold && hold.Next.Count > 0 && hold.Previous.Any(chain => IsReadOnly(chain.Layers[^1]))) _hold = hold with { Sealed = true };
             _chains = ChainsToStart();
             await RepairParents();
@@ -107,7 +107,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
         catch (FaultException fault) when (process.Value.IsAlive)
         {
-            // It may be too busy to answer. Nobody else may have its disks meanwhile.
+            // QEMU may be too busy to answer. Its disks must not be used otherwise meanwhile.
             LogUnreachable(_spec.Id, fault.Message);
             _trouble = Silent;
             _watching = Watch(null);
@@ -134,7 +134,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         {
             if (_removed) throw QemuFaults.NotOnHost(_spec.Id);
 
-            // On the pool: records and disks are written and synchronized here, and the caller's thread is a grain's.
+            // Run on the thread pool: this writes and synchronizes files, and the caller's thread belongs to a grain.
             return await Task.Run(act, CancellationToken.None);
         }
         catch (Exception e) when (e is QmpException or IOException or UnauthorizedAccessException or Win32Exception or JsonException or CliWrapException)
@@ -183,7 +183,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
     // --- The connection to QEMU -------------------------------------------------------------------------------------------------------------------
 
-    /// <summary>Connects to a QEMU that runs or is about to, and learns from it what the machine is like.</summary>
+    /// <summary>Connects to a running or starting QEMU, and reads the machine's state from it.</summary>
     /// <exception cref="FaultException">QEMU ended, or does not answer.</exception>
     private async Task Connect(QemuProcess process, CancellationToken cancellationToken)
     {
@@ -203,7 +203,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             }
             catch (QmpException)
             {
-                // It does not listen yet.
+                // QEMU does not listen yet.
                 await DelayOrTimeout(TimeSpan.FromMilliseconds(10));
             }
             catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
@@ -270,13 +270,13 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             "internal-error" => "QEMU has paused it after an error of its own: look at its log on the host, then reset it or power it off and on.",
             _ => null,
         };
-        // A guest that sleeps or panicked still has its power on; whatever else is not running waits for somebody to resume it.
+        // A sleeping or panicked guest is powered on. Any other guest that is not running waits for a resume.
         return word is "running" or "suspended" or "guest-panicked" ? VirtualMachineStatus.Running : VirtualMachineStatus.Paused;
     }
 
     /// <summary>The top nodes of the data disks, in their order.</summary>
-    /// <remarks>Each disk is asked for its own top. <c>query-block</c> nests every layer of a chain in the one above it, and QEMU does nothing else while it makes that
-    /// answer: with hundreds of layers, the guest would stand still for seconds.</remarks>
+    /// <remarks>Each disk is queried separately. <c>query-block</c> nests every layer of a chain in the one above it, and creating that answer blocks QEMU:
+    /// with hundreds of layers, the guest would stall for seconds.</remarks>
     private async Task<IReadOnlyList<string>> QueryTops(CancellationToken cancellationToken)
     {
         var tops = new List<string>(_spec.Disks.Count);
@@ -294,7 +294,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
 
     private static JsonObject Arguments(string name, JsonNode value) => new() { [name] = value };
 
-    // --- What happens by itself -------------------------------------------------------------------------------------------------------------------
+    // --- Events without a request -------------------------------------------------------------------------------------------------------------------
 
     /// <summary>Follows QEMU's events until it is gone, across lost connections.</summary>
     private async Task Watch(QmpClient? qmp)
@@ -310,11 +310,11 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
         {
-            // The silo ends; the machine continues.
+            // The silo ends; the machine keeps running.
         }
     }
 
-    /// <returns>Whether there is something left to watch, as far as is known.</returns>
+    /// <returns>Whether the watch must continue.</returns>
     private async Task<bool> TryWatch(Func<Task<bool>> watch)
     {
         try
@@ -327,7 +327,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         }
         catch (FaultException fault)
         {
-            // The machine may be busy, or the disk full: neither is for ever.
+            // The machine may be busy, or the disk full. Both are temporary.
             LogWatchFailed(_spec.Id, fault.Message);
             return true;
         }
@@ -348,7 +348,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             LogDiskError(_spec.Id, happened.Data.ToString());
         }
 
-        // What was asked for is in the status before it is asked for. An event is a hint only: it may have waited here for long.
+        // The status contains requested changes before the request is sent. An event is only a hint, because it may have waited here for long.
         if (!isRestart && (hint is null || hint == _status)) return true;
         return await Turn(
             async () =>
@@ -367,11 +367,11 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     }
 
     /// <summary>Called when the connection is lost.</summary>
-    /// <returns>Whether QEMU still runs and cannot be talked to.</returns>
+    /// <returns>Whether QEMU still runs and does not answer.</returns>
     private Task<bool> IsUnreachable(QmpClient? lost) => Turn(
         async () =>
         {
-            // A connection that came after has a watch of its own. None at all is this watch's to make.
+            // A newer connection has its own watch. If there is none, this watch connects again.
             if ((_qmp is { } other && other != lost) || _process is not { } process) return false;
             if (await process.WaitForEnd(_qmp is null ? TimeSpan.Zero : _host.Options.StopBound, _host.Time, _disposing.Token))
             {
@@ -395,7 +395,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             {
                 await Connect(process, _disposing.Token);
 
-                // A pause whose answer was lost may have been carried out since, and the capture that wanted it is over.
+                // A pause whose answer was lost may have been carried out since, although its capture has ended.
                 if (_isPauseLost && _hold is { WasRunning: true } && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
                 _isPauseLost = false;
                 await SetClockIfBehind();
@@ -414,7 +414,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         },
         _disposing.Token);
 
-    /// <summary>Why QEMU ended that nobody has told to.</summary>
+    /// <summary>Why QEMU ended without a request.</summary>
     private static StopReason ReasonOf(QmpClient? qmp) => qmp?.ShutdownReason == "guest-shutdown" ? StopReason.Guest : StopReason.Died;
 
     private void MarkStopped(StopReason reason)
@@ -423,7 +423,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         (_stopReason, _trouble, _awaitsDisk, _isClockBehind, _bootingSince) = (reason, null, false, false, null);
         _chains = ChainsToStart();
         var ended = _process;
-        // It has ended, whether or not that can be written.
+        // The machine has ended, even if that cannot be written.
         (_process, _qmp, _isFrozen, _isPauseLost) = (null, null, false, false);
         if (ended is { } process) _unwrittenEnd = new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, reason is StopReason.Guest, reason);
         TryWriteEnd();

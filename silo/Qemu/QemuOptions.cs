@@ -14,34 +14,34 @@ internal sealed record QemuOptions
     [Required]
     public string Binary { get; set; } = "qemu-system-x86_64";
 
-    /// <summary>Whom QEMU runs as if the silo is root. Empty gives each machine a user of its own; a name gives all machines that one user; <c>root</c> gives a guest
-    /// that breaks out of QEMU the whole host.</summary>
+    /// <summary>The user that QEMU runs as if the silo is root. Empty gives each machine its own user; a name gives all machines that user; with <c>root</c>, a guest
+    /// that breaks out of QEMU controls the host.</summary>
     [RegularExpression("[a-z_][a-z0-9_-]{0,31}")]
     public string RunAs { get; set; } = "";
 
-    /// <summary>The first of the user ids for machines. The default range is in none of those that Debian, systemd, subuid and directory services use.</summary>
+    /// <summary>The first of the user ids for machines. The default range does not overlap those of Debian, systemd, subuid and directory services.</summary>
     [Range(1000, int.MaxValue)]
     public int FirstUid { get; set; } = 70_000;
 
-    /// <summary>How many user ids there are for machines, and so the most machines of this host.</summary>
+    /// <summary>The number of user ids for machines, and so the most machines of this host.</summary>
     [Range(1, 1_000_000)]
     public int Uids { get; set; } = 20_000;
 
     public AcceleratorChoice Accelerator { get; set; } = AcceleratorChoice.Auto;
 
     /// <summary>Whether guests reach the network through the host, and with it every service that listens on the host's loopback address,
-    /// the silo's own among them. Port forwards into a guest work in either case.</summary>
+    /// including the silo itself. Port forwards into a guest work in either case.</summary>
     public bool GuestsReachNetwork { get; set; }
 
-    /// <summary>From the start of QEMU to its answer on the control socket.</summary>
+    /// <summary>The time from the start of QEMU to its answer on the control socket.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
     public TimeSpan StartBound { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>For one command on the control socket.</summary>
+    /// <summary>The time for one command on the control socket.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
     public TimeSpan CommandBound { get; set; } = TimeSpan.FromSeconds(20);
 
-    /// <summary>From the order to end to the end of the process; past it, it is killed.</summary>
+    /// <summary>The time from the command to end to the end of the process. After it the process is killed.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
     public TimeSpan StopBound { get; set; } = TimeSpan.FromSeconds(10);
 
@@ -49,7 +49,7 @@ internal sealed record QemuOptions
     [Range(typeof(TimeSpan), "00:00:00", "01:00:00")]
     public TimeSpan SetClockAfter { get; set; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>For one attempt to thaw a guest, or to set its clock.</summary>
+    /// <summary>The time for one attempt to thaw a guest, or to set its clock.</summary>
     [Range(typeof(TimeSpan), "00:00:01", "00:10:00")]
     public TimeSpan ThawBound { get; set; } = TimeSpan.FromSeconds(5);
 }

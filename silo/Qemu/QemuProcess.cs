@@ -6,12 +6,12 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>A process, named for ever by its pid and its start.</summary>
+/// <summary>A process, identified by its pid and its start time.</summary>
 internal readonly record struct QemuProcess(int Pid, ulong StartTime)
 {
-    // Redirected by a shell, which then becomes setsid, setpriv and QEMU in turn, all with one pid: QEMU is in a session of its own, with no
-    // descriptor of the silo, and lives on when the silo or its terminal goes. QEMU's own -daemonize needs setsid(), which its sandbox denies.
-    // It is no silo for the killer of processes that take too much memory, and joins its control group while it still may.
+    // A shell redirects the output, and then becomes setsid, setpriv and QEMU in turn, all with one pid. So QEMU is in its own session, without
+    // descriptors of the silo, and outlives the silo and its terminal. QEMU's own -daemonize needs setsid(), which its sandbox denies.
+    // The script resets the score for the out-of-memory killer, and joins the control group before it drops its rights.
     private const string Script = "umask 077; { echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; { [ \"$0\" = sh ] || echo $$ >\"$0\"; } 2>>" + RunFolder.LogFromQemu + "; exec \"$@\" </dev/null >>" + RunFolder.LogFromQemu + " 2>&1";
     private const int ProcessPollMs = 5;
 
@@ -42,13 +42,13 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         var start = new ProcessStartInfo("/bin/sh")
         {
             WorkingDirectory = folder.QemuPath,
-            // So that the runtime does not take it for a user of the silo's terminal. The shell replaces these at once.
+            // Redirect, so that the runtime does not treat it as a user of the silo's terminal. The shell replaces these descriptors at once.
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
         foreach (var argument in (string[])["-c", Script, group ?? "sh", "setsid", .. identity.Prefix(), binary, .. arguments]) start.ArgumentList.Add(argument);
-        // The silo's own environment may hold secrets.
+        // The silo's own environment may contain secrets.
         var path = Environment.GetEnvironmentVariable("PATH");
         start.Environment.Clear();
         start.Environment["PATH"] = path;
@@ -58,8 +58,8 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         return new(process.Id, ReadStart(process.Id) ?? 0);
     }
 
-    /// <summary>The processes that run the machines of a run folder, by machine, also those that no file speaks of.</summary>
-    /// <param name="root">As the kernel spells it: without links.</param>
+    /// <summary>The processes of the machines in a run folder, by machine, including those that no file names.</summary>
+    /// <param name="root">The path as the kernel reports it, without links.</param>
     public static IReadOnlyDictionary<VirtualMachineId, QemuProcess> FindAll(string root)
     {
         var found = new Dictionary<VirtualMachineId, QemuProcess>();
@@ -102,14 +102,14 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         }
     }
 
-    /// <summary>The machine that a process runs: it works in the machine's folder, and carries its id. Also true of the shell that is about to become QEMU.</summary>
+    /// <summary>The machine that a process runs: its working folder is the machine's, and its arguments have the id. Also for the shell that is about to become QEMU.</summary>
     private static VirtualMachineId? MachineOf(int pid, string root)
     {
         try
         {
             var folder = new FileInfo($"/proc/{pid}/cwd").LinkTarget;
             if (folder is null || !folder.StartsWith(root + "/", StringComparison.Ordinal)) return null;
-            // Only the machine's own user can be in QEMU's folder: the users of other machines can pass through the one above, and pretend.
+            // Only the machine's own user can enter QEMU's folder. Users of other machines could enter the folder above it, and imitate the process.
             if (folder[(root.Length + 1)..].Split('/') is not [var id, RunFolder.QemuName or RunFolder.QemuName + " (deleted)"]) return null;
             if (!VirtualMachineId.TryParse(id, CultureInfo.InvariantCulture, out var machine)) return null;
             var arguments = Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/cmdline")).Split('\0');
@@ -122,13 +122,13 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         }
     }
 
-    /// <summary>Field 22 of the process' status; null if there is no such process, or only its remains.</summary>
+    /// <summary>Field 22 of the process' status; null if there is no such process, or it is a zombie.</summary>
     private static ulong? ReadStart(int pid)
     {
         try
         {
             var text = File.ReadAllText($"/proc/{pid}/stat");
-            // The second field is the program's name in parentheses, and may hold any character.
+            // The second field is the program's name in parentheses, and may contain any character.
             var fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
             return fields[0] is "Z" or "X" ? null : ulong.Parse(fields[19], CultureInfo.InvariantCulture);
         }

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Instances.Qemu;
 
-/// <summary>A blank machine that waits for a capture, in a folder of its own beside the machines' folders. The folder goes with it.</summary>
+/// <summary>A blank machine that waits for a test capture, in its own folder beside the machines' folders. The folder is removed with it.</summary>
 internal sealed class QemuRehearsal : IAsyncDisposable
 {
     private const long DiskBytes = 1L << 20;
@@ -62,7 +62,7 @@ internal sealed class QemuRehearsal : IAsyncDisposable
         UnixFiles.DeleteTree(_folder);
     }
 
-    /// <summary>Ends what a silo that died in the middle has left.</summary>
+    /// <summary>Removes the remains of a rehearsal during which the silo died.</summary>
     private static async Task Clear(string folder, QemuHost host)
     {
         if (!Directory.Exists(folder)) return;

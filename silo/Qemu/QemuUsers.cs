@@ -4,9 +4,9 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Qemu;
 
-/// <summary>The users that the machines of this host run as. Each machine has one of its own out of a range, from its deployment to its removal.</summary>
+/// <summary>The users of this host's machines. Each machine has its own user from a range, from its deployment to its removal.</summary>
 /// <remarks>
-/// The owner of a machine's folder is the record of its user. A user that a folder or a layer belongs to is not given to another machine. All of them run in
+/// The owner of a machine's folder records its user. A user that owns a folder or a layer is not given to another machine. All users are in
 /// the group that may read sealed layers.
 /// </remarks>
 internal sealed class QemuUsers
@@ -28,10 +28,10 @@ internal sealed class QemuUsers
     /// <summary>All machines run as the silo's own user.</summary>
     public static QemuUsers SiloUser { get; } = new(QemuIdentity.SiloUser);
 
-    /// <summary>The users that the configuration names, after it is certain that they can work.</summary>
+    /// <summary>The configured users, after a check that they can work.</summary>
     /// <param name="readers">The group that may read sealed layers.</param>
-    /// <param name="folders">Where machines and layers lie.</param>
-    /// <exception cref="OptionsValidationException">They cannot work, and what to do.</exception>
+    /// <param name="folders">The folders of machines and layers.</param>
+    /// <exception cref="OptionsValidationException">They cannot work. The message says what to do.</exception>
     public static async Task<QemuUsers> Find(QemuOptions options, uint readers, bool withKvm, IReadOnlyList<string> folders, CancellationToken cancellationToken)
     {
         var kvmGroup = withKvm ? KvmGroup(UnixFiles.Statistics(Accelerator.KvmDevice)) : null;
@@ -44,7 +44,7 @@ internal sealed class QemuUsers
         }
         else
         {
-            var found = UnixUser.Find(options.RunAs) ?? throw Refusal($"the user '{options.RunAs}' of Qemu:RunAs does not exist. Make that user, or leave Qemu:RunAs out.");
+            var found = UnixUser.Find(options.RunAs) ?? throw Refusal($"the user '{options.RunAs}' of Qemu:RunAs does not exist. Create that user, or remove Qemu:RunAs.");
             users = new(new QemuIdentity(found with { GroupId = readers }, kvmGroup));
         }
 
@@ -57,7 +57,7 @@ internal sealed class QemuUsers
         return users;
     }
 
-    /// <summary>Notes who owns the folders of machines and the layers that are there already.</summary>
+    /// <summary>Records the owners of the existing folders and layers.</summary>
     public void Note(IEnumerable<string> paths)
     {
         if (_only is not null) return;
@@ -67,11 +67,11 @@ internal sealed class QemuUsers
         }
     }
 
-    /// <summary>The user of a machine that an earlier silo has started: whoever owns its folder.</summary>
+    /// <summary>The user of a machine that an earlier silo has started: the owner of its folder.</summary>
     public QemuIdentity Of(RunFolder folder) =>
         _only is { User: null } || OwnerOf(folder.QemuPath) is not { } owner || owner == 0 ? _only ?? QemuIdentity.SiloUser : Of(owner);
 
-    /// <summary>The user of a machine that is about to start. One that has none, or one that is no longer configured, gets one, and its folder with it.</summary>
+    /// <summary>The user of a machine that is about to start. If it has none, or one that is no longer configured, it gets a new one, which then owns its folder.</summary>
     /// <exception cref="Faults.FaultException">All users are taken.</exception>
     public QemuIdentity Take(RunFolder folder)
     {
@@ -89,13 +89,13 @@ internal sealed class QemuUsers
         return identity;
     }
 
-    /// <summary>Deletes the folder of a machine that is removed, and lets another machine have its user, of whom nothing is left then.</summary>
+    /// <summary>Deletes the folder of a removed machine. Its user owns nothing then, and is free for another machine.</summary>
     public void Delete(RunFolder folder, Func<LayerId, string> pathOf)
     {
         var owner = OwnerOf(folder.QemuPath);
         var isFree = folder.TakeLayersBack(pathOf);
         folder.Delete();
-        // If layers of its user may be left, a silo that starts later looks who owns them.
+        // If layers of its user may be left, the next start of the silo checks their owners.
         if (owner is not { } user || !isFree) return;
         lock (_turn) _taken.Remove(user);
     }
@@ -108,7 +108,7 @@ internal sealed class QemuUsers
         if (device.Group != 0 && (device.Mode & Group) == Group) return device.Group;
         throw new OptionsValidationException(QemuOptions.Section, typeof(QemuOptions),
         [
-            $"QEMU would need the group of root to open {Accelerator.KvmDevice}. Give the device to a group of its own (chgrp kvm {Accelerator.KvmDevice}; chmod 660 {Accelerator.KvmDevice}), "
+            $"QEMU would need the group of root to open {Accelerator.KvmDevice}. Give the device its own group (chgrp kvm {Accelerator.KvmDevice}; chmod 660 {Accelerator.KvmDevice}), "
                 + "or let guests run under software emulation with Qemu:Accelerator=tcg.",
         ]);
     }
@@ -121,7 +121,7 @@ internal sealed class QemuUsers
     {
         lock (_turn)
         {
-            // The one that was released longest ago, as far as is known.
+            // The user that was released the longest time ago.
             for (var tries = 0u; tries < _count; tries++)
             {
                 var user = _first + _next;
@@ -130,7 +130,7 @@ internal sealed class QemuUsers
             }
         }
 
-        throw QemuFaults.Failed($"All {_count} user ids from {_first} on are taken by machines of this host. Raise {QemuOptions.Section}:{nameof(QemuOptions.Uids)}.");
+        throw QemuFaults.Failed($"All {_count} user ids from {_first} on are used by machines of this host. Raise {QemuOptions.Section}:{nameof(QemuOptions.Uids)}.");
     }
 
     private static uint? OwnerOf(string path)
@@ -148,7 +148,7 @@ internal sealed class QemuUsers
     private static IEnumerable<string> WithParents(string folder) =>
         Path.GetDirectoryName(folder) is { } parent ? WithParents(parent).Append(folder) : [folder];
 
-    /// <summary>Nobody else on this host may be one of the machines' users.</summary>
+    /// <summary>Requires that no account of this host has one of the machines' user ids.</summary>
     internal static void RequireFree(QemuOptions options, IEnumerable<string> lines, string file, bool isRange)
     {
         foreach (var fields in lines.Select(line => line.Split(':')).Where(fields => fields.Length >= 3))

@@ -9,7 +9,7 @@ using System.Threading.Channels;
 
 namespace Instances.Qemu;
 
-/// <param name="Data">Undefined where the event has none.</param>
+/// <param name="Data">Undefined if the event has none.</param>
 internal readonly record struct QmpEvent(string Name, JsonElement Data);
 
 /// <summary>A connection to QEMU's control socket (QMP). Commands may be given from several threads; QEMU serves one connection at a time.</summary>
@@ -30,7 +30,7 @@ internal sealed class QmpClient : IAsyncDisposable
     private readonly ConcurrentDictionary<string, TaskCompletionSource<JsonElement>> _pending = new();
     private readonly CancellationTokenSource _closing = new();
 
-    // Events only say that there is something to ask for: when too many wait, the oldest may go.
+    // Events are only hints to query the state: if too many wait, the oldest are dropped.
     private readonly Channel<QmpEvent> _events =
         Channel.CreateBounded<QmpEvent>(new BoundedChannelOptions(MaxEvents) { FullMode = BoundedChannelFullMode.DropOldest, SingleWriter = true });
 
@@ -55,13 +55,13 @@ internal sealed class QmpClient : IAsyncDisposable
     /// <summary>Completes when the connection is closed, whether or not its events were read.</summary>
     public Task Closed => _gone.Task;
 
-    /// <summary>Why QEMU ends, as far as it has said so: <c>guest-shutdown</c>, <c>host-qmp-quit</c>, <c>host-signal</c>.</summary>
+    /// <summary>Why QEMU ends, if it has reported it: <c>guest-shutdown</c>, <c>host-qmp-quit</c>, <c>host-signal</c>.</summary>
     public string? ShutdownReason { get; private set; }
 
     /// <summary>Connects, and waits for the greeting, which comes when QEMU has set the machine up and no other client is connected.</summary>
     /// <param name="folder">Of the socket, at any depth.</param>
-    /// <exception cref="QmpException">Nobody listens, or QEMU ended.</exception>
-    /// <exception cref="OperationCanceledException">Also when the greeting does not come in time: the caller bounds it.</exception>
+    /// <exception cref="QmpException">Nothing listens on the socket, or QEMU ended.</exception>
+    /// <exception cref="OperationCanceledException">Also if the greeting does not arrive in time: the caller sets the bound.</exception>
     public static async Task<QmpClient> Connect(string folder, string socketName, TimeSpan commandBound, TimeProvider time, CancellationToken cancellationToken)
     {
         var client = new QmpClient(await UnixSocket.Connect(folder, socketName, cancellationToken), commandBound, time);
@@ -81,7 +81,7 @@ internal sealed class QmpClient : IAsyncDisposable
         }
     }
 
-    /// <returns>What stands under <c>return</c>.</returns>
+    /// <returns>The value of <c>return</c>.</returns>
     public async Task<JsonElement> Execute(string command, JsonObject? arguments = null, CancellationToken cancellationToken = default)
     {
         var id = Interlocked.Increment(ref _lastId).ToString(CultureInfo.InvariantCulture);
@@ -92,13 +92,13 @@ internal sealed class QmpClient : IAsyncDisposable
             var message = new JsonObject { ["execute"] = command, ["id"] = id };
             if (arguments is not null) message["arguments"] = arguments;
             await Send(message, cancellationToken);
-            // Whoever closes the connection after this line sees the answer's source.
+            // If the connection closes after this line, the answer's source is completed with the error.
             if (_closed) throw Lost();
             return await answer.Task.WaitAsync(_commandBound, _time, cancellationToken);
         }
         catch (TimeoutException e)
         {
-            // Whether it was done is not known: nothing is asked on this connection again, and the machine's watch asks on a new one what is so.
+            // It is not known whether the command was carried out. So this connection is not used again, and the machine's watch queries the state on a new one.
             Close();
             throw new QmpException($"QEMU did not answer '{command}' within {_commandBound.TotalSeconds:0.#} s.", isLost: true, e);
         }
@@ -125,7 +125,7 @@ internal sealed class QmpClient : IAsyncDisposable
         await _write.WaitAsync(cancellationToken);
         try
         {
-            // Not cancelled in the middle: half a command would spoil the next one.
+            // Do not cancel in the middle: half a command would corrupt the next one.
             await _stream.WriteAsync(line.WrittenMemory, _closing.Token);
         }
         catch (Exception e) when (e is IOException or ObjectDisposedException or OperationCanceledException)
@@ -146,8 +146,8 @@ internal sealed class QmpClient : IAsyncDisposable
         }
         catch (Exception e)
         {
-            // Whatever is not QMP ends the connection as its end does: the machine's watch finds out what is left of the machine.
-            _lostBecause ??= e is OperationCanceledException or IOException ? null : $"QEMU sent what is not QMP ({e.Message})";
+            // Data that is not QMP ends the connection. The machine's watch then checks the machine.
+            _lostBecause ??= e is OperationCanceledException or IOException ? null : $"QEMU sent data that is not QMP ({e.Message})";
         }
 
         Close();
@@ -174,7 +174,7 @@ internal sealed class QmpClient : IAsyncDisposable
         }
 
         var id = line.GetProperty("id").GetString() ?? throw new JsonException("an answer's id is null");
-        // The command was given up meanwhile.
+        // The caller has given up the command meanwhile.
         if (!_pending.TryGetValue(id, out var answer)) return;
         if (line.TryGetProperty("error", out var error)) answer.TrySetException(new QmpException(ForeignText.Clean(error.GetProperty("desc").GetString() ?? "QEMU refused.", MaxReasonCharacters)));
         else answer.TrySetResult(line.GetProperty("return"));

@@ -5,10 +5,10 @@ using Instances.VirtualMachines;
 
 namespace Instances.Qemu;
 
-/// <summary>The files of one machine: what it is, which process runs it, and the capture that holds it.</summary>
+/// <summary>The files of one machine: its specification, its process, and the capture that holds it.</summary>
 /// <remarks>
-/// Records lie in the folder itself, which belongs to the silo's user. QEMU works in a folder below, <c>qemu</c>, which belongs to the machine's user, and to nobody
-/// else: a guest that breaks out of QEMU cannot change what the silo believes, and reaches no other machine. The silo follows no link in it.
+/// Records are in the folder itself, which belongs to the silo's user. QEMU works in a subfolder, <c>qemu</c>, which only the machine's user
+/// owns. So a guest that breaks out of QEMU cannot change the silo's records, and cannot reach other machines. The silo follows no link in the subfolder.
 /// </remarks>
 internal sealed class RunFolder(string path)
 {
@@ -17,7 +17,7 @@ internal sealed class RunFolder(string path)
     public const string SerialSocket = "serial.sock";
     public const string ConsoleLog = "console.log";
 
-    /// <summary>Relative to QEMU's folder, as QEMU itself is told: sockets have short paths however deep the folder lies.</summary>
+    /// <summary>Relative to QEMU's folder, as in QEMU's arguments: so socket paths are short, however deep the folder is.</summary>
     public const string SeedFromQemu = "../seed.iso";
     public const string LogFromQemu = "../qemu.log";
 
@@ -41,12 +41,12 @@ internal sealed class RunFolder(string path)
 
     public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
 
-    /// <summary>Makes the folder that holds the machines' folders.</summary>
+    /// <summary>Creates the folder of the machines' folders.</summary>
     public static void CreateRoot(string root) => UnixFiles.OwnFolder(root, UnixFiles.PassageMode, isConfigured: true);
 
     public static RunFolder For(string root, VirtualMachineId machine) => new(System.IO.Path.Combine(root, machine.ToString()));
 
-    /// <summary>The database that the machines of a root belong to; null if that was never written. One that cannot be read is nobody's.</summary>
+    /// <summary>The database that the machines of a root belong to; null if that was never written. If the file cannot be read, they belong to no database.</summary>
     public static HostBinding? ReadBinding(string root)
     {
         try
@@ -68,10 +68,10 @@ internal sealed class RunFolder(string path)
         UnixFiles.SyncFolder(System.IO.Path.GetDirectoryName(Path)!);
     }
 
-    /// <summary>Gives QEMU's folder to a user while no QEMU runs: the console's log stays, all else is made anew.</summary>
+    /// <summary>Gives QEMU's folder to a user while no QEMU runs. The console's log is kept; everything else is created again.</summary>
     public void Give(UnixUser user)
     {
-        // The former user, if there was one, changes nothing from here on.
+        // From now on the former user can change nothing.
         UnixFiles.OwnFolder(QemuPath, UnixFiles.PrivateFolderMode);
         foreach (var path in Directory.EnumerateFileSystemEntries(QemuPath))
         {
@@ -90,8 +90,8 @@ internal sealed class RunFolder(string path)
         UnixFiles.SyncFolder(System.IO.Path.GetDirectoryName(Path)!);
     }
 
-    /// <summary>Takes the writable layers of a machine that is about to be removed back from its user, who must own nothing before another machine has that user.</summary>
-    /// <returns>False if it is not known which layers they are.</returns>
+    /// <summary>Takes the writable layers of a machine back from its user before the removal, because the user must own nothing when another machine gets it.</summary>
+    /// <returns>False if the layers are not known.</returns>
     public bool TakeLayersBack(Func<LayerId, string> pathOf)
     {
         if (!Environment.IsPrivilegedProcess) return true;
@@ -108,16 +108,16 @@ internal sealed class RunFolder(string path)
 
     public MachineSpec? ReadMachine() => Read<MachineSpec>(MachineFile);
 
-    /// <summary>Null also where the file is damaged. No guest that was paused or frozen survives what damages it, and <c>machine.json</c> names the
-    /// next layers already, which lose nothing whether or not they were switched to; the capture finds that its hold has expired.</summary>
+    /// <summary>Null also if the file is damaged. Only a crash of the host damages it, and no paused or frozen guest survives that. <c>machine.json</c> already names the
+    /// next layers, which lose nothing whether or not the switch has happened. The capture finds that its hold has expired.</summary>
     public HoldRecord? ReadHold() => ReadUnlessDamaged<HoldRecord>(HoldFile);
 
-    /// <summary>Null also where the file is damaged: it is not durable, since no process survives what damages it.</summary>
+    /// <summary>Null also if the file is damaged. It is not durable, because only a crash of the host damages it, and no process survives that.</summary>
     public ProcessRecord? ReadProcess() => ReadUnlessDamaged<ProcessRecord>(ProcessFile);
 
     public void WriteMachine(MachineSpec spec) => Write(MachineFile, spec, durable: true);
 
-    /// <param name="durable">False if only the death of the silo is to be survived, not that of the host.</param>
+    /// <param name="durable">False if the file must survive only the silo's death, not a crash of the host.</param>
     public void WriteHold(HoldRecord hold, bool durable) => Write(HoldFile, hold, durable);
 
     public void WriteProcess(ProcessRecord process) => Write(ProcessFile, process, durable: false);
@@ -159,7 +159,7 @@ internal sealed class RunFolder(string path)
 
     private void Write<T>(string name, T value, bool durable) => Write(Path, name, value, durable);
 
-    /// <summary>A reader sees the former file or this one, never a part of either.</summary>
+    /// <summary>Atomic: a reader sees the old file or the new one.</summary>
     private static void Write<T>(string folder, string name, T value, bool durable)
     {
         var target = System.IO.Path.Combine(folder, name);

@@ -1,9 +1,9 @@
 namespace Instances.Qemu;
 
-/// <summary>Work of which the next pass has less to do, until it has little.</summary>
+/// <summary>Repeats work until a pass has little left to do.</summary>
 internal static class UntilQuick
 {
-    /// <summary>Repeats a pass until one takes no longer than <paramref name="quick"/>. No pass is begun after the bound.</summary>
+    /// <summary>Repeats a pass until one takes at most <paramref name="quick"/>. No pass begins after the bound.</summary>
     public static async Task Repeat(Func<Task> pass, TimeSpan quick, TimeSpan bound, TimeProvider time, CancellationToken cancellationToken)
     {
         var began = time.GetTimestamp();
