@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Instances.Library;
 
-/// <summary>The name of the layer below in the header of a layer of ours, which nobody writes to at the moment.</summary>
+/// <summary>The name of the parent in the header of one of our layers. The layer must not be written at the same time.</summary>
 internal static class BackingName
 {
     private const int HeaderBytes = 20;
@@ -13,7 +13,7 @@ internal static class BackingName
 
     public static string Of(LayerId layer) => $"{layer}.qcow2";
 
-    /// <returns>Empty for a layer without one below.</returns>
+    /// <returns>Empty for a layer without a parent.</returns>
     /// <exception cref="IOException">The header is damaged.</exception>
     public static string Read(string path)
     {
@@ -23,7 +23,7 @@ internal static class BackingName
         return RandomAccess.Read(file, name, offset) == length ? Encoding.UTF8.GetString(name) : throw Damaged(path);
     }
 
-    /// <summary>Names another layer, durably. Names of layers have one length, so nothing else in the file changes.</summary>
+    /// <summary>Writes another name, durably. All names of layers have the same length, so that nothing else in the file changes.</summary>
     public static void Write(string path, LayerId below)
     {
         using var file = File.OpenHandle(path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete);

@@ -6,12 +6,12 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>Runs a program to its end, or ends it where it takes too long or says too much. It dies with this process, also when that is killed.</summary>
+/// <summary>Runs a program to its end, or ends it if it takes too long or prints too much. It dies with this process, even if this process is killed.</summary>
 /// <remarks>The kernel ends a child when the <i>thread</i> that started it ends (<c>PR_SET_PDEATHSIG</c>). Threads of the pool come and go, so one thread, which lives as long as the process,
 /// starts all children.</remarks>
 internal static class BoundedProcess
 {
-    /// <summary>Stands last before the program: a change of the user would clear the setting.</summary>
+    /// <summary>Must be the last prefix before the program: a change of the user would clear the setting.</summary>
     public static IReadOnlyList<string> DieWithParent { get; } = ["setpriv", "--pdeathsig", "KILL"];
 
     private static readonly BlockingCollection<Action> s_starts = [];
@@ -29,8 +29,8 @@ internal static class BoundedProcess
     public static Task<ProcessOutcome> Run(IReadOnlyList<string> command, ProcessBounds bounds, CancellationToken cancellationToken) =>
         Run(command, bounds, standardInput: null, standardOutput: null, cancellationToken);
 
-    /// <param name="standardInput">What it reads; null for nothing.</param>
-    /// <param name="standardOutput">Takes what it writes instead of the outcome, without a bound; null for the outcome.</param>
+    /// <param name="standardInput">Its input; null for none.</param>
+    /// <param name="standardOutput">Receives its output without a bound; null to put a bounded output in the outcome.</param>
     /// <exception cref="FaultException">qemu-img-failed.</exception>
     public static async Task<ProcessOutcome> Run(
         IReadOnlyList<string> command, ProcessBounds bounds, PipeSource? standardInput, PipeTarget? standardOutput, CancellationToken cancellationToken)
@@ -41,7 +41,7 @@ internal static class BoundedProcess
         var errors = new CappedOutput(end);
         try
         {
-            // Ending it ends its whole tree of processes.
+            // This ends its whole tree of processes.
             var program = Cli.Wrap(command[0])
                 .WithArguments(command.Skip(1), escape: true)
                 .WithValidation(CommandResultValidation.None)
@@ -78,7 +78,7 @@ internal static class BoundedProcess
         return await await started.Task;
     }
 
-    /// <summary>Keeps what fits and ends the process where there is more.</summary>
+    /// <summary>Keeps the output up to the bound, and ends the process if there is more.</summary>
     private sealed class CappedOutput(CancellationTokenSource end)
     {
         private readonly MemoryStream _kept = new();

@@ -8,18 +8,18 @@ namespace Instances.Library;
 /// <remarks>
 /// <code>
 /// &lt;layer&gt;.qcow2          a layer: sealed (0440, read by the group of QEMU), or the writable top of a machine (0600, its user's)
-/// &lt;layer&gt;.new            a layer that is being made
-/// &lt;layer&gt;.check        what <see cref="LayerChecks"/> knows of its content
+/// &lt;layer&gt;.new            a layer that is being created
+/// &lt;layer&gt;.check        the result of its last check: see <see cref="LayerChecks"/>
 /// store.id               the identity of the folder
 /// hosts/&lt;name&gt;           an empty file for each host that uses the folder
-/// incoming/&lt;layer&gt;.part  what arrived of an upload, or of a layer over HTTP
-/// incoming/&lt;layer&gt;.image what was in a compressed upload
-/// incoming/copies        a store of the copies that are to take the place of corrupt layers: each is there for as long as its layer waits for it
+/// incoming/&lt;layer&gt;.part  the received bytes of an upload, or of a layer over HTTP
+/// incoming/&lt;layer&gt;.image the content of a compressed upload
+/// incoming/copies        a store of copies that will replace corrupt layers: each is there until the replacement
 /// incoming/&lt;layer&gt;.new   a base layer that an upload is converted to, or a layer that is being copied or merged
 /// </code>
-/// Whatever ends in .part, .image or .new is nobody's after a crash: <see cref="List"/> names it and <see cref="Delete"/> removes it. What arrived of a layer, or of an
-/// upload in parts, is taken up again where it is still wanted.
-/// Both folders are the silo's own. Users of machines pass through the first one and see no names in it; nobody else enters the second one.
+/// After a crash, files that end in .part, .image or .new have no owner: <see cref="List"/> returns them and <see cref="Delete"/> removes them. The received bytes of a layer, or of an
+/// upload in parts, are used again if the transfer is repeated.
+/// Both folders belong to the silo. Users of machines can pass through the first one but not list it; only the silo can enter the second one.
 /// </remarks>
 internal class FolderLayerStore : ILayerStore
 {
@@ -39,7 +39,7 @@ internal class FolderLayerStore : ILayerStore
     {
     }
 
-    /// <param name="maxLinks">Sealed layers of earlier releases with more names are left as they are: a host of such a release may still start machines on them.</param>
+    /// <param name="maxLinks">Sealed layers of earlier releases with more hard links are not changed, because a host of such a release may still start machines on them.</param>
     protected FolderLayerStore(string folder, LayerStoreOptions options, QemuImg qemuImg, LayerTransfers transfers, uint maxLinks)
     {
         _qemuImg = qemuImg;
@@ -60,12 +60,12 @@ internal class FolderLayerStore : ILayerStore
 
     public string Folder { get; }
 
-    /// <summary>Where uploads and layers arrive: private, and on the file system of the layers.</summary>
+    /// <summary>The folder for arriving uploads and layers: private, and on the file system of the layers.</summary>
     public string Incoming { get; }
 
     public long MinimumFreeBytes { get; }
 
-    /// <summary>How long a copy of a corrupt layer may take to come, besides what its bytes and its length allow.</summary>
+    /// <summary>How long the transfer of a repair copy may take, besides the time for its bytes and its length.</summary>
     public TimeSpan HealingPatience { get; init; } = TimeSpan.FromMinutes(1);
 
     protected LayerChecks CheckFiles { get; }
@@ -86,7 +86,7 @@ internal class FolderLayerStore : ILayerStore
 
     public bool Contains(LayerId layer) => File.Exists(PathOf(layer));
 
-    /// <summary>Whether nobody writes to it any more.</summary>
+    /// <summary>Whether the layer is no longer written.</summary>
     public bool IsSealed(LayerId layer) => Contains(layer) && (File.GetUnixFileMode(PathOf(layer)) & UnixFiles.WriteModes) == 0;
 
     public async Task CreateLayer(LayerId layer, LayerId? parent, long virtualSizeBytes, CancellationToken cancellationToken)
@@ -116,7 +116,7 @@ internal class FolderLayerStore : ILayerStore
 
     public Task<long> Seal(LayerId layer) => OnPool(layer, () => UnixFiles.Seal(PathOf(layer), _readers));
 
-    /// <summary>On the pool: it reads and writes for minutes.</summary>
+    /// <summary>Run on the thread pool, because it reads and writes for minutes.</summary>
     public Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken) =>
         Task.Run(() => new LayerMerger(this, _transfers.Time).Merge(merge, bytesPerSecond, cancellationToken), cancellationToken);
 
@@ -186,7 +186,7 @@ internal class FolderLayerStore : ILayerStore
     {
         if (CheckFiles.Find(layer).Sha256 is not { } sha256) return false;
 
-        // A host that shares this folder has no other copy. Who says that it is another file needs not send it.
+        // A host that shares this folder has no separate copy. If the offer announces another hash, the copy is not fetched.
         if (await offer() is var first && (first.Store == Id || (first.Sha256 is { } said && said != sha256))) return false;
         LayerOffer? next = first;
         var copies = _copies.Value;
@@ -198,7 +198,7 @@ internal class FolderLayerStore : ILayerStore
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 if (_transfers.Time.GetElapsedTime(begun) > HealingBound(progress.Layers[0].BytesMoved, first.LengthBytes))
-                    throw TransferFaults.Failed(layer, "it comes too slowly.");
+                    throw TransferFaults.Failed(layer, "it arrives too slowly.");
             }
 
             KillPoints.Reach("scrub.pulled");
@@ -210,7 +210,7 @@ internal class FolderLayerStore : ILayerStore
         }
         finally
         {
-            // What one source has sent is no beginning for the next one.
+            // Do not continue with the bytes of another source.
             await _transfers.End(copies, layer);
             await copies.Delete(layer);
         }
@@ -226,7 +226,7 @@ internal class FolderLayerStore : ILayerStore
     /// <summary>Space that a layer takes; 0 if there is none.</summary>
     public long BytesOf(LayerId layer) => BytesOf(PathOf(layer));
 
-    /// <summary>Takes what lies at a path of <see cref="Incoming"/> in as a layer: seals it, and gives it its name.</summary>
+    /// <summary>Makes a file in <see cref="Incoming"/> a layer: seals it, and gives it its name.</summary>
     /// <returns>Its space in bytes.</returns>
     public long Install(LayerId layer, string path) => Guard(layer, () =>
     {
@@ -235,7 +235,7 @@ internal class FolderLayerStore : ILayerStore
         return bytes;
     });
 
-    /// <summary>Takes rights back that earlier releases gave: everybody could read layers, and links could lie where uploads arrive.</summary>
+    /// <summary>Tightens permissions of earlier releases: all users could read layers, and the folder of uploads could contain links.</summary>
     private void Tighten(uint maxLinks)
     {
         foreach (var path in Directory.EnumerateFiles(Incoming).Where(path => new FileInfo(path).LinkTarget is not null)) File.Delete(path);
@@ -257,12 +257,12 @@ internal class FolderLayerStore : ILayerStore
             }
             catch (Exception exception) when (exception is FileNotFoundException or UnauthorizedAccessException)
             {
-                // Deleted since the folder was read, or another user's.
+                // It was deleted since the folder was read, or belongs to another user.
             }
         }
     }
 
-    /// <summary>Removes what an earlier process has left of copies. Only for the one that heals this folder's layers.</summary>
+    /// <summary>Removes copies that an earlier process has left. Only the process that repairs this folder's layers may call it.</summary>
     protected void EmptyCopies() => UnixFiles.DeleteTree(CopiesFolder);
 
     private string CopiesFolder => Path.Combine(Incoming, "copies");
@@ -273,7 +273,7 @@ internal class FolderLayerStore : ILayerStore
         return new(CopiesFolder, _options, _qemuImg, _transfers);
     }
 
-    /// <summary>Holes come without bytes, and are hashed like the rest.</summary>
+    /// <summary>Holes are not read, but hashed as zeros.</summary>
     private TimeSpan HealingBound(long movedBytes, long lengthBytes) =>
         HealingPatience + TimeSpan.FromSeconds((movedBytes / (double)MinHealingBytesPerSecond) + (lengthBytes / (double)MinHashedBytesPerSecond));
 
@@ -282,7 +282,7 @@ internal class FolderLayerStore : ILayerStore
         var path = Path.Combine(Folder, "store.id");
         if (!File.Exists(path))
         {
-            // Whoever is first wins, also on another machine that has this folder mounted.
+            // The first process wins, also if another machine has this folder mounted.
             var mine = Path.Combine(Incoming, $"{Guid.NewGuid():N}.id");
             File.WriteAllText(mine, Guid.NewGuid().ToString("N"));
             UnixFiles.SyncFile(mine);
@@ -329,7 +329,7 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
-    /// <summary>For what waits for the disk: the caller's thread is a grain's, and other captures wait for it within their windows.</summary>
+    /// <summary>For work that waits for the disk: the caller's thread belongs to a grain, and other captures need it within their windows.</summary>
     private Task<T> OnPool<T>(LayerId layer, Func<T> action) => Task.Run(() => Guard(layer, action));
 
     protected void Guard(LayerId layer, Action action) => Guard(layer, () =>

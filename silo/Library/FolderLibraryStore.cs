@@ -31,7 +31,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         File.Delete($"{ManifestPathOf(image)}.new");
         File.Delete(ManifestPathOf(image));
 
-        // Else the image could come back in a rebuild after a power cut, while its layers are gone.
+        // Otherwise a rebuild after a power cut could restore the image although its layers are deleted.
         UnixFiles.SyncFolder(Folder);
     });
 
@@ -97,13 +97,13 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
 
     private string ManifestPathOf(ImageId image) => Path.Combine(Folder, $"{image}.json");
 
-    /// <summary>Waits for the disk: not on the thread of the grain that asks.</summary>
+    /// <summary>Waits for the disk, so it does not run on the calling grain's thread.</summary>
     private Task WriteDurably<T>(string path, T content) => Task.Run(async () =>
     {
         var unfinished = $"{path}.new";
         try
         {
-            // One that a crash has left is read-only.
+            // A file that a crash has left is read-only.
             File.Delete(unfinished);
             await File.WriteAllBytesAsync(unfinished, JsonSerializer.SerializeToUtf8Bytes(content, InstancesJson.Options));
             UnixFiles.ChangeMode(unfinished, UnixFileMode.UserRead);
@@ -119,7 +119,7 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
     });
 
     /// <exception cref="FileNotFoundException">There is none.</exception>
-    /// <exception cref="InvalidDataException">It cannot be read, and why.</exception>
+    /// <exception cref="InvalidDataException">It cannot be read. The message says why.</exception>
     private async Task<ImageManifest> ReadManifest(string path, ImageId image, CancellationToken cancellationToken)
     {
         try

@@ -4,7 +4,7 @@ using System.Text.Json;
 
 namespace Instances.Library;
 
-/// <summary>What is known of the content of layers, as a small file beside each (<c>&lt;layer&gt;.check</c>): as durable as they are, and there when the database is not.</summary>
+/// <summary>The known hash and the last check of each layer, in a small file beside it (<c>&lt;layer&gt;.check</c>). So they are as durable as the layers, and independent of the database.</summary>
 internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
 {
     private const int BlockBytes = 1 << 20;
@@ -13,7 +13,7 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
     private readonly Lock _writing = new();
     private const string Extension = ".check";
 
-    /// <summary>Stands for the digest of a file that the disk does not give back. A layer is never sound with it.</summary>
+    /// <summary>The digest of a file that cannot be read. A layer with it is never sound.</summary>
     private const string Unreadable = "unreadable";
 
     public IReadOnlyList<LayerCheck> List() => [.. store.List().Where(layer => layer.IsSealed).Select(layer => Read(layer.Id, layer.Bytes))];
@@ -27,7 +27,7 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         var sha256 = expected ?? before.Sha256 ?? (found == Unreadable ? null : found);
         var check = before with { Bytes = store.BytesOf(layer), Sha256 = sha256, CheckedAt = time.GetUtcNow(), Found = found == sha256 ? null : found, IsDoubted = false };
 
-        // Where a copy has taken its place meanwhile, what was read is gone. Where it came to be doubted meanwhile, it is read once more.
+        // If the layer was replaced by a copy meanwhile, this result is obsolete. If it became doubted meanwhile, it is read again.
         using var turn = _writing.EnterScope();
         if (Find(layer) is var known && (known.HealedAt != before.HealedAt || known.IsDoubted != before.IsDoubted)) return known;
         Write(check);
@@ -40,14 +40,14 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         if (store.IsSealed(layer)) Write(Find(layer) with { Sha256 = sha256, CheckedAt = null, IsDoubted = true });
     }
 
-    /// <summary>Puts a copy in the place of a layer, where it hashes to what the layer has to, and remembers durably that the layer is sound. Another copy is left where it is.</summary>
+    /// <summary>Replaces a layer by a copy with the expected hash, and records durably that the layer is sound. A copy with another hash is not used.</summary>
     /// <param name="copy">A sealed file in the same file system.</param>
     public async Task<bool> Replace(LayerId layer, string copy, string sha256, string from, CancellationToken cancellationToken)
     {
-        // It may have been linked or cloned: then nobody has read it on its way. A layer that was deleted meanwhile stays so.
+        // Read the copy: if it was linked or cloned, its bytes were not read during the transfer. A layer that was deleted meanwhile stays deleted.
         if (await Task.Run(() => Hash(layer, copy, long.MaxValue, cancellationToken), cancellationToken) != sha256 || !store.Contains(layer)) return false;
 
-        // What is in the layer's place is not known until the end: it is read before anybody relies on it, where a crash comes in between.
+        // Mark the layer as doubted until the end: after a crash in between it is read before it is used.
         Write(Find(layer) with { CheckedAt = null, Found = null });
         UnixFiles.Publish(copy, store.PathOf(layer));
         KillPoints.Reach("scrub.replaced");
@@ -56,7 +56,7 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         return true;
     }
 
-    /// <summary>Removes what a crash has left of layers that are gone.</summary>
+    /// <summary>Removes the check files of deleted layers, which a crash may have left.</summary>
     public void Clean()
     {
         foreach (var path in Directory.EnumerateFiles(store.Folder, $"*{Extension}*"))
@@ -112,7 +112,7 @@ internal sealed class LayerChecks(FolderLayerStore store, TimeProvider time)
         }
         catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
-            // It is not there, or nobody can read it: nothing is known.
+            // The file is missing or unreadable: nothing is known.
             return new(layer, bytes);
         }
     }

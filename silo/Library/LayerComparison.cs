@@ -3,7 +3,7 @@ using Instances.Library.Export;
 
 namespace Instances.Library;
 
-/// <summary>Whether a layer that was made of others has their content.</summary>
+/// <summary>Checks that a merged layer has the content of the merged ones.</summary>
 internal static class LayerComparison
 {
     private const int BlockBytes = 1 << 20;
@@ -15,10 +15,10 @@ internal static class LayerComparison
         HasToBeRead,
     }
 
-    /// <summary>Of one that several layers became: whether it says what they say, and nothing where they say nothing. What lies below is not looked at: the work is that of the changes, however
-    /// large the base is.</summary>
-    /// <param name="parts">The layers that became one.</param>
-    /// <param name="belowBytes">How far what lies below reaches: behind that, zeros and nothing are the same.</param>
+    /// <summary>For a merge of several layers: whether the merged layer has their data, and nothing where they have nothing. The layers below are not read, so that the work depends only on the changes, not
+    /// on the size of the base.</summary>
+    /// <param name="parts">The merged layers.</param>
+    /// <param name="belowBytes">The size of the layers below. After it, zeros and nothing are the same.</param>
     public static Task<bool> IsMerged(LayeredDisk parts, LayeredDisk merged, long belowBytes, Pace pace, CancellationToken cancellationToken)
     {
         return AreSame(parts, merged, Look, pace, cancellationToken);
@@ -35,7 +35,7 @@ internal static class LayerComparison
         }
     }
 
-    /// <summary>Of one that a whole chain became.</summary>
+    /// <summary>For a merge of a whole chain.</summary>
     public static async Task<bool> IsFlat(IReadOnlyList<LayerId> chain, LayerId flat, Func<LayerId, string> pathOf, CancellationToken cancellationToken)
     {
         using var before = LayeredDisk.OpenLayers(chain, pathOf);
@@ -50,7 +50,7 @@ internal static class LayerComparison
         }
     }
 
-    /// <param name="look">What can be said of a part of the disk without reading it, from an offset on, and how far that goes.</param>
+    /// <param name="look">Returns the kind of the run at an offset without reading it, and its length.</param>
     private static async Task<bool> AreSame(LayeredDisk before, LayeredDisk after, Func<long, long, (Verdict, long)> look, Pace pace, CancellationToken cancellationToken)
     {
         if (before.VirtualSizeBytes != after.VirtualSizeBytes) return false;

@@ -3,10 +3,10 @@ using Instances.Library.Export;
 
 namespace Instances.Library;
 
-/// <summary>Makes one layer of several. Only they are read, by our own reader: neither what lies below them nor what a header names, which a machine's QEMU has written.</summary>
+/// <summary>Merges layers. It reads only these layers, with our own reader: not the layers below them, and no file that a header names, because a machine's QEMU has written the headers.</summary>
 internal sealed class LayerMerger(FolderLayerStore store, TimeProvider time)
 {
-    /// <summary>A twentieth of the disk stays free: background work does not take what captures and imports need.</summary>
+    /// <summary>A twentieth of the disk stays free: background work must not use the space that captures and imports need.</summary>
     private const int ReservedShare = 20;
 
     public async Task<long> Merge(LayerMerge merge, long bytesPerSecond, CancellationToken cancellationToken)
@@ -18,7 +18,7 @@ internal sealed class LayerMerger(FolderLayerStore store, TimeProvider time)
         var target = store.ConvertedPathOf(merge.Merged);
         try
         {
-            // What a crash has left.
+            // The remains of a crash.
             File.Delete(target);
             await Write(merge, target, bytesPerSecond, cancellationToken);
             var installed = store.Install(merge.Merged, target);
@@ -34,7 +34,7 @@ internal sealed class LayerMerger(FolderLayerStore store, TimeProvider time)
     }
 
     public static FaultException Differs() =>
-        new(new(FaultKind.Internal, "merge-differs", "What was made of layers does not have their content. It was thrown away, and they are as they were."));
+        new(new(FaultKind.Internal, "merge-differs", "The merged layer does not have the content of its parts. It was deleted, and the parts are unchanged."));
 
     private void RequireSpace(long bytes)
     {

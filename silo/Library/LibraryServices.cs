@@ -35,7 +35,7 @@ internal static class LibraryServices
         return services;
     }
 
-    /// <summary>The layers of this host. Where its folder is that of the library in the same process, they are one store. Section <c>LayerStore</c>.</summary>
+    /// <summary>The layers of this host. If its folder is that of the library in the same process, both are one store. Section <c>LayerStore</c>.</summary>
     public static IServiceCollection AddHostLayers(this IServiceCollection services)
     {
         services.AddLayers();

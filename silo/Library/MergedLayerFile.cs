@@ -7,14 +7,14 @@ using static Instances.Library.Export.Qcow2Layout;
 
 namespace Instances.Library;
 
-/// <summary>The qcow2 file of a layer that several layers become: it says what they say together, the upper ones first, and where none of them says anything it says nothing. What lies below
-/// is not read, and each byte of data that counts is read and written once.</summary>
+/// <summary>The qcow2 file of a merged layer. It has the combined content of the merged layers, where upper ones override lower ones, and nothing where they have nothing. The layers below
+/// are not read, and each effective byte is read and written once.</summary>
 /// <remarks>
 /// <code>
 /// header | L1 table | for each 256 MiB of the disk that are in use: clusters with data, then their L2 table | reference table | reference blocks
 /// </code>
-/// Clusters of 64 KiB with subclusters of 2 KiB, as all layers over others have them. Every cluster is used once; of one that the layers have in part, the rest of its place is a hole. Data that is
-/// zeros takes no place. The header is written last: half a file is none.
+/// Clusters of 64 KiB with subclusters of 2 KiB, as in all layers with a parent. Every cluster is used once; the missing part of a partial cluster is a hole. Zeros take
+/// no space. The header is written last, so that a partial file is not valid.
 /// </remarks>
 internal sealed class MergedLayerFile : IDisposable
 {
@@ -26,7 +26,7 @@ internal sealed class MergedLayerFile : IDisposable
     private const long Reach = (long)EntriesOfTable * ClusterBytes;
     private const int ChunkBytes = 1 << 20;
 
-    /// <summary>So much is written at most before it is on the disk: whatever else the disk has to do never waits for more.</summary>
+    /// <summary>The most bytes that are written between synchronizations, so that other writes to the disk never wait for more.</summary>
     private const long UnsyncedBytes = 32 << 20;
 
     private readonly LayeredDisk _parts;
@@ -43,10 +43,10 @@ internal sealed class MergedLayerFile : IDisposable
     private long _written;
     private long _synced;
 
-    /// <param name="parts">The layers that become one, and no other.</param>
-    /// <param name="belowBytes">How far what lies below reaches. Behind that are zeros which need not be said.</param>
-    /// <param name="path">Where nothing is.</param>
-    /// <param name="requireSpace">Called as more is written: what is said to be in the layers may be more than the space that they take.</param>
+    /// <param name="parts">Exactly the layers to merge.</param>
+    /// <param name="belowBytes">The size of the layers below. Zeros after it need not be written.</param>
+    /// <param name="path">A path without a file.</param>
+    /// <param name="requireSpace">Called as the file grows, because the layers' tables may name more data than the layers' space.</param>
     private MergedLayerFile(LayeredDisk parts, long belowBytes, string path, Pace pace, Action requireSpace)
     {
         (_parts, _belowBytes, _pace, _requireSpace) = (parts, belowBytes, pace, requireSpace);
@@ -58,7 +58,7 @@ internal sealed class MergedLayerFile : IDisposable
     }
 
     /// <summary>Writes the whole file. It is not durable when this returns.</summary>
-    /// <param name="backing">The relative name of the layer below.</param>
+    /// <param name="backing">The relative name of the parent layer.</param>
     /// <exception cref="Faults.FaultException">layer-unreadable.</exception>
     public static async Task Write(LayeredDisk parts, long belowBytes, string path, string backing, Pace pace, Action requireSpace, CancellationToken cancellationToken)
     {
@@ -115,7 +115,7 @@ internal sealed class MergedLayerFile : IDisposable
         await _parts.Read(offset, _chunk.AsMemory(0, bytes), cancellationToken);
         for (int begin = 0, end; begin < bytes; begin = end)
         {
-            // All of one cluster that is data without a gap, or that is zeros.
+            // A part of one cluster that is contiguous data, or zeros.
             var isZeros = IsZeros(begin);
             for (end = Next(begin); end < bytes && (offset + end) % ClusterBytes != 0 && IsZeros(end) == isZeros; end = Next(end))
             {
@@ -141,7 +141,7 @@ internal sealed class MergedLayerFile : IDisposable
         }
     }
 
-    /// <summary>Where a part of one cluster has its place in the file, and notes that it is there.</summary>
+    /// <summary>The place of a part of one cluster in the file. Also records that the part exists.</summary>
     private long PlaceOf(long offset, long bytes)
     {
         var entry = EntryOf(offset);
@@ -155,7 +155,7 @@ internal sealed class MergedLayerFile : IDisposable
         return (long)(BinaryPrimitives.ReadUInt64BigEndian(entry) & ~UsedOnce) + (offset % ClusterBytes);
     }
 
-    /// <param name="firstBit">Of those that say what a subcluster is, in the second half of an entry: from 0 on that it has data, from 32 on that it is zeros.</param>
+    /// <param name="firstBit">The first bit in the second half of an entry: bits from 0 on mean data, bits from 32 on mean zeros.</param>
     private void Mark(long offset, long bytes, int firstBit)
     {
         var first = (int)(offset % ClusterBytes) / SubclusterBytes;

@@ -1,6 +1,6 @@
 namespace Instances.Library;
 
-/// <summary>Holds background work back to a rate. Time in which it did less is not made up for.</summary>
+/// <summary>Limits background work to a rate. Unused time is not carried over.</summary>
 internal sealed class Pace(long bytesPerSecond, TimeProvider time)
 {
     private static readonly TimeSpan ShortestWait = TimeSpan.FromMilliseconds(10);
@@ -11,8 +11,8 @@ internal sealed class Pace(long bytesPerSecond, TimeProvider time)
 
     public static Pace Unlimited { get; } = new(long.MaxValue, TimeProvider.System);
 
-    /// <summary>Waits until so much may have been read and written.</summary>
-    /// <param name="bytes">All of it since the beginning.</param>
+    /// <summary>Waits until this number of bytes is allowed.</summary>
+    /// <param name="bytes">The total since the beginning.</param>
     public async ValueTask Keep(long bytes, CancellationToken cancellationToken)
     {
         if (bytesPerSecond == long.MaxValue) return;

@@ -1,6 +1,6 @@
 namespace Instances.Library;
 
-/// <summary>One of a bounded number of places, taken by its holder. Given back when it is disposed of, once.</summary>
+/// <summary>One of a bounded number of places. Dispose it to release it; disposing again does nothing.</summary>
 internal sealed class Place(SemaphoreSlim places) : IDisposable
 {
     private SemaphoreSlim? _places = places;

@@ -5,17 +5,17 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library;
 
-/// <summary>How programs that read files of unknown origin are held: limits always; no network, no privileges and a user of their own where this system lets us.</summary>
+/// <summary>Confines programs that read untrusted files: always with limits; without network and privileges, and as another user, if this system allows it.</summary>
 /// <remarks>
-/// Each tool of the chain replaces itself by the next one, so one process is left. The environment is empty: what this process was given is not
-/// for a program that a hostile file may have taken over.
+/// Each tool of the chain replaces itself by the next one, so that one process remains. The environment is empty, because a hostile file may take over
+/// the program, and this process' environment may contain secrets.
 /// </remarks>
 internal sealed partial class ProcessConfinement
 {
-    /// <summary>Where a confined program finds the file that it reads; it may write to it too if the file was given. Also its standard input.</summary>
+    /// <summary>The path at which a confined program finds its input file. It may also write to it if the file was given to it. It is also the standard input.</summary>
     public const string Source = "/dev/fd/0";
 
-    /// <summary>Where a confined program finds the file that it writes.</summary>
+    /// <summary>The path at which a confined program finds its output file.</summary>
     public const string Target = "/dev/fd/3";
 
     private readonly string[] _network;
@@ -32,8 +32,8 @@ internal sealed partial class ProcessConfinement
             LogWithNetwork();
     }
 
-    /// <summary>Makes confined programs another user, if this process is root.</summary>
-    /// <exception cref="OptionsValidationException">There is no such user, or this system lets nobody become it.</exception>
+    /// <summary>Makes confined programs run as another user, if this process is root.</summary>
+    /// <exception cref="OptionsValidationException">There is no such user, or this system does not allow to become it.</exception>
     public void Become(string user)
     {
         if (!Environment.IsPrivilegedProcess)
@@ -45,7 +45,7 @@ internal sealed partial class ProcessConfinement
         }
 
         if (UnixUser.Find(user) is not { } found)
-            throw Refusal($"the user '{user}' of Import:User does not exist. Make that user, or name another one.");
+            throw Refusal($"the user '{user}' of Import:User does not exist. Create that user, or name another one.");
         string[] become =
         [
             "setpriv", $"--reuid={found.UserId}", $"--regid={found.GroupId}", "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all",
@@ -55,7 +55,7 @@ internal sealed partial class ProcessConfinement
         (_user, _owner) = (become, found);
     }
 
-    /// <summary>Lets confined programs work on a file that this process made: they get it as an open file, and reach no folder.</summary>
+    /// <summary>Lets confined programs work on a file that this process made: they get it as an open file, and cannot reach any folder.</summary>
     public void Give(string path)
     {
         if (_owner is { } owner)
@@ -97,9 +97,9 @@ internal sealed partial class ProcessConfinement
         }
     }
 
-    [LoggerMessage(LogLevel.Warning, "This system lets no process be cut off from the network (unshare --net): image checks run with it. Images that name other places are refused before.")]
+    [LoggerMessage(LogLevel.Warning, "This system does not allow to run processes without network (unshare --net): image checks have network access. Images that name other files or hosts are refused before")]
     private partial void LogWithNetwork();
 
-    [LoggerMessage(LogLevel.Warning, "Image checks run as root, because Import:User says so: a hostile image that takes qemu-img over takes this host over")]
+    [LoggerMessage(LogLevel.Warning, "Image checks run as root, because Import:User says so: a hostile image that takes over qemu-img controls this host")]
     private partial void LogPrivileged();
 }

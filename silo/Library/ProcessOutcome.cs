@@ -6,7 +6,7 @@ namespace Instances.Library;
 /// <param name="ExitCode">Of the process, 128 and the signal that ended it, or <see cref="OutOfBounds"/>.</param>
 internal sealed record ProcessOutcome(int ExitCode, string Output, string Errors)
 {
-    /// <summary>It was ended: it took too long or said too much.</summary>
+    /// <summary>It was ended because it took too long or printed too much.</summary>
     public const int OutOfBounds = -1;
 
     private const int NamedCharacters = 300;
@@ -15,12 +15,12 @@ internal sealed record ProcessOutcome(int ExitCode, string Output, string Errors
 
     public bool IsNoSpace => Errors.Contains("No space left on device", StringComparison.Ordinal) || Errors.Contains("Disk quota exceeded", StringComparison.Ordinal);
 
-    /// <summary>qemu-img could not make or write its target. What it could not read is another matter: that may be the fault of what stands in a file.</summary>
+    /// <summary>qemu-img could not create or write its target. Read errors are not included, because the content of a file may cause them.</summary>
     public bool FailedToWrite => Errors.Contains("error while writing", StringComparison.Ordinal) || Errors.Contains("Could not create", StringComparison.OrdinalIgnoreCase)
         || Errors.Contains("Read-only file system", StringComparison.Ordinal);
 
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
-    /// <param name="folder">What it wrote to.</param>
+    /// <param name="folder">The folder of its target.</param>
     public void RequireSuccess(string folder)
     {
         if (Succeeded)

@@ -3,16 +3,16 @@ using Instances.Faults;
 
 namespace Instances.Library;
 
-/// <summary>Runs qemu-img. Arguments are lists and formats are always given: nothing that stands in a file chooses how it is read.</summary>
+/// <summary>Runs qemu-img. Arguments are lists and formats are always given, so that the content of a file cannot choose how it is read.</summary>
 internal sealed class QemuImg(ProcessConfinement confinement)
 {
     private const string Program = "qemu-img";
 
-    // extended_l2: a guest's small writes copy 2 KiB around them, not 64: a tenth of the bytes for random writes into a fresh layer.
+    // With extended_l2, a guest's small writes copy only 2 KiB around them, not 64: a tenth of the bytes for random writes into a new layer.
     private const string LayerOptions = "cluster_size=64k,extended_l2=on";
 
-    /// <summary>Makes an empty layer. Its backing file is named, not opened.</summary>
-    /// <param name="backing">The relative name of the layer below, or null for a blank disk.</param>
+    /// <summary>Creates an empty layer. Its backing file is named, not opened.</summary>
+    /// <param name="backing">The relative name of the parent layer, or null for a blank disk.</param>
     /// <exception cref="FaultException">no-space; qemu-img-failed.</exception>
     public async Task Create(string path, string? backing, long virtualSizeBytes, CancellationToken cancellationToken)
     {
@@ -25,11 +25,11 @@ internal sealed class QemuImg(ProcessConfinement confinement)
         (await BoundedProcess.Run([.. BoundedProcess.DieWithParent, Program, .. arguments], ProcessBounds.Short, cancellationToken)).RequireSuccess(Path.GetDirectoryName(path)!);
     }
 
-    /// <summary>Reads the header of a file of unknown origin.</summary>
+    /// <summary>Reads the header of an untrusted file.</summary>
     public Task<ProcessOutcome> Info(string path, ImageFile format, ProcessBounds bounds, CancellationToken cancellationToken) =>
         RunConfined([Program, "info", "--output=json", .. format.Source(ProcessConfinement.Source)], bounds, path, target: null, cancellationToken);
 
-    /// <summary>Checks the structure of a file of unknown origin. Only exit code 0 is good.</summary>
+    /// <summary>Checks the structure of an untrusted file. Only exit code 0 is good.</summary>
     /// <param name="repair">What is repaired first, in the file: <c>leaks</c> or <c>all</c>; null for nothing.</param>
     public Task<ProcessOutcome> Check(string path, ImageFile format, string? repair, ProcessBounds bounds, CancellationToken cancellationToken)
     {
@@ -37,8 +37,8 @@ internal sealed class QemuImg(ProcessConfinement confinement)
         return RunConfined([Program, "check", "-q", .. repairing, .. format.Source(ProcessConfinement.Source)], bounds, path, target: null, cancellationToken);
     }
 
-    /// <summary>Writes the content of a file of unknown origin to a base layer of ours. The target is not durable when this returns.</summary>
-    /// <param name="target">Is made anew.</param>
+    /// <summary>Writes the content of an untrusted file to a new base layer. The target is not durable when this returns.</summary>
+    /// <param name="target">Created, or replaced.</param>
     public Task<ProcessOutcome> ConvertToBase(string source, ImageFile format, string target, ProcessBounds bounds, CancellationToken cancellationToken)
     {
         new FileStream(target, UnixFiles.PrivateFile()).Dispose();
@@ -68,7 +68,7 @@ internal readonly record struct ImageFile(string Text)
         ImageFormat.Vhdx => new("vhdx"),
     };
 
-    /// <summary>As people name it.</summary>
+    /// <summary>The usual name of the format.</summary>
     public string Name => Text switch
     {
         "vpc" => "VHD",
@@ -80,7 +80,7 @@ internal readonly record struct ImageFile(string Text)
     public bool CanBeChecked => Text is not ("raw" or "vpc");
 
     /// <summary>The arguments that name a file and say how to read it.</summary>
-    // Of the two sizes in a VHD the one by cylinders, which qemu takes for some of its writers, leaves the last sectors out.
+    // A VHD has two sizes. The one by cylinders, which QEMU uses for files of some writers, omits the last sectors.
     public string[] Source(string path) => Text == "vpc"
         ? ["--image-opts", $"driver=vpc,force_size_calc=current_size,file.driver=file,file.filename={QemuImg.Escaped(path)}"]
         : ["-f", Text, path];

@@ -7,26 +7,26 @@ using Microsoft.Win32.SafeHandles;
 namespace Instances.Library;
 
 /// <summary>The system calls that .NET does not offer, and the file calls that it offers on Unix only.</summary>
-/// <remarks>Root never follows a link that another user may have made: what lies in a folder of another user is opened with O_NOFOLLOW and changed through its descriptor.</remarks>
+/// <remarks>Root never follows a link that another user may have created: files in another user's folder are opened with O_NOFOLLOW and changed through their descriptors.</remarks>
 #pragma warning disable CA1416 // Hosts run Linux: there is no other platform to guard against, and no use in marking every caller.
 internal static class UnixFiles
 {
-    /// <summary>Of what only the silo's user reads and writes.</summary>
+    /// <summary>The mode of files that only the silo's user reads and writes.</summary>
     public const UnixFileMode PrivateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     private const int GetOpenFileLock = 36; // F_OFD_GETLK
     private const short WriteLock = 1; // F_WRLCK
     private const short NoLock = 2; // F_UNLCK
 
-    /// <summary>In QEMU's block/file-posix.c: where permissions that are in use are marked, and the one to write.</summary>
+    /// <summary>From QEMU's block/file-posix.c: the offset of the locks for used permissions, and that of the write permission.</summary>
     private const long QemuWriteByte = 101;
 
-    /// <summary>Of the folders that lead to files of machines: their users pass through, and see no names.</summary>
+    /// <summary>The mode of folders above files of machines: their users can pass through, but not list them.</summary>
     public const UnixFileMode PassageMode = PrivateFolderMode | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute;
 
     public const UnixFileMode PrivateFolderMode = PrivateMode | UnixFileMode.UserExecute;
 
-    /// <summary>All that a user may do who is not the owner.</summary>
+    /// <summary>All permissions of users other than the owner.</summary>
     public const UnixFileMode OthersMode =
         UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
 
@@ -55,17 +55,17 @@ internal static class UnixFiles
     private const ulong OpenFlags = 0x0 | 0x100 | 0x800 | 0x80000; // O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC
     private const ulong ResolveBeneathWithoutLinks = 0x02 | 0x04 | 0x08; // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
 
-    /// <summary>No program makes deeper folders here. Who takes one over must not exhaust the stack and the descriptors of the silo.</summary>
+    /// <summary>No program creates deeper folders here. A compromised program must not exhaust the silo's stack and descriptors.</summary>
     private const int MaxTreeDepth = 32;
 
     // These two differ between the architectures.
     private static readonly int Folder = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x4000 : 0x10000;
     private static readonly int NoFollow = RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x8000 : 0x20000;
 
-    /// <summary>Of a layer that nobody writes to any more. A group reads it only if the silo is root: else machines run as the silo's own user.</summary>
+    /// <summary>The mode of a sealed layer. A group reads it only if the silo is root: otherwise machines run as the silo's user.</summary>
     public static UnixFileMode SealedMode { get; } = Environment.IsPrivilegedProcess ? UnixFileMode.UserRead | UnixFileMode.GroupRead : UnixFileMode.UserRead;
 
-    /// <summary>Makes the content of a file durable. Moves what the kernel still holds of it, whoever wrote that.</summary>
+    /// <summary>Makes the content of a file durable. Writes all its buffers in the kernel, whichever process wrote them.</summary>
     public static void SyncFile(string path) => Sync(path);
 
     /// <summary>As <see cref="SyncFile"/>, without the times of the file: it does nothing if only those have changed.</summary>
@@ -79,15 +79,15 @@ internal static class UnixFiles
     /// <summary>Makes the names in a folder durable: a rename can be lost in a power cut until then.</summary>
     public static void SyncFolder(string path) => Sync(path);
 
-    /// <summary>Renames durably, over what is there.</summary>
+    /// <summary>Renames durably, and replaces an existing file.</summary>
     public static void Publish(string from, string to)
     {
         File.Move(from, to, overwrite: true);
         SyncFolder(Path.GetDirectoryName(to)!);
     }
 
-    /// <summary>Makes a file durable, read-only and root's: a machine's user must not be able to change what other machines stand on.</summary>
-    /// <param name="readers">The group whose members may read it. Used only if this process is root: nobody else can give a file away.</param>
+    /// <summary>Makes a file durable, read-only and owned by root: a machine's user must not be able to change layers that other machines use.</summary>
+    /// <param name="readers">The group whose members may read it. Used only if this process is root: only root can change the owner of a file.</param>
     /// <returns>Its space in bytes.</returns>
     public static long Seal(string path, uint readers)
     {
@@ -102,7 +102,7 @@ internal static class UnixFiles
     /// <summary>Makes a file read-only and, if this process is root, root's and readable for a group.</summary>
     public static void Protect(SafeFileHandle file, uint readers)
     {
-        // The owner first: the former one could undo the change of the mode.
+        // Change the owner first: the old owner could undo the change of the mode.
         if (Environment.IsPrivilegedProcess)
             ChangeOwner(file, UnixUser.Root with { GroupId = readers });
         File.SetUnixFileMode(file, SealedMode);
@@ -122,13 +122,13 @@ internal static class UnixFiles
         return statx(CurrentFolder, PathBytes(path), 0, BasicStats, buffer) == 0 ? StatisticsOf(buffer) : throw Failure("statx", path);
     }
 
-    /// <summary>Takes space for a part of a file, which grows to its end.</summary>
+    /// <summary>Allocates space for a part of a file. The file grows to the end of the part.</summary>
     /// <returns>False if there is not enough.</returns>
     public static bool TryAllocate(SafeFileHandle file, long offset, long bytes) => posix_fallocate(file, offset, bytes) == 0;
 
     public static void ChangeMode(string path, UnixFileMode mode) => File.SetUnixFileMode(path, mode);
 
-    /// <summary>For a file that only its owner can read, made anew.</summary>
+    /// <summary>Options for a new file that only its owner can read.</summary>
     public static FileStreamOptions PrivateFile() => new()
     {
         Mode = FileMode.Create,
@@ -137,9 +137,9 @@ internal static class UnixFiles
         UnixCreateMode = PrivateMode,
     };
 
-    /// <summary>Makes a folder with a mode. One that is there gets that mode and, if this process is root, becomes root's.</summary>
-    /// <param name="isConfigured">The configuration names it: then it may be a link, which only the operator can have made.</param>
-    /// <exception cref="IOException">What is there is not a folder, or a link.</exception>
+    /// <summary>Creates a folder with a mode. An existing folder gets the mode and, if this process is root, the owner root.</summary>
+    /// <param name="isConfigured">Whether the configuration names it: then it may be a link, because only the operator can have created that.</param>
+    /// <exception cref="IOException">The path is a link, or not a folder.</exception>
     public static void OwnFolder(string path, UnixFileMode mode, bool isConfigured = false)
     {
         Directory.CreateDirectory(path, mode);
@@ -148,12 +148,12 @@ internal static class UnixFiles
             ChangeOwner(folder, UnixUser.Root);
         try
         {
-            // Also because the process' mask takes rights away.
+            // Needed for new folders too, because of the process' umask.
             File.SetUnixFileMode(folder, mode);
         }
         catch (UnauthorizedAccessException) when (!Environment.IsPrivilegedProcess)
         {
-            // Another user's folder, which that user protects.
+            // It is another user's folder, and that user is responsible for it.
         }
     }
 
@@ -170,19 +170,19 @@ internal static class UnixFiles
     }
 
     /// <summary>Gives a file to a user.</summary>
-    /// <param name="maxLinks">How many names it may have. A second name may be one that another user has made.</param>
+    /// <param name="maxLinks">How many hard links it may have. Another user may have created a second one.</param>
     /// <exception cref="IOException">It is a link, no regular file, or has more names.</exception>
     public static void Give(string path, UnixUser owner, UnixFileMode mode, uint maxLinks = uint.MaxValue)
     {
         using var file = OpenUntrusted(path);
         if (FactsOf(file) is not { IsRegular: true } facts || facts.Links > maxLinks)
-            throw new IOException($"'{path}' is not a regular file of one name: it was left as it is. Find out who put it there, and delete it.");
+            throw new IOException($"'{path}' is not a regular file with one name, and was not changed. Find out where it comes from, and delete it.");
         ChangeOwner(file, owner);
         File.SetUnixFileMode(file, mode);
     }
 
-    /// <summary>Deletes a file or a folder with all that is in it. Follows no link, whoever changes the folders meanwhile.</summary>
-    /// <exception cref="IOException">It cannot be deleted, or somebody keeps filling it.</exception>
+    /// <summary>Deletes a file, or a folder with its content. Follows no link, even if others change the folders meanwhile.</summary>
+    /// <exception cref="IOException">It cannot be deleted, or another process keeps adding files.</exception>
     public static void DeleteTree(string path)
     {
         using var parent = OpenFolder(Path.GetDirectoryName(path)!);
@@ -192,7 +192,7 @@ internal static class UnixFiles
     /// <summary>A folder as a handle: <c>/proc/self/fd/N/name</c> is a short path to what is in it, however deep it lies.</summary>
     public static SafeFileHandle OpenFolder(string path) => Open(path, ReadOnly | Folder | CloseOnExec);
 
-    /// <summary>A socket, to connect to it as <c>/proc/self/fd/N</c>. A link that somebody less trusted has put there is not followed.</summary>
+    /// <summary>A socket, to connect to it as <c>/proc/self/fd/N</c>. A link that a less trusted user has created is not followed.</summary>
     public static SafeFileHandle OpenSocket(SafeFileHandle folder, string name)
     {
         var descriptor = openat(folder, PathBytes(name), PathOnly | NoFollow | CloseOnExec);
@@ -205,36 +205,36 @@ internal static class UnixFiles
         throw new IOException($"'{name}' is not a socket.");
     }
 
-    /// <summary>A file that somebody less trusted may have put there: a link is not followed, and a pipe does not block.</summary>
+    /// <summary>Opens a file that a less trusted user may have created: a link is not followed, and a pipe does not block.</summary>
     public static SafeFileHandle OpenUntrusted(string path) => Open(path, ReadOnly | NoFollow | NonBlocking | CloseOnExec);
 
-    /// <summary>A file in a folder of another user, who may have given another file a second name there: it has to have one name.</summary>
-    /// <exception cref="IOException">It has more, or is no regular file.</exception>
+    /// <summary>Opens a file in a folder of another user. It must have only one name, because the user may have created a hard link to another file.</summary>
+    /// <exception cref="IOException">It has more names, or is not a regular file.</exception>
     public static SafeFileHandle OpenForeign(string path, bool forAppend = false)
     {
         var file = Open(path, (forAppend ? ReadWrite | Append : ReadOnly) | NoFollow | NonBlocking | CloseOnExec);
         if (FactsOf(file) is { IsRegular: true, Links: 1 })
             return file;
         file.Dispose();
-        throw new IOException($"'{path}' is not a regular file of one name.");
+        throw new IOException($"'{path}' is not a regular file with one name.");
     }
 
-    /// <summary>Keeps every open descriptor of this process, whoever opened it, from the programs that it starts.</summary>
+    /// <summary>Prevents the programs that this process starts from inheriting its open descriptors.</summary>
     /// <returns>False if the kernel is older than 5.11.</returns>
     public static bool KeepDescriptorsFromChildren() => close_range(3, uint.MaxValue, CloseRangeCloseOnExec) == 0;
 
-    /// <summary>Takes rights away from all files that this process and its programs make from now on.</summary>
+    /// <summary>Sets the umask of this process and its programs.</summary>
     public static void SetMask(UnixFileMode mask) => _ = umask((uint)mask);
 
-    /// <summary>Gives a file a second name.</summary>
-    /// <returns>0, or the error: another file system, a file system without links, too many of them, or a name that is taken.</returns>
+    /// <summary>Creates a hard link to a file.</summary>
+    /// <returns>0, or the error: another file system, a file system without hard links, too many of them, or a name that exists.</returns>
     public static int Link(string path, string name) => link(PathBytes(path), PathBytes(name)) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
-    /// <summary>Makes a file share the content of another one, where the file system can (<c>FICLONE</c>).</summary>
+    /// <summary>Makes a file share the content of another one, if the file system can (<c>FICLONE</c>).</summary>
     /// <returns>0, or the error: another file system, or one that cannot.</returns>
     public static int Clone(SafeFileHandle from, SafeFileHandle to) => ioctl(to, CloneFile, Descriptor(from)) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
-    /// <summary>Where the next data of a sparse file lies, at or behind an offset.</summary>
+    /// <summary>The next extent of a sparse file, at or after an offset.</summary>
     /// <returns>Its offset and length, or null if only a hole follows.</returns>
     public static (long Offset, long Length)? NextData(SafeFileHandle file, long offset)
     {
@@ -247,7 +247,7 @@ internal static class UnixFiles
 
     /// <summary>Opens a file below a folder for reading, without following a link in any part of the path and without waiting for a writer of a FIFO
     /// (<c>openat2</c>, Linux 5.6).</summary>
-    /// <exception cref="IOException">There is none, or it is reached otherwise.</exception>
+    /// <exception cref="IOException">There is no such file, or its path contains a link.</exception>
     public static SafeFileHandle OpenBeneath(string folder, string path)
     {
         using var root = OpenFolder(folder);
@@ -256,7 +256,7 @@ internal static class UnixFiles
         return descriptor >= 0 ? new SafeFileHandle((nint)descriptor, ownsHandle: true) : throw Failure("openat2", path);
     }
 
-    /// <summary>What the file system says of an open file.</summary>
+    /// <summary>The file system's information about an open file.</summary>
     public static FileFacts FactsOf(SafeFileHandle file)
     {
         var buffer = Statx(file);
@@ -269,15 +269,15 @@ internal static class UnixFiles
             Modified: (BitConverter.ToInt64(buffer, 112), BitConverter.ToUInt32(buffer, 120)));
     }
 
-    /// <summary>Whether a QEMU program may write to an open file. It says so with a lock on one byte, which belongs to the open file and not to the process.</summary>
+    /// <summary>Whether a QEMU program may write to an open file. QEMU marks that with a lock on one byte, which belongs to the open file and not to the process.</summary>
     public static bool IsWrittenByQemu(SafeFileHandle file)
     {
         var probe = new FileLock { Type = WriteLock, Start = QemuWriteByte, Length = 1 };
         return fcntl(file, GetOpenFileLock, ref probe) == 0 && probe.Type != NoLock;
     }
 
-    /// <summary>Reads a file to its end, to see whether its disk can.</summary>
-    /// <exception cref="IOException">It cannot.</exception>
+    /// <summary>Reads a file to its end, to check its disk.</summary>
+    /// <exception cref="IOException">The disk failed.</exception>
     public static async Task ReadWhole(string path, CancellationToken cancellationToken)
     {
         using var file = File.OpenHandle(path, options: FileOptions.Asynchronous | FileOptions.SequentialScan);
@@ -302,13 +302,13 @@ internal static class UnixFiles
         }
 
         if (depthLeft == 0)
-            throw new IOException($"'{name}' lies deeper than {MaxTreeDepth} folders and was not deleted. Delete it by hand.");
+            throw new IOException($"'{name}' is deeper than {MaxTreeDepth} folders and was not deleted. Delete it manually.");
         var descriptor = openat(parent, PathBytes(name), ReadOnly | Folder | NoFollow | CloseOnExec);
         if (descriptor < 0)
             throw Failure("openat", name);
         using (var folder = new SafeFileHandle(descriptor, ownsHandle: true))
         {
-            // Else its owner could fill it for ever.
+            // Bound the attempts, because its owner could keep filling it.
             if (Environment.IsPrivilegedProcess)
                 ChangeOwner(folder, UnixUser.Root);
             File.SetUnixFileMode(folder, PrivateFolderMode);
@@ -415,10 +415,10 @@ internal static class UnixFiles
     }
 }
 
-/// <summary>Who owns a file, who may use it, and what it takes on its disk.</summary>
+/// <summary>The owner, the permissions and the space of a file.</summary>
 internal readonly record struct FileStatistics(uint User, uint Group, UnixFileMode Mode, long AllocatedBytes);
 
-/// <summary>What the file system says of a file. Two that are equal are of a file that nobody wrote to in between.</summary>
+/// <summary>The file system's information about a file. If two are equal, the file was not written in between.</summary>
 /// <param name="Links">How many names it has.</param>
 /// <param name="Changed">Seconds and nanoseconds of its last change, of its names and rights too.</param>
 /// <param name="Modified">Seconds and nanoseconds of its last write.</param>

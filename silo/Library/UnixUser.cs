@@ -9,7 +9,7 @@ internal readonly record struct UnixUser(uint UserId, uint GroupId)
 
     public static UnixUser Root { get; } = new(0, 0);
 
-    /// <summary>Looks a local user up.</summary>
+    /// <summary>Finds a local user.</summary>
     /// <returns>Null if there is none of that name.</returns>
     public static UnixUser? Find(string name)
     {

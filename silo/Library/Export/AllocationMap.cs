@@ -1,12 +1,12 @@
 namespace Instances.Library.Export;
 
-/// <summary>Which units of a disk have data, in one look at the tables of its layers: no data is read. The others are zeros.</summary>
-/// <remarks>A bit for each unit, in pages that are there only where a unit of them has data: 2 MiB of memory for each tebibyte that is in use.</remarks>
+/// <summary>Which units of a disk have data, from one pass over the tables of its layers. Reads no data. The other units are zeros.</summary>
+/// <remarks>A bit for each unit, in pages that are allocated only if one of their units has data: 2 MiB of memory for each tebibyte in use.</remarks>
 internal sealed class AllocationMap
 {
     public const int UnitBytes = 64 << 10;
 
-    /// <summary>As many units as a qcow2 table of <see cref="UnitBytes"/> has entries.</summary>
+    /// <summary>The number of entries of a qcow2 table of <see cref="UnitBytes"/>.</summary>
     public const int UnitsOfPage = UnitBytes / sizeof(ulong);
 
     private readonly ulong[]?[] _pages;
@@ -17,7 +17,7 @@ internal sealed class AllocationMap
         _pages = new ulong[(units + UnitsOfPage - 1) / UnitsOfPage][];
     }
 
-    /// <summary>Of the disk, the last one perhaps in part.</summary>
+    /// <summary>The units of the disk. The last one may be partial.</summary>
     public long Units { get; }
 
     /// <summary>How many units have data.</summary>
@@ -43,7 +43,7 @@ internal sealed class AllocationMap
 
     public bool Contains(long unit) => _pages[unit / UnitsOfPage] is { } page && (page[unit % UnitsOfPage / 64] & (1UL << (int)(unit % 64))) != 0;
 
-    /// <summary>Whether one of some units has data. What lies behind the end of the disk has none.</summary>
+    /// <summary>Whether one of some units has data. Units after the end of the disk have none.</summary>
     public bool ContainsAny(long first, int count)
     {
         for (var unit = first; unit < Math.Min(first + count, Units); unit++)
@@ -54,8 +54,8 @@ internal sealed class AllocationMap
         return false;
     }
 
-    /// <summary>The units that have data, in ascending order, those that follow one another together.</summary>
-    /// <param name="most">So many together at most.</param>
+    /// <summary>The ranges of adjacent units with data, in ascending order.</summary>
+    /// <param name="most">The most units in a range.</param>
     public IEnumerable<(long First, int Count)> Runs(int most)
     {
         for (long unit = 0; unit < Units; unit++)

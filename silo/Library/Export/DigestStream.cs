@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 
 namespace Instances.Library.Export;
 
-/// <summary>Writes on, and computes the SHA-256 of what was written.</summary>
+/// <summary>Forwards writes, and computes the SHA-256 of the written bytes.</summary>
 internal sealed class DigestStream(Stream target) : WriteOnlyStream
 {
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -13,7 +13,7 @@ internal sealed class DigestStream(Stream target) : WriteOnlyStream
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        // Computed while the other side takes the bytes.
+        // Compute the hash while the other side receives the bytes.
         var write = target.WriteAsync(buffer, cancellationToken);
         _hash.AppendData(buffer.Span);
         Bytes += buffer.Length;

@@ -2,8 +2,8 @@ using System.Formats.Tar;
 
 namespace Instances.Library.Export;
 
-/// <summary>Several disks in one tar file (GNU's, for files of any length), which is made while it is written.</summary>
-/// <param name="disks">Each of a length that is known, with its name.</param>
+/// <summary>Several disks in one tar file (GNU's, for files of any length), which is created while it is written.</summary>
+/// <param name="disks">The disks with their names. Their lengths must be known.</param>
 internal sealed class DiskArchive(IReadOnlyList<(string Name, DiskFile File)> disks, DateTimeOffset time)
 {
     private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
@@ -32,7 +32,7 @@ internal sealed class DiskArchive(IReadOnlyList<(string Name, DiskFile File)> di
         }
     }
 
-    /// <summary>What the writer of the archive takes for a file: it asks for its length, and has it copied.</summary>
+    /// <summary>A stream for the archive's writer, which only reads its length and copies it.</summary>
     private sealed class Content(DiskFile file, Func<DiskFile, Stream, CancellationToken, Task> write) : Stream
     {
         public override bool CanRead => true;

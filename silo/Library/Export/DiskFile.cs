@@ -3,22 +3,22 @@ using System.Runtime.CompilerServices;
 
 namespace Instances.Library.Export;
 
-/// <summary>A disk as a file of some format, which is made while it is written: nothing of it lies anywhere before. The same disk with the same identity gives the same bytes each time.</summary>
+/// <summary>A disk as a file of some format. The file is created while it is written, and not stored before. The same disk with the same identity gives the same bytes each time.</summary>
 internal abstract class DiskFile(LayeredDisk disk) : IDisposable
 {
     protected const int SectorBytes = 512;
 
-    /// <summary>Small enough for the caches of a processor, through which each passes several times.</summary>
+    /// <summary>Small enough for a processor's caches, because each chunk is processed several times.</summary>
     protected const int ChunkBytes = 256 << 10;
     protected const int UnitsOfChunk = ChunkBytes / AllocationMap.UnitBytes;
 
-    /// <summary>How long the file is; null if that shows only when it is made.</summary>
+    /// <summary>The length of the file; null if it is known only at the end.</summary>
     public abstract long? Bytes { get; }
 
     protected LayeredDisk Disk => disk;
 
-    /// <summary>Looks where the disk has data. Its layers are closed with the file, or where there comes to be none.</summary>
-    /// <param name="id">Stands in files that have an identity.</param>
+    /// <summary>Determines where the disk has data. The disk's layers are closed with the file, or if this fails.</summary>
+    /// <param name="id">The identity for formats that have one.</param>
     /// <exception cref="Faults.FaultException">layer-unreadable; export-format-unsupported.</exception>
     public static DiskFile Of(LayeredDisk disk, ExportFormat format, Guid id, CancellationToken cancellationToken)
     {
@@ -39,13 +39,13 @@ internal abstract class DiskFile(LayeredDisk disk) : IDisposable
         }
     }
 
-    /// <exception cref="Faults.FaultException">layer-unreadable: what was written is no whole file.</exception>
+    /// <exception cref="Faults.FaultException">layer-unreadable: the written bytes are not a complete file.</exception>
     public abstract Task Write(Stream target, CancellationToken cancellationToken);
 
     public void Dispose() => disk.Dispose();
 
-    /// <summary>Reads parts of the disk, of <see cref="ChunkBytes"/> at most: the next one while the one before is worked on.</summary>
-    /// <returns>Each is good until the next one is asked for.</returns>
+    /// <summary>Reads parts of the disk, of <see cref="ChunkBytes"/> at most: the next one is read while the previous one is processed.</summary>
+    /// <returns>Each is valid until the next one is requested.</returns>
     protected async IAsyncEnumerable<(long Offset, ReadOnlyMemory<byte> Data)> Read(IEnumerable<(long Offset, int Bytes)> parts, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         byte[][] buffers = [ArrayPool<byte>.Shared.Rent(ChunkBytes), ArrayPool<byte>.Shared.Rent(ChunkBytes)];
@@ -63,7 +63,7 @@ internal abstract class DiskFile(LayeredDisk disk) : IDisposable
         }
         finally
         {
-            // Whoever ends early leaves no read behind that still fills a buffer.
+            // If the caller ends early, wait for a read that still fills a buffer.
             if (next is not null) await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             Array.ForEach(buffers, buffer => ArrayPool<byte>.Shared.Return(buffer));
         }

@@ -3,7 +3,7 @@ using Instances.Faults;
 
 namespace Instances.Library.Export;
 
-/// <summary>Compresses an export by the program zstd, while it is made. The program sees pipes only: it ends with them when this process goes.</summary>
+/// <summary>Compresses an export with the program zstd while it is created. The program has only pipes, and ends with them if this process dies.</summary>
 internal sealed class ExportCompressor(ProcessConfinement confinement)
 {
     private const int BufferBytes = 256 << 10;
@@ -11,17 +11,17 @@ internal sealed class ExportCompressor(ProcessConfinement confinement)
     private const int SecondsForEachGibibyte = 600;
     private const long MemoryBytes = 256L << 20;
 
-    /// <summary>How the shell and its like tell that a program is not there.</summary>
+    /// <summary>The exit code of a shell for a missing program.</summary>
     private const int NotFound = 127;
 
     internal string Program { get; init; } = "zstd";
 
-    /// <param name="write">Writes what is to be compressed.</param>
-    /// <param name="virtualBytes">As many at most, about.</param>
+    /// <param name="write">Writes the data to compress.</param>
+    /// <param name="virtualBytes">Their approximate maximum number.</param>
     /// <exception cref="FaultException">zstd-missing; export-failed; and what <paramref name="write"/> throws.</exception>
     public async Task Compress(Func<Stream, CancellationToken, Task> write, Stream target, long virtualBytes, CancellationToken cancellationToken)
     {
-        // It takes as long as the receiver takes to receive: only its own work is bounded.
+        // The time depends on the receiver: only the processor time is bounded.
         var seconds = SecondsForAnything + (int)Math.Min(virtualBytes / (1L << 30) * SecondsForEachGibibyte, int.MaxValue / 4);
         var bounds = new ProcessBounds(Timeout.InfiniteTimeSpan, seconds, MemoryBytes, FileBytes: 0);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -36,7 +36,7 @@ internal sealed class ExportCompressor(ProcessConfinement confinement)
         }
         catch (OperationCanceledException) when (failure is not null)
         {
-            throw failure; // Ended from here.
+            throw failure; // This process ended zstd.
         }
 
         if (failure is not null) throw failure;
@@ -52,11 +52,11 @@ internal sealed class ExportCompressor(ProcessConfinement confinement)
             }
             catch (Exception exception) when (exception is IOException || (exception is OperationCanceledException && !stop.IsCancellationRequested))
             {
-                // The program has ended and takes no more, or its pipe was closed over that; its outcome tells why. What goes wrong with a layer is a fault.
+                // The program has ended and closed its pipe; its outcome says why. A failure of a layer is a fault.
             }
         }
 
-        // Ends the program: what it would take for the end of its input must not pass for the end of the export.
+        // End the program: otherwise it would treat the end of its input as the end of the export.
         async Task Guard(Func<Task> copy)
         {
             try

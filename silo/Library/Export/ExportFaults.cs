@@ -2,11 +2,11 @@ using Instances.Faults;
 
 namespace Instances.Library.Export;
 
-/// <summary>Why an image is not exported, or not to its end.</summary>
+/// <summary>The faults of exports.</summary>
 internal static class ExportFaults
 {
     public static FaultException LayerUnreadable(LayerId layer, string what, Exception? cause = null) => new(
-        new(FaultKind.Conflict, "layer-unreadable", $"The layer {layer} of the image cannot be read: {what}. Have the library verified: a good copy takes its place where a host, or a datacenter of Library:Peers, has one."), cause);
+        new(FaultKind.Conflict, "layer-unreadable", $"The layer {layer} of the image cannot be read: {what}. Verify the library: the layer is replaced by a good copy if a host, or a datacenter of Library:Peers, has one."), cause);
 
     public static FaultException FormatUnsupported(string what) => FaultException.Invalid("export-format-unsupported", $"{what} Export the image as qcow2, raw or vhdx.");
 

@@ -3,14 +3,14 @@ using System.Text;
 
 namespace Instances.Library.Export;
 
-/// <summary>The name of an image as the name of a file, on any system.</summary>
+/// <summary>Converts the name of an image to a file name that is valid on any system.</summary>
 internal static class ExportName
 {
-    /// <summary>What file systems take, without the endings that are put behind.</summary>
+    /// <summary>The limit of file systems, less the extensions that are appended.</summary>
     private const int MaxBytes = 200;
     private const string Forbidden = "\\/:*?\"<>|%";
 
-    /// <returns>The image's id where nothing of its name is left.</returns>
+    /// <returns>The image's id if nothing of its name is left.</returns>
     public static string Of(string name, ImageId image)
     {
         var text = new StringBuilder();
@@ -22,12 +22,12 @@ internal static class ExportName
             text.Append(kept);
         }
 
-        // A dot before it hides a file; one behind it, or a space, does not stay on Windows.
+        // A leading dot hides a file. Windows removes a trailing dot or space.
         var trimmed = text.ToString().Trim('.', ' ');
         return trimmed.Length > 0 ? trimmed : $"{image}";
     }
 
-    /// <summary>Neither a character with a meaning in paths, nor one that is not seen and turns around or hides what is.</summary>
+    /// <summary>Excludes characters with a meaning in paths, and invisible ones that reorder or hide text.</summary>
     private static bool IsFit(Rune rune) => rune != Rune.ReplacementChar
         && !Forbidden.Contains(rune.ToString(), StringComparison.Ordinal)
         && Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator

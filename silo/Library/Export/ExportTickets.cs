@@ -2,5 +2,5 @@ using Instances.Library.Transfer;
 
 namespace Instances.Library.Export;
 
-/// <summary>For exporting one image.</summary>
+/// <summary>Tickets to export one image.</summary>
 internal sealed class ExportTickets(TimeProvider time) : Tickets<ImageId>(time);

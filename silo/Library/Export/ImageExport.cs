@@ -2,7 +2,7 @@ using System.Net.Mime;
 
 namespace Instances.Library.Export;
 
-/// <summary>An image that is being exported: its layers are open, so that it can be written to its end whatever becomes of it.</summary>
+/// <summary>An image that is being exported: its layers are open, so that the export can be completed even if the image is deleted.</summary>
 internal sealed class ImageExport : IDisposable
 {
     private readonly IReadOnlyList<(string Name, DiskFile File)> _disks;
@@ -23,11 +23,11 @@ internal sealed class ImageExport : IDisposable
 
     public string ContentType { get; }
 
-    /// <summary>How many bytes will be written; null if that shows only when they are made.</summary>
+    /// <summary>How many bytes will be written; null if that is known only at the end.</summary>
     public long? Bytes { get; }
 
-    /// <summary>Looks where the disks have data, which tells how long the export will be.</summary>
-    /// <param name="disks">Closed with the export, or where there comes to be none.</param>
+    /// <summary>Determines where the disks have data, and so the length of the export.</summary>
+    /// <param name="disks">Closed with the export, or if this fails.</param>
     /// <param name="compressor">Null for none.</param>
     /// <exception cref="Faults.FaultException">layer-unreadable; export-format-unsupported.</exception>
     public static async Task<ImageExport> Prepare(
@@ -37,7 +37,7 @@ internal sealed class ImageExport : IDisposable
         try
         {
             if (format is ExportFormat.Vmdk && disks.Count > 1)
-                throw ExportFaults.FormatUnsupported("The image has several disks, and how long a compressed VMDK file gets shows too late to put it into an archive.");
+                throw ExportFaults.FormatUnsupported("The image has several disks, and the length of a compressed VMDK file is known too late to put it into an archive.");
             var name = ExportName.Of(image.Name, image.Id);
             var extension = format.ToString().ToLowerInvariant();
             for (var index = 0; index < disks.Count; index++)
@@ -57,7 +57,7 @@ internal sealed class ImageExport : IDisposable
         }
     }
 
-    /// <summary>Makes it while it is written. What was written before a failure is no whole file.</summary>
+    /// <summary>Creates the export while it is written. After a failure the written bytes are not a complete file.</summary>
     /// <exception cref="Faults.FaultException">layer-unreadable; zstd-missing, before the first byte; export-failed.</exception>
     public Task Write(Stream target, CancellationToken cancellationToken) => _compressor is null ? WritePlain(target, cancellationToken) : _compressor.Compress(WritePlain, target, _virtualBytes, cancellationToken);
 

@@ -5,12 +5,12 @@ namespace Instances.Library.Export;
 
 /// <summary>Exports images from the library's layers, a bounded number at a time.</summary>
 /// <remarks>
-/// An export holds nothing against deletion. It opens the layers first and looks at the image then; a deletion marks the image first and removes layers then. So either the export sees
-/// that the image is gone, or it has all its layers open, and an open file keeps its bytes.
+/// An export does not prevent a deletion. It first opens the layers, and then checks the image. A deletion first marks the image, and then removes layers. So either the export sees
+/// that the image is deleted, or it has all layers open, and an open file keeps its content.
 /// </remarks>
 internal sealed class ImageExporter(FolderLibraryStore store, IGrainFactory grains, ExportCompressor compressor, IOptions<ExportOptions> options)
 {
-    /// <summary>How often it is begun anew for an image that has got other layers in between, as a compaction gives it.</summary>
+    /// <summary>How often an export is restarted because a compaction has replaced layers of the image in between.</summary>
     private const int MaxAttempts = 3;
 
     private readonly SemaphoreSlim _places = new(options.Value.MaxExports, options.Value.MaxExports);

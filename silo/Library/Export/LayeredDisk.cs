@@ -6,7 +6,7 @@ namespace Instances.Library.Export;
 /// <summary>A disk as its machine would see it: all layers of its chain, open for reading.</summary>
 internal sealed class LayeredDisk : IDisposable
 {
-    /// <summary>The most entries of L1 tables that all layers have together: 256 MiB of memory, a hundred layers of a disk of 80 TiB.</summary>
+    /// <summary>The most entries of all layers' L1 tables together: 256 MiB of memory, or a hundred layers of a disk of 80 TiB.</summary>
     private const long MaxTables = 32L << 20;
 
     private readonly List<Qcow2Layer> _layers = [];
@@ -17,10 +17,10 @@ internal sealed class LayeredDisk : IDisposable
 
     public long VirtualSizeBytes => _layers[0].VirtualSizeBytes;
 
-    /// <summary>How far one of the layers reaches.</summary>
+    /// <summary>The largest disk size of the layers.</summary>
     public long LargestBytes => _layers.Max(layer => layer.VirtualSizeBytes);
 
-    /// <summary>How much was read of the layers' files so far, tables too.</summary>
+    /// <summary>How much was read of the layers' files so far, including tables.</summary>
     public long BytesRead => _layers.Sum(layer => layer.BytesRead);
 
     /// <exception cref="FaultException">layer-missing; layer-unreadable, also if the top has another size than the chain.</exception>
@@ -32,14 +32,14 @@ internal sealed class LayeredDisk : IDisposable
         throw ExportFaults.LayerUnreadable(chain.Layers[^1], "it has another size than its image says");
     }
 
-    /// <param name="chain">From the base to the top, which says how large the disk is.</param>
+    /// <param name="chain">From the base to the top, whose size is the disk's size.</param>
     /// <exception cref="FaultException">layer-missing; layer-unreadable.</exception>
     public static LayeredDisk OpenLayers(IReadOnlyList<LayerId> chain, Func<LayerId, string> pathOf)
     {
         var disk = new LayeredDisk();
         try
         {
-            // The top first: it is the first to be asked.
+            // The top first, because reads ask it first.
             var tables = 0L;
             foreach (var layer in chain.Reverse())
             {
@@ -56,23 +56,23 @@ internal sealed class LayeredDisk : IDisposable
         }
     }
 
-    /// <summary>How far the disk is of one kind from an offset on: data that is written somewhere in the chain, or none, which is zeros.</summary>
-    /// <param name="bytes">As far as it is looked.</param>
+    /// <summary>The length of the run at an offset that is either data of a layer in the chain, or zeros.</summary>
+    /// <param name="bytes">The most bytes to examine.</param>
     public (bool IsData, long Bytes) Find(long offset, long bytes)
     {
         var run = Locate(offset, bytes, out _);
         return (run.Kind is LayerRunKind.Data, run.Bytes);
     }
 
-    /// <summary>What the layers say of the disk from an offset on; <see cref="LayerRunKind.Absent"/> where none of them says anything.</summary>
-    /// <param name="bytes">As far as it is looked.</param>
+    /// <summary>The run of the layers at an offset; <see cref="LayerRunKind.Absent"/> if no layer has it.</summary>
+    /// <param name="bytes">The most bytes to examine.</param>
     public (LayerRunKind Kind, long Bytes) Trace(long offset, long bytes)
     {
         var run = Locate(offset, bytes, out _);
         return (run.Kind, run.Bytes);
     }
 
-    /// <summary>Reads a part of the disk. Behind its end are zeros.</summary>
+    /// <summary>Reads a part of the disk. After its end are zeros.</summary>
     /// <exception cref="FaultException">layer-unreadable.</exception>
     public async ValueTask Read(long offset, Memory<byte> buffer, CancellationToken cancellationToken)
     {
@@ -86,7 +86,7 @@ internal sealed class LayeredDisk : IDisposable
         }
     }
 
-    /// <summary>For who goes through the disk once, and once only since it was opened.</summary>
+    /// <summary>Checks the tables after exactly one pass over the disk.</summary>
     /// <exception cref="FaultException">layer-unreadable: the tables of a layer name what it has over and over, so that a small file looks like a large one.</exception>
     public void RequireReadOnce()
     {
@@ -97,7 +97,7 @@ internal sealed class LayeredDisk : IDisposable
 
     public FaultException Unreadable(string what) => ExportFaults.LayerUnreadable(_layers[0].Id, what);
 
-    /// <param name="above">How many layers lie above the one that says it; all of them where none does.</param>
+    /// <param name="above">The number of layers above the one that has the run; all of them if none has it.</param>
     private LayerRun Locate(long offset, long bytes, out int above)
     {
         for (above = 0; above < _layers.Count; above++)

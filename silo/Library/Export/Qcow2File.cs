@@ -2,9 +2,9 @@ using static Instances.Library.Export.Qcow2Layout;
 
 namespace Instances.Library.Export;
 
-/// <summary>A qcow2 file of version 3 with clusters of 64 KiB, without a backing file. Zeros are not in it.</summary>
+/// <summary>A qcow2 file of version 3 with clusters of 64 KiB, without a backing file. It does not contain zeros.</summary>
 /// <remarks>
-/// All tables stand before the data, so that it can be written in one go:
+/// All tables are before the data, so that it can be written in one pass:
 /// <code>
 /// header | L1 table | reference table | reference blocks | L2 tables that are in use | clusters with data, in the disk's order
 /// </code>
@@ -45,7 +45,7 @@ internal sealed class Qcow2File : DiskFile
         await foreach (var (_, data) in Read(runs, cancellationToken)) await target.WriteAsync(data, cancellationToken);
     }
 
-    /// <summary>Cluster by cluster, each good until the next one is asked for.</summary>
+    /// <summary>The clusters, each valid until the next one is requested.</summary>
     private IEnumerable<ReadOnlyMemory<byte>> Metadata()
     {
         var cluster = new byte[ClusterBytes];

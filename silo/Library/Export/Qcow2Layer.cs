@@ -6,10 +6,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Export;
 
-/// <summary>A sealed layer that is open for reading: which parts of the disk it holds, and where in the file. The name of a backing file in its header is not looked at.</summary>
+/// <summary>A sealed layer that is open for reading: which parts of the disk it has, and where in the file. The name of a backing file in its header is ignored.</summary>
 /// <remarks>
-/// An open file keeps its bytes when its name goes: whoever has opened a layer can read it to the end, whatever becomes of its image. A machine's QEMU wrote the file, and a guest may
-/// have taken that over: each number is checked before it is used. Compressed clusters, encryption and data files, which no layer of ours has, are refused.
+/// An open file keeps its content after its deletion. So an open layer can be read to its end, even if its image is deleted. A machine's QEMU wrote the file, and a guest may
+/// have taken QEMU over: so each number is checked before its use. Compressed clusters, encryption and data files, which our layers never have, are refused.
 /// See docs/interop/qcow2.txt in QEMU for the format.
 /// </remarks>
 internal sealed class Qcow2Layer : IDisposable
@@ -35,7 +35,7 @@ internal sealed class Qcow2Layer : IDisposable
     private readonly byte[] _table;
     private long _loaded = -1;
 
-    /// <summary>A run of which the layer says nothing, that was found last: whoever goes through the layers below asks within it again and again.</summary>
+    /// <summary>The last run that was found absent. A pass over the layers below asks for parts of it repeatedly.</summary>
     private (long Begin, long End) _absent;
 
     private Qcow2Layer(LayerId id, SafeFileHandle file)
@@ -44,7 +44,7 @@ internal sealed class Qcow2Layer : IDisposable
         Span<byte> header = stackalloc byte[HeaderBytes];
         Load(header[..(int)Math.Min(HeaderBytes, _fileBytes)], 0);
         var version = Number32(header, 4);
-        if (Number32(header, 0) != Qcow2Header.Magic || version is not (2 or 3)) throw Unreadable("it is no qcow2 file of a known version");
+        if (Number32(header, 0) != Qcow2Header.Magic || version is not (2 or 3)) throw Unreadable("it is not a qcow2 file of a known version");
         var features = version == 2 ? Qcow2Features.None : (Qcow2Features)Number64(header, 72);
         if ((features & ~Readable) != 0 || Number32(header, 32) != 0) throw Unreadable("it is marked as corrupt, or has a feature that no layer has");
         VirtualSizeBytes = (long)Number64(header, 24);
@@ -61,18 +61,18 @@ internal sealed class Qcow2Layer : IDisposable
 
     public long VirtualSizeBytes { get; }
 
-    /// <summary>How many entries its L1 table has, which is in memory.</summary>
+    /// <summary>The number of entries of its L1 table, which is in memory.</summary>
     public int Tables => _tables.Length;
 
-    /// <summary>How much was read of the file so far, tables too.</summary>
+    /// <summary>How much was read of the file so far, including tables.</summary>
     public long BytesRead { get; private set; }
 
-    /// <summary>Whether more was read than there is, the last cluster counted whole. Who goes through the disk once, and sees this, reads what tables of the file name over and over.</summary>
+    /// <summary>Whether more was read than the file has. After one pass over the disk this means that the file's tables name the same clusters repeatedly.</summary>
     public bool IsReadAgain => BytesRead > _fileBytes + (1L << _clusterBits);
 
     private bool IsDivided => _entryBits == 4;
 
-    /// <summary>Log2 of the bytes of the disk for which an L2 table stands.</summary>
+    /// <summary>Log2 of the bytes of the disk that an L2 table covers.</summary>
     private int ReachBits => _clusterBits + _clusterBits - _entryBits;
 
     /// <exception cref="FaultException">layer-missing; layer-unreadable.</exception>
@@ -91,11 +91,11 @@ internal sealed class Qcow2Layer : IDisposable
         }
     }
 
-    /// <summary>What the layer says of a part of the disk, from an offset on: all that is of one kind and, where it is data, lies together.</summary>
-    /// <param name="bytes">As far as it is looked; at least 1.</param>
+    /// <summary>The run at an offset of the disk: all of it is of one kind and, if it is data, contiguous in the file.</summary>
+    /// <param name="bytes">The most bytes to examine; at least 1.</param>
     public LayerRun Find(long offset, long bytes)
     {
-        // A disk was made larger over this layer: behind its end are zeros, whatever lies under it.
+        // The disk was enlarged above this layer: after the layer's end are zeros, whatever the layers below have.
         if (offset >= VirtualSizeBytes) return new(LayerRunKind.Zeros, 0, bytes);
         if (offset >= _absent.Begin && offset < _absent.End) return new(LayerRunKind.Absent, 0, Math.Min(bytes, _absent.End - offset));
         var reach = 1L << ReachBits;
@@ -127,7 +127,7 @@ internal sealed class Qcow2Layer : IDisposable
                 read = await RandomAccess.ReadAsync(_file, buffer[done..], place + done, cancellationToken);
                 if (read > 0) continue;
 
-                // The last cluster may end before its length: what was not written to it is zeros.
+                // The last cluster of the file may be incomplete: the missing bytes are zeros.
                 buffer.Span[done..].Clear();
                 return;
             }
@@ -166,7 +166,7 @@ internal sealed class Qcow2Layer : IDisposable
         _loaded = index;
     }
 
-    /// <param name="next">Where the piece ends, be it a subcluster or a cluster.</param>
+    /// <param name="next">The end of the piece, which is a subcluster or a cluster.</param>
     private (LayerRunKind Kind, long Place) PieceAt(long offset, out long next)
     {
         var index = (int)((offset >> _clusterBits) & ((1L << (_clusterBits - _entryBits)) - 1)) << _entryBits;
@@ -176,7 +176,7 @@ internal sealed class Qcow2Layer : IDisposable
         if (cluster != 0) RequireCluster(cluster);
         var data = (LayerRunKind.Data, (long)cluster + (offset & ((1L << _clusterBits) - 1)));
 
-        // A bit for each subcluster that has data, and behind those one for each that is zeros. Most clusters are of one kind: those are taken whole.
+        // One bit for each subcluster with data, followed by one for each that is zeros. Most clusters are of one kind, and handled as a whole.
         var bits = IsDivided ? Number64(_table, index + sizeof(ulong)) : 0;
         var isWhole = bits is 0 or uint.MaxValue or (ulong)uint.MaxValue << 32;
         var piece = 1L << (isWhole ? _clusterBits : _pieceBits);
@@ -223,19 +223,19 @@ internal sealed class Qcow2Layer : IDisposable
     private static ulong Number64(ReadOnlySpan<byte> bytes, int offset) => BinaryPrimitives.ReadUInt64BigEndian(bytes[offset..]);
 }
 
-/// <summary>What a layer says of a part of its disk.</summary>
+/// <summary>What a layer has for a part of its disk.</summary>
 internal enum LayerRunKind
 {
-    /// <summary>Nothing: what is under the layer counts.</summary>
+    /// <summary>Nothing: the layers below count.</summary>
     Absent,
 
-    /// <summary>It is zeros, whatever is under the layer.</summary>
+    /// <summary>Zeros, whatever the layers below have.</summary>
     Zeros,
 
-    /// <summary>It is what stands in the layer's file.</summary>
+    /// <summary>Data in the layer's file.</summary>
     Data,
 }
 
-/// <param name="Place">Of data: its offset in the file.</param>
+/// <param name="Place">For data: its offset in the file.</param>
 /// <param name="Bytes">Of the disk; at least 1.</param>
 internal readonly record struct LayerRun(LayerRunKind Kind, long Place, long Bytes);

@@ -4,9 +4,9 @@ using Instances.Library.Import;
 
 namespace Instances.Library.Export;
 
-/// <summary>Where the parts of a qcow2 file of version 3 are, and what lies below it.</summary>
-/// <param name="Tables">How many entries the L1 table has.</param>
-/// <param name="Backing">The relative name of the layer below, or null for none.</param>
+/// <summary>The positions of the parts of a qcow2 file of version 3, and its parent.</summary>
+/// <param name="Tables">The number of entries of the L1 table.</param>
+/// <param name="Backing">The relative name of the parent layer, or null for none.</param>
 internal readonly record struct Qcow2Layout(long VirtualSizeBytes, int Tables, long L1Offset, long ReferencesOffset, Qcow2References References, Qcow2Features Features = Qcow2Features.None, string? Backing = null)
 {
     public const int ClusterBits = 16;
@@ -15,13 +15,13 @@ internal readonly record struct Qcow2Layout(long VirtualSizeBytes, int Tables, l
     /// <summary>The most entries of an L1 table that QEMU reads.</summary>
     public const int MaxTables = (32 << 20) / sizeof(ulong);
 
-    /// <summary>In an entry of a table: what it names is used once.</summary>
+    /// <summary>A flag in a table's entry: the reference count is one.</summary>
     public const ulong UsedOnce = 1UL << 63;
 
     private const string BackingFormat = "qcow2";
 
     /// <summary>Writes the first cluster.</summary>
-    /// <param name="cluster">Of zeros.</param>
+    /// <param name="cluster">A buffer of zeros.</param>
     public void WriteHeader(Span<byte> cluster)
     {
         BinaryPrimitives.WriteUInt32BigEndian(cluster, Qcow2Header.Magic);
@@ -37,7 +37,7 @@ internal readonly record struct Qcow2Layout(long VirtualSizeBytes, int Tables, l
         BinaryPrimitives.WriteInt32BigEndian(cluster[100..], Qcow2Header.Version3Bytes);
         if (Backing is null) return;
 
-        // The extension with the format below, padded to 8 bytes; one that ends them, which is all zeros; the name.
+        // The extension with the backing format, padded to 8 bytes; the end of the extensions, which is zeros; the name.
         var extension = cluster[Qcow2Header.Version3Bytes..];
         BinaryPrimitives.WriteUInt32BigEndian(extension, (uint)Qcow2Extension.BackingFormat);
         BinaryPrimitives.WriteInt32BigEndian(extension[4..], BackingFormat.Length);
@@ -50,7 +50,7 @@ internal readonly record struct Qcow2Layout(long VirtualSizeBytes, int Tables, l
     public static void WriteEntry(Span<byte> table, int index, ulong value) => BinaryPrimitives.WriteUInt64BigEndian(table[(index * sizeof(ulong))..], value);
 }
 
-/// <summary>The reference counts of a qcow2 file of which every cluster is used once: a table, and the blocks that it names behind it.</summary>
+/// <summary>The reference counts of a qcow2 file whose clusters are each used once: a table, followed by its blocks.</summary>
 internal sealed class Qcow2References
 {
     /// <summary>Log2 of the bits of a count.</summary>
@@ -61,10 +61,10 @@ internal sealed class Qcow2References
 
     private readonly long _blocks;
 
-    /// <param name="others">How many clusters the file has without them.</param>
+    /// <param name="others">The number of the file's other clusters.</param>
     public Qcow2References(long others)
     {
-        // They count themselves, too: more of them until all are counted.
+        // They count themselves too: add more until all are counted.
         for (FileClusters = others; ; FileClusters = others + TableClusters + _blocks)
         {
             var blocks = DivideUp(FileClusters, CountsOfBlock);
@@ -73,7 +73,7 @@ internal sealed class Qcow2References
         }
     }
 
-    /// <summary>How many clusters the file has with them.</summary>
+    /// <summary>The number of all clusters of the file.</summary>
     public long FileClusters { get; }
 
     public long TableClusters { get; }
@@ -81,7 +81,7 @@ internal sealed class Qcow2References
     public long Bytes => (TableClusters + _blocks) * Qcow2Layout.ClusterBytes;
 
     /// <summary>Cluster by cluster, in one buffer.</summary>
-    /// <param name="offset">Where they begin in the file.</param>
+    /// <param name="offset">Their offset in the file.</param>
     public IEnumerable<ReadOnlyMemory<byte>> Clusters(long offset)
     {
         var cluster = new byte[Qcow2Layout.ClusterBytes];

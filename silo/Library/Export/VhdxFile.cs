@@ -4,9 +4,9 @@ using Instances.Library.Import;
 
 namespace Instances.Library.Export;
 
-/// <summary>A dynamic VHDX file, as Hyper-V makes it. Zeros are not in it.</summary>
+/// <summary>A dynamic VHDX file, as Hyper-V creates it. It does not contain zeros.</summary>
 /// <remarks>
-/// All tables stand before the data, so that it can be written in one go:
+/// All tables are before the data, so that it can be written in one pass:
 /// <code>
 /// 0       name, headers, region tables
 /// 1 MiB   log, empty
@@ -28,7 +28,7 @@ internal sealed class VhdxFile : DiskFile
     private const ulong ZeroBlock = 2;
     private const ulong PresentBlock = 6;
 
-    /// <summary>The table of blocks has at most some more entries than that: blocks get larger with the disk.</summary>
+    /// <summary>The table of blocks has about this many entries at most: blocks are larger for larger disks.</summary>
     private const long MaxBlocks = 2 * Mebibyte;
 
     private readonly AllocationMap _map;
@@ -55,7 +55,7 @@ internal sealed class VhdxFile : DiskFile
 
     private int UnitsOfBlock => _blockBytes / AllocationMap.UnitBytes;
 
-    /// <summary>Behind so many blocks the table has an entry for a bitmap, which only a disk with a parent has.</summary>
+    /// <summary>After this number of blocks the table has an entry for a bitmap, which only disks with a parent use.</summary>
     private long BlocksOfBitmap => SectorsOfBitmap * SectorBytes / _blockBytes;
 
     private long TableOfBlocksBytes => DivideUp(_entries * sizeof(ulong), Mebibyte) * Mebibyte;

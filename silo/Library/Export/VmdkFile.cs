@@ -5,9 +5,9 @@ using System.Text;
 
 namespace Instances.Library.Export;
 
-/// <summary>A stream-optimized VMDK file, as it is in an OVF: each grain of 64 KiB is compressed by itself. Grains of zeros are not in it.</summary>
+/// <summary>A stream-optimized VMDK file, as it is in an OVF: each grain of 64 KiB is compressed separately. It does not contain grains of zeros.</summary>
 /// <remarks>
-/// Made to be written in one go: what lies where is told behind it.
+/// It can be written in one pass, because the tables are after the data.
 /// <code>
 /// header, description | grains, behind the last one of every 32 MiB their table | directory of the tables | footer: the header once more, with the directory's place | end
 /// </code>
@@ -27,7 +27,7 @@ internal sealed class VmdkFile : DiskFile
     private const ulong DirectoryInFooter = ulong.MaxValue;
     private const uint Flags = 1 | (1 << 16) | (1 << 17); // line ends can be checked; compressed; with markers
 
-    /// <summary>What a grain may take that cannot be compressed, with its marker.</summary>
+    /// <summary>The largest size of an incompressible grain with its marker.</summary>
     private const int MaxSectorsOfGrain = GrainSectors + 2;
 
     private readonly AllocationMap _map;
@@ -80,7 +80,7 @@ internal sealed class VmdkFile : DiskFile
         _sector += bytes.Length / SectorBytes;
     }
 
-    /// <summary>A table of zeros alone is not in the file.</summary>
+    /// <summary>A table that is all zeros is not written.</summary>
     private async Task PutTable(Stream target, long table, CancellationToken cancellationToken)
     {
         if (!_table.AsSpan().ContainsAnyExcept(0u)) return;

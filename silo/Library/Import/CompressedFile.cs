@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Looks at a compressed file of unknown origin before the program that expands it does. An .xz file has to be one stream and a .zst file one frame; gzip members and zeros may follow one another, as gunzip takes them.</summary>
+/// <summary>Checks a compressed, untrusted file before a program expands it. An .xz file must be one stream and a .zst file one frame. A gzip file may have several members and zeros, as gunzip accepts them.</summary>
 /// <remarks>See RFC 1952, the .xz file format and RFC 8878.</remarks>
 internal static class CompressedFile
 {
@@ -11,7 +11,7 @@ internal static class CompressedFile
     private const byte GzipReservedFlags = 0xE0;
     private const long MetadataBytes = 64L << 20;
 
-    /// <summary>How many bytes may come out: those of the largest disk with the tables of its format, and those of the largest upload.</summary>
+    /// <summary>The most bytes of the expanded file: the largest disk with the tables of its format, and the largest upload.</summary>
     public static long BoundOf(ImportOptions options, LibraryOptions library)
     {
         var disk = options.MaxVirtualBytes / 1024 * 1025 + MetadataBytes;

@@ -4,28 +4,28 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Import;
 
-/// <summary>Expands a compressed upload by the program that belongs to it. The program writes no file: what comes out of it passes through here, and is counted.</summary>
+/// <summary>Expands a compressed upload with the program of its format. The program writes no file: its output passes through this class, which counts it.</summary>
 internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement confinement, IOptions<ImportOptions> options, IOptions<LibraryOptions> library)
 {
     private const int BufferBytes = 256 << 10;
 
-    /// <summary>What an upload may expand to, however small it is; beyond that <see cref="ImportOptions.MaxExpansion"/> counts.</summary>
+    /// <summary>The size to which any upload may expand. Above it <see cref="ImportOptions.MaxExpansion"/> applies.</summary>
     private const long FreeExpansionBytes = 64 << 20;
 
-    /// <summary>Zeros take no space, and a sparse disk is full of them: in pieces of this size they do not count.</summary>
+    /// <summary>Pieces of zeros of this size do not count, because they take no space and a sparse disk has many.</summary>
     private const int PieceBytes = 4096;
 
-    /// <summary>An exit code from here on says that a signal ended the program.</summary>
+    /// <summary>Exit codes from this on mean that a signal ended the program.</summary>
     private const int SignalBase = 128;
 
     private const int SecondsForAnything = 300;
     private const int SecondsForEachGibibyte = 600;
     private const long MemoryBytes = 256L << 20;
 
-    /// <summary>What the program takes for its window and tables, within the bound above.</summary>
+    /// <summary>Memory of the program for its window and tables, within the bound above.</summary>
     private const long WindowBytes = (long)ZstdFrame.MaxWindowBytes;
 
-    /// <param name="progress">Is told how many bytes have come out.</param>
+    /// <param name="progress">Called with the number of expanded bytes.</param>
     /// <exception cref="FaultException">image-malformed; quota-exceeded; no-space; qemu-img-failed.</exception>
     public async Task Expand(ReceivedUpload upload, string target, Action<long> progress, CancellationToken cancellationToken)
     {
@@ -54,7 +54,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         }
         catch (OperationCanceledException) when (refusal is not null)
         {
-            // Ended from here, for what came out of it.
+            // This process ended the program because of its output.
         }
 
         if (refusal is not null)
@@ -63,7 +63,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
             throw Failure(outcome!, compression);
     }
 
-    /// <summary>Each cause with a sentence of its own, by what the programs write.</summary>
+    /// <summary>Chooses a sentence for each cause from the program's error output.</summary>
     private static FaultException Failure(ProcessOutcome outcome, ImageCompression compression)
     {
         var (kind, command) = compression switch
@@ -97,7 +97,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
                 if (store.FreeBytes - read < store.MinimumFreeBytes)
                     throw FileFaults.NoSpaceLeft(store.Folder);
 
-                // Zeros become a hole: most of a raw disk is that.
+                // Zeros become holes, because most of a raw disk is zeros.
                 if (DataIn(buffer.AsSpan(0, read)) is > 0 and var more)
                 {
                     data += more;
@@ -128,7 +128,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
         return data;
     }
 
-    // One thread each: more of them take more memory.
+    // One thread each, because more threads take more memory.
     private static string[] CommandOf(ImageCompression compression) => compression switch
     {
         ImageCompression.Gzip => ["gzip", "--decompress", "--stdout"],

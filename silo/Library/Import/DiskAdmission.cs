@@ -2,7 +2,7 @@ using Instances.Faults;
 
 namespace Instances.Library.Import;
 
-/// <summary>Asks the owner of an import whether its enterprise has room for the disk, as soon as its size is known and before anything is made of it.</summary>
+/// <summary>Asks the owner of an import whether the disk fits the quotas of its enterprise, as soon as the size is known and before the conversion.</summary>
 /// <exception cref="FaultException">quota-virtual-bytes.</exception>
-/// <exception cref="ImportCancelledException">The owner says so.</exception>
+/// <exception cref="ImportCancelledException">The owner has cancelled the import.</exception>
 internal delegate Task DiskAdmission(long virtualSizeBytes);

@@ -2,10 +2,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a file of unknown origin at places that the file itself names: each is checked against the file's end first.</summary>
+/// <summary>Reads an untrusted file at places that the file itself names. Each place is first checked against the file's end.</summary>
 internal sealed class FileReader(SafeFileHandle file)
 {
-    /// <summary>The largest table that is read: more than any disk within the default quota needs.</summary>
+    /// <summary>The largest table that is read: more than any disk within the default bound needs.</summary>
     public const int MaxTableBytes = 32 << 20;
 
     public ulong Bytes { get; } = (ulong)RandomAccess.GetLength(file);
@@ -31,13 +31,13 @@ internal sealed class FileReader(SafeFileHandle file)
         }
     }
 
-    /// <summary>A table whose place and length the file names.</summary>
+    /// <summary>Reads a table whose place and length the file names.</summary>
     public byte[] ReadTable(ulong offset, UInt128 bytes, string what) => bytes <= MaxTableBytes
         ? Read(offset, (int)bytes, what)
         : throw ImportFaults.Malformed($"its {what} is larger than that of any disk that is allowed");
 
-    /// <summary>Blocks of one length have to lie behind a place, whole in the file, and apart.</summary>
-    /// <param name="end">Where the last one ends at the latest.</param>
+    /// <summary>Requires that blocks of one length are after a place, completely in the file, and do not overlap.</summary>
+    /// <param name="end">The latest end of the last block.</param>
     public static void RequireApart(List<ulong> offsets, ulong bytes, ulong start, ulong end, string what)
     {
         offsets.Sort();

@@ -2,7 +2,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Finds out by its content what a file is. Its name and what its sender says of it play no part.</summary>
+/// <summary>Detects the format of a file from its content, without its name or the client's declaration.</summary>
 internal static class FormatDetector
 {
     private const int HeadBytes = 4096;
@@ -16,8 +16,8 @@ internal static class FormatDetector
     private static readonly byte[] s_vhd = "conectix"u8.ToArray();
     private static readonly byte[] s_vhdx = "vhdxfile"u8.ToArray();
 
-    /// <param name="isWhole">Whether the file has come whole: a fixed VHD is known by its end.</param>
-    /// <returns>Null for what is none of the formats that can be told by their content.</returns>
+    /// <param name="isWhole">Whether the file is complete: a fixed VHD is recognised by its end.</param>
+    /// <returns>Null if it is none of the formats that can be detected.</returns>
     public static ImageFormat? Format(SafeFileHandle file, bool isWhole)
     {
         var head = Read(file, 0, HeadBytes);
@@ -34,7 +34,7 @@ internal static class FormatDetector
         return BeginsWith(head, s_vhd) || (isWhole && bytes > VhdFooterBytes && BeginsWith(Read(file, bytes - VhdFooterBytes, VhdFooterBytes), s_vhd)) ? ImageFormat.Vhd : null;
     }
 
-    /// <returns>Null for what is not compressed by a program that is known here.</returns>
+    /// <returns>Null if it is not compressed in a known format.</returns>
     public static ImageCompression? Compression(SafeFileHandle file)
     {
         var head = Read(file, 0, 6);
@@ -47,11 +47,11 @@ internal static class FormatDetector
         };
     }
 
-    // A file that ends within the magic is a cut image, not another format.
+    // A file that ends within the magic is a truncated image, not another format.
     private static bool BeginsWith(ReadOnlySpan<byte> head, byte[] magic) =>
         head.Length > 0 && head[..Math.Min(head.Length, magic.Length)].SequenceEqual(magic.AsSpan(0, Math.Min(head.Length, magic.Length)));
 
-    // The older format has the magic in common and its cluster size where qcow2 has the method of encryption.
+    // The older format has the same magic, and its cluster size where qcow2 has the encryption method.
     private static bool IsQcow1(byte[] head) =>
         head.Length > QcowClusterBitsOffset && head.AsSpan(QcowVersionOffset, 4) is [0, 0, 0, 1] && head[QcowClusterBitsOffset] is >= 9 and <= 16;
 

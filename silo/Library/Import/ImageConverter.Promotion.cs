@@ -4,12 +4,12 @@ using Instances.VirtualMachines;
 
 namespace Instances.Library.Import;
 
-/// <summary>Makes base layers of the chains of a slave.</summary>
+/// <summary>Creates base layers from the chains of a slave.</summary>
 internal sealed partial class ImageConverter
 {
-    /// <summary>Makes the layers and the manifest, durably. Leaves nothing behind when it fails.</summary>
+    /// <summary>Creates the layers and the manifest, durably. Leaves no files if it fails.</summary>
     /// <exception cref="FaultException">layer-missing; layer-corrupt; layer-unreadable; no-space; merge-differs.</exception>
-    /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
+    /// <exception cref="OperationCanceledException">The owner has cancelled it, or this process ends.</exception>
     public async Task<ImageManifest> Flatten(ImageId image, UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
     {
         var promotion = plan.Promotion!;
@@ -49,7 +49,7 @@ internal sealed partial class ImageConverter
         }
     }
 
-    /// <summary>What is corrupt must not become something that looks sound. The scrub tells the images.</summary>
+    /// <summary>Corrupt data must not be copied into a layer that looks sound. The scrub notifies the images.</summary>
     private async Task RequireSound(IEnumerable<LayerManifest> layers, CancellationToken cancellationToken)
     {
         foreach (var layer in layers)
@@ -62,7 +62,7 @@ internal sealed partial class ImageConverter
 
     private async Task Flatten(DiskManifest disk, LayerId layer, CancellationToken cancellationToken)
     {
-        if (_store.IsSealed(layer)) return; // Before a crash.
+        if (_store.IsSealed(layer)) return; // It was created before a crash.
         var target = _store.ConvertedPathOf(layer);
 
         File.Delete(target); // A crash may have left it.
@@ -71,7 +71,7 @@ internal sealed partial class ImageConverter
         if (!await LayerComparison.IsFlat(chain.Layers, layer, part => part == layer ? target : _store.PathOf(part), cancellationToken)) throw LayerMerger.Differs();
     }
 
-    /// <summary>By our own reader and writer. A machine's QEMU wrote the layers: no other program opens them as this process's user, and no name in their headers is followed.</summary>
+    /// <summary>Uses our own reader and writer. A machine's QEMU wrote the layers: so no other program opens them as this process's user, and no file name in their headers is followed.</summary>
     private async Task WriteBase(DiskChain chain, LayerId layer, string target, CancellationToken cancellationToken)
     {
         var source = LayeredDisk.Open(chain, _store.PathOf);
@@ -90,7 +90,7 @@ internal sealed partial class ImageConverter
         source.RequireReadOnce();
     }
 
-    /// <summary>A crash after an installation leaves a layer that is there already.</summary>
+    /// <summary>After a crash the layer may already be installed.</summary>
     private long Install(LayerId layer) => File.Exists(_store.ConvertedPathOf(layer))
         ? _store.Install(layer, _store.ConvertedPathOf(layer))
         : _store.IsSealed(layer) ? _store.BytesOf(layer) : throw FileFaults.LayerMissing(layer);

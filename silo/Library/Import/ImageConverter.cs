@@ -4,10 +4,10 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Import;
 
-/// <summary>Makes a base layer of an upload: checks it, writes its content to a file of ours, publishes that. The uploaded bytes are never booted.</summary>
+/// <summary>Converts an upload to a base layer: checks it, writes its content to a new file, and publishes that. The uploaded bytes are never booted.</summary>
 internal sealed partial class ImageConverter
 {
-    /// <summary>What qemu-img check ends with if leaked clusters are all that it finds.</summary>
+    /// <summary>The exit code of qemu-img check if it finds only leaked clusters.</summary>
     private const int LeaksFound = 3;
 
     private const int SecondsForAnything = 300;
@@ -36,10 +36,10 @@ internal sealed partial class ImageConverter
         confinement.Become(options.Value.User);
     }
 
-    /// <summary>Makes the layer and the manifest, durably. Leaves nothing behind when it fails.</summary>
-    /// <param name="admit">Asked for what was compressed; what was not has been admitted when it was received.</param>
+    /// <summary>Creates the layer and the manifest, durably. Leaves no files if it fails.</summary>
+    /// <param name="admit">Called for compressed uploads. Other uploads were admitted when they were received.</param>
     /// <exception cref="FaultException">image-corrupt; image-malformed; quota-virtual-bytes; no-space; disk-failed; qemu-img-failed.</exception>
-    /// <exception cref="OperationCanceledException">The owner says so, or this process ends.</exception>
+    /// <exception cref="OperationCanceledException">The owner has cancelled it, or this process ends.</exception>
     public async Task<ImageManifest> Convert(
         ImageId image, UploadPlan plan, ReceivedUpload upload, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
@@ -54,7 +54,7 @@ internal sealed partial class ImageConverter
             var manifest = await Publish(image, plan, upload, source.Image, report, cancellationToken);
             KillPoints.Reach("import.manifest-written");
 
-            // Not earlier: a process that dies on the way takes it up again.
+            // Not earlier: after a crash in between, the conversion can be repeated.
             File.Delete(source.Path);
             KillPoints.Reach("import.source-deleted");
             return manifest;
@@ -67,7 +67,7 @@ internal sealed partial class ImageConverter
             }
             catch (IOException) when (exception is FaultException or IOException)
             {
-                // The disk fails. The reason of the failure is of more use than this one, and the sweep removes what is left.
+                // The disk fails. Report the first error instead of this one. The sweep removes the remaining files.
             }
 
             if (exception is IOException io) throw FileFaults.OfDisk(io, _store.Folder);
@@ -75,7 +75,7 @@ internal sealed partial class ImageConverter
         }
     }
 
-    /// <summary>Removes what was made. The manifest goes first: without it there is no image.</summary>
+    /// <summary>Removes the created files. The manifest first, because without it there is no image.</summary>
     public async Task Discard(ImageId image, UploadPlan plan)
     {
         await _store.DeleteManifest(image);
@@ -115,7 +115,7 @@ internal sealed partial class ImageConverter
             var check = await _qemuImg.Check(source.Path, format, repair: null, bounds, token);
             if (check.ExitCode == LeaksFound)
             {
-                // A writer that was killed leaves clusters behind that nothing names: no content is lost with them.
+                // A killed writer leaves unreferenced clusters. Freeing them loses no content.
                 await Require(source, await _qemuImg.Check(source.Path, format, repair: "leaks", bounds, token), "its leaked clusters cannot be freed", token);
                 check = await _qemuImg.Check(source.Path, format, repair: null, bounds, token);
             }
@@ -138,7 +138,7 @@ internal sealed partial class ImageConverter
             throw ImportFaults.Corrupt("its content does not have the size that its header says");
     }
 
-    /// <summary>The layer is read for its digest later, by the scrub: reading it here would double the time of a large import.</summary>
+    /// <summary>The scrub computes the digest of the layer later: reading it here would double the time of a large import.</summary>
     private async Task<ImageManifest> Publish(
         ImageId image, UploadPlan plan, ReceivedUpload upload, InspectedImage found, ProgressReport report, CancellationToken cancellationToken)
     {
@@ -165,7 +165,7 @@ internal sealed partial class ImageConverter
         return manifest;
     }
 
-    /// <summary>Reports while something runs, and ends it when the owner no longer wants it or the disk fills up.</summary>
+    /// <summary>Reports progress while a task runs, and ends the task if the owner has cancelled the import or the disk fills up.</summary>
     private async Task Watch(ImportStage stage, Func<long> bytes, ProgressReport report, Func<CancellationToken, Task> run, CancellationToken cancellationToken)
     {
         if (!await report(stage, 0))
@@ -199,7 +199,7 @@ internal sealed partial class ImageConverter
         }
     }
 
-    /// <summary>A failure is the image's only if it is not the disk's, on which the image and its copy lie.</summary>
+    /// <summary>A failure is attributed to the image only if the disk of the image and its copy did not fail.</summary>
     private async Task Require(Source source, ProcessOutcome outcome, string otherwise, CancellationToken cancellationToken)
     {
         if (outcome.Succeeded)
@@ -220,7 +220,7 @@ internal sealed partial class ImageConverter
         throw outcome.ExitCode == ProcessOutcome.OutOfBounds ? ImportFaults.TooLaborious() : ImportFaults.Corrupt(otherwise);
     }
 
-    // The work is bounded by what was uploaded, not by what its header promises.
+    // The bounds depend on the uploaded bytes, not on the size in the header.
     private static ProcessBounds BoundsFor(Source source, long fileBytes) => BoundsFor(source.Bytes, fileBytes);
 
     private static ProcessBounds BoundsFor(long bytes, long fileBytes)
@@ -245,6 +245,6 @@ internal sealed partial class ImageConverter
         }
     }
 
-    /// <summary>The file that is checked and converted: the upload, or what was in it.</summary>
+    /// <summary>The file to check and convert: the upload, or its expanded content.</summary>
     private sealed record Source(string Path, long Bytes, InspectedImage Image);
 }

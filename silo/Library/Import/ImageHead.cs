@@ -3,16 +3,16 @@ using Instances.Faults;
 
 namespace Instances.Library.Import;
 
-/// <summary>The beginning of an upload, which comes long before its end: most of what is refused is refused for that, and of most formats it says how large the disk is.</summary>
-/// <remarks>Only good for refusing early. Whether the file is what it says that it is, <see cref="ImageInspector"/> finds out when it has come whole.</remarks>
+/// <summary>The beginning of an upload, which arrives long before its end. Most refusals depend only on it, and for most formats it has the size of the disk.</summary>
+/// <remarks>Only for early refusals. When the file is complete, <see cref="ImageInspector"/> checks all of it.</remarks>
 internal static class ImageHead
 {
     public const int Bytes = 512;
 
-    /// <summary>After how many bytes the beginning is looked at: with its first sector, and with all that formats have at their beginning.</summary>
+    /// <summary>The numbers of bytes after which the beginning is examined: the first sector, and the headers of all formats.</summary>
     public static readonly long[] Looks = [Bytes, KnownContent.HeadBytes];
 
-    /// <summary>Refuses what no further byte can cure.</summary>
+    /// <summary>Refuses a file that further bytes cannot make valid.</summary>
     /// <returns>As of <see cref="VirtualSize"/>.</returns>
     /// <exception cref="FaultException">As of <see cref="ImageInspector.InspectHead"/>.</exception>
     public static long? Examine(string path, ImportCommand command, long maxVirtualBytes)
@@ -26,8 +26,8 @@ internal static class ImageHead
         return VirtualSize(path, command.Format, maxVirtualBytes);
     }
 
-    /// <param name="declared">What the sender says that the image is, or null. A raw disk may begin with anything.</param>
-    /// <returns>Null if it is not said there, as in VHDX, fixed VHD and compressed files; or where it is impossible, or more than is allowed, of which others tell more.</returns>
+    /// <param name="declared">The declared format, or null. A raw disk may begin with anything.</param>
+    /// <returns>Null if the beginning does not have the size, as in VHDX, fixed VHD and compressed files; or if the size is invalid or too large, which later checks report better.</returns>
     public static long? VirtualSize(string path, ImageFormat? declared, long maxVirtualBytes)
     {
         if (declared is ImageFormat.Raw) return null;

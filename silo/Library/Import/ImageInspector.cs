@@ -3,22 +3,22 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a file of unknown origin before any other program does: finds its format out, and refuses what is not a plain, self-contained disk image.</summary>
+/// <summary>Reads an untrusted file before any other program does: detects its format, and refuses all but plain, self-contained disk images.</summary>
 internal static class ImageInspector
 {
     private const int SectorBytes = 512;
 
-    /// <summary>A shorter file may end within a signature: of what is declared as raw that is chance.</summary>
+    /// <summary>A shorter file may end within a signature. If it is declared as raw, that is a coincidence.</summary>
     private const int WholeSignatureBytes = 128;
 
-    /// <summary>The sector size of most disks of today; virtual machines here have disks with sectors of 512 bytes.</summary>
+    /// <summary>The sector size of most current disks. Disks of virtual machines have sectors of 512 bytes.</summary>
     private const int LargeSectorBytes = 4096;
 
-    /// <summary>What a file that was cut is refused for; anything else that is wrong with a part of a file is wrong with all of it.</summary>
+    /// <summary>The codes for a truncated file. Any other error in a part of a file is also an error of the whole file.</summary>
     private static readonly string[] s_faultsOfParts = ["image-malformed", "image-corrupt", "image-empty"];
 
-    /// <param name="declared">What the sender says that it is, or null.</param>
-    /// <param name="acceptSignature">Takes a file that is declared as raw for that, whatever it looks like.</param>
+    /// <param name="declared">The declared format, or null.</param>
+    /// <param name="acceptSignature">Accepts a file that is declared as raw, whatever it looks like.</param>
     /// <exception cref="FaultException">One of the codes of <see cref="ImportFaults"/>.</exception>
     public static InspectedImage Inspect(SafeFileHandle file, ImageFormat? declared, long maxVirtualBytes, bool acceptSignature = false)
     {
@@ -35,7 +35,7 @@ internal static class ImageInspector
         return Inspect(file, other, maxVirtualBytes);
     }
 
-    /// <summary>Refuses a file of which only the first bytes have come, for what no further byte can cure.</summary>
+    /// <summary>Refuses a file whose first bytes show errors that further bytes cannot correct.</summary>
     /// <exception cref="FaultException">As of <see cref="Inspect(SafeFileHandle, ImageFormat?, long, bool)"/>.</exception>
     public static void InspectHead(SafeFileHandle file, ImageFormat? declared, long maxVirtualBytes, bool acceptSignature)
     {
@@ -44,13 +44,13 @@ internal static class ImageInspector
             var found = FormatDetector.Format(file, isWhole: false);
             if (declared is ImageFormat.Raw) InspectRaw(file, found, maxVirtualBytes, acceptSignature, isWhole: false);
             else if (found is { } format && (declared ?? format) == format) Inspect(file, format, maxVirtualBytes);
-            // A fixed VHD is known by its end.
+            // A fixed VHD is recognised by its end.
             else if (declared is { } other && (found is not null || other is not ImageFormat.Vhd)) throw ImportFaults.FormatMismatch(other);
             else if (KnownContent.Find(file, isWhole: false) is not null || KnownContent.IsText(file)) throw Unsupported(file, isWhole: false);
         }
         catch (FaultException exception) when (s_faultsOfParts.Contains(exception.Fault.Code))
         {
-            // What is missing may still come.
+            // The missing bytes may still arrive.
         }
     }
 
@@ -64,7 +64,7 @@ internal static class ImageInspector
         ImageFormat.Vhdx => VhdxInspector.Inspect(file, maxVirtualBytes),
     };
 
-    // A raw disk may hold anything, a header of another format too, which its guest wrote. Most that look like something else are something else: their sender has to say so.
+    // A raw disk may contain anything, even a header of another format that its guest wrote. But most files that look like another format are that format. So the client must confirm a raw disk.
     private static InspectedImage InspectRaw(SafeFileHandle file, ImageFormat? found, long maxVirtualBytes, bool acceptSignature, bool isWhole)
     {
         var length = RandomAccess.GetLength(file);
@@ -88,7 +88,7 @@ internal static class ImageInspector
         : KnownContent.IsText(file) ? ImportFaults.Unsupported(new("a text", "Choose the file of the disk image."))
         : ImportFaults.UnsupportedFormat();
 
-    /// <summary>Whether a GUID partition table is where a disk with such sectors has it: in its second one.</summary>
+    /// <summary>Whether there is a GUID partition table in the second sector of this size.</summary>
     private static bool HasPartitionTable(SafeFileHandle file, int sectorBytes)
     {
         var signature = new byte[8];

@@ -5,18 +5,18 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Import;
 
-/// <summary>Takes the bytes of an upload into a private file, and looks at their head. What is refused leaves nothing behind.</summary>
+/// <summary>Receives the bytes of an upload into a private file, and examines their head. A refused upload leaves no files.</summary>
 internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOptions> options, IOptions<LibraryOptions> library, TimeProvider time)
 {
     private const int BufferBytes = 256 << 10;
 
-    /// <summary>How often the free space is looked at.</summary>
+    /// <summary>How often the free space is checked.</summary>
     private const long SpaceCheckBytes = 64 << 20;
 
-    /// <param name="announcedBytes">What the transport says will come, or null.</param>
-    /// <param name="neededBytes">What it takes of the disk, where its sender knows of holes; null for all of it.</param>
+    /// <param name="announcedBytes">The length that the transport announces, or null.</param>
+    /// <param name="neededBytes">The space that it takes, if the file has known holes; null for its whole length.</param>
     /// <exception cref="FaultException">upload-mismatch; upload-aborted; image-too-large; no-space; quota-exceeded; quota-virtual-bytes; a code of <see cref="ImageInspector"/> or <see cref="CompressedFile"/>.</exception>
-    /// <exception cref="ImportCancelledException">The owner says so.</exception>
+    /// <exception cref="ImportCancelledException">The owner has cancelled the import.</exception>
     public async Task<ReceivedUpload> Receive(UploadPlan plan, Stream body, long? announcedBytes, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken, long? neededBytes = null)
     {
         var command = plan.Command;
@@ -29,9 +29,9 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         {
             var (bytes, sha256) = await Copy(body, path, command, report, admit, cancellationToken);
             if (command.Bytes is { } expected && bytes != expected)
-                throw ImportFaults.UploadMismatch($"{expected} bytes were declared and {bytes} came.");
+                throw ImportFaults.UploadMismatch($"{expected} bytes were declared and {bytes} arrived.");
             if (command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
-                throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
+                throw ImportFaults.UploadMismatch($"The received bytes have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
             return await Inspect(path, command, bytes, sha256, admit);
         }
@@ -43,9 +43,9 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
-    /// <summary>Looks at an upload that has come whole into its file, in parts or as a clone. What is refused leaves nothing behind.</summary>
+    /// <summary>Examines a complete upload in its file, which arrived in parts or as a clone. A refused upload leaves no files.</summary>
     /// <exception cref="FaultException">upload-mismatch; quota-virtual-bytes; a code of <see cref="Qcow2Inspector"/>.</exception>
-    /// <exception cref="ImportCancelledException">The owner says so.</exception>
+    /// <exception cref="ImportCancelledException">The owner has cancelled the import.</exception>
     public async Task<ReceivedUpload> Examine(UploadPlan plan, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var path = store.PartPathOf(plan.Layer);
@@ -54,13 +54,13 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             await AdmitHead(path, plan.Command, admit);
             var (bytes, sha256) = await Hash(path, report, cancellationToken);
             if (plan.Command.Sha256 is { } digest && !digest.Equals(sha256, StringComparison.OrdinalIgnoreCase))
-                throw ImportFaults.UploadMismatch($"The bytes that came have the SHA-256 {sha256}, not the declared one.");
+                throw ImportFaults.UploadMismatch($"The received bytes have the SHA-256 {sha256}, not the declared one.");
             KillPoints.Reach("import.received");
             return await Inspect(path, plan.Command, bytes, sha256, admit);
         }
         catch (Exception exception) when (exception is FaultException or ImportCancelledException or IOException)
         {
-            // Not if this process ends in the middle: the next one takes it up.
+            // Keep the file if this process ends in the middle: the next one continues with it.
             File.Delete(path);
             if (exception is IOException io) throw FileFaults.OfDisk(io, store.Folder);
             throw;
@@ -109,13 +109,13 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
             {
                 total += read;
                 if (command.Bytes < total)
-                    throw ImportFaults.UploadMismatch($"{command.Bytes} bytes were declared and more came.");
+                    throw ImportFaults.UploadMismatch($"{command.Bytes} bytes were declared and more arrived.");
                 if (total > library.Value.MaxUploadBytes)
                     throw ImportFaults.TooLargeUpload(library.Value.MaxUploadBytes);
 
                 hash.AppendData(buffer, 0, read);
 
-                // Zeros become a hole: most of a raw disk is that.
+                // Zeros become holes, because most of a raw disk is zeros.
                 if (buffer.AsSpan(0, read).ContainsAnyExcept((byte)0)) await file.WriteAsync(buffer.AsMemory(0, read), cancellationToken);
                 else file.SetLength(file.Seek(read, SeekOrigin.Current));
                 if (ImageHead.Looks.Any(look => total >= look && total - read < look)) await AdmitHead(path, command, admit);
@@ -140,7 +140,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
-    // What is in a compressed file nobody knows before it is expanded, which takes time: its sender need not wait for that.
+    // The content of a compressed file is known only after its expansion, which takes time. The client does not wait for that.
     private async Task<ReceivedUpload> Inspect(string path, ImportCommand command, long bytes, string sha256, DiskAdmission admit)
     {
         using var file = File.OpenHandle(path);
@@ -155,7 +155,7 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         return new(path, bytes, sha256, compression, Image: null);
     }
 
-    /// <summary>What is refused for its beginning is refused before all of it has come, or been read.</summary>
+    /// <summary>Refuses an upload for its beginning before the rest has arrived or was read.</summary>
     /// <exception cref="FaultException">As of <see cref="ImageHead.Examine"/>; quota-virtual-bytes.</exception>
     public async Task AdmitHead(string path, ImportCommand command, DiskAdmission admit)
     {

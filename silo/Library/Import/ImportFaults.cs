@@ -2,23 +2,23 @@ using Instances.Faults;
 
 namespace Instances.Library.Import;
 
-/// <summary>Why an upload is not made an image. Nothing that stands in the file is repeated in a message.</summary>
+/// <summary>The refusals of uploads. Messages never repeat content of the file.</summary>
 internal static class ImportFaults
 {
     public static FaultException Empty() => FaultException.Invalid("image-empty", "The upload has no bytes.");
 
-    /// <param name="hint">What cures it, if something does.</param>
+    /// <param name="hint">What the user can do, if anything.</param>
     public static FaultException Malformed(string what, string? hint = null) => FaultException.Invalid(
-        "image-malformed", $"The file is not a whole, well-formed disk image: {what}. {hint ?? "Download or export it again: what it lacks cannot be repaired."}");
+        "image-malformed", $"The file is not a whole, well-formed disk image: {what}. {hint ?? "Download or export it again: it cannot be repaired."}");
 
     public static FaultException Corrupt(string what) =>
         FaultException.Invalid("image-corrupt", $"The image is damaged: {what}. Repair a copy of it with qemu-img check -r all, or download or export it again.");
 
     public static FaultException TooLaborious() =>
-        FaultException.Invalid("image-malformed", "To read the image takes more time or memory than is allowed. Convert it with qemu-img convert -O qcow2, and import the result.");
+        FaultException.Invalid("image-malformed", "Reading the image takes more time or memory than is allowed. Convert it with qemu-img convert -O qcow2, and import the result.");
 
     public static FaultException RefersOutside(string what) =>
-        FaultException.Invalid("image-refers-outside", $"The image needs another file: it has {what}. Make it whole with qemu-img convert.");
+        FaultException.Invalid("image-refers-outside", $"The image needs another file: it has {what}. Convert it to a self-contained image with qemu-img convert.");
 
     public static FaultException UnsupportedVersion(uint version) =>
         FaultException.Invalid("image-unsupported-version", $"The image is qcow2 version {version}; versions 2 and 3 are supported. Convert it with qemu-img convert.");
@@ -33,7 +33,7 @@ internal static class ImportFaults
         FaultException.Invalid("image-encrypted", "The image is encrypted: its key is not known here. Decrypt it with qemu-img convert.");
 
     public static FaultException HasSnapshots() =>
-        FaultException.Invalid("image-has-snapshots", "The image holds internal snapshots. Delete them, or take one out with qemu-img convert.");
+        FaultException.Invalid("image-has-snapshots", "The image contains internal snapshots. Delete them, or extract one with qemu-img convert.");
 
     public static FaultException UnsupportedFormat() => FaultException.Invalid(
         "image-unsupported-format",
@@ -49,7 +49,7 @@ internal static class ImportFaults
         FaultException.Invalid("image-unsupported-format", $"The image is {kind}, which cannot be imported. Convert it with qemu-img convert.");
 
     public static FaultException FormatMismatch(ImageFormat declared) => FaultException.Invalid(
-        "format-mismatch", $"The upload was declared as {ImageFile.Of(declared).Text} and its content is something else. Declare the format that it has, or none.");
+        "format-mismatch", $"The upload was declared as {ImageFile.Of(declared).Text} but its content has another format. Declare the right format, or none.");
 
     public static FaultException TooLarge(long virtualSizeBytes, long bound) =>
         FaultException.Capacity("quota-exceeded", $"The disk in the image has {virtualSizeBytes} bytes; {bound} are allowed.");
@@ -64,33 +64,33 @@ internal static class ImportFaults
 
     public static FaultException UploadMismatch(string what) => FaultException.Invalid("upload-mismatch", $"{what} Nothing of it was kept: upload it again.");
 
-    /// <summary>A part that does not fit what has come spoils nothing.</summary>
+    /// <summary>A part that does not fit the received bytes changes nothing.</summary>
     public static FaultException PartMismatch(string what) =>
-        FaultException.Conflict("upload-mismatch", $"{what} Nothing of this part was taken: ask how far the upload is, and go on there.");
+        FaultException.Conflict("upload-mismatch", $"{what} Nothing of this part was accepted: ask for the upload's offset, and continue there.");
 
     public static FaultException UploadBusy() =>
-        FaultException.Conflict("upload-busy", "Another request has sent the last byte of this upload, or is storing what it has. Ask in some seconds how far the upload is.");
+        FaultException.Conflict("upload-busy", "Another request has sent the last byte of this upload, or is storing its bytes. Ask for the upload's offset in a few seconds.");
 
     public static FaultException Superseded() =>
-        FaultException.Conflict("upload-busy", "A newer request sends to this upload and has taken it over. Ask how far the upload is before you send more.");
+        FaultException.Conflict("upload-busy", "A newer request has taken over this upload. Ask for the upload's offset before you send more.");
 
     public static FaultException TimedOut(TimeSpan bound) => FaultException.Unavailable(
-        "upload-timed-out", $"No byte came for {bound}. Of an upload in parts the library keeps what has come: ask how far it is, and continue there. Send any other upload again.");
+        "upload-timed-out", $"No byte arrived for {bound}. For an upload in parts the library keeps the received bytes: ask for the offset, and continue there. Send any other upload again.");
 
     public static FaultException PartAborted(Exception? cause = null) =>
-        FaultException.Unavailable("upload-aborted", "The part ended before all of it had come. What has come counts: ask how far the upload is, and go on there.", cause);
+        FaultException.Unavailable("upload-aborted", "The part ended early. The received bytes are kept: ask for the upload's offset, and continue there.", cause);
 
     public static FaultException FileInUse() => FaultException.Conflict(
-        "file-in-use", "A virtual machine or another QEMU program has the file open for writing: its content may be incomplete. Shut that down, and repeat the import.");
+        "file-in-use", "A virtual machine or another QEMU program has the file open for writing: its content may be incomplete. Shut down the program, and repeat the import.");
 
     public static FaultException FileChanged() => UploadMismatch("The file changed while it was read.");
 
-    /// <summary>One sentence for all: who may not read a folder does not learn from it what is there.</summary>
+    /// <summary>One sentence for all cases, so that clients cannot find out which files exist.</summary>
     public static FaultException PathNotAllowed(Exception? cause = null) => new(
         new(FaultKind.Forbidden, "path-not-allowed",
             "Only a regular file with one name, in one of the folders of Import:AllowedFolders on the library's machine, can be imported by an absolute path without links and without '..'."),
         cause);
 
     public static FaultException UploadAborted(Exception? cause = null) =>
-        FaultException.Unavailable("upload-aborted", "The upload ended before all of it had come. Nothing of it was kept: import the image again.", cause);
+        FaultException.Unavailable("upload-aborted", "The upload ended early. Nothing of it was kept: import the image again.", cause);
 }

@@ -9,7 +9,7 @@ internal sealed class ImportFolders(IOptions<ImportOptions> options)
 {
     private readonly string[] _folders = [.. options.Value.AllowedFolders.Select(folder => Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + "/")];
 
-    /// <summary>Opens a file for reading. All that is decided is decided by what was opened: a file that is swapped behind a look changes nothing.</summary>
+    /// <summary>Opens a file for reading. All checks use the open file, so that swapping the file after a check has no effect.</summary>
     /// <exception cref="FaultException">path-not-allowed; file-in-use.</exception>
     public (SafeFileHandle File, FileFacts Facts) Open(string path)
     {
@@ -19,7 +19,7 @@ internal sealed class ImportFolders(IOptions<ImportOptions> options)
         {
             file = UnixFiles.OpenBeneath(allowed, path[allowed.Length..]);
             var facts = UnixFiles.FactsOf(file);
-            // A second name may be one of a file that this folder was never meant to hold.
+            // A file with a second hard link may not belong in this folder.
             if (facts is not { IsRegular: true, Links: 1 }) throw ImportFaults.PathNotAllowed();
             return UnixFiles.IsWrittenByQemu(file) ? throw ImportFaults.FileInUse() : (file, facts);
         }

@@ -4,11 +4,11 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Brings what lies on this machine to the converters: files that are imported by their paths, and uploads whose last part has come.</summary>
+/// <summary>Passes files on this machine to the converters: files that are imported by their paths, and uploads whose last part has arrived.</summary>
 internal sealed partial class ImportIntake(
     FolderLibraryStore store, ImageReceiver receiver, ImportFolders folders, ImportPlaces places, ImportQueue queue, ILogger<ImportIntake> logger) : IHostedService, IImports, IDisposable
 {
-    /// <summary>Bounded by the places of the queue.</summary>
+    /// <summary>The number is bounded by the places of the queue.</summary>
     private readonly ConcurrentDictionary<LayerId, Task> _running = new();
     private readonly CancellationTokenSource _stopping = new();
 
@@ -43,8 +43,8 @@ internal sealed partial class ImportIntake(
         return true;
     }
 
-    /// <summary>Continues with an upload that has come whole, in the background.</summary>
-    /// <param name="place">Has claimed the file, and is given back at the end of the import.</param>
+    /// <summary>Continues with a complete upload in the background.</summary>
+    /// <param name="place">It has claimed the file, and is released at the end of the import.</param>
     public void Finish(ImageId image, UploadPlan plan, ImportPlace place) =>
         Run(image, plan, place, token => receiver.Examine(plan, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), token));
 
@@ -97,7 +97,7 @@ internal sealed partial class ImportIntake(
 
     private void Run(ImageId image, UploadPlan plan, ImportPlace place, Func<CancellationToken, Task<ReceivedUpload>> receive)
     {
-        // The caller, a grain or a sender, does not wait for the work.
+        // The caller, a grain or a client, does not wait for the work.
         place.MarkReceived();
         var work = Task.Run(() => Take(image, plan, place, receive), CancellationToken.None);
         _running[plan.Layer] = work;
@@ -113,7 +113,7 @@ internal sealed partial class ImportIntake(
         }
         catch (OperationCanceledException)
         {
-            // Cancelled by its owner, or this process ends: nobody is to be told.
+            // The owner has cancelled it, or this process ends: there is nothing to report.
         }
         catch (FaultException exception)
         {
@@ -122,9 +122,9 @@ internal sealed partial class ImportIntake(
         }
         catch (Exception exception)
         {
-            // A defect, or a disk that fails. The next import must not suffer from it.
+            // A defect or a failing disk. It must not affect the next import.
             LogFailed(image, exception);
-            await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
+            await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import failed because of a defect of the server. The server's log has the details."));
         }
 
         place.Dispose();

@@ -2,13 +2,13 @@ using Instances.Enterprises;
 
 namespace Instances.Library.Import;
 
-/// <summary>What waits for a converter. Enterprises take turns: one that sends much waits for itself. Within an enterprise the first comes first.</summary>
+/// <summary>The queue for converters. Enterprises take turns, so that one with many imports does not delay others. Within an enterprise it is first in, first out.</summary>
 internal sealed class ImportLine<T>
     where T : class
 {
     private readonly Lock _lock = new();
 
-    /// <summary>The enterprise whose turn is next comes first.</summary>
+    /// <summary>The enterprises, in the order of their turns.</summary>
     private readonly LinkedList<(EnterpriseId Owner, LinkedList<(T Item, bool IsSmall)> Items)> _owners = [];
     private TaskCompletionSource _added = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -26,8 +26,8 @@ internal sealed class ImportLine<T>
         added.SetResult();
     }
 
-    /// <summary>Waits for the next one.</summary>
-    /// <param name="onlySmall">Leaves large ones to others.</param>
+    /// <summary>Waits for the next job.</summary>
+    /// <param name="onlySmall">Takes only small jobs.</param>
     public async Task<T> Take(bool onlySmall, CancellationToken cancellationToken)
     {
         while (true)

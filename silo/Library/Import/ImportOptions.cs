@@ -13,18 +13,18 @@ public sealed class ImportOptions : IValidatableObject
     [Required]
     public string User { get; set; } = "nobody";
 
-    /// <summary>Folders of the library's machine whose files may be imported by their paths; none where nothing is set. Absolute, and not the root.</summary>
+    /// <summary>Folders of the library's machine whose files may be imported by their paths. Empty for none. Absolute paths, not the root.</summary>
     public IList<string> AllowedFolders { get; init; } = [];
 
-    /// <summary>How many times its length a compressed upload may expand to, not counting zeros. Real disks reach 20; a file that is made to fill a disk reaches 1,000.</summary>
+    /// <summary>How many times its length a compressed upload may expand to, not counting zeros. Real disks reach 20; a malicious file reaches 1,000.</summary>
     [Range(2, 1_000_000)]
     public int MaxExpansion { get; set; } = 100;
 
-    /// <summary>How many are checked and converted at once. One more is for small ones.</summary>
+    /// <summary>How many uploads are checked and converted at a time. One more converter is for small ones.</summary>
     [Range(1, 64)]
     public int Converters { get; set; } = 2;
 
-    /// <summary>How often progress is reported and a wish to cancel is seen.</summary>
+    /// <summary>How often progress is reported and cancellation is checked.</summary>
     [Range(typeof(TimeSpan), "00:00:00.010", "00:01:00")]
     public TimeSpan ReportPeriod { get; set; } = TimeSpan.FromSeconds(1);
 

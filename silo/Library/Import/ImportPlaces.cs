@@ -3,20 +3,20 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Import;
 
-/// <summary>Bounds the imports that the library's silo works on, and lets one at a time work on the file of each.</summary>
+/// <summary>Bounds the imports that the library's silo processes, and lets one request at a time use the file of each.</summary>
 /// <remarks>
-/// An image takes one place, however many requests send to it. A sender that is silent keeps its connection and does not count: it cannot keep others out.
-/// Of two senders to one file the newer one wins: the older one may hang, and its client may be the one that came back.
+/// An image takes one place, however many requests send to it. A silent request keeps its connection but does not count, so that it cannot block others.
+/// Of two requests to one file the newer one wins: the older one may hang, and both may be from the same client.
 /// </remarks>
 internal sealed class ImportPlaces(IOptions<LibraryOptions> options, TimeProvider time)
 {
-    /// <summary>After this time without a byte a sender no longer counts.</summary>
+    /// <summary>After this time without a byte a request no longer counts.</summary>
     internal static readonly TimeSpan SilenceBound = TimeSpan.FromSeconds(10);
 
-    /// <summary>How long a newer sender waits until the older one has stored what it has.</summary>
+    /// <summary>How long a newer request waits until the older one has stored its bytes.</summary>
     private static readonly TimeSpan HandoverBound = TimeSpan.FromSeconds(20);
 
-    /// <summary>Connections of silent senders are cheap, and yet there is a bound: this many times the number of places.</summary>
+    /// <summary>The bound of silent connections, as a factor of the number of places.</summary>
     private const int MaxSilentFactor = 16;
 
     private readonly Lock _lock = new();
@@ -52,7 +52,7 @@ internal sealed class ImportPlaces(IOptions<LibraryOptions> options, TimeProvide
         lock (_lock) return _owners.TryAdd(place.Image, place);
     }
 
-    /// <summary>Ends an older sender to the same file, and waits until it has stored what it has.</summary>
+    /// <summary>Ends an older request to the same file, and waits until it has stored its bytes.</summary>
     /// <returns>False if the file is no longer received.</returns>
     internal async Task<bool> Claim(ImportPlace place, CancellationToken cancellationToken)
     {
@@ -95,7 +95,7 @@ internal sealed class ImportPlaces(IOptions<LibraryOptions> options, TimeProvide
         [.. _places.Where(place => !place.IsReceiving || time.GetElapsedTime(place.LastProgress) < SilenceBound).Select(place => place.Image)];
 }
 
-/// <summary>A place in <see cref="ImportPlaces"/>, from before the first byte of a request to the end of the import or of the part. Given back when it is disposed of.</summary>
+/// <summary>A place in <see cref="ImportPlaces"/>, from before the first byte of a request to the end of the import or of the part. Dispose it to release it.</summary>
 internal sealed class ImportPlace(ImportPlaces places, ImageId image, long begun) : IDisposable
 {
     private readonly CancellationTokenSource _superseded = new();
@@ -104,7 +104,7 @@ internal sealed class ImportPlace(ImportPlaces places, ImageId image, long begun
 
     public ImageId Image { get; } = image;
 
-    /// <summary>Cancelled when a newer sender wants the file.</summary>
+    /// <summary>Cancelled when a newer request claims the file.</summary>
     public CancellationToken Superseded => _superseded.Token;
 
     public bool IsReceiving { get; private set; } = true;
@@ -119,10 +119,10 @@ internal sealed class ImportPlace(ImportPlaces places, ImageId image, long begun
     /// <inheritdoc cref="ImportPlaces.Claim"/>
     public Task<bool> Claim(CancellationToken cancellationToken) => places.Claim(this, cancellationToken);
 
-    /// <summary>Bytes have come.</summary>
+    /// <summary>Records that bytes have arrived.</summary>
     public void MarkProgress() => places.MarkProgress(this);
 
-    /// <summary>All bytes have come: no other sender gets the file from here on.</summary>
+    /// <summary>Records that all bytes have arrived: no other request gets the file from now on.</summary>
     public void MarkReceived() => IsReceiving = false;
 
     internal void Supersede() => _superseded.Cancel();

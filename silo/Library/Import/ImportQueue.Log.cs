@@ -2,7 +2,7 @@ namespace Instances.Library.Import;
 
 internal sealed partial class ImportQueue
 {
-    [LoggerMessage(LogLevel.Information, "Imported image {Image} from an upload of {Bytes} bytes. Still wanted, where that is known: {IsReady}")]
+    [LoggerMessage(LogLevel.Information, "Imported image {Image} from an upload of {Bytes} bytes. Accepted by its image, if that is known: {IsReady}")]
     private partial void LogImported(ImageId image, long bytes, bool? isReady);
 
     [LoggerMessage(LogLevel.Information, "The import of image {Image} was cancelled; nothing of it is left.")]
@@ -14,9 +14,9 @@ internal sealed partial class ImportQueue
     [LoggerMessage(LogLevel.Error, "The import of image {Image} failed.")]
     private partial void LogFailed(ImageId image, Exception exception);
 
-    [LoggerMessage(LogLevel.Error, "The upload of image {Image} waits for its conversion, and that could not be reported.")]
+    [LoggerMessage(LogLevel.Error, "The progress of the waiting upload of image {Image} could not be reported.")]
     private partial void LogNotReported(ImageId image, Exception exception);
 
-    [LoggerMessage(LogLevel.Warning, "The end of the import of image {Image} could not be told (attempt {Attempt}).")]
+    [LoggerMessage(LogLevel.Warning, "The result of the import of image {Image} could not be reported (attempt {Attempt}).")]
     private partial void LogNotTold(ImageId image, int attempt, Exception exception);
 }

@@ -5,21 +5,21 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Import;
 
-/// <summary>Imports whose bytes have come, waiting for one of a few converters. A place is taken before the first byte comes and kept to the end.</summary>
+/// <summary>Complete uploads that wait for one of a few converters. An import has a place from before its first byte to its end.</summary>
 internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter converter, IOptions<ImportOptions> options, IOptions<LibraryOptions> library, TimeProvider time, ILogger<ImportQueue> logger)
     : BackgroundService
 {
-    /// <summary>How often the end of an import is told to a grain that does not answer. After that its reminder ends it, and the sweep removes its files.</summary>
+    /// <summary>How often the result of an import is reported to a grain that does not answer. After that the grain's reminder ends the import, and the sweep removes its files.</summary>
     private const int MaxAttempts = 5;
 
     private static readonly TimeSpan s_pause = TimeSpan.FromSeconds(2);
 
-    /// <summary>An import that is no larger, expanded, does not wait behind larger ones: it has a converter of its own.</summary>
+    /// <summary>Imports up to this size, when expanded, have their own converter, so that they do not wait for larger ones.</summary>
     private const long SmallBytes = 256 << 20;
 
     private readonly ImportLine<Job> _line = new(); // Bounded by the places.
 
-    /// <summary>The jobs that no converter has taken. Whoever removes one has it, be it to convert or to drop it.</summary>
+    /// <summary>The jobs that no converter has taken. A task that removes a job owns it, to convert it or to drop it.</summary>
     private readonly ConcurrentDictionary<LayerId, Job> _waiting = new();
 
     /// <summary>Takes over an upload and its place.</summary>
@@ -32,7 +32,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         _line.Add(plan.Command.Enterprise, IsSmall(upload), job);
     }
 
-    /// <summary>The body of a request that brings bytes of an import.</summary>
+    /// <summary>The body of a request that sends bytes of an import.</summary>
     public UploadBody BodyOf(PipeReader body, ImportPlace place, UploadPlan plan, long offset, bool isPart) =>
         new(body, place, ReportTo(place.Image, plan), offset, library.Value.UploadIdleBound, options.Value.ReportPeriod, isPart, time);
 
@@ -40,7 +40,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     public Task Fail(ImageId image, UploadPlan plan, Fault fault) =>
         Tell(image, grain => grain.FailImport(plan.Operation, fault));
 
-    /// <summary>How an import's progress is told to its image.</summary>
+    /// <summary>Reports an import's progress to its image.</summary>
     public ProgressReport ReportTo(ImageId image, UploadPlan plan)
     {
         return async (stage, bytes) =>
@@ -56,7 +56,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         };
     }
 
-    /// <summary>How the size of an import's disk is told to its image.</summary>
+    /// <summary>Reports the size of an import's disk to its image.</summary>
     public DiskAdmission AdmitTo(ImageId image, UploadPlan plan)
     {
         return async virtualSizeBytes =>
@@ -67,7 +67,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
             }
             catch (Exception exception) when (exception is TimeoutException or OrleansException or FaultException { Fault.Kind: FaultKind.Unavailable })
             {
-                // The image looks once more before it is Ready.
+                // The image checks again before it is Ready.
             }
         };
     }
@@ -75,7 +75,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     protected override Task ExecuteAsync(CancellationToken stoppingToken) =>
         Task.WhenAll(Enumerable.Range(0, options.Value.Converters).Select(_ => Work(onlySmall: false, stoppingToken)).Append(Work(onlySmall: true, stoppingToken)).Append(ReportWaiting(stoppingToken)));
 
-    /// <summary>Nobody knows how large a compressed upload is, nor is it asked how large a slave's layers are.</summary>
+    /// <summary>False for compressed uploads and promotions, whose sizes are not known here.</summary>
     private static bool IsSmall(ReceivedUpload? upload) => upload is { Compression: null, Image: { } image } && Math.Max(upload.Bytes, image.DataBytes ?? 0) <= SmallBytes;
 
     private async Task Work(bool onlySmall, CancellationToken stoppingToken)
@@ -97,7 +97,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         }
     }
 
-    /// <summary>Tells the images of waiting jobs that their uploads are not idle, and drops what is no longer wanted.</summary>
+    /// <summary>Reports to the images of waiting jobs that their uploads are not idle, and drops cancelled jobs.</summary>
     private async Task ReportWaiting(CancellationToken stoppingToken)
     {
         using var timer = new PeriodicTimer(options.Value.ReportPeriod, time);
@@ -125,7 +125,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         }
         catch (Exception exception)
         {
-            // A defect, or a disk that fails. The other imports must not suffer from it.
+            // A defect or a failing disk. It must not affect other imports.
             LogNotReported(job.Image, exception);
         }
     }
@@ -140,7 +140,7 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
                 : await converter.Flatten(job.Image, job.Plan, report, stoppingToken);
             bool? isReady = null;
             await Tell(job.Image, async grain => isReady = (await grain.CompleteImport(job.Plan.Operation, manifest)).Status is ImageStatus.Ready);
-            // Where that is not known, it may have become Ready before its answer was lost. Its reminder or the sweep ends it otherwise.
+            // If the answer was lost, the image may be Ready. Otherwise its reminder or the sweep ends the import.
             if (isReady is false)
                 await converter.Discard(job.Image, job.Plan);
             LogImported(job.Image, manifest.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes), isReady);
@@ -156,9 +156,9 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
         }
         catch (Exception exception)
         {
-            // A defect, or a disk that fails. The next import must not suffer from it.
+            // A defect or a failing disk. It must not affect the next import.
             LogFailed(job.Image, exception);
-            await Fail(job.Image, job.Plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
+            await Fail(job.Image, job.Plan, new(FaultKind.Internal, "import-failed", "The import failed because of a defect of the server. The server's log has the details."));
         }
     }
 

@@ -3,11 +3,11 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>What a file is that is none of the formats that can be imported, and what to do with it. Known are the formats of QEMU's other block drivers, those of archivers, and some files that are sent by mistake.</summary>
+/// <summary>Identifies files that cannot be imported, and says what to do with them: formats of QEMU's other block drivers, archives, and files that are often sent by mistake.</summary>
 /// <param name="Name">With its article.</param>
 internal sealed record KnownContent(string Name, string Hint)
 {
-    /// <summary>So much of the beginning is looked at. The descriptor of a CD image lies furthest behind.</summary>
+    /// <summary>How many bytes of the beginning are examined. The descriptor of a CD image is the furthest.</summary>
     public const int HeadBytes = 64 << 10;
 
     private const int SectorBytes = 512;
@@ -37,7 +37,7 @@ internal sealed record KnownContent(string Name, string Hint)
         (0, [.. "!<arch>\n"u8], Packed("an ar archive", "ar x")),
         (257, [.. "ustar"u8], s_tar),
         (32_769, [.. "CD001"u8], new("a CD image (ISO 9660)", "Install a virtual machine from it, and import that machine's disk.")),
-        (0, [.. "MSWIM"u8, 0, 0, 0], new("a Windows image (WIM)", "It holds files and no disk: install a virtual machine from it, and import that machine's disk.")),
+        (0, [.. "MSWIM"u8, 0, 0, 0], new("a Windows image (WIM)", "It contains files, not a disk: install a virtual machine from it, and import that machine's disk.")),
         (0, [.. "QFI"u8, 0xFB, 0, 0, 0, 1], Disk("a qcow image of version 1", "qcow")),
         (0, [.. "QED"u8, 0], Disk("a QED image", "qed")),
         (0, [.. "WithoutFreeSpace"u8], Disk("a Parallels image", "parallels")),
@@ -52,8 +52,8 @@ internal sealed record KnownContent(string Name, string Hint)
         (4, [.. "ftyp"u8], Other("a video (MP4)")),
     ];
 
-    /// <param name="isWhole">Whether the file has come whole: one format is known by its end.</param>
-    /// <returns>Null for what is not known here.</returns>
+    /// <param name="isWhole">Whether the file is complete: one format is recognised by its end.</param>
+    /// <returns>Null if the content is not known.</returns>
     public static KnownContent? Find(SafeFileHandle file, bool isWhole)
     {
         var head = Read(file, 0, HeadBytes);
@@ -68,7 +68,7 @@ internal sealed record KnownContent(string Name, string Hint)
         return isWhole && bytes >= SectorBytes && Read(file, bytes - SectorBytes, SectorBytes).AsSpan().StartsWith("koly"u8) ? s_dmg : null;
     }
 
-    /// <summary>Whether a file begins with a sector of readable text, as no disk does that a machine could use.</summary>
+    /// <summary>Whether a file begins with a sector of readable text, as no usable disk does.</summary>
     public static bool IsText(SafeFileHandle file) => Read(file, 0, SectorBytes) is { Length: > 0 } head && Array.TrueForAll(head, value => value is >= 0x20 or (byte)'\t' or (byte)'\n' or (byte)'\r');
 
     private static bool IsPage(byte[] head)

@@ -1,7 +1,7 @@
 namespace Instances.Library.Import;
 
-/// <summary>What the header of a qcow2 file says, once <see cref="Qcow2Inspector"/> has found nothing wrong with it.</summary>
-/// <param name="IsDirty">It was not closed properly: its reference counts may be wrong, its content is whole.</param>
+/// <summary>The header of a qcow2 file that <see cref="Qcow2Inspector"/> has accepted.</summary>
+/// <param name="IsDirty">It was not closed properly: its reference counts may be wrong, but its content is complete.</param>
 internal sealed record Qcow2Header(int Version, int ClusterBits, long VirtualSizeBytes, bool IsDirty)
 {
     public const uint Magic = 0x514649FB; // "QFI" and 0xfb
@@ -11,7 +11,7 @@ internal sealed record Qcow2Header(int Version, int ClusterBits, long VirtualSiz
 
     public int ClusterBytes => 1 << ClusterBits;
 
-    /// <summary>All clusters that the file names, expanded.</summary>
+    /// <summary>The size of all clusters that the file names, expanded.</summary>
     public long DataBytes { get; init; }
 
     public InspectedImage ToImage() => new(ImageFormat.Qcow2, VirtualSizeBytes, IsDirty) { DataBytes = DataBytes };

@@ -4,26 +4,26 @@ using System.Numerics;
 
 namespace Instances.Library.Import;
 
-/// <summary>The L2 tables: each cluster of data lies whole in the file, and is there once.</summary>
+/// <summary>Checks the L2 tables: each cluster of data must be completely in the file, and be named only once.</summary>
 internal sealed partial class Qcow2Inspector
 {
     private const ulong CompressedFlag = 1UL << 62;
 
-    /// <summary>Bits of memory, one for each cluster of the file; where it has more, their number alone is checked.</summary>
+    /// <summary>The most tracked clusters, one bit each. If a file has more, only their number is checked.</summary>
     private const long MaxTrackedClusters = 1L << 29;
 
-    /// <summary>What compressed clusters may expand to, whatever the file's length; and how many times that length further. Deflate reaches no more.</summary>
+    /// <summary>The size to which compressed clusters of any file may expand, and the largest factor above it. Deflate cannot reach more.</summary>
     private const long FreeExpansionBytes = 1L << 30;
     private const long MaxExpansion = 1032;
 
-    /// <summary>A sector holds at most eight of them, if the smallest that deflate makes of a cluster follow one another.</summary>
+    /// <summary>A sector contains at most eight of them: eight of the smallest results of deflate for a cluster.</summary>
     private const int MaxClustersAtTheEnd = 64;
 
     private int _clustersAtTheEnd;
     private long _dataClusters;
     private long _compressedClusters;
 
-    /// <summary>What the last cluster of the disk has behind the disk's end, which its writer may have left out.</summary>
+    /// <summary>The part of the last cluster after the disk's end, which the writer may have omitted.</summary>
     private ulong BehindTheDisk => (ulong)((ClusterBytes - (_virtualBytes % ClusterBytes)) % ClusterBytes);
     private ulong[] _used = [];
 
@@ -63,7 +63,7 @@ internal sealed partial class Qcow2Inspector
                 continue;
             if ((entry & CompressedFlag) != 0)
             {
-                // The bits above the offset are a length, which shrinks as clusters do.
+                // The bits above the offset are a length. Its width depends on the cluster size.
                 _compressedClusters++;
                 var lengthShift = 70 - _clusterBits;
                 var start = entry & ((1UL << lengthShift) - 1);
@@ -82,10 +82,10 @@ internal sealed partial class Qcow2Inspector
         }
     }
 
-    /// <summary>Where the last of the 32 parts of a cluster ends that have data; of the others nothing need be in the file.</summary>
+    /// <summary>The end of the last subcluster with data. The following subclusters need not be in the file.</summary>
     private ulong UsedBytes(uint allocated) => (ulong)((32 - BitOperations.LeadingZeroCount(allocated)) * (ClusterBytes / 32));
 
-    /// <summary>Programs that read a file that ends within a cluster take zeros for what is missing.</summary>
+    /// <summary>Other programs read zeros for the missing part of a truncated cluster.</summary>
     private void RequireWhole(ulong offset, ulong bytes)
     {
         var end = offset + bytes;
@@ -93,7 +93,7 @@ internal sealed partial class Qcow2Inspector
             throw ImportFaults.Malformed("it ends within a cluster");
     }
 
-    /// <summary>Of the last compressed cluster only the number of its sectors is known: whether the file that ends within them holds all of it, only expanding it tells. Programs that read it take zeros for what is missing.</summary>
+    /// <summary>For the last compressed cluster only the number of its sectors is known. If the file ends within them, only expanding the cluster shows whether it is complete. Other programs read zeros for the missing part.</summary>
     private void RequireWholeCompressed(ulong start)
     {
         var isCut = _features.HasFlag(Qcow2Features.CompressionType) || ++_clustersAtTheEnd > MaxClustersAtTheEnd;

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Instances.Library.Import;
 
-/// <summary>What lies behind the fixed fields: extensions, and the tables whose places the header names.</summary>
+/// <summary>Checks the parts after the fixed fields: extensions, and the tables that the header names.</summary>
 internal sealed partial class Qcow2Inspector
 {
     // Bits 9 to 55 of a table's entry are an offset; the others are flags or reserved.
@@ -52,7 +52,7 @@ internal sealed partial class Qcow2Inspector
         throw ImportFaults.HasSnapshots();
     }
 
-    // Bitmaps are not taken over: that their directory lies in the file is all that matters.
+    // Bitmaps are not imported: only check that their directory is in the file.
     private void CheckBitmaps(Dictionary<Qcow2Extension, Region> extensions)
     {
         if (!extensions.TryGetValue(Qcow2Extension.Bitmaps, out var extension))
@@ -74,7 +74,7 @@ internal sealed partial class Qcow2Inspector
         var needed = ((UInt128)virtualBytes + bytesOfOneEntry - 1) / bytesOfOneEntry;
         var entries = Number32(36);
 
-        // More than needed is usual: the table keeps its size when a disk shrinks or a snapshot of a running machine is deleted.
+        // A larger table is usual: it keeps its size when a disk shrinks or a snapshot of a running machine is deleted.
         if (entries < needed || entries > MaxL1Bytes / sizeof(ulong))
             throw ImportFaults.Malformed("its L1 table does not fit its size");
 
@@ -82,7 +82,7 @@ internal sealed partial class Qcow2Inspector
         _l2Tables = CheckEntries(table, ~CopiedFlag, "L1 table");
     }
 
-    /// <summary>A table begins at a cluster behind the header, ends in the file, and shares nothing with another table.</summary>
+    /// <summary>Requires that a table begins at a cluster after the header, ends in the file, and does not overlap another table.</summary>
     private Region ClaimTable(ulong offset, ulong bytes, string name)
     {
         var table = new Region(offset, bytes);
@@ -92,9 +92,9 @@ internal sealed partial class Qcow2Inspector
         return table;
     }
 
-    /// <summary>Each entry of a table names a cluster of its own, behind the header and whole in the file.</summary>
-    /// <param name="flagsMask">The bits that may not be set besides those of the offset.</param>
-    /// <returns>Where they lie, in this order.</returns>
+    /// <summary>Requires that each entry of a table names a different cluster, after the header and completely in the file.</summary>
+    /// <param name="flagsMask">The bits, besides those of the offset, that must not be set.</param>
+    /// <returns>Their offsets, in this order.</returns>
     private List<ulong> CheckEntries(Region table, ulong flagsMask, string name)
     {
         var raw = Read((long)table.Offset, (int)table.Bytes);

@@ -4,11 +4,11 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a qcow2 file of unknown origin before any other program does, and refuses what is not a plain, self-contained image.</summary>
+/// <summary>Reads an untrusted qcow2 file before any other program does, and refuses all but plain, self-contained images.</summary>
 /// <remarks>
-/// Every length and offset of the file is checked against the file and against bounds of ours before it is used; what is read is bounded by
+/// Every length and offset is checked against the file and against our bounds before its use. Reads are bounded by
 /// the first cluster (2 MiB), the reference table (8 MiB), the L1 table (32 MiB) and the L2 tables, one at a time. Tables and clusters that are named twice are
-/// refused: they make qemu-img work for minutes, and write a disk full, on a file of a megabyte. See docs/interop/qcow2.txt in QEMU for the format.
+/// refused: with a file of a megabyte they could keep qemu-img busy for minutes, and fill a disk. See docs/interop/qcow2.txt in QEMU for the format.
 /// </remarks>
 internal sealed partial class Qcow2Inspector
 {
@@ -200,7 +200,7 @@ internal sealed partial class Qcow2Inspector
         }
     }
 
-    /// <summary>A place in the file, as the file says it: nothing is known of the numbers.</summary>
+    /// <summary>A place in the file, as the file names it. The numbers are not checked yet.</summary>
     private readonly record struct Region(ulong Offset, ulong Bytes)
     {
         public bool IsInside(ulong end) => Offset <= end && Bytes <= end - Offset;

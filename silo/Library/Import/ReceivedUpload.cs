@@ -1,8 +1,8 @@
 namespace Instances.Library.Import;
 
-/// <summary>An upload that has come whole, and whose header holds nothing that is refused.</summary>
-/// <param name="Bytes">How many bytes came.</param>
+/// <summary>A complete upload whose header was accepted.</summary>
+/// <param name="Bytes">The number of received bytes.</param>
 /// <param name="Sha256">Of these bytes, in lower case hex.</param>
-/// <param name="Compression">What is around the image, or null.</param>
-/// <param name="Image">What is in the file; null if it is compressed, so that nobody knows yet.</param>
+/// <param name="Compression">The compression of the upload, or null.</param>
+/// <param name="Image">The image in the file; null if it is compressed, and so not known yet.</param>
 internal sealed record ReceivedUpload(string Path, long Bytes, string Sha256, ImageCompression? Compression, InspectedImage? Image);

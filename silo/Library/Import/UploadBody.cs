@@ -4,10 +4,10 @@ using Instances.Faults;
 
 namespace Instances.Library.Import;
 
-/// <summary>The body of a request that brings bytes of an import. What ends it, is told apart here: the sender breaks off, is silent for too long or is superseded, or nobody wants the import any more.</summary>
-/// <param name="offset">How many bytes of the import have come before.</param>
-/// <param name="silenceBound">How long the next byte may take. There is no lowest rate: a slow sender is a living one.</param>
-/// <param name="checkPeriod">How often it is asked whether the import is still wanted while no bytes come.</param>
+/// <summary>The body of a request that sends bytes of an import. It distinguishes why it ended: the client disconnected, was silent for too long or was superseded, or the import was cancelled.</summary>
+/// <param name="offset">How many bytes of the import have arrived before.</param>
+/// <param name="silenceBound">How long the next byte may take. There is no lowest rate.</param>
+/// <param name="checkPeriod">How often cancellation is checked while no bytes arrive.</param>
 internal sealed class UploadBody(
     PipeReader body, ImportPlace place, ProgressReport report, long offset, TimeSpan silenceBound, TimeSpan checkPeriod, bool isPart, TimeProvider time) : Stream
 {
@@ -28,7 +28,7 @@ internal sealed class UploadBody(
     }
 
     /// <exception cref="FaultException">upload-aborted; upload-timed-out; upload-busy.</exception>
-    /// <exception cref="ImportCancelledException">The owner says so.</exception>
+    /// <exception cref="ImportCancelledException">The owner has cancelled the import.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         try

@@ -5,21 +5,21 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Takes the parts of an upload into one file. How far it is, is the length of the file: nothing else is to be kept, and nothing gets out of step.</summary>
-/// <remarks>Whoever calls has claimed the file: there is one writer at a time.</remarks>
+/// <summary>Receives the parts of an upload into one file. The upload's offset is the length of the file, so that no other record is needed.</summary>
+/// <remarks>The caller has claimed the file, so that there is one writer at a time.</remarks>
 internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiver, IOptions<ImportOptions> options, TimeProvider time)
 {
     private const int BufferBytes = 256 << 10;
 
-    /// <summary>How often the free space is looked at.</summary>
+    /// <summary>How often the free space is checked.</summary>
     private const long SpaceCheckBytes = 64 << 20;
 
-    /// <summary>Appends a part. What has come of one that breaks off counts; one that does not fit is not taken.</summary>
-    /// <param name="offset">Where the sender says that the part begins.</param>
-    /// <param name="announcedBytes">What the transport says will come, or null.</param>
-    /// <returns>How far the upload is, durably.</returns>
-    /// <exception cref="FaultException">upload-mismatch; upload-aborted; upload-timed-out; no-space; disk-failed. One that <see cref="EndsImport"/>: the file is gone, and the import is to be failed.</exception>
-    /// <exception cref="ImportCancelledException">The owner says so; the file is gone.</exception>
+    /// <summary>Appends a part. If it is interrupted, the received bytes are kept. A part that does not fit is refused.</summary>
+    /// <param name="offset">Where the part begins, according to the client.</param>
+    /// <param name="announcedBytes">The length that the transport announces, or null.</param>
+    /// <returns>The durable offset of the upload.</returns>
+    /// <exception cref="FaultException">upload-mismatch; upload-aborted; upload-timed-out; no-space; disk-failed. One that <see cref="EndsImport"/>: the file is deleted, and the caller fails the import.</exception>
+    /// <exception cref="ImportCancelledException">The owner has cancelled the import, and the file is deleted.</exception>
     public async Task<long> Append(UploadPlan plan, long offset, long? announcedBytes, Stream body, ProgressReport report, DiskAdmission admit, CancellationToken cancellationToken)
     {
         var (path, length) = (store.PartPathOf(plan.Layer), plan.Command.Bytes!.Value);
@@ -47,7 +47,7 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         }
     }
 
-    /// <summary>Whether no part of the upload is worth sending: what has come shows that it cannot be imported.</summary>
+    /// <summary>Whether the fault ends the import: the received bytes show that it cannot be imported.</summary>
     public static bool EndsImport(Fault fault) => fault.Kind is FaultKind.Invalid || fault.Code is "quota-virtual-bytes" or "quota-exceeded";
 
     private async Task<long> Take(
@@ -65,7 +65,7 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         }
         finally
         {
-            // What was answered as taken has to be there after a power cut, too.
+            // Bytes that are acknowledged must survive a power cut.
             RandomAccess.FlushToDisk(file);
             ArrayPool<byte>.Shared.Return(buffer);
         }
@@ -108,8 +108,8 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         }
     }
 
-    /// <summary>Zeros at the end become a hole. What lies before them is durable first: a file system may remember a new length before bytes that were written earlier, and after a power
-    /// cut zeros would stand in their place, up to where the sender continues.</summary>
+    /// <summary>Turns zeros at the end into a hole. The bytes before it are made durable first: a file system may store the new length before earlier bytes, and after a power
+    /// cut there would be zeros in their place, up to where the client continues.</summary>
     private static void Extend(SafeFileHandle file, long end)
     {
         if (RandomAccess.GetLength(file) >= end) return;
@@ -117,7 +117,7 @@ internal sealed class UploadParts(FolderLibraryStore store, ImageReceiver receiv
         RandomAccess.SetLength(file, end);
     }
 
-    private static FaultException TooLong(long length) => ImportFaults.PartMismatch($"The upload was declared with {length} bytes, and the part goes past them.");
+    private static FaultException TooLong(long length) => ImportFaults.PartMismatch($"The upload was declared with {length} bytes, and the part exceeds them.");
 
     private static async Task RequireNotCancelled(ProgressReport report, long bytes)
     {

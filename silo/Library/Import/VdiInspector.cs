@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a VDI file of unknown origin, and refuses what is not a whole disk: a header, a map, and the blocks that it names.</summary>
+/// <summary>Reads an untrusted VDI file, and refuses all but complete disks: a header, a map, and the blocks that it names.</summary>
 /// <remarks>Numbers are little-endian. VirtualBox has no description of the format but its source, <c>VDICore.h</c>.</remarks>
 internal sealed class VdiInspector
 {
@@ -23,7 +23,7 @@ internal sealed class VdiInspector
     private const uint BlockBytes = 1 << 20;
     private const uint SectorBytes = 512;
 
-    /// <summary>From this number on a map's entry says that there is no block.</summary>
+    /// <summary>A map's entry from this number on means that there is no block.</summary>
     private const uint NoBlock = 0xFFFF_FFFE;
 
     private readonly FileReader _file;
@@ -72,7 +72,7 @@ internal sealed class VdiInspector
         var (mapOffset, dataOffset, blocks, allocated) = (Number32(0x154), Number32(0x158), Number32(0x180), Number32(0x184));
         var mapBytes = (UInt128)blocks * sizeof(uint);
         if (mapOffset < HeaderBytes || mapOffset % SectorBytes != 0 || dataOffset % SectorBytes != 0 || mapOffset + mapBytes > dataOffset)
-            throw ImportFaults.Malformed("its map or its data are not where they have to be");
+            throw ImportFaults.Malformed("its map or its data are at a wrong place");
         if (allocated > blocks || !_file.Holds(dataOffset, (ulong)allocated * BlockBytes))
             throw ImportFaults.Malformed("it has fewer blocks than it says");
 

@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a VHD file of unknown origin, and refuses what is not a whole disk: fixed, or dynamic with a table of blocks.</summary>
+/// <summary>Reads an untrusted VHD file, and refuses all but complete disks: fixed, or dynamic with a table of blocks.</summary>
 /// <remarks>Numbers are big-endian. See Microsoft's "Virtual Hard Disk Image Format Specification", version 1.0.</remarks>
 internal sealed class VhdInspector
 {
@@ -62,7 +62,7 @@ internal sealed class VhdInspector
         return new(ImageFormat.Vhd, (long)bytes);
     }
 
-    /// <summary>A dynamic disk has a copy of it in its first sector, which is the one that qemu-img reads.</summary>
+    /// <summary>A dynamic disk has a copy of the footer in its first sector. qemu-img reads that copy.</summary>
     private void CheckFooter()
     {
         var copy = _file.Read(0, FooterBytes, "header");
@@ -79,7 +79,7 @@ internal sealed class VhdInspector
 
     private static bool IsSound(byte[] footer) => footer.AsSpan().StartsWith("conectix"u8) && HasChecksum(footer, FooterChecksumOffset);
 
-    /// <summary>Whether two footers are of one disk. Some writers renew the time or the saved state in one of them only, and with it the checksum.</summary>
+    /// <summary>Whether two footers are of one disk. Some writers update the time or the saved state, and so the checksum, in only one of them.</summary>
     private static bool IsSameDisk(byte[] one, byte[] other)
     {
         return Masked(one).AsSpan().SequenceEqual(Masked(other));
@@ -121,9 +121,9 @@ internal sealed class VhdInspector
     {
         var table = MemoryMarshal.Cast<byte, uint>(_file.ReadTable(tableOffset, (UInt128)entries * sizeof(uint), "table of blocks"));
         if (tableOffset % SectorBytes != 0 || tableOffset < headerOffset + HeaderBytes)
-            throw ImportFaults.Malformed("its table of blocks is not where it has to be");
+            throw ImportFaults.Malformed("its table of blocks is at a wrong place");
 
-        // Before each block stands a bitmap of its sectors.
+        // Before each block is a bitmap of its sectors.
         var bitmapBytes = ((blockBytes / SectorBytes / 8) + SectorBytes - 1) / SectorBytes * SectorBytes;
         var offsets = new List<ulong>();
         foreach (var raw in table)

@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a VHDX file of unknown origin, and refuses what is not a whole disk that was closed properly.</summary>
+/// <summary>Reads an untrusted VHDX file, and refuses all but complete disks that were closed properly.</summary>
 /// <remarks>Numbers are little-endian. See Microsoft's [MS-VHDX] for the format.</remarks>
 internal sealed class VhdxInspector
 {
@@ -44,7 +44,7 @@ internal sealed class VhdxInspector
         return new(ImageFormat.Vhdx, (long)metadata.VirtualSizeBytes);
     }
 
-    // The one that was written last counts. A log that was not replayed changes tables that are read here as they stand.
+    // The header that was written last counts. A log that was not replayed would change the tables that are read here.
     private void CheckHeader()
     {
         if (!_file.Read(0, 8, "header").AsSpan().SequenceEqual("vhdxfile"u8))
@@ -75,7 +75,7 @@ internal sealed class VhdxInspector
         var table = MemoryMarshal.Cast<byte, ulong>(_file.ReadTable(regions.Blocks.Offset, (UInt128)entries * sizeof(ulong), "table of blocks"));
         for (var index = 0; index < table.Length; index++)
         {
-            // Every so many entries there is one for a bitmap, which a disk without a parent does not have.
+            // At regular intervals there is an entry for a bitmap, which a disk without a parent does not have.
             var isBitmap = (ulong)index % (blocksOfBitmap + 1) == blocksOfBitmap;
             var state = table[index] & StateMask;
             if (isBitmap ? state != 0 : state is 4 or 5)

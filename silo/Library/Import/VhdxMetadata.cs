@@ -2,7 +2,7 @@ using static Instances.Library.Import.VhdxNumbers;
 
 namespace Instances.Library.Import;
 
-/// <summary>What the metadata of a VHDX file says of its disk.</summary>
+/// <summary>The metadata of a VHDX file about its disk.</summary>
 internal sealed record VhdxMetadata(uint BlockBytes, ulong VirtualSizeBytes, uint LogicalSectorBytes, bool HasParent)
 {
     private const int TableBytes = 64 << 10;

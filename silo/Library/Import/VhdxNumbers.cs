@@ -8,7 +8,7 @@ internal static class VhdxNumbers
 {
     private const int ChecksumOffset = 4;
 
-    /// <summary>Whether a structure has its signature and its checksum: CRC-32C over all of it, the checksum's own place taken as 0.</summary>
+    /// <summary>Whether a structure has its signature and its checksum: CRC-32C over all of it, with the checksum itself as 0.</summary>
     public static bool IsWhole(ReadOnlySpan<byte> structure, ReadOnlySpan<byte> signature) =>
         structure.StartsWith(signature) && Checksum(structure) == Number32(structure, ChecksumOffset);
 

@@ -15,7 +15,7 @@ internal sealed record VhdxRegions(VhdxRegions.Region Blocks, VhdxRegions.Region
     public static readonly Guid BlocksId = new("2DC27766-F623-4200-9D64-115E9BFD4A08");
     public static readonly Guid MetadataId = new("8B7CA206-4790-4B9A-B8FE-575F050F886E");
 
-    /// <summary>Reads the first of the two tables, as qemu-img does: where that is damaged the file is.</summary>
+    /// <summary>Reads the first of the two tables, as qemu-img does. If it is damaged, the file counts as damaged.</summary>
     public static VhdxRegions Read(FileReader file)
     {
         var table = file.Read(FirstTable, TableBytes, "region table");
@@ -44,7 +44,7 @@ internal sealed record VhdxRegions(VhdxRegions.Region Blocks, VhdxRegions.Region
 
     public bool Overlap(ulong offset, ulong bytes) => Blocks.Overlaps(offset, bytes) || Metadata.Overlaps(offset, bytes);
 
-    /// <summary>A place that lies whole in the file.</summary>
+    /// <summary>A place that is completely in the file.</summary>
     internal readonly record struct Region(ulong Offset, uint Bytes)
     {
         public bool Overlaps(ulong offset, ulong bytes) => Offset < offset + bytes && offset < Offset + Bytes;

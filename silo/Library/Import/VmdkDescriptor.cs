@@ -3,14 +3,14 @@ using System.Text.RegularExpressions;
 
 namespace Instances.Library.Import;
 
-/// <summary>The text in a VMDK file that says of which extents its disk is made. It may name nothing but the file itself.</summary>
+/// <summary>The text in a VMDK file that lists the extents of its disk. It must name only the file itself.</summary>
 internal static partial class VmdkDescriptor
 {
     private const string NoParent = "ffffffff";
 
     private static readonly string[] s_kinds = ["monolithicSparse", "streamOptimized"];
 
-    /// <summary>Whether a file is such a text by itself.</summary>
+    /// <summary>Whether the whole file is such a text.</summary>
     public static bool Recognizes(ReadOnlySpan<byte> head)
     {
         var text = Encoding.Latin1.GetString(head);
@@ -38,7 +38,7 @@ internal static partial class VmdkDescriptor
         if (extents.Count > 1)
             throw ImportFaults.RefersOutside("extents in other files");
 
-        // It names itself by the name that it was made with, which nobody knows here: a name without a path is taken for its own.
+        // It names itself by its original file name, which is not known here: a name without a path counts as its own.
         if (extents.Count == 0 || ExtentPattern().Match(extents[0]) is not { Success: true } extent)
             throw ImportFaults.Malformed("its description has no extent");
         if (extent.Groups["type"].Value != "SPARSE" || extent.Groups["name"].Value is ".." or "." || extent.Groups["name"].ValueSpan.IndexOfAny(@"/\:") >= 0)

@@ -11,7 +11,7 @@ internal sealed class VmdkGrains
     private const int TableBytes = (int)VmdkHeader.EntriesOfTable * EntryBytes;
     private const int GrainMarkerBytes = 12;
 
-    /// <summary>With this number a table says that a grain is zeros.</summary>
+    /// <summary>This number in a table means that a grain is zeros.</summary>
     private const uint ZeroGrain = 1;
 
     private readonly FileReader _file;
@@ -49,7 +49,7 @@ internal sealed class VmdkGrains
             CheckGrains(MemoryMarshal.Cast<byte, uint>(table), (ulong)index * sectorsOfTable);
         }
 
-        // Many grains at one place would make a large disk of a small file.
+        // Many grains at one place could make a small file expand to a large disk.
         if (_grains > _file.Bytes / (_header.IsCompressed ? SectorBytes : _grainBytes))
             throw ImportFaults.Malformed("its grains lie over one another");
     }
@@ -94,6 +94,6 @@ internal sealed class VmdkGrains
             throw ImportFaults.Malformed("its grains are not where its tables say");
     }
 
-    // What does not fit a number lies outside of every file.
+    // A number that does not fit is outside of every file.
     private static ulong Offset(ulong sector) => sector <= ulong.MaxValue / SectorBytes ? sector * SectorBytes : ulong.MaxValue;
 }

@@ -28,7 +28,7 @@ internal sealed class VmdkHeader(byte[] sector)
 
     public ulong DirectorySector => Number64(56);
 
-    /// <summary>Where the second directory lies, or null.</summary>
+    /// <summary>The place of the second directory, or null.</summary>
     public ulong? RedundantDirectorySector => (Flags & RedundantFlag) != 0 ? Number64(48) : null;
 
     public ulong OverheadSectors => Number64(64);
@@ -51,7 +51,7 @@ internal sealed class VmdkHeader(byte[] sector)
             throw ImportFaults.Malformed("its kind of compression is contradictory");
     }
 
-    /// <summary>Whether all that is not a place is the same.</summary>
+    /// <summary>Whether everything except places is equal.</summary>
     public bool IsSameDisk(VmdkHeader other) =>
         Range(0, 48).SequenceEqual(other.Range(0, 48)) && Range(72, 7).SequenceEqual(other.Range(72, 7));
 

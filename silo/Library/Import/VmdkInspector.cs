@@ -4,10 +4,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Reads a VMDK file of unknown origin, and refuses all but a whole disk in one file: monolithic sparse or stream-optimized.</summary>
+/// <summary>Reads an untrusted VMDK file, and refuses all but complete disks in one file: monolithic sparse or stream-optimized.</summary>
 /// <remarks>
-/// qemu-img reads a text of extents, and opens the files that it names, where a file begins with neither of the magics of sparse extents and where the header's
-/// capacity is 0; it reads a parent's name in the text at sector 1. None of that gets past here. See VMware's "Virtual Disk Format 5.0" for the format.
+/// If a file has no magic of a sparse extent, or the header's capacity is 0, qemu-img reads a text of extents, and opens the files that it names.
+/// It also reads a parent's name in the text at sector 1. This class refuses all of that. See VMware's "Virtual Disk Format 5.0" for the format.
 /// </remarks>
 internal sealed class VmdkInspector
 {
@@ -27,7 +27,7 @@ internal sealed class VmdkInspector
         _header = new(file.Read(0, SectorBytes, "header"));
     }
 
-    /// <summary>Whether a program that is told to take a file as VMDK would find something in it.</summary>
+    /// <summary>Whether a program would accept the file as VMDK if told to.</summary>
     public static bool Recognizes(ReadOnlySpan<byte> head) =>
         IsSparse(head) || head.StartsWith("COWD"u8) || IsEsSparse(head) || VmdkDescriptor.Recognizes(head);
 
@@ -60,17 +60,17 @@ internal sealed class VmdkInspector
     private void CheckDescriptor()
     {
         if (_header.DescriptorSector != DescriptorSector || _header.DescriptorSectors is 0 or > MaxDescriptorSectors)
-            throw ImportFaults.Malformed("its description is not where it has to be");
+            throw ImportFaults.Malformed("its description is at a wrong place");
         var raw = _file.Read(DescriptorSector * SectorBytes, (int)_header.DescriptorSectors * SectorBytes, "description");
         var end = Array.IndexOf(raw, (byte)0);
 
-        // Without an end, readers continue behind it.
+        // Without an end, readers would continue after it.
         if (end <= 0)
             throw ImportFaults.Malformed("its description has no end");
         VmdkDescriptor.Check(Encoding.Latin1.GetString(raw, 0, end));
     }
 
-    // It stands above the header, which was written before its writer knew where the directory would lie.
+    // The footer overrides the header, which was written before the directory's place was known.
     private VmdkHeader ReadFooter()
     {
         if (!_header.IsCompressed || _file.Bytes % SectorBytes != 0 || _file.Bytes < 4 * SectorBytes)

@@ -12,7 +12,7 @@ internal static class XzIndex
     /// <summary>Bounds the number of blocks: 16 Mi of the smallest, more than a disk has in the sizes that programs write.</summary>
     private const int MaxIndexBytes = FileReader.MaxTableBytes;
 
-    /// <summary>The blocks that the index lists have to fill the file: then it is one stream.</summary>
+    /// <summary>The listed blocks must fill the file: then it is one stream.</summary>
     public static void Check(FileReader file, long maxBytes)
     {
         if (file.Bytes < HeaderBytes + FooterBytes || file.Bytes % 4 != 0)

@@ -5,7 +5,7 @@ namespace Instances.Library.Import;
 /// <summary>The frame of a .zst file: its header, and the chain of its blocks up to the end of the file.</summary>
 internal sealed class ZstdFrame
 {
-    /// <summary>What the program is allowed, too; its strongest setting takes no more.</summary>
+    /// <summary>The same bound as the program's. Its strongest setting needs no more.</summary>
     public const ulong MaxWindowBytes = 128 << 20;
 
     private const int MaxHeaderBytes = 18;
@@ -14,7 +14,7 @@ internal sealed class ZstdFrame
     private const int RunLength = 1;
     private const int Reserved = 3;
 
-    /// <summary>As many as the largest disk has, twice over.</summary>
+    /// <summary>Twice the number of blocks of the largest disk.</summary>
     private const int MaxBlocks = 1 << 25;
 
     private readonly FileReader _file;

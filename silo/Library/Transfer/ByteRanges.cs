@@ -8,13 +8,13 @@ internal readonly record struct ByteRange(long Offset, long Length)
 
 /// <summary>Data of a layer, between its holes.</summary>
 /// <param name="Data">Offsets and lengths in turn, in ascending order.</param>
-/// <param name="Next">Where to ask on, or null if no more data follows.</param>
+/// <param name="Next">The offset for the next request; null if no more data follows.</param>
 internal sealed record LayerExtents(IReadOnlyList<long> Data, long? Next)
 {
-    /// <summary>How many extents one answer holds.</summary>
+    /// <summary>How many extents one answer contains.</summary>
     public const int MaxExtents = 8192;
 
-    /// <summary>Whether the extents lie one behind the other in a file of this length, from a place on, and what follows lies behind them.</summary>
+    /// <summary>Whether the extents are in order within a file of this length, begin at or after a place, and the next offset is after them.</summary>
     public bool IsWithin(long from, long lengthBytes)
     {
         var end = from;
@@ -33,13 +33,13 @@ internal sealed record LayerExtents(IReadOnlyList<long> Data, long? Next)
 /// <param name="Sha256">Of the whole file, in lower case hex.</param>
 internal sealed record LayerDigest(string Sha256);
 
-/// <summary>How much one request may ask for. Layers are sparse in small pieces: many of them go in one answer (multipart/byteranges).</summary>
+/// <summary>How much one request may ask for. Layers have many small extents, so that one answer contains many of them (multipart/byteranges).</summary>
 internal static class ByteRanges
 {
     public const int MaxRanges = 256;
     public const long MaxBytes = 16L << 20;
 
-    /// <summary>Cuts extents into requests.</summary>
+    /// <summary>Splits extents into requests.</summary>
     public static IEnumerable<IReadOnlyList<ByteRange>> Requests(IEnumerable<ByteRange> extents)
     {
         var (ranges, bytes) = (new List<ByteRange>(), 0L);
@@ -60,7 +60,7 @@ internal static class ByteRanges
         if (ranges.Count > 0) yield return ranges;
     }
 
-    /// <summary>The line of headers before a part's bytes, and the blank line that ends them. Short: small pieces must not cost much more than they are.</summary>
+    /// <summary>The line of headers before a part's bytes, and the blank line that ends them. It is short, so that small pieces have little overhead.</summary>
     public static string PartHead(string boundary, ByteRange range, long length) =>
         $"\r\n--{boundary}\r\nContent-Range: bytes {range.Offset}-{range.End - 1}/{length}\r\n\r\n";
 

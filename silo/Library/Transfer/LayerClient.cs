@@ -7,16 +7,16 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Reads layers from other silos' data planes, and from other datacenters' gateways. Believes neither: every answer is bounded. Has an HTTP client of its own, which logs nothing: its requests carry tickets.</summary>
+/// <summary>Reads layers from other silos' data planes, and from other datacenters' gateways. It trusts neither: every answer is bounded. It has its own HTTP client, which logs nothing, because its requests contain tickets.</summary>
 /// <remarks>
-/// Throws <see cref="TransferBrokenException"/> for what may go well when it is tried again, <see cref="TicketRefusedException"/>, and a
+/// Throws <see cref="TransferBrokenException"/> for errors that a retry may solve, <see cref="TicketRefusedException"/>, and a
 /// <see cref="FaultException"/> with <c>layer-missing</c>.
 /// </remarks>
 internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvider time) : IDisposable
 {
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(5);
 
-    /// <summary>The longest list of extents has less than half of it.</summary>
+    /// <summary>The longest list of extents is shorter than half of it.</summary>
     private const int MaxJsonBytes = 1 << 20;
 
     private readonly HttpMessageInvoker _http = new(new SocketsHttpHandler
@@ -27,7 +27,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
         ConnectTimeout = ConnectTimeout,
     });
 
-    /// <summary>Where the data lies, at and behind an offset.</summary>
+    /// <summary>The extents at and after an offset.</summary>
     public async Task<LayerExtents> Extents(LayerOffer offer, long from, CancellationToken cancellationToken)
     {
         using var quiet = new Silence(this, cancellationToken);
@@ -47,7 +47,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
     }
 
     /// <summary>Reads ranges, which are in ascending order and within the bounds of one request.</summary>
-    /// <param name="take">Called with the bytes in order. What it throws is thrown on.</param>
+    /// <param name="take">Called with the bytes in order. Its exceptions are passed on.</param>
     public async Task Read(LayerOffer offer, IReadOnlyList<ByteRange> ranges, Func<long, ReadOnlyMemory<byte>, ValueTask> take, CancellationToken cancellationToken)
     {
         using var quiet = new Silence(this, cancellationToken);
@@ -99,7 +99,7 @@ internal sealed class LayerClient(IOptions<LayerStoreOptions> options, TimeProvi
 
     private static TransferBrokenException Unexpected(HttpResponseMessage response) => new($"the other side answered {(int)response.StatusCode}.");
 
-    /// <summary>Ends a request whose other side says nothing for too long, and tells its failures from those of this side.</summary>
+    /// <summary>Ends a request if the other side is silent for too long, and distinguishes failures of the other side from those of this side.</summary>
     internal sealed class Silence(LayerClient client, CancellationToken cancellationToken) : IDisposable
     {
         private readonly CancellationTokenSource _timer = new(client.Bound, client.Time);

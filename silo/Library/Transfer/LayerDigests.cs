@@ -3,10 +3,10 @@ using System.Security.Cryptography;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>The digests of sealed layers, computed in the background when somebody asks, one at a time, and remembered: a sealed layer never changes.</summary>
+/// <summary>The digests of sealed layers, computed in the background on request, one at a time, and cached: a sealed layer never changes.</summary>
 internal sealed class LayerDigests : IDisposable
 {
-    /// <summary>How many are remembered; past that they are forgotten, and computed again where they are asked for.</summary>
+    /// <summary>How many are cached. Above it all are dropped, and computed again on request.</summary>
     private const int MaxRemembered = 10_000;
 
     private readonly ConcurrentDictionary<LayerId, Lazy<Task<string>>> _digests = new();
@@ -18,7 +18,7 @@ internal sealed class LayerDigests : IDisposable
         if (_digests.Count > MaxRemembered) _digests.Clear();
         var digest = _digests.GetOrAdd(layer, _ => new(() => Task.Run(() => Compute(path)))).Value;
 
-        // A file that could not be read may be readable when it is asked for again.
+        // An unreadable file may be readable at the next request.
         if (digest.IsFaulted) _digests.TryRemove(layer, out _);
         return digest;
     }

@@ -3,25 +3,25 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>One layer on its way into a store: as a link, a clone or a copy of a file that can be seen here, or over HTTP.</summary>
+/// <summary>The transfer of one layer into a store: as a link, a clone or a copy of a visible file, or over HTTP.</summary>
 internal sealed class LayerPull
 {
-    /// <summary>How often in a row a transfer is taken up again of which no byte more has come, and the pauses between: some 15 s in all.</summary>
+    /// <summary>How many retries in a row may bring no byte, and the pauses between: about 15 s in all.</summary>
     private const int MaxAttempts = 5;
 
-    /// <summary>How often in a row a ticket may be refused of which no byte more has come.</summary>
+    /// <summary>How often in a row a ticket may be refused without a new byte in between.</summary>
     private const int MaxRefusals = 3;
 
     private const int BufferBytes = 1 << 20;
 
-    /// <summary>How often it is looked whether there is still space: the other side may send more than it has said, and others take space meanwhile.</summary>
+    /// <summary>How often the free space is checked: the other side may send more than it announced, and others use space meanwhile.</summary>
     private const long SpaceLookBytes = 64L << 20;
 
     private const int NameIsTaken = 17; // EEXIST
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>How long the other side may take to compute a digest, for each gibibyte and one more.</summary>
+    /// <summary>How long the other side may take to compute a digest, for each gibibyte plus one.</summary>
     private static readonly TimeSpan DigestBoundForEachGibibyte = TimeSpan.FromMinutes(2);
 
     private readonly FolderLayerStore _store;
@@ -40,18 +40,18 @@ internal sealed class LayerPull
         (_store, _offer, _transfers, _measuredAt) = (store, offer, transfers, transfers.Time.GetTimestamp());
         _idle = new(LayerTransfers.IdleBound, transfers.Time);
 
-        // Not on the scheduler of the grain that asks.
+        // Not on the calling grain's scheduler.
         Done = Task.Run(Run);
     }
 
-    /// <summary>Ends well when the layer is in the store.</summary>
+    /// <summary>Completes when the layer is in the store.</summary>
     public Task Done { get; }
 
     public bool NeedsOffer => Volatile.Read(ref _renewal) is { Task.IsCompleted: false };
 
     public long BytesTotal => _offer.Bytes;
 
-    /// <summary>Of <see cref="BytesTotal"/>.</summary>
+    /// <summary>The done part of <see cref="BytesTotal"/>.</summary>
     public long BytesDone => Done.IsCompletedSuccessfully ? BytesTotal : Math.Min(Volatile.Read(ref _arrived), BytesTotal);
 
     public long BytesMoved => Volatile.Read(ref _moved);
@@ -60,10 +60,10 @@ internal sealed class LayerPull
 
     public string? Sha256 { get; private set; }
 
-    /// <summary>When somebody has asked about it last.</summary>
+    /// <summary>When it was last polled.</summary>
     public long AskedAt { get; private set; }
 
-    /// <summary>Somebody still wants it.</summary>
+    /// <summary>Records a poll.</summary>
     public void Asked()
     {
         AskedAt = _transfers.Time.GetTimestamp();
@@ -95,7 +95,7 @@ internal sealed class LayerPull
         }
     }
 
-    /// <summary>The file that is offered, where its path leads to it here too.</summary>
+    /// <summary>The offered file, if its path leads to it on this machine too.</summary>
     private string? FileHere()
     {
         if (_offer.Path.Length == 0) return null;
@@ -105,7 +105,7 @@ internal sealed class LayerPull
             : null;
     }
 
-    /// <returns>False if the file systems are two, or the one knows no links.</returns>
+    /// <returns>False if the files are on different file systems, or the file system has no hard links.</returns>
     private bool Link(string path)
     {
         if (UnixFiles.Link(path, _store.PathOf(_offer.Id)) is not (0 or NameIsTaken)) return false;
@@ -166,7 +166,7 @@ internal sealed class LayerPull
     {
         if (_offer.Address is null)
         {
-            throw TransferFaults.Failed(_offer.Id, "the silo that has it listens on all its addresses and does not know which one others use. Set its DataPlane:Address.");
+            throw TransferFaults.Failed(_offer.Id, "the silo that has it listens on all its addresses and does not know which one others can reach. Set its DataPlane:Address.");
         }
 
         var path = _store.PartPathOf(_offer.Id);
@@ -217,7 +217,7 @@ internal sealed class LayerPull
         throw TransferFaults.Failed(_offer.Id, "the other side took too long to compute its digest.");
     }
 
-    /// <summary>Takes up again what broke, with a new ticket where the old one is refused, as long as bytes come.</summary>
+    /// <summary>Retries after interruptions, with a new ticket if the old one is refused, as long as bytes arrive.</summary>
     private async Task<T> Insist<T>(Func<Task<T>> read)
     {
         var (attempts, refusals, movedBefore) = (0, 0, _moved);

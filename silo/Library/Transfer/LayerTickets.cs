@@ -1,4 +1,4 @@
 namespace Instances.Library.Transfer;
 
-/// <summary>For reading one layer.</summary>
+/// <summary>Tickets to read one layer.</summary>
 internal sealed class LayerTickets(TimeProvider time) : Tickets<LayerId>(time);

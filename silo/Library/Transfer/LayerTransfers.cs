@@ -3,14 +3,14 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>The layers that are on their way into the stores of this silo: each once, however many ask for it, and a few at a time.</summary>
+/// <summary>The transfers of layers into this silo's stores: one for each layer, however many callers want it, and a few at a time.</summary>
 internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, IDataPlane dataPlane, IOptions<LayerStoreOptions> options, TimeProvider time)
     : IDisposable
 {
-    /// <summary>A transfer that nobody has asked about for this long ends; what has arrived is kept.</summary>
+    /// <summary>A transfer that is not polled for this long ends. The received bytes are kept.</summary>
     public static readonly TimeSpan IdleBound = TimeSpan.FromSeconds(60);
 
-    /// <summary>How long one question waits for the end.</summary>
+    /// <summary>How long one poll waits for the end.</summary>
     private static readonly TimeSpan PollWait = TimeSpan.FromSeconds(1);
 
     private readonly Lock _lock = new();
@@ -57,7 +57,7 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
             ExceptionDispatchInfo.Throw(failed.Done.Exception!.InnerException!);
         }
 
-        // Who asks later finds the layers in the store, and is not told of bytes that were moved for others.
+        // Later callers find the layers in the store, and get no count of bytes that were moved for others.
         var progress = Progress(store, layers, pulls);
         if (progress.IsDone)
         {
@@ -70,7 +70,7 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
         return progress;
     }
 
-    /// <summary>Ends a transfer that nobody wants any more, where there is one, and waits until it has ended. What has arrived is kept.</summary>
+    /// <summary>Ends a transfer that is not needed any more, if there is one, and waits for its end. The received bytes are kept.</summary>
     public async Task End(FolderLayerStore store, LayerId layer)
     {
         LayerPull? pull;
@@ -109,12 +109,12 @@ internal sealed class LayerTransfers(LayerTickets tickets, LayerClient client, I
 
     private void Begin(FolderLayerStore store, LayerOffer offer)
     {
-        // Others may have begun it while this caller asked for the offer.
+        // Another caller may have begun it during the call for the offer.
         if (_pulls.TryGetValue((store.Folder, offer.Id), out var pull) && !pull.Done.IsCompleted) pull.Renew(offer);
         else if (!store.Contains(offer.Id)) _pulls[(store.Folder, offer.Id)] = new(store, offer, this);
     }
 
-    /// <summary>What has ended is remembered until somebody was told, or nobody asks any more.</summary>
+    /// <summary>An ended transfer is kept until its result was returned, or it is not polled any more.</summary>
     private void Forget()
     {
         foreach (var (key, pull) in _pulls.Where(pull => pull.Value.Done.IsCompleted && time.GetElapsedTime(pull.Value.AskedAt) > IdleBound).ToList()) _pulls.Remove(key);

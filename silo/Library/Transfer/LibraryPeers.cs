@@ -5,7 +5,7 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Asks the gateways of other datacenters for layers. Their bytes come by <see cref="LayerClient"/>, as from a silo.</summary>
+/// <summary>Asks the gateways of other datacenters for layers. <see cref="LayerClient"/> fetches the bytes, as from a silo.</summary>
 internal sealed class LibraryPeers(IOptions<LibraryOptions> options, TimeProvider time) : ILibraryPeers, IDisposable
 {
     private const int MaxAnswerBytes = 64 << 10;
@@ -46,13 +46,13 @@ internal sealed class LibraryPeers(IOptions<LibraryOptions> options, TimeProvide
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or JsonException)
         {
-            throw Unavailable($"it does not answer as a datacenter does: {exception.Message}", exception);
+            throw Unavailable($"its answer is not that of a datacenter: {exception.Message}", exception);
         }
     }
 
     public void Dispose() => _http.Dispose();
 
-    /// <summary>What a datacenter says that answers for itself. Whatever else it is, is a wrong address, or a failure that may pass.</summary>
+    /// <summary>Converts a datacenter's own refusals. Any other answer is from a wrong address, or a temporary failure.</summary>
     private static FaultException Refused(LayerId layer, HttpStatusCode status, Refusal? refusal) => refusal?.Code switch
     {
         "layer-not-found" => FaultException.NotFound("peer-has-none", $"It does not have the layer {layer}."),
@@ -62,7 +62,7 @@ internal sealed class LibraryPeers(IOptions<LibraryOptions> options, TimeProvide
     };
 
     private static FaultException Unavailable(string reason, Exception? cause = null) => FaultException.Unavailable(
-        "peer-unavailable", $"The other datacenter cannot be asked: {reason} Look whether it runs, and whether its URL in Library:Peers is right.", cause);
+        "peer-unavailable", $"The other datacenter cannot be asked: {reason} Check that it is running, and that its URL in Library:Peers is right.", cause);
 
     private sealed record Refusal(string? Code);
 }

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Reads the body of an answer with ranges: heads of parts line by line, and their bytes by the lengths that were asked for.</summary>
+/// <summary>Reads the body of an answer with ranges: the headers of parts line by line, and their bytes by the requested lengths.</summary>
 internal sealed class RangesBody(Stream body, LayerClient.Silence quiet)
 {
     private const int BufferBytes = 256 << 10;
@@ -14,7 +14,7 @@ internal sealed class RangesBody(Stream body, LayerClient.Silence quiet)
     private int _start;
     private int _end;
 
-    /// <exception cref="TransferBrokenException">Another part comes.</exception>
+    /// <exception cref="TransferBrokenException">The body has another part than requested.</exception>
     public async Task ReadHead(string? boundary, ByteRange range)
     {
         var (begun, found) = (false, false);
@@ -26,7 +26,7 @@ internal sealed class RangesBody(Stream body, LayerClient.Silence quiet)
             else if (begun && line.Length == 0 && found) return;
         }
 
-        throw new TransferBrokenException("the other side sent other ranges than it was asked for.");
+        throw new TransferBrokenException("the other side sent other ranges than requested.");
     }
 
     public async Task Take(ByteRange range, Func<long, ReadOnlyMemory<byte>, ValueTask> take)
@@ -51,13 +51,13 @@ internal sealed class RangesBody(Stream body, LayerClient.Silence quiet)
             line.Append(character);
         }
 
-        throw new TransferBrokenException("the other side sent a head of a part that is too long.");
+        throw new TransferBrokenException("the other side sent too long a header of a part.");
     }
 
     private async Task Fill()
     {
         _start = 0;
         _end = await quiet.Hear(() => body.ReadAsync(_buffer, quiet.Token).AsTask());
-        if (_end == 0) throw new TransferBrokenException("the connection ended before all had come.");
+        if (_end == 0) throw new TransferBrokenException("the connection ended early.");
     }
 }

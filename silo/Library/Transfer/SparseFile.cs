@@ -3,13 +3,13 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>A file that is written from its beginning to its end, with holes where nothing is written, and hashed while that is done.</summary>
-/// <remarks>All that lies before its length has arrived: a file that was left behind can be taken up there, hashed again up to that place.</remarks>
+/// <summary>A file that is written sequentially, with holes where nothing is written, and hashed during the writing.</summary>
+/// <remarks>Everything before its current length has arrived: so an interrupted file can be continued there after its beginning was hashed again.</remarks>
 internal sealed class SparseFile : IDisposable
 {
     private const int BufferBytes = 1 << 20;
 
-    /// <summary>Written bytes are sent to the disk as often as this: else the last synchronization would take long, with nothing to be seen of it.</summary>
+    /// <summary>How often written bytes are synchronized. Otherwise the last synchronization would take long, without visible progress.</summary>
     private const long SyncBytes = 256L << 20;
 
     private static readonly byte[] Zeros = new byte[64 << 10];
@@ -20,12 +20,12 @@ internal sealed class SparseFile : IDisposable
 
     private SparseFile(SafeFileHandle file) => _file = file;
 
-    /// <summary>Everything before it is written.</summary>
+    /// <summary>The end of the written part.</summary>
     public long Position { get; private set; }
 
     public static SparseFile Create(string path) => new(File.OpenHandle(path, FileMode.Create, FileAccess.Write, FileShare.Read));
 
-    /// <summary>Opens what was left behind, or makes a new file.</summary>
+    /// <summary>Opens an interrupted file, or creates a new one.</summary>
     public static async Task<SparseFile> Resume(string path, CancellationToken cancellationToken)
     {
         var file = new SparseFile(File.OpenHandle(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read));
@@ -43,7 +43,7 @@ internal sealed class SparseFile : IDisposable
         }
     }
 
-    /// <param name="offset">At or behind <see cref="Position"/>; what lies between stays a hole.</param>
+    /// <param name="offset">At or after <see cref="Position"/>; the gap stays a hole.</param>
     public async ValueTask Write(long offset, ReadOnlyMemory<byte> data, CancellationToken cancellationToken)
     {
         Skip(offset, cancellationToken);

@@ -3,11 +3,11 @@ using System.Security.Cryptography;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Tickets that let their holder read one thing for a while. The key lives as long as this process: after a restart others ask for new tickets.</summary>
+/// <summary>Tickets that allow their holder to read one resource for some time. The key exists as long as this process: after a restart others request new tickets.</summary>
 internal abstract class Tickets<TId>(TimeProvider time)
     where TId : struct, IGuidId<TId>
 {
-    /// <summary>How long a ticket is good.</summary>
+    /// <summary>How long a ticket is valid.</summary>
     public static readonly TimeSpan Lifetime = TimeSpan.FromMinutes(10);
 
     private const int ExpiryBytes = sizeof(long);
@@ -21,7 +21,7 @@ internal abstract class Tickets<TId>(TimeProvider time)
         return Base64Url.EncodeToString([.. BitConverter.GetBytes(expiry), .. Sign(id, expiry)]);
     }
 
-    /// <summary>Whether the ticket is ours, for this thing, and not too old.</summary>
+    /// <summary>Whether this process issued the ticket for this resource, and it has not expired.</summary>
     public bool Accepts(TId id, string ticket)
     {
         Span<byte> bytes = stackalloc byte[ExpiryBytes + HMACSHA256.HashSizeInBytes];

@@ -2,10 +2,10 @@ using Instances.Faults;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>The other side broke off, was silent for too long, or answered something else. Worth another try.</summary>
+/// <summary>The other side disconnected, was silent for too long, or sent an unexpected answer. A retry may succeed.</summary>
 internal sealed class TransferBrokenException(string message, Exception? cause = null) : Exception(message, cause);
 
-/// <summary>The other side does not take the ticket (any more): a new offer is needed.</summary>
+/// <summary>The other side does not accept the ticket, or no longer: a new offer is needed.</summary>
 internal sealed class TicketRefusedException() : Exception("The ticket was refused.");
 
 internal static class TransferFaults
@@ -14,8 +14,8 @@ internal static class TransferFaults
 
     public static FaultException Corrupt(LayerId layer, string expected, string found) => new(new(
         FaultKind.Internal, CorruptCode,
-        $"The layer {layer} that came has the SHA-256 {found} and should have {expected}: it was not taken. Check the disk that it came from, and try again."));
+        $"The received layer {layer} has the SHA-256 {found} and should have {expected}: it was not used. Check the disk that it came from, and try again."));
 
     public static FaultException Failed(LayerId layer, string reason, Exception? cause = null) => FaultException.Unavailable(
-        "transfer-failed", $"The layer {layer} could not be moved: {reason} Try again; what has arrived is kept.", cause);
+        "transfer-failed", $"The layer {layer} could not be moved: {reason} Try again; the received bytes are kept.", cause);
 }

@@ -110,7 +110,7 @@ public sealed class QemuCaptureTests
 
     [Theory]
     [InlineData(Thawed, null)]
-    [InlineData(Frozen, "were frozen already")]
+    [InlineData(Frozen, "were already frozen")]
     public async Task Quiesce_Freeze_SaysWhetherTheGuestWasFrozenBefore(string status, string? detail)
     {
         await using var qemu = await FakeQemu.Create();

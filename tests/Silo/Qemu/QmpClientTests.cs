@@ -91,7 +91,7 @@ public sealed class QmpClientTests
     {
         using var qemu = new FakeSocket();
         var nobody = await Assert.ThrowsAsync<QmpException>(() => QmpClient.Connect(qemu.Folder, "nobody.sock", QemuLab.Patience, TimeProvider.System, Stop));
-        Assert.Contains("Nobody listens", nobody.Message, StringComparison.Ordinal);
+        Assert.Contains("Nothing listens", nobody.Message, StringComparison.Ordinal);
         var connecting = QmpClient.Connect(qemu.Folder, FakeSocket.Name, QemuLab.Patience, TimeProvider.System, Stop);
         await qemu.Accept();
         await qemu.Send("{\"hello\": 1}\n");
