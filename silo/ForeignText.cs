@@ -2,10 +2,10 @@ using System.Text;
 
 namespace Instances;
 
-/// <summary>Text from outside this product: from a guest, a program that read a file of unknown origin, or another datacenter. It goes into records, which databases may refuse for one character.</summary>
+/// <summary>Cleans untrusted text: from a guest, a program that read an untrusted file, or another datacenter. It is stored in records, and databases may refuse a record for one character.</summary>
 internal static class ForeignText
 {
-    /// <summary>One line of at most so many characters. Control characters, U+0000 among them, and halves of surrogate pairs become spaces or are replaced.</summary>
+    /// <summary>Returns one line with a bounded number of characters. Control characters, including U+0000, and halves of surrogate pairs become spaces or are replaced.</summary>
     public static string Clean(string text, int maxCharacters)
     {
         var clean = new StringBuilder(Math.Min(text.Length, maxCharacters));

@@ -14,7 +14,7 @@ return SiloCommand.Parse(args, arguments => StartErrors.Run(() =>
 
     var app = builder.Build();
     if (roles is not SiloRoles.Control) app.MapDataPlane();
-    // A silo that has every role is a datacenter of its own, with its interface. Where the roles are spread, gateways are processes of their own.
+    // A silo with all roles is a complete datacenter with its interface. If the roles are spread, gateways run in their own processes.
     if (roles is SiloRoles.All) app.MapApiGateway();
     else app.MapHealth();
     return app;

@@ -16,7 +16,7 @@ require_free() {
   done
 }
 
-# A database of this data folder alone. Its password stays in a file that only this user reads.
+# A database only for this data folder. Its password is in a file that only this user can read.
 start_postgresql() {
   local folder port=$2
   mkdir -p "$1"
@@ -49,7 +49,7 @@ stop_postgresql() {
   (cd / && as_postgres "$(postgresql_program pg_ctl)" stop --silent --mode=fast --pgdata "$postgresql_data") || true
 }
 
-# Hosts on one machine take the users of their virtual machines from ranges of their own.
+# Hosts on one machine need separate ranges of users for their virtual machines.
 readonly first_uid=70000 uids=1000
 
 # start_silo NAME DATA HTTP-PORT SILO-PORT CLIENT-PORT ROLES
@@ -80,7 +80,7 @@ wait_ready() {
   done
 }
 
-# One after the other, the last one first: gateways, hosts, and control last, which the others need to come to their end.
+# One after the other in reverse order: gateways, then hosts, then control, which the others need until they end.
 stop_cluster() {
   local index
   for ((index = ${#cluster_processes[@]} - 1; index >= 0; index--)); do

@@ -43,7 +43,7 @@ install_postgresql() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null
 }
 
-# Built once: the guest is in artifacts/, which git ignores.
+# Built once, in artifacts/, which git ignores.
 build_guest() {
   [[ -e $guest ]] && return 0
   say "Building the guest image (once)"
@@ -53,7 +53,7 @@ build_guest() {
   silo/guest-image/build.sh --output "$guest"
 }
 
-# Ends the QEMU processes of a data folder. A machine's process works in its run folder and carries its id, so that nobody else's is hit.
+# Ends the QEMU processes of a data folder. A machine's process works in its run folder and has its id in the arguments, so that no other process is ended.
 end_machines() {
   local folder process id
   for folder in "$1"/machines/*/; do

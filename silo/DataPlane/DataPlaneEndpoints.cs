@@ -7,14 +7,14 @@ using Instances.Requests;
 
 namespace Instances.DataPlane;
 
-/// <summary>Where bytes come in; where they go out stands in <see cref="LayerEndpoints"/> and <see cref="ExportEndpoint"/>. Every request carries a secret that its image's grain gave out for this one transfer.</summary>
+/// <summary>Receives uploads; <see cref="LayerEndpoints"/> and <see cref="ExportEndpoint"/> send bytes. Every request contains a secret that its image's grain issued for this transfer.</summary>
 internal static class DataPlaneEndpoints
 {
     public const string Path = "/data-plane/images";
 
     public static IEndpointRouteBuilder MapDataPlane(this IEndpointRouteBuilder endpoints)
     {
-        // The secret is the permission: whoever uploads may have no account here.
+        // The secret is the permission: the caller may have no account here.
         endpoints.MapPut($"{Path}/{{imageId}}", PutImage).AllowAnonymous().ExcludeFromDescription();
         endpoints.MapUploadParts();
         ExportEndpoint.Map(endpoints);
@@ -22,7 +22,7 @@ internal static class DataPlaneEndpoints
         return endpoints;
     }
 
-    /// <summary>Answers 202 once the bytes have come and their head is in order; the rest happens in the background and is told to the image.</summary>
+    /// <summary>Answers 202 once the bytes have arrived and their head was accepted. The rest runs in the background, and the result is reported to the image.</summary>
     private static async Task PutImage(ImageId imageId, HttpContext context)
     {
         UploadRequest.LiftBounds(context);
@@ -73,7 +73,7 @@ internal static class DataPlaneEndpoints
         }
         catch (FaultException) when (place.Superseded.IsCancellationRequested)
         {
-            // The newer sender continues the import.
+            // The newer request continues the import.
             throw;
         }
         catch (FaultException exception)
@@ -83,8 +83,8 @@ internal static class DataPlaneEndpoints
         }
         catch (Exception)
         {
-            // A defect, or a disk that fails: logged by the server when it continues from here.
-            await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import met a defect of the server. Its log tells more."));
+            // A defect or a failing disk. The server logs it when the exception continues.
+            await queue.Fail(image, plan, new(FaultKind.Internal, "import-failed", "The import failed because of a defect of the server. The server's log has the details."));
             throw;
         }
     }

@@ -11,7 +11,7 @@ namespace Instances.DataPlane;
 
 internal static class DataPlaneServices
 {
-    /// <summary>Tells grains and other silos where this silo takes and gives bytes. Section <c>DataPlane</c>.</summary>
+    /// <summary>Provides the addresses at which this silo receives and sends bytes. Section <c>DataPlane</c>.</summary>
     public static IServiceCollection AddDataPlane(this IServiceCollection services)
     {
         services.AddOptions<DataPlaneOptions>().BindConfiguration("DataPlane").ValidateDataAnnotations().ValidateOnStart();
@@ -20,7 +20,7 @@ internal static class DataPlaneServices
         return services.AddSingleton<IDataPlane, ServerDataPlane>();
     }
 
-    /// <summary>The address that was configured, or the one that this process's own web server listens at.</summary>
+    /// <summary>The configured address, or the one that this process' web server listens on.</summary>
     private sealed class ServerDataPlane(IServer server, ExportTickets exports, IOptions<DataPlaneOptions> options) : IDataPlane
     {
         public Uri UploadAddress(ImageId image) => new(RequireBase(), $"{DataPlaneEndpoints.Path}/{image}");
@@ -30,15 +30,15 @@ internal static class DataPlaneServices
         public Uri? LayerAddress(LayerId layer) => Base is { } address ? new(address, $"{LayerEndpoints.Path}/{layer}") : null;
 
         private Uri RequireBase() =>
-            Base ?? throw FaultException.Unavailable("data-plane-unknown", "This silo listens on all its addresses and does not know which one others use: set DataPlane:Address.");
+            Base ?? throw FaultException.Unavailable("data-plane-unknown", "This silo listens on all its addresses and does not know which one others can reach: set DataPlane:Address.");
 
         private Uri? Base => options.Value.Address is { Length: > 0 } configured ? new(configured)
             : BindingAddress.Parse(Listening) is var listening && IsWildcard(listening.Host) ? null
             : new(listening.ToString());
 
-        /// <summary>The grains of a silo that starts are there before its web server is.</summary>
+        /// <summary>A starting silo has grains before its web server listens.</summary>
         private string Listening => server.Features.Get<IServerAddressesFeature>()?.Addresses.FirstOrDefault()
-            ?? throw FaultException.Unavailable("grain-unavailable", "The silo that has the bytes is just starting: try again.");
+            ?? throw FaultException.Unavailable("grain-unavailable", "The silo that has the bytes is starting: try again.");
 
         private static bool IsWildcard(string host) => host is "*" or "+" or "0.0.0.0" or "[::]";
     }

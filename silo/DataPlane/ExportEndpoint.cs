@@ -9,7 +9,7 @@ using Microsoft.Net.Http.Headers;
 
 namespace Instances.DataPlane;
 
-/// <summary>Where images go out, each made while it is sent.</summary>
+/// <summary>Sends exports. Each is created while it is sent.</summary>
 internal sealed partial class ExportEndpoint
 {
     public static void Map(IEndpointRouteBuilder endpoints) =>
@@ -28,7 +28,7 @@ internal sealed partial class ExportEndpoint
         {
             var services = context.RequestServices;
             if (!services.GetRequiredService<ExportTickets>().Accepts(imageId, DataPlaneEndpoints.SecretOf(context.Request)))
-                throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The ticket is not valid for this image, or no longer: begin the export again."));
+                throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The ticket is not valid for this image, or has expired: begin the export again."));
             var exporter = services.GetService<ImageExporter>() ?? throw FaultException.Unavailable("exports-unavailable", "This host has no library to export from.");
             using var place = exporter.TakePlace();
             using var export = await exporter.Open(imageId, format.Value, compression?.Value, context.RequestAborted);

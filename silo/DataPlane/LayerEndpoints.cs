@@ -11,7 +11,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.DataPlane;
 
-/// <summary>Where other silos read sealed layers: where their data lies, ranges of their bytes, their digest. Every request carries the ticket of an offer.</summary>
+/// <summary>Sends sealed layers to other silos: their extents, ranges of their bytes, and their digests. Every request contains the ticket of an offer.</summary>
 internal static class LayerEndpoints
 {
     public const string Path = "/data-plane/layers";
@@ -19,7 +19,7 @@ internal static class LayerEndpoints
     private const string Boundary = "layer";
     private const int BufferBytes = 256 << 10;
 
-    /// <summary>How long a request for a digest waits for it; the asker asks again.</summary>
+    /// <summary>How long a request for a digest waits for it. The caller repeats it.</summary>
     private static readonly TimeSpan DigestWait = TimeSpan.FromSeconds(5);
 
     public static void MapLayers(this IEndpointRouteBuilder endpoints)
@@ -140,9 +140,9 @@ internal static class LayerEndpoints
         {
             var services = context.RequestServices;
             if (!services.GetRequiredService<LayerTickets>().Accepts(layer, DataPlaneEndpoints.SecretOf(context.Request)))
-                throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The ticket is not valid for this layer, or no longer: ask for a new offer."));
+                throw new FaultException(new(FaultKind.Forbidden, "ticket-invalid", "The ticket is not valid for this layer, or has expired: ask for a new offer."));
 
-            // The host's and the library's may be one.
+            // The host's store and the library's may be the same.
             FolderLayerStore?[] stores = [services.GetService<ILayerStore>() as FolderLayerStore, services.GetService<FolderLibraryStore>()];
             var store = stores.FirstOrDefault(store => store?.IsSealed(layer) is true) ?? throw FileFaults.LayerMissing(layer);
             await answer(store.PathOf(layer));
@@ -153,7 +153,7 @@ internal static class LayerEndpoints
         }
         catch (FileNotFoundException exception) when (!context.Response.HasStarted)
         {
-            // It went between the look and the opening.
+            // It was deleted between the check and the opening.
             await Problem.For(context, FileFaults.LayerMissing(layer, exception).Fault).Write(context);
         }
     }

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.DataPlane;
 
-/// <summary>Where the parts of an upload come in. The gateway that leads them here speaks with the sender; this side answers 204 and the offset that was reached.</summary>
+/// <summary>Receives the parts of an upload from the gateway, which handles the client's protocol. Answers 204 with the new offset.</summary>
 internal static class UploadPartEndpoint
 {
     public const string OffsetHeader = "Upload-Offset";
@@ -43,7 +43,7 @@ internal static class UploadPartEndpoint
         var time = services.GetRequiredService<TimeProvider>();
         var queue = services.GetService<ImportQueue>() ?? throw FaultException.Unavailable("imports-unavailable", "This host has no library to import into.");
         if (!long.TryParse(request.Headers[OffsetHeader], CultureInfo.InvariantCulture, out var offset))
-            throw FaultException.Invalid("upload-offset-missing", $"The header {OffsetHeader} says where the part begins.");
+            throw FaultException.Invalid("upload-offset-missing", $"The header {OffsetHeader} is missing: it says where the part begins.");
         var place = services.GetRequiredService<ImportPlaces>().Take(image);
         try
         {

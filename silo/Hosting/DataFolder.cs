@@ -6,13 +6,13 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Hosting;
 
-/// <summary>The folder where a process keeps everything. It has one process at a time, and one host name for ever.</summary>
+/// <summary>The folder of all data of a process. One process uses it at a time, and its host name never changes.</summary>
 internal sealed class DataFolder : IDisposable
 {
     private const string LockName = "lock";
     private const string HostNameName = "host.name";
 
-    /// <summary>The name of every host before names were kept in the data folder.</summary>
+    /// <summary>The name of every host in releases that did not keep the name in the data folder.</summary>
     private const string FormerHostName = "local";
 
     private const int ReadWrite = 0x2 | 0x40 | 0x80000; // O_RDWR | O_CREAT | O_CLOEXEC: no child process inherits the lock.
@@ -26,17 +26,17 @@ internal sealed class DataFolder : IDisposable
 
     public string Path { get; }
 
-    /// <summary>No release has kept anything in it yet.</summary>
+    /// <summary>Whether no release has stored data in it yet.</summary>
     private bool IsNew { get; }
 
-    /// <summary>Takes the folder for this process. The system frees it when the process ends, however that happens.</summary>
-    /// <exception cref="StartException">Another process has it, or it cannot be written.</exception>
+    /// <summary>Locks the folder for this process. The system releases the lock when the process ends in any way.</summary>
+    /// <exception cref="StartException">Another process uses it, or it cannot be written.</exception>
     public static DataFolder Take(string path)
     {
         try
         {
             var isNew = !Directory.Exists(path) || !Directory.EnumerateFileSystemEntries(path).Any(entry => System.IO.Path.GetFileName(entry) is "instances.db" or "layers" or "machines");
-            // The users of machines pass through it.
+            // The users of machines must be able to pass through it.
             if (!Directory.Exists(path)) UnixFiles.OwnFolder(path, UnixFiles.PassageMode);
             var file = Lock(path, System.IO.Path.Combine(path, LockName));
             RandomAccess.SetLength(file, 0);
@@ -49,7 +49,7 @@ internal sealed class DataFolder : IDisposable
         }
     }
 
-    /// <summary>The host's name: the one that the folder has, else the one that is configured, else the machine's host name. The folder keeps it from then on.</summary>
+    /// <summary>The host's name: the folder's, else the configured one, else the machine's host name. The folder keeps it from then on.</summary>
     /// <param name="configured">Null if nothing is configured.</param>
     /// <exception cref="StartException">The folder belongs to a host of another name.</exception>
     public string KeepHostName(string? configured)
@@ -58,12 +58,12 @@ internal sealed class DataFolder : IDisposable
         if (File.Exists(file) && File.ReadAllText(file).Trim() is { Length: > 0 } kept)
         {
             return configured is null || configured == kept ? kept : throw new StartException(
-                $"The data folder {Path} belongs to the host '{kept}', and Host:Name is '{configured}'. Records name the host of each machine by its name: leave Host:Name out, or use another data folder. "
+                $"The data folder {Path} belongs to the host '{kept}', and Host:Name is '{configured}'. Records refer to hosts by their names: remove Host:Name, or use another data folder. "
                 + $"To rename a host that has no machines, delete {file}.");
         }
 
         var name = configured ?? (IsNew ? HostNameOf(Environment.MachineName) : FormerHostName);
-        // A crash leaves the file as it was, or whole.
+        // After a crash the file is missing or complete.
         File.WriteAllText($"{file}.new", $"{name}\n");
         File.Move($"{file}.new", file, overwrite: true);
         return name;
@@ -71,7 +71,7 @@ internal sealed class DataFolder : IDisposable
 
     public void Dispose() => _lock.Dispose();
 
-    /// <summary>The first label of a machine's name, as a host name of this product.</summary>
+    /// <summary>The first label of a machine's name, as a valid host name of this product.</summary>
     internal static string HostNameOf(string machine)
     {
         var label = new string([.. machine.Split('.')[0].Select(letter => char.IsAsciiLetterOrDigit(letter) ? letter : '-').Take(63)]).Trim('-');

@@ -4,7 +4,7 @@ using Instances.Doctor;
 
 namespace Instances.Hosting;
 
-/// <summary>Examines a datacenter through a gateway that runs.</summary>
+/// <summary>Examines a datacenter through a running gateway.</summary>
 internal static class DoctorCommand
 {
     public const int Healthy = 0;
@@ -13,9 +13,9 @@ internal static class DoctorCommand
     public static Command Create()
     {
         var gateway = new GatewayOptions();
-        var fix = new Option<bool>("--fix") { Description = "Repair what is safe to repair. No image and no virtual machine that is known is ever deleted." };
+        var fix = new Option<bool>("--fix") { Description = "Repair what is safe to repair. Never deletes an image, or a virtual machine that has a record." };
         var command = new Command("doctor",
-            "Looks whether everything in a datacenter has its owner and every owner has what it needs. Exit code 0: nothing is wrong; 1: there are findings that are not repaired; 2: it could not be asked.")
+            "Checks that everything in a datacenter has an owner, and that every owner has what it needs. Exit code 0: nothing is wrong; 1: there are findings that are not repaired; 2: the datacenter could not be asked.")
         {
             fix,
         };
@@ -25,7 +25,7 @@ internal static class DoctorCommand
         return command;
     }
 
-    /// <returns>The exit code. What is only good to know counts as no finding.</returns>
+    /// <returns>The exit code. Findings with the severity Info do not count.</returns>
     internal static Task<int> Run(Uri url, string? datacenter, bool fix, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
         GatewayOptions.Ask(url, datacenter, errors, async client =>
         {
@@ -38,11 +38,11 @@ internal static class DoctorCommand
     {
         var counts = report.Counts;
         var lines = report.Findings.Select(finding =>
-            $"{finding.Severity.ToString().ToLowerInvariant(),-8} {finding.Code,-28} {finding.Message}{(finding.Fixed ? " Repaired." : finding.Fixable ? " --fix does it." : "")}").ToList();
+            $"{finding.Severity.ToString().ToLowerInvariant(),-8} {finding.Code,-28} {finding.Message}{(finding.Fixed ? " Repaired." : finding.Fixable ? " --fix repairs it." : "")}").ToList();
         if (report.MoreFindings > 0) lines.Add($"… and {report.MoreFindings} more.");
         if (report.Findings.Count == 0) lines.Add("Nothing is wrong.");
         lines.Add(
-            $"Looked at {counts.Hosts} hosts ({counts.HostsAway} away) with {counts.HostMachines} virtual machines and {counts.HostLayers} layers, a library of {counts.LibraryLayers} layers and "
+            $"Examined {counts.Hosts} hosts ({counts.HostsAway} unreachable) with {counts.HostMachines} virtual machines and {counts.HostLayers} layers, a library of {counts.LibraryLayers} layers and "
             + $"{counts.Manifests} manifests, and the records of {counts.VirtualMachines} deployed virtual machines, {counts.Images} images, {counts.Appliances} busy appliances, "
             + $"{counts.Operations} running operations, {counts.Reservations} reservations and {counts.Reminders} reminders.");
         return string.Join(Environment.NewLine, lines);

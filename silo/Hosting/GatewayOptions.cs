@@ -6,13 +6,13 @@ using Instances.Datacenters;
 
 namespace Instances.Hosting;
 
-/// <summary>What every command has that asks a datacenter through a gateway that runs.</summary>
+/// <summary>The options of all commands that call a datacenter through a running gateway.</summary>
 internal sealed class GatewayOptions
 {
-    /// <summary>The gateway asks each datacenter for 2 s at most.</summary>
+    /// <summary>More than enough: the gateway waits at most 2 s for each datacenter.</summary>
     private static readonly TimeSpan ListBound = TimeSpan.FromSeconds(30);
 
-    /// <summary>The exit code where the datacenter could not be asked.</summary>
+    /// <summary>The exit code if the datacenter could not be asked.</summary>
     public const int NotAsked = 2;
 
     public Option<Uri> Url { get; } = new("--url")
@@ -24,7 +24,7 @@ internal sealed class GatewayOptions
 
     public Option<string?> Datacenter { get; } = new("--datacenter")
     {
-        Description = "The datacenter's name. By default that of Silo__Datacenter in the environment, else the only one that the gateway serves.",
+        Description = "The datacenter's name. Default: Silo__Datacenter in the environment, else the only datacenter that the gateway serves.",
         DefaultValueFactory = _ => Environment.GetEnvironmentVariable("Silo__Datacenter"),
     };
 
@@ -50,7 +50,7 @@ internal sealed class GatewayOptions
         }
     }
 
-    /// <exception cref="IOException">The gateway serves several.</exception>
+    /// <exception cref="IOException">The gateway serves several datacenters.</exception>
     private static async Task<string> FindOnly(HttpClient http)
     {
         using var bound = new CancellationTokenSource(ListBound);

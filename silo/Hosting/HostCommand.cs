@@ -6,7 +6,7 @@ using Instances.Hosts;
 
 namespace Instances.Hosting;
 
-/// <summary>Decides about machines that a host has and no record places there.</summary>
+/// <summary>Adopts or discards machines of a host that have no record there.</summary>
 internal static class HostCommand
 {
     public const int Done = 0;
@@ -16,7 +16,7 @@ internal static class HostCommand
 
     public static Command Create(Option<string> data)
     {
-        return new Command("host", "Decides about the virtual machines of a host that the database does not know, and shuts its guests down before the host itself.")
+        return new Command("host", "Adopts or discards virtual machines of a host that the database does not know, and shuts guests down before their host.")
         {
             CreateAdopt(), CreateDiscard(), ShutdownGuestsCommand.Create(data),
         };
@@ -26,7 +26,7 @@ internal static class HostCommand
     {
         var (gateway, host, dryRun) = (new GatewayOptions(), HostArgument(), DryRun());
         var adopt = new Command("adopt",
-            "Makes the records of a host's virtual machines again, from the host's own files: appliances, virtual machines and deployments. The machines keep running. "
+            "Creates the missing records of a host's virtual machines from the host's own files: appliances, virtual machines and deployments. The machines keep running. "
             + "After a loss of the database run 'silo library rebuild' first. It can be run again at any time. Exit code 0: every machine has its record; 1: some were left out; 2: the host could not be asked.")
         {
             host, dryRun,
@@ -41,9 +41,9 @@ internal static class HostCommand
     private static Command CreateDiscard()
     {
         var (gateway, host, dryRun) = (new GatewayOptions(), HostArgument(), DryRun());
-        var yes = new Option<bool>("--yes") { Description = "Remove the virtual machines that are shown without asking." };
+        var yes = new Option<bool>("--yes") { Description = "Remove the listed virtual machines without asking." };
         var discard = new Command("discard",
-            "Removes the virtual machines of a host that have no record there, after it has named them and asked. What was not captured of them is lost. "
+            "Lists the virtual machines of a host that have no record there, asks, and removes them. Their changes that were not captured are lost. "
             + "Exit code 0: none is left; 1: some were left out, or nothing was removed; 2: the host could not be asked.")
         {
             host, dryRun, yes,
@@ -64,7 +64,7 @@ internal static class HostCommand
             return CodeOf(recovery);
         });
 
-    /// <param name="isConfirmed">Asks the operator, who has seen the machines by then.</param>
+    /// <param name="isConfirmed">Asks the operator. It is called after the machines were listed.</param>
     /// <returns>The exit code.</returns>
     internal static Task<int> Discard(
         Uri url, string? datacenter, HostId host, bool dryRun, Func<bool> isConfirmed, bool json, TextWriter output, TextWriter errors, CancellationToken cancellationToken) =>
@@ -80,11 +80,11 @@ internal static class HostCommand
 
             if (given.Count > 0)
             {
-                await errors.WriteLineAsync($"These {given.Count} virtual machines are removed from the host {host}. What was not captured of them is lost:");
+                await errors.WriteLineAsync($"These {given.Count} virtual machines will be removed from the host {host}. Their changes that were not captured will be lost:");
                 foreach (var machine in given) await errors.WriteLineAsync($"  {Name(machine)}");
                 if (!isConfirmed())
                 {
-                    await errors.WriteLineAsync("Nothing was removed. Give --yes to remove them without a question.");
+                    await errors.WriteLineAsync("Nothing was removed. Use --yes to remove them without a question.");
                     return HasLeftOut;
                 }
             }
@@ -101,17 +101,17 @@ internal static class HostCommand
         return Console.In.ReadLine()?.Trim() == host.Name;
     }
 
-    /// <exception cref="IOException">The host's silo was restarted meanwhile, or another recovery has taken its place.</exception>
+    /// <exception cref="IOException">The host's silo was restarted meanwhile, or another recovery was started.</exception>
     private static async Task<HostRecovery> Wait(InstancesClient client, HostRecovery begun, TextWriter errors, CancellationToken cancellationToken)
     {
         var recovery = begun;
         for (var shown = ""; recovery.FinishedAt is null;)
         {
-            var progress = $"{recovery.Machines.Count(machine => machine.Outcome is not RecoveryOutcome.Waiting)} of {recovery.Machines.Count} virtual machines looked at";
+            var progress = $"{recovery.Machines.Count(machine => machine.Outcome is not RecoveryOutcome.Waiting)} of {recovery.Machines.Count} virtual machines examined";
             if (progress != shown) await errors.WriteLineAsync(shown = progress);
             await Task.Delay(LookPeriod, cancellationToken);
             recovery = await client.GetHostRecovery(begun.Host, cancellationToken);
-            if (recovery.StartedAt != begun.StartedAt) throw new IOException("Another recovery has taken the place of the one that was begun, whose end is not known: run this command again.");
+            if (recovery.StartedAt != begun.StartedAt) throw new IOException("Another recovery was started, and the result of this one is not known: run this command again.");
         }
 
         return recovery;
@@ -129,8 +129,8 @@ internal static class HostCommand
         var done = recovery.Machines.Count(machine => machine.Outcome is RecoveryOutcome.Adopted or RecoveryOutcome.Discarded);
         var verb = (recovery.Kind, recovery.DryRun) switch
         {
-            (RecoveryKind.Adopt, false) => "got their records again",
-            (RecoveryKind.Adopt, true) => "would get their records again",
+            (RecoveryKind.Adopt, false) => "got records",
+            (RecoveryKind.Adopt, true) => "would get records",
             (RecoveryKind.Discard, false) => "were removed",
             (RecoveryKind.Discard, true) => "would be removed",
         };
@@ -164,5 +164,5 @@ internal static class HostCommand
         return default;
     }
 
-    private static Option<bool> DryRun() => new("--dry-run") { Description = "Only look, and say what would be done." };
+    private static Option<bool> DryRun() => new("--dry-run") { Description = "Change nothing: only show what would be done." };
 }

@@ -8,23 +8,23 @@ using HostOptions = Instances.Hosts.HostOptions;
 
 namespace Instances.Hosting;
 
-/// <summary>Keeps a host silo from joining while another silo that is alive has its name.</summary>
+/// <summary>Prevents a host silo from joining while another live silo has its name.</summary>
 /// <remarks>
-/// A silo that was killed is in the table for some seconds more, and one that was frozen for longer. So only one that gives a new sign of life is alive. One
-/// whose port nobody listens at is not waited for. Of two that start at once the one that started later, by its generation, is refused.
+/// A killed silo stays in the membership table for some seconds, and a frozen one longer. So a silo counts as alive only if it gives a new sign of life. If
+/// nothing listens on its port, it counts as dead at once. If two start at the same time, the one with the later generation is refused.
 /// </remarks>
 internal sealed partial class HostNameGuard(
     IMembershipTable table, IClusterManifestProvider manifests, IGrainFactory grains, ILocalSiloDetails self, IOptions<HostOptions> host, TimeProvider time, ILogger<HostNameGuard> logger)
     : ILifecycleParticipant<ISiloLifecycle>
 {
-    /// <summary>Longer than three signs of life are apart.</summary>
+    /// <summary>Longer than three periods of signs of life.</summary>
     internal static readonly TimeSpan Bound = TimeSpan.FromSeconds(17);
 
     private static readonly TimeSpan Period = TimeSpan.FromSeconds(1);
 
     public void Participate(ISiloLifecycle lifecycle) => lifecycle.Subscribe(nameof(HostNameGuard), ServiceLifecycleStage.BecomeActive - 1, Require);
 
-    /// <exception cref="StartException">The name is taken.</exception>
+    /// <exception cref="StartException">Another live silo has the name.</exception>
     private async Task Require(CancellationToken cancellationToken)
     {
         var since = time.GetTimestamp();
@@ -36,8 +36,8 @@ internal sealed partial class HostNameGuard(
                 if (!signs.TryAdd(holder.SiloAddress, holder.IAmAliveTime) && holder.IAmAliveTime > signs[holder.SiloAddress])
                 {
                     throw new StartException(
-                        $"The host name '{host.Value.Name}' is taken: the silo at {holder.SiloAddress.Endpoint} has it, and runs. "
-                        + "Give this host a name of its own (Host:Name), or stop the other silo first.");
+                        $"The host name '{host.Value.Name}' is taken: the silo at {holder.SiloAddress.Endpoint} has it and is running. "
+                        + "Give this host another name (Host:Name), or stop the other silo first.");
                 }
             }
 
@@ -68,7 +68,7 @@ internal sealed partial class HostNameGuard(
 
     private bool HasHost(SiloAddress silo) => manifests.HasGrain(silo, grains.Host(new(host.Value.Name)).GetGrainId().Type);
 
-    /// <summary>False if the machine answers that nobody listens. A machine that does not answer may be only slow.</summary>
+    /// <summary>False if the machine refuses the connection. A machine that does not answer may only be slow.</summary>
     private static async Task<bool> Listens(IPEndPoint endPoint)
     {
         using var socket = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);

@@ -4,7 +4,7 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Hosting;
 
-/// <summary>Kills this process (SIGKILL) at the place that a test writes into a file, as <c>point</c> or <c>point:nth</c>. The file is gone by then: the next process lives.</summary>
+/// <summary>Kills this process (SIGKILL) at the place that a test writes into a file, as <c>point</c> or <c>point:nth</c>. The file is deleted before, so that the next process is not killed.</summary>
 internal sealed class KillSwitch(string file)
 {
     public const string EnvironmentName = "Testing";

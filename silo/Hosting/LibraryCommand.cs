@@ -5,7 +5,7 @@ using Instances.Library;
 
 namespace Instances.Hosting;
 
-/// <summary>Looks after the library of a datacenter that runs.</summary>
+/// <summary>Verifies or rebuilds the library of a running datacenter.</summary>
 internal static class LibraryCommand
 {
     public const int Sound = 0;
@@ -20,22 +20,22 @@ internal static class LibraryCommand
     {
         var gateway = new GatewayOptions();
         var verify = new Command("verify",
-            "Has every layer of the library read, and waits until that is done. Exit code 0: all are sound; 1: some are corrupt; 2: it could not be asked. "
+            "Reads every layer of the library, and waits until that is done. Exit code 0: all are sound; 1: some are corrupt; 2: the datacenter could not be asked. "
             + "Ending this command does not end the reading.");
         gateway.AddTo(verify);
         verify.SetAction((result, cancellationToken) => Verify(
             result.GetRequiredValue(gateway.Url), result.GetValue(gateway.Datacenter), result.GetValue(gateway.Json), Console.Out, Console.Error, cancellationToken));
-        return new Command("library", "Looks after the appliance library of a datacenter.") { verify, CreateRebuild() };
+        return new Command("library", "Verifies or rebuilds the appliance library of a datacenter.") { verify, CreateRebuild() };
     }
 
     private static Command CreateRebuild()
     {
         var gateway = new GatewayOptions();
-        var dryRun = new Option<bool>("--dry-run") { Description = "Only look, and say what would be done." };
+        var dryRun = new Option<bool>("--dry-run") { Description = "Change nothing: only show what would be done." };
         var rebuild = new Command("rebuild",
-            "After a loss of the database: gives every image of the library's files its record again, and waits until that is done. Records that are there are left as they are; "
-            + "it can be run again at any time, and while the datacenter works. Images that were deleted and still in their grace period come back, too. "
-            + "Until it was run, nothing is removed from a library that the database does not know. Exit code 0: every image has its record; 1: some were left out; 2: it could not be asked. "
+            "After a loss of the database: creates a record for every image of the library's files, and waits until that is done. Existing records are not changed. "
+            + "It can be run at any time, also while the datacenter works. Deleted images that are still in their grace period are restored too. "
+            + "Before it has run, nothing is removed from a library that the database does not know. Exit code 0: every image has its record; 1: some were left out; 2: the datacenter could not be asked. "
             + "Ending this command does not end the rebuild.")
         {
             dryRun,
@@ -63,24 +63,24 @@ internal static class LibraryCommand
             return rebuild.LeftOut > 0 ? HasLeftOut : Rebuilt;
         });
 
-    /// <exception cref="IOException">It is another one than that which was begun: somebody began it since, or the silo ended before it had stored the one that was begun.</exception>
+    /// <exception cref="IOException">The current rebuild is another one: it was started since, or the silo ended before it stored this one.</exception>
     private static async Task<LibraryRebuild> GetRebuild(InstancesClient client, LibraryRebuild begun, CancellationToken cancellationToken)
     {
         var rebuild = await client.GetLibraryRebuild(cancellationToken);
         return rebuild.StartedAt == begun.StartedAt && rebuild.DryRun == begun.DryRun
             ? rebuild
-            : throw new IOException("Another rebuild has taken the place of the one that was begun, whose end is not known: run this command again.");
+            : throw new IOException("Another rebuild was started, and the result of this one is not known: run this command again.");
     }
 
     private static string Progress(LibraryRebuild rebuild) =>
-        $"{rebuild.Done} of {rebuild.Manifests} manifests looked at{(rebuild.Problem is { } problem ? $". It does not go on at the moment: {problem}" : "")}";
+        $"{rebuild.Done} of {rebuild.Manifests} manifests examined{(rebuild.Problem is { } problem ? $". It makes no progress at the moment: {problem}" : "")}";
 
     private static string Text(LibraryRebuild rebuild)
     {
         var lines = rebuild.Remarks.Select(remark => $"{remark.Code,-20} {remark.Image} {(remark.Name is { } name ? $"'{name}'" : "(its name cannot be read)")}: {remark.Message}").ToList();
         lines.Add(
-            $"{rebuild.Manifests} manifests: {rebuild.Rebuilt} images {(rebuild.DryRun ? "would be given their records again" : "were given their records again")}, {rebuild.Known} have a record, {rebuild.LeftOut} are left out.");
-        if (!rebuild.DryRun) lines.Add("Appliances, virtual machines, operations, and enterprises with their quotas are not in the library's files. Run 'silo doctor' to see what else has lost its owner.");
+            $"{rebuild.Manifests} manifests: {rebuild.Rebuilt} images {(rebuild.DryRun ? "would get records" : "got records")}, {rebuild.Known} have a record, {rebuild.LeftOut} were left out.");
+        if (!rebuild.DryRun) lines.Add("Appliances, virtual machines, operations, and enterprises with their quotas are not in the library's files. Run 'silo doctor' to find what else has no owner.");
         return string.Join(Environment.NewLine, lines);
     }
 
@@ -107,9 +107,9 @@ internal static class LibraryCommand
     private static string Text(LibraryHealth health)
     {
         var lines = health.Corrupt.Select(layer =>
-            $"corrupt  {layer.Layer}: its SHA-256 has to be {layer.Expected ?? "(never read)"} and is {layer.Found}. Images: {string.Join(", ", layer.Images)}. "
-            + (layer.HealingFrom is { } from ? $"A copy of it is coming from {from}. " : "") + "It is put right when a host, or a datacenter of Library:Peers, has a good copy; else restore the file from a backup.").ToList();
-        if (health.LastHealing is { } healing) lines.Add($"The last layer that was put right is {healing.Layer}, at {healing.At:u}, with the copy of {healing.From}.");
+            $"corrupt  {layer.Layer}: its SHA-256 should be {layer.Expected ?? "(never read)"} and is {layer.Found}. Images: {string.Join(", ", layer.Images)}. "
+            + (layer.HealingFrom is { } from ? $"A copy of it is being fetched from {from}. " : "") + "It is repaired when a host, or a datacenter of Library:Peers, has a good copy. Otherwise restore the file from a backup.").ToList();
+        if (health.LastHealing is { } healing) lines.Add($"The last repaired layer is {healing.Layer}, at {healing.At:u}, with the copy of {healing.From}.");
         lines.Add($"{health.Layers} layers ({health.Bytes.Bytes()}) read: {(health.Corrupt.Count == 0 ? "all are sound" : $"{health.Corrupt.Count} are corrupt")}.");
         return string.Join(Environment.NewLine, lines);
     }

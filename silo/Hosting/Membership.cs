@@ -6,10 +6,10 @@ using Orleans.Configuration;
 
 namespace Instances.Hosting;
 
-/// <summary>How silos find each other, and how soon one that is gone is known to be.</summary>
+/// <summary>How silos find each other, and how soon they notice a dead one.</summary>
 internal static class Membership
 {
-    /// <param name="urls">Where the web server will listen: its port is free still, and not for this.</param>
+    /// <param name="urls">The addresses of the web server: its port is still free, but must not be used here.</param>
     public static void AddMembership(this ISiloBuilder silo, SiloSettings settings, StorageProvider storage, string? urls)
     {
         silo.Services.AddOptions<ClusterOptions>().Configure(cluster => (cluster.ServiceId, cluster.ClusterId) = (ClusterNames.ServiceId, settings.Datacenter));
@@ -28,27 +28,27 @@ internal static class Membership
             endpoint.AdvertisedIPAddress = address;
             endpoint.SiloPort = settings.Port != 0 ? settings.Port : FreePort(urls);
             endpoint.GatewayPort = settings.ClientPort;
-            // Nowhere but there: the default is every address of the machine.
+            // Listen only there: the default is every address of the machine.
             endpoint.SiloListeningEndpoint = new(address, endpoint.SiloPort);
             if (settings.ClientPort != 0) endpoint.GatewayListeningEndpoint = new(address, settings.ClientPort);
         });
         silo.Services.Configure<ClusterMembershipOptions>(Tune);
         if (settings.Roles.Has(SiloRoles.Host)) silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, HostNameGuard>();
-#pragma warning disable ORLEANSEXP003 // The directory that is no experiment ends grains in healthy silos when another silo goes, and with them operations that run.
+#pragma warning disable ORLEANSEXP003 // The stable directory deactivates grains in healthy silos when another silo dies, and so interrupts their operations.
         silo.AddDistributedGrainDirectory();
 #pragma warning restore ORLEANSEXP003
-        // What a silo had that died may be taken up at once: a grain that should live twice for a moment is told by the version of its state, which only one of the two can write.
+        // Grains of a dead silo may be activated elsewhere at once. If a grain has two activations for a moment, the version of its state lets only one of them write.
         silo.Services.Configure<GrainDirectoryOptions>(directory => directory.RangeLeaseDuration = TimeSpan.Zero);
     }
 
-    /// <summary>A silo that was killed is known to be dead within 3 s, one that stands still within 10 s.</summary>
+    /// <summary>The others notice within 3 s that a silo was killed, and within 10 s that one hangs.</summary>
     private static void Tune(ClusterMembershipOptions membership)
     {
         membership.ProbeTimeout = TimeSpan.FromSeconds(2);
         membership.MaxProbeTimeout = TimeSpan.FromSeconds(3);
         membership.NumMissedProbesLimit = 3;
         membership.TableRefreshTimeout = TimeSpan.FromSeconds(10);
-        // Three of these without a sign, and a silo that starts does not wait for one that died with the whole cluster.
+        // After three of these periods without a sign, a starting silo does not wait for one that died with the whole cluster.
         membership.IAmAliveTablePublishTimeout = TimeSpan.FromSeconds(5);
     }
 
@@ -58,7 +58,7 @@ internal static class Membership
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         var port = ((IPEndPoint)socket.LocalEndPoint!).Port;
 
-        // While this one is held, the next is another.
+        // While this port is held, the next one is different.
         return urls?.Contains($":{port}", StringComparison.Ordinal) is true ? FreePort(urls) : port;
     }
 }

@@ -2,10 +2,10 @@ using Instances.Sagas;
 
 namespace Instances.Hosting;
 
-/// <summary>Stops a saga at a named point for ever, for tests that kill this process there. Registered only where the configuration names a point.</summary>
+/// <summary>Stops a saga permanently at a named point, for tests that kill this process there. Registered only if the configuration names a point.</summary>
 /// <remarks>
 /// <c>Testing:HoldSagaAt</c> is <c>saga/step</c>, <c>saga/step/machine</c> or either with <c>:after</c>; <c>undo</c> before the saga's name means the undo.
-/// The file <c>Testing:HoldMarker</c> is made when the point is reached.
+/// The file <c>Testing:HoldMarker</c> is created when the point is reached.
 /// </remarks>
 internal sealed class SagaHold(string at, string marker) : ISagaProbe
 {

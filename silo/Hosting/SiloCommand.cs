@@ -2,7 +2,7 @@ using System.CommandLine;
 
 namespace Instances.Hosting;
 
-/// <summary>What is given on the command line; everything else is configuration.</summary>
+/// <summary>The options of the command line. Everything else is configuration.</summary>
 /// <param name="Rest">Configuration as <c>--Section:Key=value</c>.</param>
 internal sealed record SiloArguments(string DataFolder, int Port, string[] Rest);
 
@@ -15,12 +15,12 @@ internal static class SiloCommand
     {
         var data = new Option<string>("--data")
         {
-            Description = "The folder that holds the database, the layers and the machines. It is made where it is missing.",
+            Description = "The folder that holds the database, the layers and the machines. It is created if it is missing.",
             DefaultValueFactory = _ => "./data",
         };
         var port = new Option<int>("--port")
         {
-            Description = "The TCP port of the HTTP interface on 127.0.0.1, or on Silo:Address where that is set; 0 takes a free one.",
+            Description = "The TCP port of the HTTP interface on 127.0.0.1, or on Silo:Address if that is set; 0 takes a free one.",
             DefaultValueFactory = _ => DefaultPort,
         };
         port.Validators.Add(result =>
@@ -32,7 +32,7 @@ internal static class SiloCommand
             Description = "More configuration as --Section:Key=value, such as --Library:GracePeriod=1.00:00:00. docs/configuration.md lists all options.",
             Arity = ArgumentArity.ZeroOrMore,
         };
-        var command = new RootCommand("Runs a silo: by default a datacenter of one host, with the HTTP interface, all in one process. Silo:Roles gives it a part of the roles, as one of several.") { data, port, rest };
+        var command = new RootCommand("Runs a silo: by default a datacenter of one host, with the HTTP interface, all in one process. With Silo:Roles it has only some of the roles, as one of several silos.") { data, port, rest };
         command.Subcommands.Add(DoctorCommand.Create());
         command.Subcommands.Add(LibraryCommand.Create());
         command.Subcommands.Add(HostCommand.Create(data));

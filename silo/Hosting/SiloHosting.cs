@@ -15,13 +15,13 @@ namespace Instances.Hosting;
 
 internal static class SiloHosting
 {
-    /// <summary>What the process has to end within, drain included, before what is left of it is cut off.</summary>
+    /// <summary>The time for the end of the process, besides the drain. After it the process is cut off.</summary>
     private static readonly TimeSpan StopReserve = TimeSpan.FromSeconds(30);
 
-    /// <summary>Where this process keeps everything, and where it listens.</summary>
+    /// <summary>Sets the data folders of this process, and the addresses that it listens on.</summary>
     public static void AddDataFolder(this WebApplicationBuilder builder, SiloArguments arguments)
     {
-        // What this process makes from now on is its own, unless it says otherwise.
+        // From now on new files are readable only by this process' user, unless the code says otherwise.
         UnixFiles.SetMask(UnixFiles.OthersMode);
         builder.Services.AddSingleton(DataFolder.Take(arguments.DataFolder));
         builder.Configuration["Data:Folder"] = arguments.DataFolder;
@@ -31,7 +31,7 @@ internal static class SiloHosting
         builder.WebHost.UseUrls($"http://{AddressText(builder.Configuration["Silo:Address"])}:{arguments.Port}");
     }
 
-    /// <summary>The web server listens where the silo does. What is no address is told with everything else that is wrong.</summary>
+    /// <summary>The web server listens on the silo's address. An invalid address is reported later, with all other errors.</summary>
     private static string AddressText(string? configured) => IPAddress.TryParse(configured, out var address)
         ? address.AddressFamily is AddressFamily.InterNetworkV6 ? $"[{address}]" : $"{address}"
         : $"{IPAddress.Loopback}";
@@ -58,16 +58,16 @@ internal static class SiloHosting
             silo.AddInstancesGrains(settings.Roles);
             silo.AddStartupTask<SiloStart>();
         });
-        // Behind Orleans' own, so that it is told to stop before.
+        // Registered after Orleans' own services, so that it is stopped before them.
         services.AddHostedService<SiloDrain>();
         return (settings.Roles, settings.Datacenter);
     }
 
-    /// <summary>A host keeps the name that its data folder has. Other silos have no host: the name is that of their machine, and tells nobody anything but people.</summary>
+    /// <summary>A host keeps the name in its data folder. Other silos have no host: their name is that of their machine, and only informative.</summary>
     private static void NameHost(this WebApplicationBuilder builder, SiloRoles roles)
     {
         var configured = builder.Configuration["Host:Name"] is { Length: > 0 } name ? name : null;
-        // A name that is none is reported with everything else that is wrong, and not kept.
+        // An invalid name is not kept, and is reported later with all other errors.
         if (configured is not null && !HostId.TryParse(configured, null, out _)) return;
         builder.Configuration["Host:Name"] = roles.Has(SiloRoles.Host) ? Folder().KeepHostName(configured) : configured ?? DataFolder.HostNameOf(Environment.MachineName);
 
@@ -93,7 +93,7 @@ internal static class SiloHosting
         if (roles is not SiloRoles.Control) services.AddDataPlane();
     }
 
-    /// <summary>Those that are known before the silo starts: a port of 0 is chosen then.</summary>
+    /// <summary>The ports that are known before the silo starts. A port of 0 is chosen at the start.</summary>
     private static IReadOnlyList<int> OwnPorts(IConfiguration configuration)
     {
         var settings = configuration.GetSection(SiloSettings.Section).Get<SiloSettings>() ?? new();

@@ -5,8 +5,8 @@ using HostOptions = Instances.Hosts.HostOptions;
 
 namespace Instances.Hosting;
 
-/// <summary>The last thing that a silo does before it takes requests: its host adopts what runs on it, its library is swept and watched.</summary>
-/// <remarks>Both need a control silo, which may come later than this one.</remarks>
+/// <summary>The last step of a silo's start before it accepts requests: its host adopts the running machines, and its library starts the sweep, the scrub and the compaction.</summary>
+/// <remarks>Both need a control silo, which may start later than this one.</remarks>
 internal sealed partial class SiloStart(IGrainFactory grains, IOptions<HostOptions> host, IOptions<SiloSettings> settings, TimeProvider time, ILogger<SiloStart> logger)
     : IStartupTask
 {
@@ -39,6 +39,6 @@ internal sealed partial class SiloStart(IGrainFactory grains, IOptions<HostOptio
     private static bool IsTransient(Exception exception) =>
         exception is FaultException { Fault.Kind: FaultKind.Unavailable or FaultKind.Capacity } or TimeoutException or OrleansException;
 
-    [LoggerMessage(LogLevel.Warning, "A part of the datacenter that this silo needs does not answer yet; trying on: {Reason}")]
+    [LoggerMessage(LogLevel.Warning, "A part of the datacenter that this silo needs does not answer yet and will be retried: {Reason}")]
     private partial void LogWaits(string reason);
 }

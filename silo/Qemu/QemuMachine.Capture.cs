@@ -239,7 +239,7 @@ internal sealed partial class QemuMachine
     public Task EndHold(OperationId operation) => Turn(async () =>
     {
         if (_hold is not { } hold || hold.Operation != operation) return;
-        // First, since a full disk may fail the rest: no capture leaves its guest paused. One whose disk has failed waits for its user.
+        // Do this first, because a full disk may fail the rest: a capture does not leave its guest paused. But a guest whose disk has failed waits for the disk or its user.
         if (hold.WasRunning && _status == VirtualMachineStatus.Paused && _trouble is null) await ResumePaused();
 
         // An unsealed capture will not be sealed any more: remove its layers from the machine's file, because they will be deleted.
@@ -344,7 +344,7 @@ internal sealed partial class QemuMachine
         _hold = hold;
     }
 
-    /// <summary>For a change that has been carried out already: if it cannot be written, a restarted silo repeats it at most.</summary>
+    /// <summary>For a change that was already carried out: if it cannot be written, a restarted silo at most repeats it.</summary>
     private void TryKeepHold(HoldRecord hold)
     {
         _hold = hold;

@@ -118,7 +118,7 @@ internal sealed partial class QemuMachine
     {
         if (_hold is not { Sealed: true } hold || TryWrite(() => _folder.WriteHold(hold, durable: true))) return;
 
-        // The guest must not wait for space, and a deletion needs none. Without this file the machine starts from machine.json, which names the new tops. If the silo restarts, the capture fails.
+        // Delete the file: a deletion needs no space, and the guest must not wait for space. Without the file the machine starts from machine.json, which names the new tops. If the silo restarts, the capture fails.
         TryWrite(_folder.DeleteHold);
     }
 
@@ -145,7 +145,7 @@ internal sealed partial class QemuMachine
 
     private async Task StartQemu(CancellationToken cancellationToken)
     {
-        // A start that failed and could not end its QEMU left it.
+        // A failed start may have left its QEMU.
         if (_process is { } left) await End(left, () => Task.CompletedTask, TimeSpan.Zero);
         _startAgainUntil = null;
         (_failedResumes, _resumedAt, _diskError) = (0, null, null);
@@ -184,7 +184,7 @@ internal sealed partial class QemuMachine
         }
         catch (Exception e)
         {
-            // Whatever failed, a QEMU that nobody watches must not run.
+            // Whatever failed, a QEMU without a watch must not run.
             var hasEnded = !process.IsAlive;
             await End(process, () => Task.CompletedTask, TimeSpan.Zero);
             if (e is not (FaultException or QmpException) || !hasEnded) throw;

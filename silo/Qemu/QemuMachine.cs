@@ -50,7 +50,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
     private string? _trouble;
     private bool _removed;
 
-    /// <summary>How QEMU ended, until that is written: else a restarted silo would start a machine again that was powered off.</summary>
+    /// <summary>How QEMU ended, until that is written. Otherwise a restarted silo would start a machine that was powered off.</summary>
     private ProcessRecord? _unwrittenEnd;
 
     /// <summary>The answer to a pause was lost, and QEMU has not been asked since.</summary>
@@ -379,7 +379,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
                 {
                     var startsAgain = ReasonOf(lost) is StopReason.Guest && _host.Time.GetUtcNow() < _startAgainUntil;
 
-                    // If its start fails, the host starts it again, as it does a machine that died.
+                    // If its start fails, the host starts it again, like a machine that died.
                     MarkStopped(startsAgain ? StopReason.Died : ReasonOf(lost));
                     if (startsAgain) await StartQemu(_disposing.Token);
                 }
@@ -430,10 +430,10 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         if (_hold is { } hold) TryWrite(() => _folder.WriteHold(hold, durable: true));
     }
 
-    /// <summary>Writes how QEMU ended if that was not possible at the time, as on a full disk. Called now and then.</summary>
+    /// <summary>Writes how QEMU ended if that was not possible before, for example because of a full disk. Called regularly.</summary>
     public async Task WriteEndLate()
     {
-        // A machine that is busy is looked at the next time.
+        // A busy machine is checked the next time.
         if (_unwrittenEnd is null || !await _turn.WaitAsync(TimeSpan.Zero)) return;
         try
         {

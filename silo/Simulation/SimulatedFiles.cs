@@ -8,8 +8,8 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Simulation;
 
-/// <summary>The machines of a simulated host as files, one for each: they run on while the silo's process is gone.</summary>
-/// <remarks>They survive the process, not the machine that it runs on: nothing is flushed.</remarks>
+/// <summary>The machines of a simulated host as files, one for each, so that they survive the silo's process.</summary>
+/// <remarks>They survive the process, but not a crash of its machine: nothing is flushed.</remarks>
 internal sealed class SimulatedFiles
 {
     private readonly Lock _lock = new();
@@ -37,8 +37,8 @@ internal sealed class SimulatedFiles
         }
     }
 
-    /// <summary>Makes the machine's file say what the machine is by now; without a machine there is no file. A reader sees the former file or this one.</summary>
-    /// <exception cref="FaultException">no-space: the call can be repeated when there is some.</exception>
+    /// <summary>Writes the machine's current state to its file, or deletes the file without a machine. Atomic: a reader sees the old file or the new one.</summary>
+    /// <exception cref="FaultException">no-space: the call can be repeated when there is space.</exception>
     public void Keep(VirtualMachineId id, ConcurrentDictionary<VirtualMachineId, SimulatedMachine> machines)
     {
         var path = Path.Combine(_folder, $"{id}.json");

@@ -27,8 +27,8 @@ internal enum SimulatedCall
     ReplaceLayers,
 }
 
-/// <summary>A host that runs nothing, for tests of scale and of failure. Its machines outlive the silo, as those of QEMU do.</summary>
-/// <param name="files">Where its machines outlive the process too; null if they are in memory only.</param>
+/// <summary>A host that runs no machines, for tests of scale and of failures. Its machines outlive the silo, as those of QEMU do.</summary>
+/// <param name="files">The files in which its machines also survive the process; null if they are in memory only.</param>
 internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = null)
 {
     private const int ChangesBound = 10_000;
@@ -49,12 +49,12 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         }
     }
 
-    /// <summary>What is there without a machine.</summary>
+    /// <summary>Folders and processes without a machine.</summary>
     public ConcurrentDictionary<VirtualMachineId, MachineLeftover> Leftovers { get; } = new();
 
     public Channel<MachineObservation> Changes { get; private set; } = NewChanges();
 
-    /// <summary>The calls that were carried out last, in order.</summary>
+    /// <summary>The last calls that were carried out, in order.</summary>
     public ConcurrentQueue<(SimulatedCall Call, VirtualMachineId Machine)> Journal { get; } = new();
 
     /// <summary>The next calls of this kind fail, and change nothing.</summary>
@@ -83,7 +83,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     /// <summary>The largest number of calls of this kind that were under way at once.</summary>
     public int MostAtOnce(SimulatedCall call) => ControlOf(call).MostAtOnce;
 
-    /// <summary>Calls wait, fail and lose their answers no more. Machines stay.</summary>
+    /// <summary>Ends all waits, failures and losses of answers. Machines stay.</summary>
     public void Reset()
     {
         foreach (var control in _controls.Values) control.Gate?.TrySetResult();
@@ -103,7 +103,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     /// <summary>A guest powers itself off.</summary>
     public void GuestPowersOff(VirtualMachineId machine) => Stop(machine, StopReason.Guest);
 
-    /// <summary>A machine ends by itself.</summary>
+    /// <summary>A machine ends without a request.</summary>
     public void Dies(VirtualMachineId machine) => Stop(machine, StopReason.Died);
 
     /// <summary>The host is restarted, while its silo is unreachable: nothing runs any more, and all machines are still there.</summary>
@@ -125,7 +125,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         Changes.Writer.TryWrite(Machines[machine].Observe());
     }
 
-    /// <summary>A machine is paused although nobody asks for it at the moment, as by an order that came late.</summary>
+    /// <summary>A machine is paused without a current request, as by a late command.</summary>
     public void PausesLate(VirtualMachineId machine)
     {
         Machines[machine].Status = VirtualMachineStatus.Paused;
@@ -133,7 +133,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         Changes.Writer.TryWrite(Machines[machine].Observe());
     }
 
-    /// <summary>Finds the machines that an earlier process has left.</summary>
+    /// <summary>Loads the machines of an earlier process.</summary>
     public void Load()
     {
         foreach (var machine in files?.Read() ?? []) Machines.TryAdd(machine.Spec.Id, machine);
@@ -221,7 +221,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     }
 }
 
-/// <summary>A machine of a simulated host, also as its file holds it.</summary>
+/// <summary>A machine of a simulated host, also the content of its file.</summary>
 internal sealed class SimulatedMachine(MachineSpec spec)
 {
     public MachineSpec Spec { get; set; } = spec;

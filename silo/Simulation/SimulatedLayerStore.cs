@@ -4,8 +4,8 @@ using Instances.Library;
 
 namespace Instances.Simulation;
 
-/// <summary>A layer store in memory that keeps the rules of the real one, for tests of thousands of machines. What is pulled is there
-/// after as many questions as a test says.</summary>
+/// <summary>A layer store in memory that keeps the rules of the real one, for tests of thousands of machines. A transferred layer is
+/// complete after the number of polls that a test sets.</summary>
 internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibraryStore
 {
     public const long LayerBytes = 196_608;
@@ -32,7 +32,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public IReadOnlyCollection<ImageId> Manifests => [.. _manifests.Keys];
 
-    /// <summary>What has arrived of uploads.</summary>
+    /// <summary>The received bytes of uploads.</summary>
     public ConcurrentDictionary<LayerId, long> Received { get; } = new();
 
     public long FreeBytes { get; set; } = 1L << 40;
@@ -42,10 +42,10 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     /// <summary>The layers that came from other stores, in order.</summary>
     public ConcurrentQueue<LayerId> Pulled { get; } = new();
 
-    /// <summary>How many questions it takes until a layer has come.</summary>
+    /// <summary>The number of polls until a layer has arrived.</summary>
     public int PollsOfAPull { get; set; } = 1;
 
-    /// <summary>The next question about layers on their way is answered with this.</summary>
+    /// <summary>The next poll of transfers is answered with this.</summary>
     public void FailNextPull(Exception exception) => _nextFailure = exception;
 
     public long ReceivedBytes(LayerId layer) => Received.GetValueOrDefault(layer);
@@ -109,10 +109,10 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         long Arrived(LayerId layer) => Contains(layer) ? LayerBytes : LayerBytes * _polls.GetValueOrDefault(layer) / PollsOfAPull;
     }
 
-    /// <summary>What a layer's file hashes to, where that is not <see cref="Sound"/>.</summary>
+    /// <summary>The hash of a layer's file, if it is not <see cref="Sound"/>.</summary>
     public ConcurrentDictionary<LayerId, string> Digests { get; } = new();
 
-    /// <summary>What the hosts' copies of a layer hash to, where they have one that they kept.</summary>
+    /// <summary>The hashes of the hosts' separate copies of a layer.</summary>
     public ConcurrentDictionary<LayerId, string> Copies { get; } = new();
 
     public const string Sound = "5dfa";
@@ -136,7 +136,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         if (FindCheck(layer) is { } check) _checks[layer] = check with { Sha256 = sha256, CheckedAt = null, IsDoubted = true };
     }
 
-    /// <summary>Takes the copy for what the offer says, and that of a host, whose offers say nothing, for what <see cref="Copies"/> has.</summary>
+    /// <summary>The copy has the hash of its offer. For a host, whose offers have none, it has the hash in <see cref="Copies"/>.</summary>
     public async Task<bool> Heal(LayerId layer, string from, Func<Task<LayerOffer>> offer, CancellationToken cancellationToken)
     {
         if (((await offer()).Sha256 ?? Copies.GetValueOrDefault(layer)) is not { } copy || copy != _checks[layer].Sha256) return false;
@@ -149,7 +149,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
     /// <summary>The next merge fails with this.</summary>
     public void FailNextMerge(Exception exception) => _nextMergeFailure = exception;
 
-    /// <summary>Merges wait, before their layers are there, until they are released.</summary>
+    /// <summary>Merges wait until they are released, before their layers exist.</summary>
     public void HoldMerges() => _mergeGate = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public void ReleaseMerges() => _mergeGate?.TrySetResult();
@@ -171,7 +171,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
         return Task.CompletedTask;
     }
 
-    /// <summary>What deletions of manifests fail with; null while they do not.</summary>
+    /// <summary>The exception of deletions of manifests; null if they succeed.</summary>
     public Exception? ManifestFailure { get; set; }
 
     public Task DeleteManifest(ImageId image)
@@ -188,7 +188,7 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public LibraryBinding? ReadBinding() => Binding;
 
-    /// <summary>While it is set, no binding is written: that fails with this.</summary>
+    /// <summary>While it is set, writing a binding fails with this.</summary>
     public Exception? BindingFailure { get; set; }
 
     public Task WriteBinding(LibraryBinding binding)

@@ -2,7 +2,7 @@ using System.ComponentModel.DataAnnotations;
 
 namespace Instances.Simulation;
 
-/// <summary>Of a host whose hypervisor is simulated.</summary>
+/// <summary>Configuration of a host with a simulated hypervisor.</summary>
 internal sealed record SimulationOptions
 {
     public const string Section = "Simulation";

@@ -4,7 +4,7 @@ namespace Instances.Simulation;
 
 internal static class SimulationServices
 {
-    /// <summary>A hypervisor that runs nothing: layers, imports and images are real, machines are files that outlive the process.</summary>
+    /// <summary>A hypervisor that runs no machines: layers, imports and images are real, machines are files that outlive the process.</summary>
     public static IServiceCollection AddSimulation(this IServiceCollection services)
     {
         services.AddOptions<SimulationOptions>().BindConfiguration(SimulationOptions.Section).ValidateDataAnnotations().ValidateOnStart();

@@ -26,7 +26,7 @@ internal readonly record struct CatalogueCursor(long CreatedAt, string Id)
     }
 
     public static FaultException Refused() =>
-        FaultException.Invalid("cursor-invalid", "The cursor is not one that a page of this list gave. Start again without a cursor.");
+        FaultException.Invalid("cursor-invalid", "The cursor is not from a page of this list. Start again without a cursor.");
 
     /// <exception cref="FaultException">limit-invalid.</exception>
     public static int CheckLimit(int limit) =>

@@ -6,7 +6,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Storage;
 
-/// <summary>How images hang together: by their masters, their parents, and the machines that use them.</summary>
+/// <summary>The relations of images: their masters, their parents, and the machines that use them.</summary>
 internal sealed partial class DatabaseCatalogue
 {
     private const string Node = """
@@ -73,7 +73,7 @@ internal sealed partial class DatabaseCatalogue
 
     private async Task<NodeRow?> FindNode(ImageId image) => (await Read<NodeRow>($"{Node} id = @id", new { id = image.ToString() })).SingleOrDefault();
 
-    // With properties, not parameters: of a count in a result without rows SQLite does not know the type.
+    // Properties instead of constructor parameters: for a result without rows, SQLite does not know the type of a count.
     private sealed record NodeRow
     {
         public long CreatedAt { get; init; }

@@ -12,8 +12,8 @@ using Instances.VirtualMachines;
 
 namespace Instances.Storage;
 
-/// <summary>Reads the catalogue table, which triggers keep (the migration scripts 0004-catalogue.sql and 0008-enterprises.sql).</summary>
-/// <remarks>Kinds stand in the queries as literals, not as parameters: a partial index is used only where the planner sees that its condition holds.</remarks>
+/// <summary>Reads the catalogue table, which triggers update (the migration scripts 0004-catalogue.sql and 0008-enterprises.sql).</summary>
+/// <remarks>Kinds are literals in the queries, not parameters: the planner uses a partial index only if it can see that its condition holds.</remarks>
 internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<DatabaseCatalogue> logger) : ICatalogue
 {
     internal const string Listed = "status NOT IN ('retired', 'failed')";
@@ -76,7 +76,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
             "SELECT id FROM catalogue WHERE kind = 'image' AND status = @status ORDER BY createdAt, id",
             new { status = TextOf(status) });
 
-    // A layer's id is a UUID: it stands nowhere in the array but as itself.
+    // A layer's id is a UUID, so that its text occurs in the array only as that element.
     public Task<IReadOnlyList<ImageId>> ImagesOn(LayerId layer) =>
         ReadIds<ImageId>(
             "SELECT id FROM catalogue WHERE kind = 'image' AND CAST(layers AS TEXT) LIKE @layer ORDER BY createdAt, id",
@@ -107,7 +107,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
     public async Task<IReadOnlySet<ImageId>> KnownImages() =>
         (await ReadIds<ImageId>("SELECT id FROM catalogue WHERE kind = 'image'")).ToHashSet();
 
-    /// <summary>The SQL of a page: the rows after the cursor, and one more that tells whether there is a next page.</summary>
+    /// <summary>The SQL of a page: the rows after the cursor, and one more that shows whether there is a next page.</summary>
     internal static string PageSql(string condition) =>
         $"SELECT createdAt, id, view FROM catalogue WHERE {condition} AND (createdAt, id) > (@createdAt, @id) ORDER BY createdAt, id LIMIT @limit";
 
@@ -126,7 +126,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
             next);
     }
 
-    /// <summary>Null for what a later release has written and this one cannot read, such as an operation of a new kind: the others are listed.</summary>
+    /// <summary>Null for a view that a later release wrote and this one cannot read, such as an operation of a new kind. The others are listed.</summary>
     private TView? Listable<TView>(string id, string view)
         where TView : class
     {
@@ -149,7 +149,7 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
         where TId : struct, IGuidId<TId> =>
         [.. (await Read<string>(sql, parameters)).Select(id => TId.Parse(id, provider: null))];
 
-    /// <summary>A connection of the pool may have died with its server since it was used last: reading is repeated once, on another.</summary>
+    /// <summary>A pooled connection may have died with its server since its last use: a read is repeated once, on another connection.</summary>
     private async Task<List<T>> Read<T>(string sql, object? parameters)
     {
         try
@@ -168,12 +168,12 @@ internal sealed partial class DatabaseCatalogue(IDatabase database, ILogger<Data
         }
     }
 
-    /// <summary>A status as it stands in JSON.</summary>
+    /// <summary>A status as in JSON.</summary>
     private static string TextOf(ImageStatus status) => JsonSerializer.SerializeToElement(status, InstancesJson.Options).GetString()!;
 
     private sealed record Query(string Condition, string? Owner = null, string? Image = null, string? Enterprise = null);
 
-    // With properties, not parameters: of a result without rows, or whose first row has a NULL, SQLite does not know the types.
+    // Properties instead of constructor parameters: for a result without rows, or with a NULL in the first row, SQLite does not know the types.
     private sealed record UseRow
     {
         public string Layer { get; init; } = "";

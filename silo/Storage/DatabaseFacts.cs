@@ -3,13 +3,13 @@ using Instances.Hosting;
 
 namespace Instances.Storage;
 
-/// <summary>What a database says about itself: the table <c>database_fact</c> (the migration script 0010-database-facts.sql).</summary>
+/// <summary>Facts about the database itself: the table <c>database_fact</c> (the migration script 0010-database-facts.sql).</summary>
 internal static class DatabaseFacts
 {
     private const string Datacenter = "datacenter";
     private const string OldestMigration = "oldest-migration";
 
-    /// <summary>Whether this release may run on the database, in which a later one says which releases would damage what it writes (0011-oldest-release.sql).</summary>
+    /// <summary>Checks that this release may run on the database. A later release records there which releases would damage its data (0011-oldest-release.sql).</summary>
     /// <exception cref="StartException">It needs a later release.</exception>
     public static void RequireRelease(IDatabase database)
     {
@@ -24,8 +24,8 @@ internal static class DatabaseFacts
         }
     }
 
-    /// <summary>Makes the database that of a datacenter where it belongs to none.</summary>
-    /// <exception cref="StartException">It belongs to another one.</exception>
+    /// <summary>Binds the database to a datacenter if it belongs to none.</summary>
+    /// <exception cref="StartException">It belongs to another datacenter.</exception>
     public static void Claim(IDatabase database, string datacenter)
     {
         using var connection = database.DataSource.OpenConnection();
@@ -35,7 +35,7 @@ internal static class DatabaseFacts
         if (!string.Equals(owner, datacenter, StringComparison.Ordinal))
         {
             throw new StartException(
-                $"The database {database.Name} belongs to the datacenter '{owner}', and Silo:Datacenter is '{datacenter}'. Each datacenter has a database of its own: "
+                $"The database {database.Name} belongs to the datacenter '{owner}', and Silo:Datacenter is '{datacenter}'. Each datacenter has its own database: "
                 + $"set Silo:Datacenter={owner}, or name another database.");
         }
     }

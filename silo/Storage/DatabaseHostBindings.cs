@@ -23,7 +23,7 @@ internal sealed class DatabaseHostBindings(IDatabase database) : IHostBindings
 
     public Task<HostBinding> Raise(HostId host, long above) => Guard(async connection =>
     {
-        // A host has one silo: nobody else writes its row.
+        // A host has one silo, which is the only writer of its row.
         var number = Math.Max(await ReadNumber(connection, host), above) + 1;
         await connection.ExecuteAsync(
             "INSERT INTO database_fact (name, value) VALUES (@name, @value) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -9,8 +9,8 @@ using Orleans.Serialization.WireProtocol;
 
 namespace Instances.Storage;
 
-/// <summary>Sends what a database driver throws to other processes as the fault that it is to them: they may lack the driver, and Orleans sends only what it knows.</summary>
-/// <remarks>Grains throw faults by themselves. This is for what the runtime throws in their stead: a grain that could not read its state, a reminder that could not be written.</remarks>
+/// <summary>Serializes exceptions of a database driver as faults: other processes may not have the driver, and Orleans serializes only types that it knows.</summary>
+/// <remarks>Grains throw faults themselves. This is for exceptions of the runtime: a grain that could not read its state, or a reminder that could not be written.</remarks>
 internal sealed class DriverExceptionCodec : IGeneralizedCodec
 {
     public bool IsSupportedType(Type type) => typeof(DbException).IsAssignableFrom(type);
@@ -21,6 +21,6 @@ internal sealed class DriverExceptionCodec : IGeneralizedCodec
         writer.Session.CodecProvider.GetCodec(typeof(FaultException)).WriteField(ref writer, fieldIdDelta, expectedType, DatabaseFaults.ToFault((DbException)value!));
     }
 
-    /// <summary>Never called: what is written is another type.</summary>
+    /// <summary>Never called, because another type is written.</summary>
     public object ReadValue<TInput>(ref Reader<TInput> reader, Field field) => throw new NotSupportedException();
 }

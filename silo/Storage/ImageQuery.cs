@@ -9,10 +9,10 @@ using Instances.Library;
 
 namespace Instances.Storage;
 
-/// <summary>The SQL of a page of images: what is filtered, and in which order.</summary>
+/// <summary>The SQL of a page of images, with its filter and its order.</summary>
 internal sealed class ImageQuery
 {
-    /// <summary>A filter has at most so many labels.</summary>
+    /// <summary>The most labels of a filter.</summary>
     public const int MaxLabels = 8;
 
     private readonly IDatabase _database;
@@ -38,7 +38,7 @@ internal sealed class ImageQuery
 
     public DynamicParameters Parameters { get; } = new();
 
-    /// <summary>The rows after the cursor, and one more that tells whether there is a next page.</summary>
+    /// <summary>The rows after the cursor, and one more that shows whether there is a next page.</summary>
     public string Sql
     {
         get
@@ -66,7 +66,7 @@ internal sealed class ImageQuery
         ImageOrder.Size => "bytes",
     };
 
-    /// <summary>A cursor is good for its own order only.</summary>
+    /// <summary>A cursor is valid only for its own order.</summary>
     private string Order => $"{Column}{(_filter.Descending ? '-' : '+')}";
 
     private void AddStatus()
@@ -81,14 +81,14 @@ internal sealed class ImageQuery
         if (_filter.Master is { } master) Add("owner = @owner", "owner", master.ToString());
         if (_filter.Parent is { } parent) Add("image = @parent", "parent", parent.ToString());
         if (_filter.VirtualMachine is { } machine) Add("machine = @machine", "machine", machine.ToString());
-        // Has no index of its own, as labels have none: a row is tested as the page's index comes to it.
+        // There is no index for this, as for labels: the rows of the page's index are tested one by one.
         if (_filter.Enterprise is { } enterprise) Add("(enterprise = @enterprise OR isShared)", "enterprise", enterprise.ToString());
     }
 
     private void AddName()
     {
-        if (_filter.Name is { } exact && Names.FindControl(exact) is not null) throw Refused("the name to look for holds a control character, which no name has.");
-        if (_filter.Search is { } part && Names.FindControl(part) is not null) throw Refused("the part of a name to search for holds a control character, which no name has.");
+        if (_filter.Name is { } exact && Names.FindControl(exact) is not null) throw Refused("the name contains a control character, which no name has.");
+        if (_filter.Search is { } part && Names.FindControl(part) is not null) throw Refused("the part of a name to search for contains a control character, which no name has.");
         if (_filter.Name is { } name) Add("name = @name", "name", name);
         if (_filter.Search is not { } search) return;
         if (search.Length is 0 or > Names.MaxLength) throw Refused($"the part of a name to search for has {search.Length} characters: 1 to {Names.MaxLength} are allowed.");
@@ -109,7 +109,7 @@ internal sealed class ImageQuery
         if (!ImageRules.IsLabelKey(parts[0])) throw Refused($"'{label}' is neither a label, key=value, nor the key of one.");
         Parameters.Add($"key{index}", parts[0]);
         var value = _database.LabelSql($"@key{index}");
-        if (parts.Length == 2 && Names.FindControl(parts[1]) is not null) throw Refused($"the value of the label '{parts[0]}' holds a control character, which no label has.");
+        if (parts.Length == 2 && Names.FindControl(parts[1]) is not null) throw Refused($"the value of the label '{parts[0]}' contains a control character, which no label has.");
         if (parts.Length == 1) _conditions.Add($"{value} IS NOT NULL");
         else Add($"{value} = @value{index}", $"value{index}", parts[1]);
     }

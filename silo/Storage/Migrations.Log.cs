@@ -7,13 +7,13 @@ internal static partial class Migrations
     [LoggerMessage(LogLevel.Information, "Applied {Script} to {Database}")]
     private static partial void LogApplied(ILogger logger, string script, string database);
 
-    [LoggerMessage(LogLevel.Warning, "The migration of {Database} waits for another session that holds a table: {Reason}")]
+    [LoggerMessage(LogLevel.Warning, "The migration of {Database} waits for another session that has locked a table: {Reason}")]
     private static partial void LogWaits(ILogger logger, string database, string reason);
 
     [LoggerMessage(LogLevel.Debug, "DbUp: {Message}")]
     private static partial void LogDetail(ILogger logger, string message);
 
-    /// <summary>What the library tells while it works is detail: what was applied is logged once, and a failure is thrown.</summary>
+    /// <summary>The library's own messages are details: applied scripts are logged once here, and a failure is thrown.</summary>
     private sealed class MigrationLog(ILogger logger) : IUpgradeLog
     {
         public void LogTrace(string format, params object[] args) => Write(format, args);

@@ -3,17 +3,17 @@ using DbUp.Engine;
 
 namespace Instances.Storage;
 
-/// <summary>Brings a database to the form that this release needs: the embedded scripts in the order of their names, each once.</summary>
-/// <remarks>Everything happens in one transaction, and in one silo at a time: a script that fails leaves nothing behind. Silos of the old release run meanwhile: a script has to leave
-/// them what they use, and keeps tables locked until the end, so it must be quick on large tables: columns get defaults, and are filled by the writes that come.</remarks>
+/// <summary>Migrates a database to the schema of this release: runs the embedded scripts in the order of their names, each once.</summary>
+/// <remarks>All scripts run in one transaction, and in one silo at a time: a failed script changes nothing. Silos of the old release keep running: a script must not remove
+/// what they use. It locks tables until the end, so it must be quick on large tables: new columns get defaults, and later writes fill them.</remarks>
 internal static partial class Migrations
 {
-    /// <summary>How often the migration is tried again after another session held a table for longer than <see cref="IDatabase.LockTimeout"/>.</summary>
+    /// <summary>How often the migration is retried after another session has locked a table for longer than <see cref="IDatabase.LockTimeout"/>.</summary>
     private const int MaxAttempts = 60;
 
     private const string LockNotAvailable = "55P03";
 
-    /// <exception cref="MigrationException">A script failed, the database cannot be reached, or it is none. The host must not start.</exception>
+    /// <exception cref="MigrationException">A script failed, or the database is unreachable or invalid. The silo must not start.</exception>
     public static void Apply(IDatabase database, ILogger logger) => Apply(database, logger, Scripts(database));
 
     internal static void Apply(IDatabase database, ILogger logger, IEnumerable<SqlScript> scripts)
@@ -28,8 +28,8 @@ internal static partial class Migrations
         if (!result.Successful)
         {
             throw new MigrationException(
-                $"The database {database.Name} could not be brought to the form that this release needs ({Stage(result)}): {result.Error.Message} "
-                + "It was left as it was.",
+                $"The database {database.Name} could not be migrated to the schema of this release ({Stage(result)}): {result.Error.Message} "
+                + "It was not changed.",
                 result.Error);
         }
 

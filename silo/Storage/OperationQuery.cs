@@ -5,10 +5,10 @@ using Instances.Faults;
 
 namespace Instances.Storage;
 
-/// <summary>The SQL of a page of operations, the newest first. The indexes are those of the migration script 0012-operation-lists.sql.</summary>
+/// <summary>The SQL of a page of operations, newest first. The indexes are those of the migration script 0012-operation-lists.sql.</summary>
 internal sealed class OperationQuery
 {
-    /// <summary>Tells a cursor from those of lists that begin with the oldest, as this one did once.</summary>
+    /// <summary>Distinguishes its cursors from those of lists with the oldest first, as this one had in earlier releases.</summary>
     private const string CursorMark = "-";
 
     private readonly List<string> _conditions = ["kind = 'operation'"];
@@ -35,7 +35,7 @@ internal sealed class OperationQuery
 
     public DynamicParameters Parameters { get; } = new();
 
-    /// <summary>The rows after the cursor, and one more that tells whether there is a next page.</summary>
+    /// <summary>The rows after the cursor, and one more that shows whether there is a next page.</summary>
     public string Sql => $"SELECT createdAt, id, view FROM catalogue WHERE {string.Join(" AND ", _conditions)} ORDER BY createdAt DESC, id DESC LIMIT @limit";
 
     public string CursorAfter(CatalogueCursor last) => $"{CursorMark}{last}";
@@ -46,7 +46,7 @@ internal sealed class OperationQuery
         Parameters.Add(name, value);
     }
 
-    /// <summary>As it stands in JSON.</summary>
+    /// <summary>The text in JSON.</summary>
     private static string TextOf<TEnum>(TEnum value)
         where TEnum : struct, Enum => JsonSerializer.SerializeToElement(value, InstancesJson.Options).GetString()!;
 }

@@ -45,7 +45,7 @@ internal sealed class StateSerializer : IGrainStorageSerializer
 
     private static class Known<T>
     {
-        /// <summary>The version that a fresh state has. States that carry none are not checked.</summary>
+        /// <summary>The version of a new state. States without a version are not checked.</summary>
         public static readonly int Schema = typeof(IStoredState).IsAssignableFrom(typeof(T))
             ? ((IStoredState)Activator.CreateInstance(typeof(T), nonPublic: true)!).Schema
             : int.MaxValue;

@@ -10,14 +10,14 @@ internal sealed class StorageOptions : IValidatableObject
 
     public StorageProvider Provider { get; set; }
 
-    /// <summary>For PostgreSQL, as Npgsql reads it, such as <c>Host=db.example;Database=instances;Username=instances;Password=…</c>. The database exists.</summary>
+    /// <summary>For PostgreSQL, in Npgsql's syntax, such as <c>Host=db.example;Database=instances;Username=instances;Password=…</c>. The database must exist.</summary>
     public string ConnectionString { get; set; } = "";
 
     /// <summary>Connections of this process to PostgreSQL at a time.</summary>
     [Range(2, 1000)]
     public int MaxConnections { get; set; } = 20;
 
-    /// <summary>SQLite: how much of the disk is kept for the database, for when the disk is full. 0 for none.</summary>
+    /// <summary>SQLite: the size of the reserve for a full disk. 0 for none.</summary>
     [Range(0, 1L << 40)]
     public long ReserveBytes { get; set; } = 32L << 20;
 
@@ -29,7 +29,7 @@ internal sealed class StorageOptions : IValidatableObject
         _ => [],
     };
 
-    /// <summary>Says nothing of what is in it but names: it holds a password.</summary>
+    /// <summary>The message contains only names of settings, because the string contains a password.</summary>
     private string? WhatIsWrong()
     {
         try

@@ -8,8 +8,8 @@ namespace Instances.Storage;
 
 internal static class StorageServices
 {
-    /// <summary>Grain states, reminders and the catalogue in one database, which is brought to this release's form at start.</summary>
-    /// <param name="datacenter">The database belongs to this datacenter, and to no other.</param>
+    /// <summary>Grain states, reminders and the catalogue in one database, which is migrated at start.</summary>
+    /// <param name="datacenter">The only datacenter that the database belongs to.</param>
     public static ISiloBuilder AddStorage(this ISiloBuilder silo, Func<IServiceProvider, IDatabase> database, string datacenter = ClusterNames.Local)
     {
         silo.Services.AddSingleton(database);
@@ -36,7 +36,7 @@ internal static class StorageServices
         options.DataSource = database.DataSource;
     }
 
-    /// <summary>The first thing that a silo does: storage and reminders read their statements from the database in later stages.</summary>
+    /// <summary>The first step of a silo's start, because storage and reminders read their statements from the database in later stages.</summary>
     private sealed class MigrateAtStart(IDatabase database, string datacenter, ILogger<IDatabase> logger) : ILifecycleParticipant<ISiloLifecycle>
     {
         public void Participate(ISiloLifecycle lifecycle) =>

@@ -5,22 +5,22 @@ using Npgsql;
 
 namespace Instances.Storage;
 
-/// <summary>A database on a PostgreSQL server, from version 14 on. It exists, and the user may make tables in it.</summary>
+/// <summary>A database on a PostgreSQL server, from version 14 on. It must exist, and the user must be allowed to create tables in it.</summary>
 internal sealed class PostgreSqlDatabase : IDatabase
 {
-    // Any number that no other program of this database uses for its advisory locks.
+    // An arbitrary number that no other program in this database uses for advisory locks.
     private const long MigrationLock = 0x696E7374616E6365;
 
     private readonly string _connectionString;
     private readonly NpgsqlDataSource _dataSource;
 
-    /// <param name="maxConnections">At most so many connections of this process at a time; who needs one more waits.</param>
-    /// <exception cref="ArgumentException">The connection string is not one of Npgsql.</exception>
+    /// <param name="maxConnections">The most connections of this process at a time. Further users wait.</param>
+    /// <exception cref="ArgumentException">The connection string is not valid for Npgsql.</exception>
     public PostgreSqlDatabase(string connectionString, int maxConnections)
     {
         var settings = new NpgsqlConnectionStringBuilder(connectionString) { MaxPoolSize = maxConnections, ApplicationName = "instances" };
         Name = $"{settings.Database} on {settings.Host}";
-        // The data source's own leaves the password out.
+        // The data source's own connection string omits the password.
         _connectionString = settings.ConnectionString;
         _dataSource = NpgsqlDataSource.Create(settings);
     }
@@ -49,13 +49,13 @@ internal sealed class PostgreSqlDatabase : IDatabase
 
     public TResult WhileMigrating<TResult>(Func<UpgradeEngineBuilder, TResult> migrate)
     {
-        // Held by the connection: a silo that dies gives it back.
+        // The connection holds the lock, so that it is released if the silo dies.
         using var connection = _dataSource.OpenConnection();
         using var command = new NpgsqlCommand("SELECT pg_advisory_lock($1)", connection) { CommandTimeout = 0, Parameters = { new() { Value = MigrationLock } } };
         command.ExecuteNonQuery();
         try
         {
-            // Who waits for a lock of the whole table makes all others wait behind it, silos of the old release too: not for long, then again.
+            // While a session waits for a lock on a whole table, all others wait behind it, including silos of the old release. So each attempt waits only briefly.
             var settings = new NpgsqlConnectionStringBuilder(_connectionString) { Options = $"-c lock_timeout={(int)IDatabase.LockTimeout.TotalMilliseconds}", Pooling = false };
             return migrate(DeployChanges.To.PostgresqlDatabase(settings.ConnectionString));
         }

@@ -2,11 +2,11 @@ using Instances.Library;
 
 namespace Instances.Storage;
 
-/// <summary>Space on the database's disk that is kept for the database: a file of this size, which is cut shorter piece by piece when the disk is full. So what frees space,
-/// a deletion or an undeployment, can be recorded with no byte free. It grows again when there is space.</summary>
+/// <summary>A reserve file on the database's disk. When the disk is full, it is shortened piece by piece, so that work that frees space,
+/// such as a deletion or an undeployment, can be recorded. It grows again when there is space.</summary>
 internal sealed class DiskReserve : IDisposable
 {
-    /// <summary>Enough for some dozens of writes. Not all at once: machines that write would take it.</summary>
+    /// <summary>Enough for some dozens of writes. Not all at once, because machines that write would use it up.</summary>
     public const long PieceBytes = 1 << 20;
 
     private static readonly TimeSpan RefillPeriod = TimeSpan.FromMinutes(1);
@@ -19,12 +19,12 @@ internal sealed class DiskReserve : IDisposable
     /// <param name="bytes">0 for none.</param>
     public DiskReserve(string databaseFile, long bytes) => (_file, _bytes) = ($"{databaseFile}.reserve", bytes);
 
-    /// <summary>What a full disk is told of.</summary>
+    /// <summary>The folder, for messages about a full disk.</summary>
     public string Folder => Path.GetDirectoryName(_file)!;
 
     private long FreeBytes => new DriveInfo(Folder).AvailableFreeSpace;
 
-    /// <summary>Before the database is opened, which takes space too, and before each write.</summary>
+    /// <summary>Called before the database is opened, which needs space too, and before each write.</summary>
     public void MakeRoom()
     {
         while (FreeBytes < PieceBytes && Release())
@@ -32,10 +32,10 @@ internal sealed class DiskReserve : IDisposable
         }
     }
 
-    /// <summary>Whether the disk is full, as far as the database can use it.</summary>
+    /// <summary>Whether the disk is full for the database.</summary>
     public bool IsFull => FreeBytes < PieceBytes;
 
-    /// <returns>False if nothing is left.</returns>
+    /// <returns>False if the reserve is empty.</returns>
     public bool Release()
     {
         using var turn = _turn.EnterScope();
@@ -46,14 +46,14 @@ internal sealed class DiskReserve : IDisposable
         return true;
     }
 
-    /// <summary>From here on it is as large as it is to be, as soon as there is space.</summary>
+    /// <summary>Grows the reserve to its full size as soon as there is space.</summary>
     public void Keep()
     {
         if (_bytes > 0) _refilling ??= new(_ => Refill(), state: null, TimeSpan.Zero, RefillPeriod);
         else File.Delete(_file);
     }
 
-    /// <summary>Not before as much again is free: else it would only go back and forth.</summary>
+    /// <summary>Only if twice the space is free: otherwise it would grow and shrink repeatedly.</summary>
     internal void Refill()
     {
         using var turn = _turn.EnterScope();
@@ -66,7 +66,7 @@ internal sealed class DiskReserve : IDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // The next time.
+            // Retry the next time.
         }
     }
 

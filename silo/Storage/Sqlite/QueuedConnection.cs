@@ -6,7 +6,7 @@ using SQLitePCL;
 
 namespace Instances.Storage;
 
-/// <summary>A pooled connection whose writing commands take turns.</summary>
+/// <summary>A pooled connection whose write commands run one at a time.</summary>
 internal sealed class QueuedConnection(string connectionString, WriteQueue writes, DiskReserve reserve) : SqliteConnection(connectionString)
 {
     private static readonly ConditionalWeakTable<sqlite3, object> s_configured = [];
@@ -20,7 +20,7 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
     public override SqliteCommand CreateCommand() =>
         new QueuedCommand(writes, reserve) { Connection = this, CommandTimeout = DefaultTimeout, Transaction = Transaction };
 
-    // The settings belong to the file handle, which the pool keeps.
+    // The settings belong to the file handle, which the pool keeps open.
     private void Configure(sqlite3 handle)
     {
         if (s_configured.TryGetValue(handle, out _))
@@ -28,7 +28,7 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
 
         raw.sqlite3_busy_timeout(handle, (int)SqliteDataSource.BusyTimeout.TotalMilliseconds);
 
-        // FULL: a commit that has returned is on the disk, so it survives a power cut and not only the end of this process. A saga acts on the
+        // FULL: a commit that has returned is on the disk, and survives a power cut, not only the end of this process. A saga acts
         // world right after it wrote its intent; with NORMAL the intent could be gone after a power cut while what was done is still there.
         using var command = base.CreateCommand();
         command.CommandText = "PRAGMA synchronous = FULL";
@@ -36,8 +36,8 @@ internal sealed class QueuedConnection(string connectionString, WriteQueue write
         s_configured.TryAdd(handle, handle);
     }
 
-    /// <summary>Waits for its turn where it writes, and keeps the turn until it is disposed: the last row is read after the commit.</summary>
-    /// <remarks>Orleans and Dapper run every command through <see cref="ExecuteDbDataReaderAsync"/>. Commands that are run synchronously do not queue.</remarks>
+    /// <summary>Waits for its turn if it writes, and keeps the turn until it is disposed, because the last row is read after the commit.</summary>
+    /// <remarks>Orleans and Dapper run every command through <see cref="ExecuteDbDataReaderAsync"/>. Synchronous commands do not queue.</remarks>
     private sealed class QueuedCommand(WriteQueue writes, DiskReserve reserve) : SqliteCommand
     {
         private bool _hasTurn;

@@ -15,7 +15,7 @@ internal sealed class WriteQueue : IDisposable
     public async Task Enter(CancellationToken cancellationToken)
     {
         if (!await _turn.WaitAsync(MaxWait, cancellationToken))
-            throw new TimeoutException($"The database did not take a write within {MaxWait.TotalSeconds:0} s. Check the load and the speed of its disk.");
+            throw new TimeoutException($"The database did not accept a write within {MaxWait.TotalSeconds:0} s. Check the load and the speed of its disk.");
     }
 
     public void Leave() => _turn.Release();

@@ -55,7 +55,7 @@ public sealed class LibraryCommandTests
         var (code, said) = await Run(dryRun: false, answers);
 
         Assert.Equal(GatewayOptions.NotAsked, code);
-        Assert.Contains("Another rebuild has taken the place", said, StringComparison.Ordinal);
+        Assert.Contains("Another rebuild was started", said, StringComparison.Ordinal);
         Assert.DoesNotContain("records again", said, StringComparison.Ordinal);
     }
 
