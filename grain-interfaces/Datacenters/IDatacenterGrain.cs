@@ -38,7 +38,7 @@ public interface IDatacenterGrain : IGrainWithStringKey
     [Alias("SetMaintenance")]
     Task<HostView> SetMaintenance(HostId host, bool maintenance);
 
-    /// <summary>Forgets a host that is Away and has no machines. It is registered again by starting its silo.</summary>
+    /// <summary>Forgets a host that is Away and has no machines. A library whose folder it used stops asking it which layers it uses. It is registered again when its silo starts.</summary>
     /// <exception cref="FaultException">host-not-found; host-not-away; host-has-machines.</exception>
     [Alias("Forget")]
     Task Forget(HostId host);

@@ -23,6 +23,11 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("SweepSoon"), OneWay]
     Task SweepSoon();
 
+    /// <summary>Sweeps without asking a host any more: it used the library's folder, and is gone for good. Always interleaves: see the remarks.</summary>
+    /// <returns>False if the host has not used the folder.</returns>
+    [Alias("ForgetHost"), AlwaysInterleave]
+    Task<bool> ForgetHost(HostId host);
+
     /// <summary>The library's store as it is. Always interleaves: see the remarks.</summary>
     [Alias("Get"), AlwaysInterleave]
     Task<LibraryView> Get();

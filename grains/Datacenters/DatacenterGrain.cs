@@ -57,6 +57,13 @@ internal sealed partial class DatacenterGrain(
 
     public async Task Forget(HostId host)
     {
+        if (State.RegisteredHosts.All(registered => registered.Id != host))
+        {
+            // A host from before the database was made anew: the library alone still knows it.
+            if (!await GrainFactory.Library().ForgetHost(host)) Require(host);
+            return;
+        }
+
         var view = await Host(host);
         if (view.Status is not HostStatus.Away)
             throw FaultException.Conflict("host-not-away", $"The host {host} is {view.Status}: stop its silo first, or set it to maintenance, where it takes no new machines.");
@@ -69,6 +76,7 @@ internal sealed partial class DatacenterGrain(
         await DropEnded(except: null);
         if (State.Reservations.Any(reservation => reservation.Host == host))
             throw FaultException.Conflict("host-has-machines", $"An operation that has not ended has placed virtual machines on the host {host}: wait for it, or cancel it.");
+        await GrainFactory.Library().ForgetHost(host);
         await Save(State with { RegisteredHosts = [.. Others(host)] });
     }
 

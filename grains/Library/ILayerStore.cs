@@ -40,6 +40,10 @@ public interface ILayerStore
     /// <summary>Durably records that a host uses this folder. The sweep of the folder asks that host.</summary>
     void AddUser(HostId host);
 
+    /// <summary>Removes the name that <see cref="AddUser"/> left, durably.</summary>
+    /// <returns>False if there was none.</returns>
+    bool RemoveUser(HostId host);
+
     /// <summary>The hosts that use this folder, or have used it.</summary>
     IReadOnlyList<HostId> Users();
 

@@ -10,17 +10,19 @@ internal sealed partial class LibraryGrain
 {
     private static readonly TimeSpan HostBound = TimeSpan.FromSeconds(5);
 
-    /// <returns>The layers that these hosts use, and why the list may be incomplete.</returns>
+    public Task<bool> ForgetHost(HostId host) => Task.FromResult(layers.RemoveUser(host));
+
+    /// <returns>The layers that these hosts use, and why that may not be all.</returns>
     private async Task<(IReadOnlySet<LayerId> Layers, string? Held)> FindUsed()
     {
         var (used, users) = (new HashSet<LayerId>(), layers.Users());
         var registered = (await GrainFactory.Datacenter().Hosts()).ToDictionary(host => host.Id);
         foreach (var host in users.Where(host => !registered.ContainsKey(host)))
-            return (used, $"The host {host} uses the library's folder and has not registered since the database was created: start its silo. If the host is gone, delete the file hosts/{host} in the library's folder.");
+            return (used, $"The host {host} uses the library's folder and has not registered since the database was made: start its silo, or forget the host (DELETE hosts/{host}) if it is gone for good.");
         foreach (var host in registered.Values.Where(host => users.Contains(host.Id) || host.Store == layers.Id))
         {
             if (host.Status is HostStatus.Away || await Ask(host.Id) is not { } layersOfHost)
-                return (used, $"The host {host.Id} uses the library's folder and does not report which layers its machines use: start its silo. If the host is gone, forget it and delete the file hosts/{host.Id} in the library's folder.");
+                return (used, $"The host {host.Id} uses the library's folder and does not say which layers its machines use: start its silo, or forget the host (DELETE hosts/{host.Id}) if it is gone for good.");
             used.UnionWith(layersOfHost);
         }
 

@@ -159,6 +159,16 @@ internal class FolderLayerStore : ILayerStore
         }
     }
 
+    public bool RemoveUser(HostId host)
+    {
+        var folder = Path.Combine(Folder, UsersName);
+        var file = Path.Combine(folder, host.Name);
+        if (!File.Exists(file)) return false;
+        File.Delete(file);
+        UnixFiles.SyncFolder(folder);
+        return true;
+    }
+
     public IReadOnlyList<HostId> Users() => Directory.Exists(Path.Combine(Folder, UsersName))
         ? [.. Directory.EnumerateFiles(Path.Combine(Folder, UsersName)).Select(path => HostId.TryParse(Path.GetFileName(path), null, out var host) ? host : (HostId?)null).OfType<HostId>()]
         : [];

@@ -81,6 +81,8 @@ internal sealed class SimulatedLayerStore(TimeProvider? clock = null) : ILibrary
 
     public void AddUser(HostId host) => Hosts[host] = true;
 
+    public bool RemoveUser(HostId host) => Hosts.TryRemove(host, out _);
+
     public IReadOnlyList<HostId> Users() => [.. Hosts.Keys];
 
     public void Touch(LayerId layer) => _uses[layer] = Interlocked.Increment(ref _lastUse);

@@ -6,8 +6,8 @@ namespace Instances.Chaos;
 /// <summary>One run: a cluster, people who work with it, faults, rest, and a look at what is left.</summary>
 internal static class ChaosRun
 {
-    /// <summary>Real guests fit here alone, simulated machines elsewhere: those are larger than this host.</summary>
-    private const long GuestHostMemory = 700L << 20;
+    /// <summary>Room for four guests, each with what an emulating QEMU takes besides. Simulated machines are larger than this host, so they run elsewhere.</summary>
+    private const long GuestHostMemory = 4 * (Guest.MemoryBytes + (256L << 20));
 
     private const int SimulatedTenants = 4;
 
@@ -20,16 +20,17 @@ internal static class ChaosRun
         using var library = options.WithMoreFaults ? SmallDisk.TryMake() : null;
         if (small is null) report.Say("Disks that fill up are left out: they need root.");
         if (options.WithMoreFaults && !SystemCalls.CanChange) report.Say("Slow and failing disks are left out: they need root and strace.");
+        if (options.WithMoreFaults && !ClockSteps.CanChange) report.Say("Steps of clocks are left out: they need libfaketime.");
         await using var doors = new FlakyDoors();
         ClusterHost[] hosts =
         [
-            new("host-1", "qemu", GuestHostMemory),
+            new(GuestTenant.Host.ToString(), "qemu", GuestHostMemory),
             new("host-2", Configuration: ["--LayerStore:Transfer=Http", doors.Open("host-2")]),
             // Packed, it takes machines before the host that has room for all.
             new("host-3", MemoryBytes: 10 * Tenant.SimulatedMemory, Folder: small?.Path, Configuration: ["--LayerStore:Transfer=Http", "--Host:DiskHeadroomBytes=1048576", doors.Open("host-3")]),
         ];
         await using var cluster = await ProcessCluster.Start(
-            controls: 2, hosts, gateways: 2, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1"), .. library is null ? [] : (string[])[$"--Library:Folder={library.Path}"]] : [],
+            controls: 2, hosts, gateways: 2, environment: options.WithMoreFaults ? ClockSteps.Environment : null, prepare: built => LeadDoors(doors, built), control: number => number == 1 ? [doors.Open("control-1"), .. library is null ? [] : (string[])[$"--Library:Folder={library.Path}"]] : [],
             everywhere:
             [
             "--Placement:Policy=packed", "--LayerStore:MinimumFreeBytes=1048576", "--Library:SweepPeriod=00:00:05", "--Library:MaxChainDepth=3", "--Library:CompactionPeriod=00:00:02", "--Host:HoldBound=00:00:20"]);

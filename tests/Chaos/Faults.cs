@@ -35,6 +35,7 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
             .. If(withMore, ("all hosts killed", 1, KillAllHosts), ("second host of a name", 1, StartSecondHost)),
             .. If(small is not null, ("disk full", 2, FillDisk)),
             .. If(library is not null, ("deletion on a full disk", 2, DeleteOnFullDisk)),
+            .. If(withMore && ClockSteps.CanChange, ("clock set", 3, StepClock)),
             .. If(withMore && SystemCalls.CanChange, ("slow disk", 2, stop => ChangeDisk(SystemCalls.SlowDisk, "slow", stop)), ("failing disk", 2, stop => ChangeDisk(SystemCalls.FailingDisk, "failing", stop))),
         ];
         var lots = faults.SelectMany(fault => Enumerable.Repeat(fault, fault.Weight)).ToList();
@@ -222,6 +223,16 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         var clock = Stopwatch.StartNew();
         while (second.IsRunning && clock.Elapsed < RefusalBound && !stop.IsCancellationRequested) await Task.Delay(SuperviseEvery, CancellationToken.None);
         if (second.IsRunning && !stop.IsCancellationRequested && first.IsRunning && first.Id == id) report.Violation($"a second silo runs as {first.Name}");
+    }
+
+    private async Task StepClock(CancellationToken stop)
+    {
+        var silo = Choose(cluster.Silos);
+        var seconds = ClockSteps.Choose(random);
+        report.Say($"The clock of {silo.Name} is set by {seconds} s, and back later.");
+        ClockSteps.Write(cluster.Folder, silo.Name, seconds);
+        await Pause(2, 8, stop);
+        ClockSteps.Write(cluster.Folder, silo.Name, 0);
     }
 
     /// <summary>The disk of a host's silo, or of a guest.</summary>

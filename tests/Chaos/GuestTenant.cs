@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Instances.Client;
+using Instances.Hosts;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Testing;
@@ -10,6 +11,9 @@ namespace Instances.Chaos;
 /// <summary>Somebody whose machines are real guests. They count their starts on their disks: what was captured can be told from what was not.</summary>
 internal sealed class GuestTenant(string name, InstancesClient client, ImageView master, Random random, ChaosReport report) : Tenant(name, client, master, random, report)
 {
+    /// <summary>The only host that runs real guests.</summary>
+    public static readonly HostId Host = new("host-1");
+
     /// <summary>How many starts each image holds at least.</summary>
     public ConcurrentDictionary<ImageId, int> Boots { get; } = new();
 
@@ -30,7 +34,14 @@ internal sealed class GuestTenant(string name, InstancesClient client, ImageView
     protected override async Task<object?> Remember(IReadOnlyList<VirtualMachineView> machines, CancellationToken end)
     {
         var boots = new Dictionary<VirtualMachineId, int>();
-        foreach (var machine in machines) boots[machine.Id] = await Client.ReadBoots(machine.Id, end);
+        foreach (var machine in machines)
+        {
+            // A simulated host, where a machine is placed while the real one does not run, keeps nothing on a disk.
+            var isReal = machine.Host == Host;
+            boots[machine.Id] = isReal ? await Client.ReadBoots(machine.Id, end) : 0;
+            Report.Count($"guest: captured on a {(isReal ? "real" : "simulated")} host");
+        }
+
         return boots;
     }
 

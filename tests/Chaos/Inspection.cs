@@ -62,6 +62,8 @@ internal static class Inspection
             report.Violation($"{tenant.Name}: operation {operation.Kind} {operation.Id} has not ended: {operation.Status} in {operation.Step}");
         foreach (var unexplained in ended.Values.Where(operation => operation.Fault is { Kind: FaultKind.Internal }))
             report.Violation($"{tenant.Name}: operation {unexplained.Kind} {unexplained.Id} failed, and its reason tells nobody what to do: {unexplained.Fault!.Code} {unexplained.Fault.Message}");
+        foreach (var back in ended.Values.Where(operation => operation.FinishedAt < operation.StartedAt))
+            report.Violation($"{tenant.Name}: operation {back.Kind} {back.Id} started at {back.StartedAt:O} and finished before, at {back.FinishedAt:O}");
         foreach (var seen in tenant.Operations.Values)
         {
             if (!ended.TryGetValue(seen.Id, out var now)) report.Violation($"{tenant.Name}: operation {seen.Kind} {seen.Id} was accepted and is not known");
@@ -115,6 +117,12 @@ internal static class Inspection
     {
         foreach (var (machine, image) in machines)
         {
+            if ((await cluster.Client.GetVirtualMachine(machine, default)).Host != GuestTenant.Host)
+            {
+                report.Violation($"{tenant.Name}: the guest of image {image.Id} was not placed on the host that runs real guests, which has room");
+                continue;
+            }
+
             try
             {
                 var boots = await cluster.Client.WaitForBoot(machine, atLeast: 1);

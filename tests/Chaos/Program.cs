@@ -14,7 +14,7 @@ runs.Validators.Add(result =>
 });
 var keep = new Option<bool>("--keep") { Description = "Keep the folder of a run that found violations: logs, layers, machines." };
 
-var more = new Option<bool>("--more-faults") { Description = "Also kill all hosts at once, start second hosts of taken names, make disks slow or failing (needs root and strace), and delete on a full disk." };
+var more = new Option<bool>("--more-faults") { Description = "Also kill all hosts at once, start second hosts of taken names, make disks slow or failing (needs root and strace), set the clocks of silos forward and back (needs libfaketime), and delete on a full disk." };
 
 var older = new Option<bool>("--older-database") { Description = "After the faults of each run, start the silos on an older database for a while: no guest and no layer may go." };
 

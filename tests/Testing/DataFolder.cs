@@ -9,9 +9,14 @@ internal sealed class DataFolder : IAsyncDisposable
     private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
         | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
 
-    public DataFolder() => File.SetUnixFileMode(Path, Mode);
+    /// <param name="parent">Null for the folder of temporary files.</param>
+    public DataFolder(string? parent = null)
+    {
+        Path = parent is null ? Directory.CreateTempSubdirectory("e2e-").FullName : Directory.CreateDirectory(System.IO.Path.Combine(parent, "e2e")).FullName;
+        File.SetUnixFileMode(Path, Mode);
+    }
 
-    public string Path { get; } = Directory.CreateTempSubdirectory("e2e-").FullName;
+    public string Path { get; }
 
     public GuestProcesses Guests => new(Path);
 

@@ -13,9 +13,12 @@ internal sealed class ProcessCluster : IAsyncDisposable
     private readonly DataFolder _folder = new();
     private readonly string _connectionString;
     private readonly HttpClient _http;
+    private readonly Func<string, string, IReadOnlyDictionary<string, string>>? _environment;
 
-    private ProcessCluster(int controls, IReadOnlyList<ClusterHost> hosts, int gateways, Func<int, string[]> control, string[] everywhere)
+    private ProcessCluster(
+        int controls, IReadOnlyList<ClusterHost> hosts, int gateways, Func<int, string[]> control, string[] everywhere, Func<string, string, IReadOnlyDictionary<string, string>>? environment)
     {
+        _environment = environment;
         _connectionString = Database.CreateDatabase();
         var silos = new List<(ClusterProcess Process, int ClientPort)>();
         for (var number = 1; number <= controls; number++)
@@ -77,6 +80,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
 
     /// <param name="control">Configuration of the control silo of a number, from 1.</param>
     /// <param name="everywhere">Configuration of every silo.</param>
+    /// <param name="environment">Further environment variables of a silo, by the cluster's folder and the silo's name.</param>
     /// <param name="prepare">Called when the addresses are known and nothing runs yet.</param>
     public static async Task<ProcessCluster> Start(
         int controls,
@@ -84,9 +88,10 @@ internal sealed class ProcessCluster : IAsyncDisposable
         int gateways = 2,
         Func<int, string[]>? control = null,
         string[]? everywhere = null,
+        Func<string, string, IReadOnlyDictionary<string, string>>? environment = null,
         Action<ProcessCluster>? prepare = null)
     {
-        var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? []);
+        var cluster = new ProcessCluster(controls, hosts, gateways, control ?? (_ => []), everywhere ?? [], environment);
         try
         {
             prepare?.Invoke(cluster);
@@ -128,6 +133,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
             "--Library:GracePeriod=00:00:00", .. configuration,
         ];
         var environment = new Dictionary<string, string> { ["Storage__Provider"] = "PostgreSql", ["Storage__ConnectionString"] = _connectionString };
+        foreach (var (key, value) in _environment?.Invoke(_folder, name) ?? new Dictionary<string, string>()) environment[key] = value;
         return (new(name, Program("silo", "Instances.Silo.dll"), new($"http://127.0.0.1:{http}"), Path.Combine(_folder, $"{name}.log"), arguments, environment), client);
     }
 

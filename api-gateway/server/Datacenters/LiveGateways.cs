@@ -54,7 +54,7 @@ internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpa
     private async Task<IReadOnlyList<IPEndPoint>?> FindDead()
     {
         var grains = services.GetRequiredService<IGrainFactory>();
-        var questions = Enumerable.Range(0, Questions).Select(key => Ask(grains.GetGrain<IManagementGrain>(key))).ToList();
+        var questions = Enumerable.Range(0, Questions).Select(key => Ask(grains, key)).ToList();
         while (questions.Count > 0)
         {
             var answered = await Task.WhenAny(questions);
@@ -71,13 +71,13 @@ internal sealed class LiveGateways(IReadOnlyList<IPEndPoint> configured, TimeSpa
         return silos.Count > 0 && silos.All(silo => silo.Status is SiloStatus.Dead);
     }
 
-    private async Task<IReadOnlyList<MembershipEntry>?> Ask(IManagementGrain grain)
+    private async Task<IReadOnlyList<MembershipEntry>?> Ask(IGrainFactory grains, int key)
     {
         try
         {
-            return await grain.GetDetailedHosts().WaitAsync(AnswerBound, clock);
+            return await grains.GetGrain<IManagementGrain>(key).GetDetailedHosts().WaitAsync(AnswerBound, clock);
         }
-        catch (Exception exception) when (exception is TimeoutException or OrleansException or InvalidOperationException)
+        catch (Exception exception) when (exception is TimeoutException or OrleansException or InvalidOperationException or ArgumentException)
         {
             return null;
         }

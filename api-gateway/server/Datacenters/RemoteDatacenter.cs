@@ -1,3 +1,4 @@
+using Instances.Catalogue;
 using Instances.Faults;
 using Orleans.Configuration;
 using Orleans.Messaging;
@@ -20,6 +21,9 @@ internal sealed partial class RemoteDatacenter(
 
     private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
 
+    /// <summary>How often in a row the client may know none of our grains before a new one takes its place. Silos that start may not offer any for a few seconds.</summary>
+    private const int MaxBlindLooks = 3;
+
     private readonly ILogger _logger = loggers.CreateLogger<RemoteDatacenter>();
     private ServiceProvider? _services;
     private volatile IClusterClient? _client;
@@ -37,8 +41,7 @@ internal sealed partial class RemoteDatacenter(
     public override async Task StopAsync(CancellationToken cancellationToken)
     {
         await base.StopAsync(cancellationToken);
-        if (_client is null) return;
-        foreach (var service in _services!.GetServices<IHostedService>()) await service.StopAsync(cancellationToken);
+        if (_client is not null) await Stop(_services!, cancellationToken);
     }
 
     public async ValueTask DisposeAsync()
@@ -58,9 +61,62 @@ internal sealed partial class RemoteDatacenter(
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         _services = CreateServices();
-        foreach (var service in _services.GetServices<IHostedService>()) await service.StartAsync(stoppingToken);
+        await Start(_services, stoppingToken);
         _client = _services.GetRequiredService<IClusterClient>();
         LogReached(_logger, name);
+        using var timer = new PeriodicTimer(RefreshPeriod, clock);
+        for (var blindLooks = 0; await timer.WaitForNextTickAsync(stoppingToken);)
+        {
+            blindLooks = KnowsGrains(_client) ? 0 : blindLooks + 1;
+            if (blindLooks < MaxBlindLooks) continue;
+            await Replace(stoppingToken);
+            blindLooks = 0;
+        }
+    }
+
+    /// <summary>An Orleans client keeps the newest description of the cluster by the version of its membership. Silos whose database was restored from a backup have a lower version than
+    /// before. If the last that the client saw was a cluster that had stopped, it would take nothing newer, and know no grain, for as long as it lives.</summary>
+    private async Task Replace(CancellationToken stoppingToken)
+    {
+        LogConnectsAgain(_logger, name);
+        var (services, before) = (CreateServices(), _services!);
+        try
+        {
+            await Start(services, stoppingToken);
+        }
+        catch
+        {
+            await services.DisposeAsync();
+            throw;
+        }
+
+        (_services, _client) = (services, services.GetRequiredService<IClusterClient>());
+        LogReached(_logger, name);
+        await Stop(before, stoppingToken);
+        await before.DisposeAsync();
+    }
+
+    private static bool KnowsGrains(IClusterClient client)
+    {
+        try
+        {
+            client.GetGrain<ICatalogueGrain>(0);
+            return true;
+        }
+        catch (ArgumentException)
+        {
+            return false;
+        }
+    }
+
+    private static async Task Start(ServiceProvider services, CancellationToken cancellationToken)
+    {
+        foreach (var service in services.GetServices<IHostedService>()) await service.StartAsync(cancellationToken);
+    }
+
+    private static async Task Stop(ServiceProvider services, CancellationToken cancellationToken)
+    {
+        foreach (var service in services.GetServices<IHostedService>()) await service.StopAsync(cancellationToken);
     }
 
     private ServiceProvider CreateServices()

@@ -18,7 +18,8 @@ internal static class HostEndpoints
             .WithDescription("In maintenance a host takes no new virtual machines; its machines keep running. Allowed while the host is unreachable.");
         hosts.MapDelete("/{id}", Forget)
             .WithSummary("Forget a host")
-            .WithDescription("Allowed while the host is unreachable and no virtual machine is deployed on it. It is registered again when its silo starts.");
+            .WithDescription(
+                "Allowed while the host is unreachable and no virtual machine is deployed on it. The library no longer asks the host which layers it uses. The host is registered again when its silo starts.");
         hosts.MapPost("/{id}/adopt", Adopt)
             .WithSummary("Create the records of a host's machines again")
             .WithDescription(

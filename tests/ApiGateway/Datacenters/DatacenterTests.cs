@@ -84,6 +84,28 @@ public sealed class DatacenterTests(Gateway gateway)
         }
     }
 
+    /// <summary>The silo that stops is the last that the gateway hears of, and the one that starts then has a lower version of the membership, as after a database was restored from a backup.</summary>
+    [Fact]
+    public async Task Datacenter_WhoseMembershipIsOlderThanBefore_IsServedAgain()
+    {
+        var (siloPort, gatewayPort) = (Ports.Free(), Ports.Free());
+        await using var app = await Standalone(("Datacenters:east:Gateways:0", $"127.0.0.1:{gatewayPort}"));
+        using var http = Gateway.ClientOf(app);
+        using (var silo = Silo("east", siloPort, gatewayPort, onStop: () => Until(http, HttpStatusCode.ServiceUnavailable)))
+        {
+            await silo.StartAsync(Cancelled);
+            await Until(http, HttpStatusCode.OK);
+            await silo.StopAsync(Cancelled);
+        }
+
+        using (var silo = Silo("east", siloPort, gatewayPort))
+        {
+            await silo.StartAsync(Cancelled);
+            await Until(http, HttpStatusCode.OK);
+            await silo.StopAsync(Cancelled);
+        }
+    }
+
     [Fact]
     public async Task Configuration_WithErrors_IsRefusedWithAllOfThem()
     {
@@ -111,12 +133,17 @@ public sealed class DatacenterTests(Gateway gateway)
     }
 
     /// <summary>A silo on ports of this machine, as a gateway in a process of its own meets it.</summary>
-    private static IHost Silo(string datacenter, int siloPort, int gatewayPort)
+    /// <param name="onStop">Awaited when the silo has said that it stops, and its gateway still answers.</param>
+    private static IHost Silo(string datacenter, int siloPort, int gatewayPort, Func<Task>? onStop = null)
     {
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();
         builder.Services.AddSingleton(new FakeDatacenter());
-        builder.UseOrleans(silo => silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: ClusterNames.ServiceId, clusterId: datacenter));
+        builder.UseOrleans(silo =>
+        {
+            silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: ClusterNames.ServiceId, clusterId: datacenter);
+            if (onStop is not null) silo.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(new SlowStop(onStop));
+        });
         return builder.Build();
     }
 
@@ -131,5 +158,11 @@ public sealed class DatacenterTests(Gateway gateway)
         app.MapApiGateway();
         await app.StartAsync(Cancelled);
         return app;
+    }
+
+    private sealed class SlowStop(Func<Task> onStop) : ILifecycleParticipant<ISiloLifecycle>
+    {
+        public void Participate(ISiloLifecycle lifecycle) =>
+            lifecycle.Subscribe(nameof(SlowStop), ServiceLifecycleStage.ApplicationServices, _ => Task.CompletedTask, _ => onStop());
     }
 }

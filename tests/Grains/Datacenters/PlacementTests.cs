@@ -142,5 +142,20 @@ public sealed class PlacementTests
         Assert.Equal(["host-1", "host-2"], (await hosts.Datacenter.Hosts()).Select(view => view.Id.Name));
     }
 
+    [Fact]
+    public async Task Forget_OfAHostThatUsedTheLibrarysFolder_LetsTheLibrarySweepAgain()
+    {
+        await using var hosts = await SimulatedHosts.Start(hosts: 2, machines: 2);
+        await hosts.Stop("host-2");
+        // One that has registered, and one from before the database was made anew.
+        foreach (var host in (HostId[])[new("host-2"), new("host-9")])
+        {
+            hosts.Layers.AddUser(host);
+            await hosts.Datacenter.Forget(host);
+            Assert.DoesNotContain(host, hosts.Layers.Users());
+            Assert.Equal("host-not-found", await Code(() => hosts.Datacenter.Forget(host)));
+        }
+    }
+
     private static async Task<string> Code(Func<Task> call) => (await Assert.ThrowsAsync<FaultException>(call)).Fault.Code;
 }

@@ -53,6 +53,8 @@ internal sealed class QemuImgStore(string folder) : ILayerStore
     {
     }
 
+    public bool RemoveUser(HostId host) => false;
+
     public IReadOnlyList<HostId> Users() => [];
 
     public void Touch(LayerId layer) => throw new NotSupportedException();
