@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json;
 using Instances.ApiGateway;
+using Instances.Catalogue;
 using Instances.Fakes;
 using Instances.Testing;
 using Microsoft.AspNetCore.Builder;
@@ -91,7 +92,7 @@ public sealed class DatacenterTests(Gateway gateway)
         var (siloPort, gatewayPort) = (Ports.Free(), Ports.Free());
         await using var app = await Standalone(("Datacenters:east:Gateways:0", $"127.0.0.1:{gatewayPort}"));
         using var http = Gateway.ClientOf(app);
-        using (var silo = Silo("east", siloPort, gatewayPort, onStop: () => Until(http, HttpStatusCode.ServiceUnavailable)))
+        using (var silo = Silo("east", siloPort, gatewayPort, onStop: () => KnowsNoGrains(app)))
         {
             await silo.StartAsync(Cancelled);
             await Until(http, HttpStatusCode.OK);
@@ -124,6 +125,25 @@ public sealed class DatacenterTests(Gateway gateway)
         using var bound = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
         bound.CancelAfter(Gateway.Bound);
         while (await Status(http) != status) bound.Token.ThrowIfCancellationRequested();
+    }
+
+    private static async Task KnowsNoGrains(WebApplication app)
+    {
+        var client = app.Services.GetRequiredService<DatacenterDirectory>().All.Single().Client;
+        using var bound = CancellationTokenSource.CreateLinkedTokenSource(Cancelled);
+        bound.CancelAfter(Gateway.Bound);
+        while (true)
+        {
+            try
+            {
+                client.GetGrain<ICatalogueGrain>(0);
+                await Task.Delay(100, bound.Token);
+            }
+            catch (ArgumentException)
+            {
+                return;
+            }
+        }
     }
 
     private static async Task<HttpStatusCode> Status(HttpClient http)

@@ -496,6 +496,8 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
     public Task<LibraryUsage> Usage(int limit) => Task.FromResult(
         new LibraryUsage(3, 30, 10, 5, 5, 10, 100, [new(ImageStatus.Ready, limit, 10, 10)], [new(ImageId.New(), "debian", ImageStatus.Ready, 6, 4, 10)], new(Views.At, 1, 2), [new(EnterpriseId.Default, limit, 6, 10)], new(Views.At, 3, 4)));
 
+    public Task<bool> ForgetHost(HostId host) => throw new NotSupportedException();
+
     public Task<SweepReport> Sweep() => throw new NotSupportedException();
 
     public Task SweepSoon() => throw new NotSupportedException();
