@@ -72,11 +72,11 @@ public sealed class LibraryCommandTests
 
             var (code, output) = await SiloProgram.Run("library", "rebuild", "--url", address, "--dry-run");
             Assert.True(code == 0, output);
-            Assert.Contains("2 images would be given their records again", output, StringComparison.Ordinal);
+            Assert.Contains("2 images would get records", output, StringComparison.Ordinal);
             Assert.Empty(await server.Client.ListImages(new(), Stop));
             (code, output) = await SiloProgram.Run("library", "rebuild", "--url", address);
             Assert.True(code == 0, output);
-            Assert.Contains("2 images were given their records again", output, StringComparison.Ordinal);
+            Assert.Contains("2 images got records", output, StringComparison.Ordinal);
 
             Assert.Equal(before, await Look(server.Client));
             await Eventually.Holds(async () => (await server.Client.Examine(fix: false, Stop)).Findings.Count == 0, "nothing is wrong afterwards");
@@ -85,7 +85,7 @@ public sealed class LibraryCommandTests
             await server.Client.AddVirtualMachine(appliance.Id, Guest.Spec("web", slave.Id), Stop);
             await server.Client.Succeeds(await server.Client.Deploy(appliance.Id, Stop));
             (code, output) = await SiloProgram.Run("library", "rebuild", "--url", address);
-            Assert.True(code == 0 && output.Contains("0 images were given", StringComparison.Ordinal), output);
+            Assert.True(code == 0 && output.Contains("0 images got", StringComparison.Ordinal), output);
             await server.Client.Succeeds(await server.Client.Undeploy(appliance.Id, Stop));
         }
 

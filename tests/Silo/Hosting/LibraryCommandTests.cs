@@ -19,7 +19,7 @@ public sealed class LibraryCommandTests
         var (code, said) = await Run(dryRun: false, Begun, Begun, Ended);
 
         Assert.Equal(LibraryCommand.Rebuilt, code);
-        Assert.Contains("3 images were given their records again", said, StringComparison.Ordinal);
+        Assert.Contains("3 images got records", said, StringComparison.Ordinal);
         Assert.Contains("enterprises with their quotas", said, StringComparison.Ordinal);
     }
 
@@ -38,7 +38,7 @@ public sealed class LibraryCommandTests
         var (code, said) = await Run(dryRun: true, Begun, Ended);
 
         Assert.Equal(LibraryCommand.Rebuilt, code);
-        Assert.Contains("3 images were given their records again", said, StringComparison.Ordinal);
+        Assert.Contains("3 images got records", said, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -56,7 +56,7 @@ public sealed class LibraryCommandTests
 
         Assert.Equal(GatewayOptions.NotAsked, code);
         Assert.Contains("Another rebuild was started", said, StringComparison.Ordinal);
-        Assert.DoesNotContain("records again", said, StringComparison.Ordinal);
+        Assert.DoesNotContain("got records", said, StringComparison.Ordinal);
     }
 
     /// <param name="answers">Of a gateway, in turn. What is no rebuild is sent as a conflict.</param>
