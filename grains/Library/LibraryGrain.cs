@@ -22,16 +22,13 @@ internal sealed partial class LibraryGrain(
     TimeProvider time,
     ILogger<LibraryGrain> logger) : StoredGrain<LibraryState>(stored), ILibraryGrain
 {
-    /// <summary>Deletions in quick succession share one sweep.</summary>
-    private static readonly TimeSpan SoonDelay = TimeSpan.FromMilliseconds(200);
-
     private readonly ImportAdmission _admission = new(catalogue, imports, options, time);
     private IGrainTimer? _timer;
     private bool _isSweepDue;
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(SoonDelay, options.Value.SweepPeriod) { KeepAlive = true });
+        _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(options.Value.SweepDelay, options.Value.SweepPeriod) { KeepAlive = true });
         WatchForRebuilds();
         return Task.CompletedTask;
     }
@@ -119,7 +116,7 @@ internal sealed partial class LibraryGrain(
     public Task SweepSoon()
     {
         // The sweep begins after the delay, even if more calls come meanwhile.
-        if (!_isSweepDue) _timer!.Change(SoonDelay, options.Value.SweepPeriod);
+        if (!_isSweepDue) _timer!.Change(options.Value.SweepDelay, options.Value.SweepPeriod);
         _isSweepDue = true;
         return Task.CompletedTask;
     }

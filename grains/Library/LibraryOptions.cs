@@ -59,4 +59,7 @@ public sealed class LibraryOptions
     /// <summary>The highest rate at which compaction reads and writes, in bytes per second, all its work together.</summary>
     [Range(1L << 16, MaxBytesPerSecond)]
     public long CompactionBytesPerSecond { get; set; } = 32L << 20;
+
+    /// <summary>How long after a request a sweep begins: requests in quick succession share one sweep. Not configurable; tests lengthen it.</summary>
+    internal TimeSpan SweepDelay { get; set; } = TimeSpan.FromMilliseconds(200);
 }

@@ -4,25 +4,40 @@ using Xunit;
 namespace Instances.Grains.Tests;
 
 /// <summary>One cluster for all tests of a class.</summary>
-public sealed class ClusterFixture : IAsyncLifetime
+public class ClusterFixture : IAsyncLifetime
 {
     internal SimulatedCluster Cluster { get; private set; } = null!;
 
+    private protected virtual bool SweepsByHand => false;
+
     public async ValueTask InitializeAsync()
     {
-        Cluster = await SimulatedCluster.Start();
+        Cluster = await SimulatedCluster.Start(sweepsByHand: SweepsByHand);
 
         // The first sweep binds the library to its database: no test comes before it, whichever is the first.
         await Cluster.Grains.Library().Sweep();
     }
 
-    public ValueTask DisposeAsync() => Cluster.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await Cluster.DisposeAsync();
+        GC.SuppressFinalize(this);
+    }
 }
 
-/// <summary>Tests that share a cluster, one after the other. What earlier tests have made is still there; probe, host and options are as at the start.</summary>
-public abstract class ClusterTest : IClassFixture<ClusterFixture>, IDisposable
+/// <summary>No sweep runs but those that the tests start.</summary>
+public sealed class HandSweptFixture : ClusterFixture
 {
-    private protected ClusterTest(ClusterFixture fixture)
+    private protected override bool SweepsByHand => true;
+}
+
+public abstract class ClusterTest(ClusterFixture fixture) : ClusterTest<ClusterFixture>(fixture);
+
+/// <summary>Tests that share a cluster, one after the other. What earlier tests have made is still there; probe, host and options are as at the start.</summary>
+public abstract class ClusterTest<TFixture> : IClassFixture<TFixture>, IDisposable
+    where TFixture : ClusterFixture
+{
+    private protected ClusterTest(TFixture fixture)
     {
         Cluster = fixture.Cluster;
         Cluster.Reset();

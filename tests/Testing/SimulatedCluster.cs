@@ -54,6 +54,9 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     /// <summary>Sweeps follow undeployments at once, so that a test is not disturbed by the sweep of the test before.</summary>
     public HostOptions HostOptions { get; } = new() { MemoryBytes = 1L << 40, Cpus = 1024, SweepDelay = TimeSpan.FromMilliseconds(10) };
 
+    /// <summary>Longer than any test runs.</summary>
+    private static readonly TimeSpan Never = TimeSpan.FromDays(1);
+
     public IGrainFactory Grains => _cluster!.Client;
 
     public ICatalogue Catalogue => Services.GetRequiredService<ICatalogue>();
@@ -64,9 +67,11 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     public IServiceProvider Services => _cluster!.Silos[0].ServiceProvider;
 
     /// <param name="holdBound">How long the host holds machines for a capture before it asks; null for the product's default.</param>
-    public static async Task<SimulatedCluster> Start(TimeSpan? holdBound = null)
+    /// <param name="sweepsByHand">Only the test sweeps: for a test that counts what a sweep removes, or finds what a sweep would remove.</param>
+    public static async Task<SimulatedCluster> Start(TimeSpan? holdBound = null, bool sweepsByHand = false)
     {
         var cluster = new SimulatedCluster();
+        if (sweepsByHand) cluster.HostOptions.SweepDelay = cluster.Library.SweepDelay = cluster.Library.SweepPeriod = Never;
         if (holdBound is { } bound) cluster.HostOptions.HoldBound = bound;
         await cluster.StartSilo();
         return cluster;
@@ -200,6 +205,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     private async Task StartSilo()
     {
+        if (!File.Exists(DatabaseFile)) MigratedDatabase.CopyTo(DatabaseFile);
         var builder = new InProcessTestClusterBuilder(1);
         builder.Options.ServiceId = "instances";
         builder.Options.ConfigureFileLogging = false;

@@ -20,13 +20,15 @@ internal sealed class SimulatedHosts : IAsyncDisposable
 {
     public const long MachineBytes = 64L << 20;
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-hosts-").FullName;
+    private readonly string _folder = MemoryFolder.Create("hosts-");
     private readonly InProcessTestCluster _cluster;
     private int _started;
 
     private SimulatedHosts(short hosts, int machines)
     {
+        MigratedDatabase.CopyTo(Path.Combine(_folder, "instances.db"));
         var builder = new InProcessTestClusterBuilder(hosts);
+        builder.Options.ConfigureFileLogging = false;
         builder.ConfigureSilo((_, silo) =>
         {
             var name = $"host-{Interlocked.Increment(ref _started)}";
@@ -113,6 +115,7 @@ internal sealed class SimulatedHosts : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         Probe.Release();
+        foreach (var host in Hosts.Values) host.Reset();
         await _cluster.DisposeAsync();
         Directory.Delete(_folder, recursive: true);
     }

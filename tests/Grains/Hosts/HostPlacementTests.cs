@@ -16,13 +16,15 @@ public sealed class HostPlacementTests : IAsyncLifetime
 {
     private const int Hosts = 3;
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-placement-").FullName;
+    private readonly string _folder = MemoryFolder.Create("placement-");
     private readonly InProcessTestCluster _cluster;
 
     public HostPlacementTests()
     {
         var started = 0;
+        MigratedDatabase.CopyTo(Path.Combine(_folder, "instances.db"));
         var builder = new InProcessTestClusterBuilder(Hosts);
+        builder.Options.ConfigureFileLogging = false;
         builder.ConfigureSilo((_, silo) =>
         {
             var number = Interlocked.Increment(ref started);

@@ -21,7 +21,7 @@ internal sealed class HostsCluster : IAsyncDisposable
 {
     private const string Control = "control";
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-hosts-").FullName;
+    private readonly string _folder = MemoryFolder.Create("hosts-");
     private readonly ConcurrentQueue<string> _names = new([Control, "host-1", "host-2"]);
     private readonly ConcurrentDictionary<string, SimulatedHost> _hosts = new();
     private readonly SimulatedLayerStore _layers = new();
@@ -29,6 +29,7 @@ internal sealed class HostsCluster : IAsyncDisposable
 
     private HostsCluster()
     {
+        MigratedDatabase.CopyTo(Path.Combine(_folder, "instances.db"));
         var builder = new InProcessTestClusterBuilder((short)_names.Count);
         builder.Options.ConfigureFileLogging = false;
         builder.ConfigureSilo((_, silo) =>

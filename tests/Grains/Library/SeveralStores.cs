@@ -23,7 +23,7 @@ internal sealed class SeveralStores : IAsyncDisposable
     /// <summary>So that hosts look at their holds often.</summary>
     private static readonly TimeSpan Quick = TimeSpan.FromSeconds(5);
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-stores-").FullName;
+    private readonly string _folder = MemoryFolder.Create("stores-");
     private readonly InProcessTestCluster _cluster;
     private readonly HostOptions[] _options;
     private readonly ConcurrentDictionary<string, Func<Task>> _afterNext = new();
@@ -32,7 +32,9 @@ internal sealed class SeveralStores : IAsyncDisposable
     {
         _options = [.. Enumerable.Range(1, 2).Select(number => new HostOptions { Name = $"host-{number}", MemoryBytes = Room, HoldBound = Quick })];
         var started = -1;
+        MigratedDatabase.CopyTo(Path.Combine(_folder, "instances.db"));
         var builder = new InProcessTestClusterBuilder((short)_options.Length);
+        builder.Options.ConfigureFileLogging = false;
         builder.ConfigureSilo((_, silo) =>
         {
             var index = Interlocked.Increment(ref started);
