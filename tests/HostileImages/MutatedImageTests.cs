@@ -7,9 +7,12 @@ namespace Instances.Library.Import;
 /// <summary>Valid images with changed bytes: each is refused with a code, or is taken and refers to nothing outside.</summary>
 public sealed class MutatedImageTests
 {
-    /// <summary>How many are tried of each format; another number in the environment replaces it.</summary>
+    /// <summary>How many are tried of each format: a sample. A larger number in the environment makes a long run.</summary>
     private const string CountVariable = "INSTANCES_MUTATIONS";
-    private const int Count = 200;
+    private const int Count = 60;
+
+    /// <summary>Where a qcow2 file says at which offset the name of its backing file is: 0 if it has none.</summary>
+    private const int BackingOffset = 8;
 
     private static readonly TimeSpan s_bound = TimeSpan.FromMinutes(5);
 
@@ -45,7 +48,7 @@ public sealed class MutatedImageTests
             {
                 var manifest = await scene.Import(mutated, declared: null, Token).WaitAsync(s_bound, Token);
                 taken++;
-                Assert.DoesNotContain("backing", TestLibrary.QemuImg("info", "-f", "qcow2", scene.PathOf(manifest)), StringComparison.Ordinal);
+                Assert.Equal(0UL, TestImages.Number64(await File.ReadAllBytesAsync(scene.PathOf(manifest), Token), BackingOffset));
                 foreach (var file in scene.Files())
                     File.Delete(file);
             }

@@ -10,16 +10,19 @@ using Xunit;
 namespace Instances.DataPlane;
 
 /// <summary>Imports of files by their paths. Where a name has a number, it is that of a line in the list of hostile images.</summary>
-public sealed class ImportFromPathTests
+public sealed class ImportFromPathTests(ImportFromPathTests.Shared shared) : IClassFixture<ImportFromPathTests.Shared>
 {
     private static readonly (string, string) Allowed = ("Import:AllowedFolders:0", "$folder/outside");
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
+    /// <summary>One silo for the tests that do not look at all of the library.</summary>
+    public sealed class Shared() : DataPlaneFixture(Allowed);
+
     [Fact]
     public async Task File_InAnAllowedFolder_BecomesReadyAndStaysWhereItIs()
     {
-        await using var plane = await TestDataPlane.Start(Allowed);
+        var plane = shared.Plane;
         var (path, bytes) = await Disk(plane, "sub/disk.raw");
 
         var import = await plane.BeginFromPath(ImageFormat.Raw, path, Convert.ToHexString(SHA256.HashData(bytes)));
@@ -54,16 +57,16 @@ public sealed class ImportFromPathTests
     [InlineData("folder beside it")]
     public async Task Line46_PathOfWhatIsNoPlainFile_IsNotAllowed(string what)
     {
-        await using var plane = await TestDataPlane.Start(Allowed);
-        var (disk, _) = await Disk(plane, "disk.raw");
+        var plane = shared.Plane;
+        var (disk, _) = await Disk(plane, $"{Guid.NewGuid()}.raw");
         var folder = plane.Outside;
         var target = Path.Combine(Path.GetDirectoryName(folder)!, "secret");
         await File.WriteAllBytesAsync(target, new byte[512], Token);
-        var path = Path.Combine(folder, "x");
+        var path = Path.Combine(folder, $"{Guid.NewGuid()}");
         switch (what)
         {
             case "link to outside": File.CreateSymbolicLink(path, target); break;
-            case "link in a folder": Directory.CreateSymbolicLink(path, folder); path += "/disk.raw"; break;
+            case "link in a folder": Directory.CreateSymbolicLink(path, folder); path += $"/{Path.GetFileName(disk)}"; break;
             case "..": path = folder + "/../secret"; break;
             case "device": TestLibrary.Run("mknod", path, "c", "1", "5"); break;
             case "FIFO": TestLibrary.Run("mkfifo", path); break;
@@ -81,8 +84,8 @@ public sealed class ImportFromPathTests
     [Fact]
     public async Task Line46_FileSwappedForALinkAfterTheLook_IsNotFollowed()
     {
-        await using var plane = await TestDataPlane.Start(Allowed);
-        var (path, _) = await Disk(plane, "disk.raw");
+        var plane = shared.Plane;
+        var (path, _) = await Disk(plane, "swapped.raw");
         var folders = new ImportFolders(Options.Create(new ImportOptions { AllowedFolders = [plane.Outside] }));
         folders.Open(path).File.Dispose();
 
@@ -127,7 +130,7 @@ public sealed class ImportFromPathTests
     [Fact]
     public async Task File_ThatQemuMayWriteTo_IsRefusedUntilThatHasEnded()
     {
-        await using var plane = await TestDataPlane.Start(Allowed);
+        var plane = shared.Plane;
         var (path, _) = await Disk(plane, "in-use.raw");
         using (var writer = Process.Start(new ProcessStartInfo("qemu-io", ["-f", "raw", path]) { RedirectStandardInput = true, RedirectStandardOutput = true })!)
         {

@@ -13,6 +13,7 @@ using Microsoft.Extensions.Logging;
 using Orleans;
 using Orleans.Configuration;
 using Orleans.Hosting;
+using Xunit;
 
 namespace Instances.DataPlane;
 
@@ -53,7 +54,9 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     public static async Task<TestDataPlane> Start(params (string Key, string Value)[] settings)
     {
-        var plane = new TestDataPlane(Directory.CreateTempSubdirectory("instances-data-plane-").FullName, settings);
+        var folder = MemoryFolder.Create("data-plane-");
+        MigratedDatabase.CopyTo(Path.Combine(folder, "instances.db"));
+        var plane = new TestDataPlane(folder, settings);
         await plane._app.StartAsync();
         return plane;
     }
@@ -156,6 +159,20 @@ internal sealed class TestDataPlane : IAsyncDisposable
         {
             return false;
         }
+    }
+}
+
+/// <summary>One silo for the tests of a class.</summary>
+public abstract class DataPlaneFixture(params (string Key, string Value)[] settings) : IAsyncLifetime
+{
+    internal TestDataPlane Plane { get; private set; } = null!;
+
+    public async ValueTask InitializeAsync() => Plane = await TestDataPlane.Start(settings);
+
+    public async ValueTask DisposeAsync()
+    {
+        await Plane.DisposeAsync();
+        GC.SuppressFinalize(this);
     }
 }
 

@@ -12,16 +12,19 @@ using Xunit;
 namespace Instances.DataPlane;
 
 /// <summary>Uploads in parts, over the real web server into real files. Where a name has a number, it is that of a line in the list of hostile images.</summary>
-public sealed class UploadPartTests
+public sealed class UploadPartTests(UploadPartTests.Shared shared) : IClassFixture<UploadPartTests.Shared>
 {
     private static readonly byte[] Disk = RandomNumberGenerator.GetBytes(1 << 20);
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
+    /// <summary>One silo for the tests that need no settings and do not look at all of the library.</summary>
+    public sealed class Shared() : DataPlaneFixture;
+
     [Fact]
     public async Task Upload_InParts_BecomesReadyWithItsDigest()
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         var import = await plane.BeginUpload(ImageFormat.Raw, Disk.Length, Convert.ToHexString(SHA256.HashData(Disk)));
 
         Assert.Equal(300_000, await Sent(plane, import, 0, Disk[..300_000]));
@@ -39,7 +42,7 @@ public sealed class UploadPartTests
     [Fact]
     public async Task Part_ThatBreaksOff_CountsAsFarAsItCame()
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         var import = await plane.BeginUpload(ImageFormat.Raw, 8192);
         var content = new HeldContent();
         var part = plane.Patch(import, 0, content);
@@ -57,7 +60,7 @@ public sealed class UploadPartTests
     [Fact]
     public async Task Part_WithZerosBehindItsBytes_GetsItsLengthWhenTheyAreDurable()
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         byte[] bytes = [.. Disk[..4096], .. new byte[8192], .. Disk[..4096], .. new byte[4096]];
         var plan = new UploadPlan(OperationId.New(), LayerId.New(), new("image", ImageFormat.Raw, bytes.Length));
         var (path, lengths) = (plane.Store.PartPathOf(plan.Layer), new List<long>());
@@ -109,7 +112,7 @@ public sealed class UploadPartTests
     [InlineData(5_000)]
     public async Task Line43_PartAtAnotherOffset_IsRefusedAndSpoilsNothing(long offset)
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         var import = await plane.BeginUpload(ImageFormat.Raw, 512, Convert.ToHexString(SHA256.HashData(Disk[..512])));
         await Sent(plane, import, 0, Disk[..100]);
 
@@ -123,7 +126,7 @@ public sealed class UploadPartTests
     [Theory, InlineData(true), InlineData(false)]
     public async Task Line43_PartPastTheEnd_IsRefusedAndSpoilsNothing(bool isAnnounced)
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         var import = await plane.BeginUpload(ImageFormat.Raw, 512, Convert.ToHexString(SHA256.HashData(Disk[..512])));
         await Sent(plane, import, 0, Disk[..100]);
 
@@ -199,7 +202,7 @@ public sealed class UploadPartTests
     [InlineData("4096", false)]
     public async Task Lines44And45_NamesOfFilesAndImages_AreKeptAsTheyAreOrInvalidAndNeverPaths(string name, bool isKept)
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         if (name is "256" or "4096") name = new('x', int.Parse(name, null));
 
         if (!isKept)
@@ -252,7 +255,7 @@ public sealed class UploadPartTests
     [Fact]
     public async Task Line47_ThousandConnectionsOpenedAndClosed_DisturbNobody()
     {
-        await using var plane = await TestDataPlane.Start();
+        var plane = shared.Plane;
         var import = await plane.BeginUpload(ImageFormat.Raw, 8192);
         var content = new HeldContent();
         var honest = plane.Patch(import, 0, content);

@@ -9,7 +9,9 @@ namespace Instances.Library;
 /// <summary>A layer store in a folder of its own.</summary>
 internal sealed class TestLibrary : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-library-").FullName;
+    private static readonly Lazy<ProcessConfinement> s_confinement = new(() => new(NullLogger<ProcessConfinement>.Instance));
+
+    private readonly string _folder = Testing.MemoryFolder.Create("library-");
     private readonly bool _isMounted;
     private readonly LayerStoreOptions _options;
 
@@ -21,7 +23,6 @@ internal sealed class TestLibrary : IDisposable
             _isMounted = true;
         }
 
-        Confinement = new ProcessConfinement(NullLogger<ProcessConfinement>.Instance);
         Tools = new QemuImg(Confinement);
         // Else the unprivileged user cannot pass through it.
         UnixFiles.ChangeMode(_folder, (UnixFileMode)0b111_101_101);
@@ -31,7 +32,8 @@ internal sealed class TestLibrary : IDisposable
 
     public FolderLibraryStore Store { get; }
 
-    public ProcessConfinement Confinement { get; }
+    /// <summary>One for all: each runs programs to find out what this system permits.</summary>
+    public ProcessConfinement Confinement => s_confinement.Value;
 
     public QemuImg Tools { get; }
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Dapper;
 using Instances.Catalogue;
 using Instances.Library;
@@ -18,14 +19,16 @@ namespace Instances.Storage;
 /// <summary>A migrated database of its own, and Orleans' real storage on it.</summary>
 internal sealed class TestDatabase : IDisposable
 {
-    private readonly Action _drop;
+    /// <summary>PostgreSQL databases that have all migrations and no rows: to make one takes much longer than to empty one.</summary>
+    private static readonly ConcurrentBag<string> s_empty = [];
 
-    private TestDatabase(Func<IDatabase> open, Action drop)
+    private readonly Action _close;
+
+    private TestDatabase(Func<IDatabase> open, Action close)
     {
         Open = open;
-        _drop = drop;
+        _close = close;
         Database = open();
-        Migrations.Apply(Database, NullLogger.Instance);
         Catalogue = new DatabaseCatalogue(Database, NullLogger<DatabaseCatalogue>.Instance);
     }
 
@@ -38,14 +41,37 @@ internal sealed class TestDatabase : IDisposable
 
     public static TestDatabase Sqlite()
     {
-        var folder = Directory.CreateTempSubdirectory("instances-storage-").FullName;
-        return new(() => new SqliteDatabase(Path.Combine(folder, "instances.db")), () => Directory.Delete(folder, recursive: true));
+        var folder = MemoryFolder.Create("storage-");
+        var file = Path.Combine(folder, "instances.db");
+        MigratedDatabase.CopyTo(file);
+        var database = new TestDatabase(() => new SqliteDatabase(file), () => Directory.Delete(folder, recursive: true));
+        Migrations.Apply(database.Database, NullLogger.Instance);
+        return database;
     }
 
     public static TestDatabase PostgreSql()
     {
-        var connectionString = PostgreSqlServer.Shared.CreateDatabase();
-        return new(() => new PostgreSqlDatabase(connectionString, maxConnections: 10), () => PostgreSqlServer.Shared.DropDatabase(connectionString));
+        if (!s_empty.TryTake(out var connectionString))
+        {
+            connectionString = PostgreSqlServer.Shared.CreateDatabase();
+            using var created = new PostgreSqlDatabase(connectionString, maxConnections: 10);
+            Migrations.Apply(created, NullLogger.Instance);
+        }
+
+        return new(() => new PostgreSqlDatabase(connectionString, maxConnections: 10), () => Empty(connectionString));
+    }
+
+    /// <summary>Removes all but what the migrations have written.</summary>
+    private static void Empty(string connectionString)
+    {
+        using (var database = new PostgreSqlDatabase(connectionString, maxConnections: 1))
+        using (var connection = database.DataSource.OpenConnection())
+        {
+            connection.Execute("TRUNCATE catalogue, OrleansStorage, OrleansRemindersTable, OrleansMembershipTable, OrleansMembershipVersionTable");
+            connection.Execute("DELETE FROM database_fact WHERE name <> 'oldest-migration'");
+        }
+
+        s_empty.Add(connectionString);
     }
 
     /// <summary>Orleans' storage provider as the silo has it.</summary>
@@ -83,7 +109,7 @@ internal sealed class TestDatabase : IDisposable
     public void Dispose()
     {
         Database.Dispose();
-        _drop();
+        _close();
     }
 }
 

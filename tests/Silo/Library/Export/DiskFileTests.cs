@@ -11,7 +11,7 @@ public sealed class DiskFileTests : IDisposable
     private static readonly Guid Id = Guid.Parse("01234567-89ab-4cde-8f01-23456789abcd");
 
     private readonly TestLibrary _library = new();
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-export-").FullName;
+    private readonly string _folder = Testing.MemoryFolder.Create("export-");
 
     public static TheoryData<ExportFormat> Formats => [.. Enum.GetValues<ExportFormat>()];
 

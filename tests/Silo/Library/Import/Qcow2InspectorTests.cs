@@ -11,7 +11,7 @@ public sealed class Qcow2InspectorTests : IDisposable
 {
     private const long Quota = 1L << 40;
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-inspect-").FullName;
+    private readonly string _folder = Testing.MemoryFolder.Create("inspect-");
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 

@@ -18,7 +18,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
 
     private const long Length = 96L << 20;
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-download-").FullName;
+    private readonly string _folder = Testing.MemoryFolder.Create("download-");
     private readonly BytePipe _pipe = new();
     private readonly FakeTimeProvider _fromTime = new(TimeProvider.System.GetUtcNow());
     private StoreNode _from = null!;

@@ -17,7 +17,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
 
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(2);
 
-    private readonly string _folder = Directory.CreateTempSubdirectory("instances-peers-").FullName;
+    private readonly string _folder = Testing.MemoryFolder.Create("peers-");
     private readonly TestLibrary _tools = new();
     private PeerNode _peer = null!;
     private FolderLibraryStore _store = null!;
