@@ -52,7 +52,7 @@ test_processes() {
   for process in /proc/[0-9]*; do
     id=${process#/proc/}
     [[ $id != "$$" && $id != "$BASHPID" ]] || continue
-    if grep -qaF "$run" "$process/cmdline" "$process/environ" 2>/dev/null || [[ $(readlink "$process/cwd" 2>/dev/null) == "$run"* ]]; then echo "$id"; fi
+    if grep -qaF -e "$run" -e "$memory" "$process/cmdline" "$process/environ" 2>/dev/null || [[ $(readlink "$process/cwd" 2>/dev/null) == @("$run"|"$memory")* ]]; then echo "$id"; fi
   done
 }
 
@@ -109,8 +109,9 @@ test_beside_others() {
 
 # Processes that are killed, and a cluster that is broken, have the machine for themselves.
 say "Testing side by side: what needs no cluster of processes"
-test_beside_others GrainInterfaces Grains ApiGateway &
-test_beside_others Silo HostileImages &
+test_beside_others Silo GrainInterfaces &
+test_beside_others Grains &
+test_beside_others HostileImages ApiGateway &
 wait
 # In the background: a shell that waits for a program in the foreground sees Ctrl-C only after the program's end.
 test_alone EndToEnd Chaos &
