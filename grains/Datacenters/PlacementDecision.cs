@@ -33,17 +33,26 @@ internal abstract record PlacementDecision
 
     public sealed record Refuse(Fault Fault) : PlacementDecision;
 
-    /// <summary>The largest machines first. Machines that cannot be spread may still fit closer together: they are packed before they are refused.</summary>
+    /// <summary>Machines that ask for host ports first, since the fewest hosts suit them; then the largest. Machines that cannot be spread may still fit closer together:
+    /// they are packed before they are refused.</summary>
     public static PlacementDecision Decide(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementPolicy policy)
     {
-        var ordered = machines.OrderByDescending(machine => machine.MemoryBytes).ThenByDescending(machine => machine.Cpus).ToList();
-        if (Try(hosts, ordered, policy, out var misfit) is { } placements) return new Place(placements);
-        if (policy is not PlacementPolicy.Packed && Try(hosts, ordered, PlacementPolicy.Packed, out _) is { } packed) return new Place(packed);
-        if (PortConflict(hosts, machines, misfit!) is { } conflict) return new Refuse(conflict);
-        return new Refuse(new(FaultKind.Capacity, "no-capacity", Sentence(hosts, machines, misfit!)));
+        var bySize = machines.OrderByDescending(machine => machine.MemoryBytes).ThenByDescending(machine => machine.Cpus).ToList();
+        var portsFirst = bySize.OrderByDescending(machine => machine.HostPorts is { Count: > 0 }).ToList();
+        Misfit? first = null;
+        foreach (var tried in (PlacementPolicy[])[policy, PlacementPolicy.Packed])
+        {
+            foreach (var ordered in (List<PlacementRequest>[])[portsFirst, bySize])
+            {
+                if (Try(hosts, ordered, tried, out var misfit) is { } placements) return new Place(placements);
+                first ??= misfit;
+            }
+        }
+
+        return new Refuse(PortConflict(hosts, first!) ?? new(FaultKind.Capacity, "no-capacity", Sentence(hosts, machines, first!.Machine)));
     }
 
-    private static List<Placement>? Try(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementPolicy policy, out PlacementRequest? misfit)
+    private static List<Placement>? Try(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementPolicy policy, out Misfit? misfit)
     {
         var ledgers = hosts.Where(host => host.Status is HostStatus.Available).OrderBy(host => host.Id.Name, StringComparer.Ordinal).Select(host => new Ledger(host)).ToList();
         var placements = new List<Placement>(machines.Count);
@@ -53,12 +62,12 @@ internal abstract record PlacementDecision
             var fitting = ledgers.Where(host => host.Fits(machine));
             var chosen = policy switch
             {
-                PlacementPolicy.Spread => fitting.MinBy(host => (-host.FreeMemoryBytes, host.Taken)),
-                PlacementPolicy.Packed => fitting.MinBy(host => (host.FreeMemoryBytes, -host.Taken)),
+                PlacementPolicy.Spread => fitting.MinBy(host => (-host.FreeMemoryBytes, host.Count)),
+                PlacementPolicy.Packed => fitting.MinBy(host => (host.FreeMemoryBytes, -host.Count)),
             };
             if (chosen is null)
             {
-                misfit = machine;
+                misfit = new(machine, ledgers);
                 return null;
             }
 
@@ -70,17 +79,15 @@ internal abstract record PlacementDecision
         return placements;
     }
 
-    /// <summary>Null unless a host would have room for the machine if its ports were free.</summary>
-    private static Fault? PortConflict(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementRequest misfit)
+    /// <summary>Null unless hosts have room for the machine, and each of them has one of its ports in use.</summary>
+    private static Fault? PortConflict(IReadOnlyList<HostRoom> hosts, Misfit misfit)
     {
-        if (misfit.HostPorts is not { Count: > 0 } wanted) return null;
-        var fitting = hosts.Where(host => host.Status is HostStatus.Available && new Ledger(host).HasRoom(misfit)).ToList();
-        if (fitting.Count == 0) return null;
-        var others = machines.Where(machine => machine.Machine != misfit.Machine).SelectMany(machine => machine.HostPorts ?? []);
-        var taken = wanted.Where(port => others.Contains(port) || fitting.Any(host => host.TakenPorts?.Contains(port) is true)).Select(port => port.Port).Distinct().ToList();
-        return taken.Count == 0 ? null : new(
+        var machine = misfit.Machine;
+        var fitting = hosts.Where(host => host.Status is HostStatus.Available && new Ledger(host).HasRoom(machine)).Select(host => host.Id).ToHashSet();
+        var taken = misfit.Ledgers.Where(host => fitting.Contains(host.Id)).Select(host => host.Taken(machine.HostPorts)).ToList();
+        return taken.Count == 0 || taken.Any(ports => ports.Count == 0) ? null : new(
             FaultKind.Conflict, "port-in-use",
-            $"The virtual machine '{misfit.Name}' asks for the host port {string.Join(", ", taken)}, which is in use on every host that has room for it: choose another hostPort, or 0 to have a free one chosen.");
+            $"The virtual machine '{machine.Name}' asks for the host port {string.Join(", ", taken.SelectMany(ports => ports).Select(port => port.Port).Distinct())}, which is in use on every host that has room for it: choose another hostPort, or 0 to have a free one chosen.");
     }
 
     private static string Sentence(IReadOnlyList<HostRoom> hosts, IReadOnlyList<PlacementRequest> machines, PlacementRequest misfit)
@@ -104,6 +111,10 @@ internal abstract record PlacementDecision
 
     private static string Cpus(int count) => count == 1 ? "1 CPU" : $"{count} CPUs";
 
+    /// <summary>The machine that fits on no host.</summary>
+    /// <param name="Ledgers">The hosts with the machines that were placed before it.</param>
+    private sealed record Misfit(PlacementRequest Machine, IReadOnlyList<Ledger> Ledgers);
+
     /// <summary>A host during the placement. A layer that several of its machines share is counted once.</summary>
     private sealed class Ledger(HostRoom room)
     {
@@ -117,9 +128,12 @@ internal abstract record PlacementDecision
         public long FreeMemoryBytes { get; private set; } = room.FreeMemoryBytes;
 
         /// <summary>How many machines of this call it has.</summary>
-        public int Taken { get; private set; }
+        public int Count { get; private set; }
 
-        public bool Fits(PlacementRequest machine) => HasRoom(machine) && machine.HostPorts?.Any(_takenPorts.Contains) is not true;
+        public bool Fits(PlacementRequest machine) => HasRoom(machine) && Taken(machine.HostPorts).Count == 0;
+
+        /// <summary>Those of the ports that are in use, also by machines of this call.</summary>
+        public IReadOnlyList<HostPort> Taken(IReadOnlyList<HostPort>? ports) => [.. (ports ?? []).Where(_takenPorts.Contains)];
 
         public bool HasRoom(PlacementRequest machine) =>
             machine.Cpus <= _freeCpus && machine.MemoryBytes + room.MachineOverheadBytes <= FreeMemoryBytes && Fetched(machine) <= _freeDiskBytes;
@@ -131,7 +145,7 @@ internal abstract record PlacementDecision
             _freeDiskBytes -= Fetched(machine);
             _lacking.ExceptWith(machine.Layers.Select(layer => layer.Layer));
             _takenPorts.UnionWith(machine.HostPorts ?? []);
-            Taken++;
+            Count++;
         }
 
         private long Fetched(PlacementRequest machine) => machine.Layers.Where(layer => _lacking.Contains(layer.Layer)).Sum(layer => layer.Bytes);

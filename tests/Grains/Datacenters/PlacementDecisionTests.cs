@@ -108,15 +108,45 @@ public sealed class PlacementDecisionTests
                 Assert.True(group.Sum(machine => machine.Cpus) <= room.FreeCpus);
                 var fetched = group.SelectMany(machine => machine.Layers).Where(need => room.Lacking.Contains(need.Layer)).DistinctBy(need => need.Layer);
                 Assert.True(fetched.Sum(need => need.Bytes) <= room.FreeDiskBytes);
+                var ports = group.SelectMany(machine => machine.HostPorts ?? []).ToList();
+                Assert.Equal(ports.Count, ports.Union(ports).Except(room.TakenPorts!).Count());
             }
         });
+
+    /// <summary>Machines of one size, of which some ask for one port: they are refused only if no assignment exists, and for the reason that holds.</summary>
+    [Fact]
+    public void Decide_OfEqualMachinesWithOneHostPort_PlacesThemWhereverTheyFit() =>
+        Gen.Select(Gen.Select(Gen.Int[0, 3], Gen.Bool).List[1, 5], Gen.Int[0, 5], Gen.Int[0, 4], Gen.Enum<PlacementPolicy>()).Sample((hosts, plain, asking, policy) =>
+        {
+            var rooms = hosts.Select((host, index) => Room(NameOf(index), host.Item1) with { TakenPorts = host.Item2 ? [Ports[0]] : [] }).ToList();
+            PlacementRequest[] machines = [.. Equal(plain), .. Equal(asking).Select(machine => machine with { HostPorts = [Ports[0]] })];
+            var free = hosts.Count(host => host is (> 0, false));
+
+            var decision = PlacementDecision.Decide(rooms, machines, policy);
+
+            Assert.Equal(asking <= free && plain + asking <= hosts.Sum(host => host.Item1), decision is PlacementDecision.Place);
+            if (decision is PlacementDecision.Refuse refusal)
+                Assert.Equal(asking > free && hosts.Any(host => host.Item1 > 0) ? "port-in-use" : "no-capacity", refusal.Fault.Code);
+        });
+
+    /// <summary>The machine with the port goes first. A machine without a port that finds no room is not refused for a port.</summary>
+    [Fact]
+    public void Decide_OfAPortThatIsTakenOnOneOfTwoHosts_UsesTheOther()
+    {
+        HostRoom[] hosts = [Room("a", 1), Room("b", 1) with { TakenPorts = [Ports[0]] }];
+        PlacementRequest[] machines = [Machine(1), Machine(1) with { HostPorts = [Ports[0]] }];
+
+        Assert.Equal(["b", "a"], machines.Select(machine => Placed(PlacementDecision.Decide(hosts, machines, PlacementPolicy.Spread))[machine.Machine]));
+        Assert.Equal("no-capacity", Refused(PlacementDecision.Decide(hosts, [.. machines, Machine(1) with { HostPorts = [Ports[1]] }], PlacementPolicy.Spread)).Code);
+    }
 
     /// <summary>A machine that fits a host that takes machines is never refused.</summary>
     [Fact]
     public void Decide_OfOneMachine_RefusesItOnlyWhereItFitsNowhere() =>
         Gen.Select(GenRooms, GenMachine, Gen.Enum<PlacementPolicy>()).Sample((rooms, machine, policy) => Assert.Equal(
             rooms.Any(room => room.Status is HostStatus.Available && room.FreeMemoryBytes >= machine.MemoryBytes && room.FreeCpus >= machine.Cpus
-                && room.FreeDiskBytes >= machine.Layers.Where(need => room.Lacking.Contains(need.Layer)).Sum(need => need.Bytes)),
+                && room.FreeDiskBytes >= machine.Layers.Where(need => room.Lacking.Contains(need.Layer)).Sum(need => need.Bytes)
+                && !machine.HostPorts!.Any(room.TakenPorts!.Contains)),
             PlacementDecision.Decide(rooms, [machine], policy) is PlacementDecision.Place));
 
     [Fact]
@@ -141,14 +171,19 @@ public sealed class PlacementDecisionTests
 
     private static readonly LayerNeed[] Layers = [.. Enumerable.Range(1, 4).Select(bytes => new LayerNeed(LayerId.New(), bytes))];
 
-    private static readonly Gen<PlacementRequest> GenMachine = Gen.Select(Gen.Int[1, 4], Gen.Long[1, 10], Gen.Int[0, 15]).Select((cpus, memory, layers) =>
-        Machine(memory, cpus, [.. Layers.Where((_, index) => (layers >> index & 1) == 1)]));
+    private static readonly HostPort[] Ports = [.. Enumerable.Range(18080, 3).Select(port => new HostPort(port, TransportProtocol.Tcp))];
+
+    private static readonly Gen<PlacementRequest> GenMachine = Gen.Select(Gen.Int[1, 4], Gen.Long[1, 10], Gen.Int[0, 15], GenPorts).Select((cpus, memory, layers, ports) =>
+        Machine(memory, cpus, [.. Layers.Where((_, index) => (layers >> index & 1) == 1)]) with { HostPorts = ports });
 
     private static readonly Gen<List<PlacementRequest>> GenMachines = GenMachine.List[0, 12];
 
     private static readonly Gen<List<HostRoom>> GenRooms =
-        Gen.Select(Gen.Enum<HostStatus>(), Gen.Int[0, 16], Gen.Long[0, 40], Gen.Long[0, 10], Gen.Int[0, 15]).List[0, 5].Select(rooms => rooms.Select((room, index) => new HostRoom(
-            new(NameOf(index)), room.Item1, room.Item2, room.Item3, room.Item4, Layers.Where((_, layer) => (room.Item5 >> layer & 1) == 1).Select(need => need.Layer).ToHashSet())).ToList());
+        Gen.Select(Gen.Enum<HostStatus>(), Gen.Int[0, 16], Gen.Long[0, 40], Gen.Long[0, 10], Gen.Int[0, 15], GenPorts).List[0, 5].Select(rooms => rooms.Select((room, index) => new HostRoom(
+            new(NameOf(index)), room.Item1, room.Item2, room.Item3, room.Item4, Layers.Where((_, layer) => (room.Item5 >> layer & 1) == 1).Select(need => need.Layer).ToHashSet(), TakenPorts: room.Item6)).ToList());
+
+    /// <summary>None for most.</summary>
+    private static Gen<HostPort[]> GenPorts => Gen.Int[0, 63].Select(ports => Ports.Where((_, index) => (ports >> index & 9) == 9).ToArray());
 
     private static string NameOf(int host) => host < 26 ? ((char)('a' + host)).ToString() : $"z{host}";
 
