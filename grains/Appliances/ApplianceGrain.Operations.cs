@@ -39,7 +39,7 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
 
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
-        if (State.Operation is not null) StartRun();
+        StartRun();
         return Task.CompletedTask;
     }
 
@@ -142,10 +142,10 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
         OperationKind.Import or OperationKind.Promote => throw new ArgumentOutOfRangeException(nameof(kind), kind, "An image runs its import, and its promotion."),
     };
 
-    /// <summary>Runs the operation in the background, on this grain's scheduler, unless it runs already.</summary>
+    /// <summary>Runs the operation in the background, on this grain's scheduler, unless it runs already or has ended.</summary>
     private void StartRun()
     {
-        if (_run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(State.Operation!);
+        if (State.Operation is { } operation && _run.IsCompleted && !_stop.IsCancellationRequested) _run = Run(operation);
     }
 
     /// <summary>If this silo drains, the next call activates the appliance in another silo, or in this one when it is back.</summary>
@@ -275,7 +275,13 @@ internal sealed partial class ApplianceGrain : ISagaContext, ISagaJournal
     }
 
     /// <summary>The operation has begun, but exceeds a quota of its enterprise.</summary>
-    private Task Refuse(Fault fault) => Abort(new(fault, Cancelled: false));
+    /// <returns>False if the operation can no longer be refused: it has ended, is past its commit point, or is being undone for another reason.</returns>
+    private async Task<bool> Refuse(OperationId operation, Fault fault)
+    {
+        if (State.Operation is not { Phase: SagaPhase.Forward } running || running.Id != operation || _isCommitting) return false;
+        await Abort(new(fault, Cancelled: false));
+        return true;
+    }
 
     private async Task Abort(SagaFailure reason)
     {

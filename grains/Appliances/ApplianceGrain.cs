@@ -40,7 +40,11 @@ internal sealed partial class ApplianceGrain(
             await GrainFactory.Claim(wanted.Enterprise, Id.Value, EnterpriseUsage.None, () => SaveListed(new ApplianceState
             {
                 Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Enterprise = wanted.Enterprise, CreatedAt = time.GetUtcNow(),
-            }), takeBack: _ => Forget());
+            }), takeBack: async _ =>
+            {
+                await Forget();
+                return true;
+            });
         }
         else if (wanted != State.ToView(Id).ToSpec())
         {
@@ -141,10 +145,12 @@ internal sealed partial class ApplianceGrain(
     {
         Allow(ApplianceCommand.Edit);
 
-        // Also a machine that was created and did not become a member because of a crash.
-        if (!IsMember(id) && (await GrainFactory.VirtualMachine(id).Get()).Appliance != Id) RequireMember(id);
-        if (ifVersions is { Count: > 0 }) RequireVersion(await GrainFactory.VirtualMachine(id).Get(), ifVersions);
-        await GrainFactory.VirtualMachine(id).Delete();
+        // A crash may have left a machine that is no member, or a member without a record.
+        var machine = GrainFactory.VirtualMachine(id);
+        var found = await Find(machine);
+        if (!IsMember(id) && found?.Appliance != Id) throw NoSuchMachine();
+        if (found is not null) RequireVersion(found, ifVersions ?? []);
+        await machine.Delete();
         await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Where(member => member.Id != id)] });
     }
 
@@ -152,9 +158,9 @@ internal sealed partial class ApplianceGrain(
     {
         if (await Known(operation, OperationKind.Deploy) is { } known) return known;
         var next = Allow(ApplianceCommand.Deploy);
-        if (State.VirtualMachines.Count == 0)
-            throw FaultException.Conflict("appliance-empty", "The appliance is Undeployed and has no virtual machines: add one before you deploy it.");
         var views = await Members();
+        if (views.Count == 0)
+            throw FaultException.Conflict("appliance-empty", "The appliance is Undeployed and has no virtual machines: add one before you deploy it.");
         var missing = views.Where(view => view.Status is VirtualMachineStatus.Undeployed).ToList();
         if (missing.Count == 0)
             throw FaultException.Conflict("appliance-deployed", "The appliance is Deployed with all its virtual machines: there is nothing to deploy.");
@@ -162,7 +168,7 @@ internal sealed partial class ApplianceGrain(
         var demand = new EnterpriseUsage(VirtualMachines: missing.Count, Cpus: missing.Sum(view => view.EffectiveCpus), MemoryBytes: missing.Sum(view => view.EffectiveMemoryBytes));
         await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, demand, () =>
-            Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next), takeBack: Refuse);
+            Accept(new(operation, OperationKind.Deploy, SagaPhase.Forward, time.GetUtcNow(), State.Status, Chosen(missing)), next), takeBack: fault => Refuse(operation, fault));
     }
 
     public async Task<OperationView> Undeploy(OperationId operation, bool force)
@@ -183,7 +189,8 @@ internal sealed partial class ApplianceGrain(
         var plan = new CapturePlan(command, await FanOut.Results(chosen, Plan), virtualBytes);
         await Closed();
         return await GrainFactory.Claim(State.Enterprise, Id.Value, new EnterpriseUsage(Images: chosen.Count, VirtualBytes: virtualBytes), () => Accept(
-            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next), takeBack: Refuse);
+            new(operation, OperationKind.CreateInstance, SagaPhase.Forward, time.GetUtcNow(), ApplianceStatus.Deployed, Chosen(chosen), Capture: plan), next),
+            takeBack: fault => Refuse(operation, fault));
     }
 
     /// <summary>The machines to capture.</summary>
@@ -232,7 +239,18 @@ internal sealed partial class ApplianceGrain(
     private static ApplianceSpec Require(ApplianceSpec spec) =>
         new(Names.Require(spec.Name, "an appliance"), Names.RequireDescription(spec.Description), ImageRules.Require(spec.Retention)) { Enterprise = spec.Enterprise };
 
-    private Task<IReadOnlyList<VirtualMachineView>> Members() => Views(State.VirtualMachines);
+    /// <summary>Members without a record are dropped: a crash has interrupted their removal.</summary>
+    private async Task<IReadOnlyList<VirtualMachineView>> Members()
+    {
+        var views = await Views(State.VirtualMachines);
+        if (views.Count < State.VirtualMachines.Count)
+        {
+            var found = views.Select(view => view.Id).ToHashSet();
+            await SaveListed(State with { VirtualMachines = [.. State.VirtualMachines.Where(member => found.Contains(member.Id))] });
+        }
+
+        return views;
+    }
 
     public async Task<IReadOnlyList<VirtualMachineView>> Views(IReadOnlyList<ApplianceMember> machines)
     {
@@ -245,7 +263,11 @@ internal sealed partial class ApplianceGrain(
             cursor = page.NextCursor;
         }
         while (cursor is not null);
-        return [.. machines.Select(machine => views.GetValueOrDefault(machine.Id) ?? throw NoSuchMachine())];
+
+        // The catalogue leaves out what it cannot read, such as a record of a later release.
+        var unlisted = machines.Where(machine => !views.ContainsKey(machine.Id));
+        foreach (var view in (await FanOut.Results(unlisted, machine => Find(GrainFactory.VirtualMachine(machine.Id)))).OfType<VirtualMachineView>()) views[view.Id] = view;
+        return [.. machines.Select(machine => views.GetValueOrDefault(machine.Id)).OfType<VirtualMachineView>()];
     }
 
     private static IReadOnlyList<ApplianceMember> Chosen(IEnumerable<VirtualMachineView> views) => [.. views.Select(view => new ApplianceMember(view.Id, view.Name))];
@@ -300,7 +322,7 @@ internal sealed partial class ApplianceGrain(
                 throw FaultException.Conflict("port-in-use", $"Port {wanted.Port} is the server's own: choose another hostPort, or 0 to have a free one chosen.");
             foreach (var member in State.VirtualMachines.Where(member => member.Id != except))
             {
-                var taken = member.HostPorts ?? HostPort.Of((await GrainFactory.VirtualMachine(member.Id).GetSpec()).PortForwards);
+                var taken = member.HostPorts ?? HostPort.Of((await Find(GrainFactory.VirtualMachine(member.Id)))?.PortForwards);
                 if (taken.Contains(wanted))
                     throw FaultException.Conflict("port-in-use", $"Port {wanted.Port} is the hostPort of the virtual machine '{member.Name}' of this appliance: choose another, or 0 to have a free one chosen.");
             }

@@ -21,7 +21,7 @@ internal interface ISagaContext
     /// <summary>How long a step before the commit point waits for an unreachable host or silo.</summary>
     TimeSpan RestartPatience { get; }
 
-    /// <summary>The records of machines of the appliance, in the same order. One query.</summary>
+    /// <summary>The records of machines of the appliance, in the same order, without machines that have none. One query for all that the catalogue lists.</summary>
     Task<IReadOnlyList<VirtualMachineView>> Views(IReadOnlyList<ApplianceMember> machines);
 
     /// <summary>Makes the commit durable. From this call on, the operation cannot be cancelled.</summary>

@@ -7,10 +7,10 @@ internal static class EnterpriseClaims
 {
     /// <summary>Writes a record of an enterprise's appliance or image if it fits the quotas. During the call the claim counts, and then the record.
     /// If the claim was lost before the record was written, others may have been admitted instead: then the quotas are checked again, with the record.</summary>
-    /// <param name="takeBack">Undoes the record if it does not fit the quotas any more; null to keep the record in that case.</param>
+    /// <param name="takeBack">Undoes the record if it does not fit the quotas any more, and returns false if it is too late for that; null to keep the record in that case.</param>
     /// <exception cref="FaultException">As of <see cref="IEnterpriseGrain.Admit"/>; then nothing is recorded.</exception>
     public static async Task<T> Claim<T>(
-        this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task<T>> record, Func<Fault, Task>? takeBack, EnterpriseUsage? held = null)
+        this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task<T>> record, Func<Fault, Task<bool>>? takeBack, EnterpriseUsage? held = null)
     {
         var owner = grains.Enterprise(enterprise);
         await owner.Admit(claimant, demand, held);
@@ -33,8 +33,7 @@ internal static class EnterpriseClaims
         }
         catch (FaultException refusal) when (refusal.Fault.Kind is FaultKind.Capacity or FaultKind.NotFound)
         {
-            await takeBack(refusal.Fault);
-            throw;
+            if (await takeBack(refusal.Fault)) throw;
         }
         catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
         {
@@ -46,7 +45,7 @@ internal static class EnterpriseClaims
 
     /// <inheritdoc cref="Claim{T}"/>
     public static Task Claim(
-        this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task> record, Func<Fault, Task>? takeBack, EnterpriseUsage? held = null) =>
+        this IGrainFactory grains, EnterpriseId enterprise, Guid claimant, EnterpriseUsage demand, Func<Task> record, Func<Fault, Task<bool>>? takeBack, EnterpriseUsage? held = null) =>
         grains.Claim(
             enterprise, claimant, demand, async () =>
             {

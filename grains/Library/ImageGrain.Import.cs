@@ -195,7 +195,11 @@ internal sealed partial class ImageGrain
             {
                 if (!isOnItsWay) await library.Admitted(Id);
             }
-        }, takeBack: _ => TakeBack());
+        }, takeBack: async _ =>
+        {
+            await TakeBack();
+            return true;
+        });
         await BeginRecord();
 
         async Task TakeBack()

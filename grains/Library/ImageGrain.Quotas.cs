@@ -13,14 +13,14 @@ internal sealed partial class ImageGrain
         _lastSign = time.GetUtcNow();
         if (import.VirtualBytes == virtualSizeBytes) return true;
         var known = import with { VirtualBytes = virtualSizeBytes };
-        await ClaimMore(known.ToUsage(), () => SaveListed(State with { Import = known }), takeBack: _ => Task.CompletedTask);
+        await ClaimMore(known.ToUsage(), () => SaveListed(State with { Import = known }), takeBack: _ => Task.FromResult(true));
         KillPoints.Reach("import.disk-accepted");
         return true;
     }
 
     /// <summary>Writes a record that counts with <paramref name="demand"/>, if the increase over its current count fits the quotas of its enterprise.</summary>
     /// <param name="takeBack">Null if the record cannot be undone: then it is not checked again if its claim was lost.</param>
-    private Task ClaimMore(EnterpriseUsage demand, Func<Task> record, Func<Fault, Task>? takeBack = null)
+    private Task ClaimMore(EnterpriseUsage demand, Func<Task> record, Func<Fault, Task<bool>>? takeBack = null)
     {
         var import = State.Import!;
         var held = import.ToUsage();

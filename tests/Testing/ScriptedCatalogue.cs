@@ -69,7 +69,14 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
     public async Task<IReadOnlyList<VirtualMachineId>> UsersOfOthers(ImageId image, EnterpriseId enterprise, int limit) =>
         ForeignUsers.TryDequeue(out var answer) ? answer() : await inner.UsersOfOthers(image, enterprise, limit);
 
-    public Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page) => inner.VirtualMachines(appliance, page);
+    /// <summary>A machine that lists leave out, as if a later release had written its record; null for none.</summary>
+    public VirtualMachineId? Unlisted { get; set; }
+
+    public async Task<Page<VirtualMachineView>> VirtualMachines(ApplianceId appliance, PageRequest page)
+    {
+        var found = await inner.VirtualMachines(appliance, page);
+        return found with { Items = [.. found.Items.Where(view => view.Id != Unlisted)] };
+    }
 
     public Task<Page<ImageView>> Images(ImageFilter filter, PageRequest page) => inner.Images(filter, page);
 

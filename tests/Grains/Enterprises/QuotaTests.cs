@@ -3,6 +3,7 @@ using Instances.Enterprises;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Testing;
 using Instances.VirtualMachines;
 using Xunit;
 
@@ -319,6 +320,39 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
         var end = await Cluster.End((await Cluster.Grains.Operation(operation).Find())!);
         Assert.Equal((OperationStatus.Failed, "quota-virtual-machines"), (end.Status, end.Fault!.Code));
         Assert.Equal((ApplianceStatus.Undeployed, ApplianceStatus.Deployed), ((await first.Get()).Status, (await second.Get()).Status));
+    }
+
+    /// <summary>The claim is lost and another appliance takes the room. The operation has ended before the quotas are checked again.</summary>
+    [Theory]
+    [InlineData(OperationStatus.Succeeded)]
+    [InlineData(OperationStatus.Failed)]
+    public async Task Deploy_RefusedAfterItsOperationHasEnded_IsAnsweredWithTheOperationAndLeavesTheApplianceUsable(OperationStatus status)
+    {
+        await Create(new(VirtualMachines: 1));
+        var master = await Cluster.AddMaster(enterprise: _id);
+        var (first, second) = (await Cluster.AddAppliance(1, master.Id, enterprise: _id), await Cluster.AddAppliance(1, master.Id, enterprise: _id));
+        var third = await Cluster.AddAppliance(1, (await Cluster.AddMaster()).Id);
+        if (status is OperationStatus.Failed) await first.PatchVirtualMachine((await first.Get()).VirtualMachines[0], new("{\"memoryBytes\":1099511627776}"), []);
+        var operation = OperationId.New();
+        Cluster.AfterNext("Instances.Enterprises.IEnterpriseGrain.Admit", async () =>
+        {
+            await Enterprise.Admitted((await first.Get()).Id.Value);
+            await Cluster.Deploy(second);
+            Cluster.AfterNext("Instances.Enterprises.IEnterpriseGrain.Admitted", async () =>
+            {
+                await Eventually.Holds(async () => await Cluster.Grains.Operation(operation).Find() is { IsFinished: true }, "the operation has ended");
+
+                // What the appliance does after the end takes less time than another operation.
+                await Cluster.Deploy(third);
+            });
+        });
+
+        Assert.Equal(operation, (await first.Deploy(operation)).Id);
+
+        var end = (await Cluster.Grains.Operation(operation).Find())!;
+        Assert.Equal((status, status is OperationStatus.Failed ? "no-capacity" : null), (end.Status, end.Fault?.Code));
+        if (status is OperationStatus.Succeeded) await Cluster.Undeploy(first);
+        await first.Delete();
     }
 
     [Fact]
