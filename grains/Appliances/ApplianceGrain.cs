@@ -37,6 +37,7 @@ internal sealed partial class ApplianceGrain(
         var wanted = Require(spec);
         if (!Exists)
         {
+            await GrainFactory.RequireNotDeleted(Id.Value, "appliance-deleted", "an appliance");
             await GrainFactory.Claim(wanted.Enterprise, Id.Value, EnterpriseUsage.None, () => SaveListed(new ApplianceState
             {
                 Name = wanted.Name, Description = wanted.Description, Retention = wanted.Retention, Enterprise = wanted.Enterprise, CreatedAt = time.GetUtcNow(),
@@ -92,6 +93,7 @@ internal sealed partial class ApplianceGrain(
         // Also machines that were created and did not become members because of a crash.
         var made = await catalogue.VirtualMachines(Id, new(PageRequest.MaxLimit));
         await FanOut.Each(State.VirtualMachines.Select(member => member.Id).Union(made.Items.Select(view => view.Id)), id => GrainFactory.VirtualMachine(id).Delete());
+        await GrainFactory.KeepDeleted(Id.Value);
         await Forget();
         DeactivateOnIdle();
     }

@@ -20,6 +20,11 @@ internal sealed class ImportAdmission(ICatalogue catalogue, IImports imports, IO
     public static FaultException TooMany(int bound) => FaultException.Unavailable(
         "too-many-uploads", $"{bound} imports are under way, which is the bound (Library:MaxUploads). Repeat this one when one of them has ended, or cancel one.");
 
+    /// <param name="bound">How many uploads may be open, whether or not they send bytes.</param>
+    /// <param name="factor">By how much it exceeds Library:MaxUploads.</param>
+    public static FaultException TooManyWaiting(int bound, int factor) => FaultException.Unavailable(
+        "too-many-uploads", $"{bound} uploads have begun and have not ended, which is the bound ({factor} times Library:MaxUploads). Most of them wait for their bytes: send those, or cancel some, and repeat this one.");
+
     /// <exception cref="FaultException">too-many-uploads.</exception>
     public async Task Admit(ImageId image)
     {
@@ -30,8 +35,8 @@ internal sealed class ImportAdmission(ICatalogue catalogue, IImports imports, IO
             foreach (var (lost, _) in _beginning.Where(begun => now - begun.Value > BeginBound).ToList()) _beginning.Remove(lost);
             var others = imports.UnderWay.Union(_beginning.Keys).ToHashSet();
             others.Remove(image);
-            if (others.Count >= options.Value.MaxUploads || (await catalogue.ImagesIn(ImageStatus.Importing)).Count >= options.Value.MaxUploads * MaxWaitingFactor)
-                throw TooMany(options.Value.MaxUploads);
+            if (others.Count >= options.Value.MaxUploads) throw TooMany(options.Value.MaxUploads);
+            if ((await catalogue.ImagesIn(ImageStatus.Importing)).Count >= options.Value.MaxUploads * MaxWaitingFactor) throw TooManyWaiting(options.Value.MaxUploads * MaxWaitingFactor, MaxWaitingFactor);
             _beginning[image] = now;
         }
         finally

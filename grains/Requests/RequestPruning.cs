@@ -34,14 +34,33 @@ internal sealed partial class RequestPruning(
     public async Task Prune(CancellationToken cancellationToken)
     {
         var before = time.GetUtcNow() - options.Value.KeepFor;
-        for (RequestId? oldest = null; ;)
-        {
-            var old = await catalogue.RequestsBefore(before, Batch);
 
-            // Records that are in use stay until the next time.
-            if (old.Count == 0 || old[0] == oldest) return;
-            oldest = old[0];
-            await FanOut.Each(old, id => grains.Request(id).Expire(before), cancellationToken);
+        // Records that are in use, and records that failed, stay until the next time.
+        var tried = new HashSet<RequestId>();
+        Exception? failure = null;
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var found = await catalogue.RequestsBefore(before, Batch + tried.Count);
+            tried.IntersectWith(found);
+            var old = found.Where(id => !tried.Contains(id)).Take(Batch).ToList();
+            if (old.Count == 0) break;
+            await FanOut.All(old, Expire);
+            tried.UnionWith(old);
+        }
+
+        if (failure is not null) LogFailed(logger, failure.Message);
+
+        async Task Expire(RequestId id)
+        {
+            try
+            {
+                await grains.Request(id).Expire(before);
+            }
+            catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+            {
+                failure = exception;
+            }
         }
     }
 

@@ -37,6 +37,7 @@ internal sealed partial class VirtualMachineGrain(
         spec = VirtualMachineSpecRules.Require(spec);
         if (!Exists)
         {
+            await GrainFactory.RequireNotDeleted(Id.Value, "virtual-machine-deleted", "a virtual machine");
             await SaveListed(await Sized(new() { Appliance = appliance, Enterprise = enterprise, Spec = spec, CreatedAt = time.GetUtcNow() }));
             await RequireImageOr(spec.Image, Forget);
         }
@@ -75,6 +76,7 @@ internal sealed partial class VirtualMachineGrain(
     {
         if (!Exists) return;
         Allow(VirtualMachineCommand.Delete);
+        await GrainFactory.KeepDeleted(Id.Value);
         await Forget();
         DeactivateOnIdle();
     }

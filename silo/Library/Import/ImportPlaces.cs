@@ -39,7 +39,8 @@ internal sealed class ImportPlaces(IOptions<LibraryOptions> options, TimeProvide
         {
             var others = Counted();
             others.Remove(image);
-            if (others.Count >= options.Value.MaxUploads || _places.Count >= options.Value.MaxUploads * MaxSilentFactor) throw ImportAdmission.TooMany(options.Value.MaxUploads);
+            if (others.Count >= options.Value.MaxUploads) throw ImportAdmission.TooMany(options.Value.MaxUploads);
+            if (_places.Count >= options.Value.MaxUploads * MaxSilentFactor) throw ImportAdmission.TooManyWaiting(options.Value.MaxUploads * MaxSilentFactor, MaxSilentFactor);
             var place = new ImportPlace(this, image, time.GetTimestamp());
             _places.Add(place);
             return place;

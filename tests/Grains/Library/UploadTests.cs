@@ -131,6 +131,22 @@ public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
     }
 
     [Fact]
+    public async Task Admission_OfMoreWaitingUploadsThanTheBound_SaysSo()
+    {
+        const int bound = 64;
+        Cluster.Library.MaxUploads = 1;
+        var open = (await Cluster.Catalogue.ImagesIn(ImageStatus.Importing)).Count;
+        for (; open < bound; open++) await BeginOne();
+
+        var refused = await Assert.ThrowsAsync<FaultException>(BeginOne);
+
+        Assert.Equal((FaultKind.Unavailable, "too-many-uploads"), (refused.Fault.Kind, refused.Fault.Code));
+        Assert.Contains("64 uploads have begun and have not ended", refused.Message, StringComparison.Ordinal);
+
+        Task BeginOne() => Cluster.Grains.Image(ImageId.New()).BeginUpload(OperationId.New(), new("other", ImageFormat.Raw, Length));
+    }
+
+    [Fact]
     public async Task FromPath_FileThatIsThere_IsTakenWithItsLength()
     {
         var path = $"/srv/{_id}";

@@ -1,8 +1,13 @@
+using Instances.Appliances;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.Requests;
 using Instances.Testing;
+using Instances.VirtualMachines;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Microsoft.Extensions.Time.Testing;
 using Xunit;
 
 namespace Instances.Grains.Tests.Requests;
@@ -96,6 +101,63 @@ public sealed class RequestTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal(RequestTurnKind.Run, (await Record.Begin("b", _second, isUpload: false)).Kind);
     }
 
+    /// <summary>Its gateway died before the answer was recorded, and another client deleted the appliance.</summary>
+    [Fact]
+    public async Task Appliance_CreatedWithAKeyAndDeleted_IsNotCreatedByARepeat()
+    {
+        var id = new ApplianceId(Derived());
+        await Create();
+        Assert.Equal("shop", (await Create()).Name);
+        await Cluster.Grains.Appliance(id).Delete();
+
+        await AssertDeleted("appliance-deleted", Create);
+        await Cluster.Crash();
+        await AssertDeleted("appliance-deleted", Create);
+        Assert.Equal("appliance-not-found", (await Assert.ThrowsAsync<FaultException>(Cluster.Grains.Appliance(id).Get)).Fault.Code);
+
+        Task<ApplianceView> Create() => Cluster.Grains.Appliance(id).Create(new("shop"));
+    }
+
+    [Fact]
+    public async Task Machine_CreatedWithAKeyAndDeleted_IsNotCreatedByARepeat()
+    {
+        var scene = await Scene.Undeployed(Cluster, machines: 0);
+        var id = new VirtualMachineId(Derived());
+        await Add();
+        await Add();
+        await scene.Appliance.RemoveVirtualMachine(id);
+
+        await AssertDeleted("virtual-machine-deleted", Add);
+        Assert.Empty((await scene.Appliance.Get()).VirtualMachines);
+
+        Task Add() => scene.Appliance.AddVirtualMachine(id, new("web", scene.Master.Id));
+    }
+
+    [Fact]
+    public async Task Prune_WithARecordThatFails_ForgetsTheOthers()
+    {
+        var ids = await Answered(count: 3);
+        Cluster.FailNext["Expire"] = FaultException.Unavailable("told-to-fail", "The record was told to fail.");
+
+        await Pruning().Prune(TestContext.Current.CancellationToken);
+        Assert.Single(await Left(ids));
+        await Pruning().Prune(TestContext.Current.CancellationToken);
+
+        Assert.Empty(await Left(ids));
+    }
+
+    [Fact]
+    public async Task Prune_WhoseOldestRecordIsInUse_ForgetsAllOthers()
+    {
+        await Pruning().Prune(TestContext.Current.CancellationToken);
+        await Record.Begin("a", _first, isUpload: true);
+        var ids = await Answered(count: 501);
+
+        await Pruning().Prune(TestContext.Current.CancellationToken);
+
+        Assert.Equal([_id], await Left([_id, .. ids]));
+    }
+
     [Fact]
     public async Task Supersede_OfAnImportThatWaitsForBytes_EndsIt()
     {
@@ -148,6 +210,26 @@ public sealed class RequestTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal((operation, "image-importing"), ((await image.Get()).Operation!.Value, refusal.Code));
         Assert.Contains(operation.ToString(), refusal.Message, StringComparison.Ordinal);
     }
+
+    /// <summary>An id as a gateway derives it from a key.</summary>
+    private static Guid Derived() => Guid.Parse(Guid.NewGuid().ToString().Remove(14, 1).Insert(14, "8"));
+
+    private static async Task AssertDeleted(string code, Func<Task> create) =>
+        Assert.Equal((FaultKind.Conflict, code), (await Assert.ThrowsAsync<FaultException>(create)) is { Fault: var fault } ? (fault.Kind, fault.Code) : default);
+
+    private async Task<List<RequestId>> Answered(int count)
+    {
+        var ids = Enumerable.Range(0, count).Select(_ => RequestId.New()).ToList();
+        await Task.WhenAll(ids.Select(id => Cluster.Grains.Request(id).Answer(_first, "a", Made)));
+        return ids;
+    }
+
+    private async Task<IEnumerable<RequestId>> Left(IReadOnlyList<RequestId> ids) =>
+        ids.Intersect(await Cluster.Catalogue.RequestsBefore(TimeProvider.System.GetUtcNow().AddDays(1), 10_000));
+
+    /// <summary>When all records are old.</summary>
+    private RequestPruning Pruning() => new(
+        Cluster.Catalogue, Cluster.Grains, Options.Create(new RequestOptions()), new FakeTimeProvider(TimeProvider.System.GetUtcNow().AddDays(8)), NullLogger<RequestPruning>.Instance);
 
     private async Task AssertAnswered()
     {
