@@ -1,7 +1,9 @@
 using System.Globalization;
 using System.Text;
 using CliWrap;
+using CliWrap.Buffered;
 using Instances.Hosts;
+using Instances.Library;
 
 namespace Instances.Qemu;
 
@@ -9,6 +11,10 @@ namespace Instances.Qemu;
 internal static class NoCloudSeed
 {
     private const UnixFileMode OwnerFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+
+    /// <summary>Of an ISO 9660 volume's descriptor.</summary>
+    private const int DescriptorOffset = 0x8001;
+    private static readonly byte[] DescriptorMark = [.. "CD001"u8];
 
     /// <summary>cloud-init repeats its first-boot work when the instance-id changes. Specifications of an earlier release have none: their guests have one for each deployment.</summary>
     public static string MetaData(MachineSpec spec) =>
@@ -27,7 +33,7 @@ internal static class NoCloudSeed
     /// <summary>Writes the volume, readable only by the silo's user, because it may contain secrets.</summary>
     public static async Task Write(MachineSpec spec, RunFolder folder, CancellationToken cancellationToken)
     {
-        if (File.Exists(folder.SeedPath)) return;
+        if (IsWhole(folder.SeedPath)) return;
         var content = Path.Combine(folder.Path, "seed");
         var temporary = folder.SeedPath + ".tmp";
         Directory.CreateDirectory(content, OwnerFolder);
@@ -44,14 +50,25 @@ internal static class NoCloudSeed
 
             await Cli.Wrap("genisoimage")
                 .WithArguments(["-quiet", "-output", temporary, "-volid", "cidata", "-joliet", "-rock", content])
-                .ExecuteAsync(cancellationToken);
+                .ExecuteBufferedAsync(cancellationToken);
+            UnixFiles.SyncFile(temporary);
             File.Move(temporary, folder.SeedPath, overwrite: true);
+            UnixFiles.SyncFolder(folder.Path);
         }
         finally
         {
             Directory.Delete(content, recursive: true);
             File.Delete(temporary);
         }
+    }
+
+    /// <summary>A power cut may have left a file without its content, since earlier releases did not synchronize it.</summary>
+    private static bool IsWhole(string path)
+    {
+        if (!File.Exists(path)) return false;
+        using var file = File.OpenHandle(path);
+        var descriptor = new byte[DescriptorMark.Length];
+        return RandomAccess.Read(file, descriptor, DescriptorOffset) == descriptor.Length && descriptor.AsSpan().SequenceEqual(DescriptorMark);
     }
 
     /// <summary>A double-quoted YAML scalar: like a JSON string, but characters beyond the basic plane are not escaped.</summary>

@@ -1,3 +1,4 @@
+using CliWrap.Exceptions;
 using Instances.Faults;
 using Instances.Hosts;
 
@@ -7,6 +8,7 @@ namespace Instances.Qemu;
 internal static class QemuFaults
 {
     private const int NoSpaceErrno = 28;
+    private const string NoSpaceText = "No space left on device";
     private const int MaxDetail = 300;
 
     public static FaultException Failed(string message, Exception? cause = null) => FaultException.Unavailable("hypervisor-failed", message, cause);
@@ -25,6 +27,9 @@ internal static class QemuFaults
     public static FaultException From(string name, Exception cause) => cause switch
     {
         IOException { HResult: NoSpaceErrno } => NoSpace(name),
+
+        // The words of a program that was run.
+        CliWrapException e when e.Message.Contains(NoSpaceText, StringComparison.Ordinal) => NoSpace(name),
         QmpException { InnerException: TimeoutException } => TimedOut($"QEMU of the virtual machine '{name}' did not answer in time: {Bounded(cause.Message)}", cause),
         // QEMU's text for a failed flush.
         QmpException e when e.Message.Contains("IO error", StringComparison.Ordinal) => Failed(
@@ -48,7 +53,7 @@ internal static class QemuFaults
                 + "or create an instance of the machine, undeploy it and deploy the instance.");
         }
 
-        if (lastLine.Contains("No space left on device", StringComparison.Ordinal)) return NoSpace(name);
+        if (lastLine.Contains(NoSpaceText, StringComparison.Ordinal)) return NoSpace(name);
         if (lastLine.Contains("Cannot allocate memory", StringComparison.Ordinal))
         {
             return FaultException.Capacity(

@@ -82,6 +82,32 @@ public sealed class RunFolderTests : IDisposable
     }
 
     [Fact]
+    public async Task Seed_WithoutItsContent_IsMadeAgain()
+    {
+        Folder.Create();
+        foreach (var bytes in (int[])[0, 0x10000])
+        {
+            await File.WriteAllBytesAsync(Folder.SeedPath, new byte[bytes], TestContext.Current.CancellationToken);
+            await NoCloudSeed.Write(_spec, Folder, TestContext.Current.CancellationToken);
+            var volume = await File.ReadAllBytesAsync(Folder.SeedPath, TestContext.Current.CancellationToken);
+            Assert.Equal("CD001", Encoding.Latin1.GetString(volume, 0x8001, 5));
+        }
+
+        var made = File.GetLastWriteTimeUtc(Folder.SeedPath);
+        await NoCloudSeed.Write(_spec, Folder, TestContext.Current.CancellationToken);
+        Assert.Equal(made, File.GetLastWriteTimeUtc(Folder.SeedPath));
+    }
+
+    [Fact]
+    public async Task Seed_DiskIsFull_SaysSo()
+    {
+        Folder.Create();
+        File.CreateSymbolicLink(Folder.SeedPath + ".tmp", "/dev/full");
+        var failure = await Record.ExceptionAsync(() => NoCloudSeed.Write(_spec, Folder, TestContext.Current.CancellationToken));
+        Assert.Equal("no-space", QemuFaults.From("web", failure!).Fault.Code);
+    }
+
+    [Fact]
     public void MetaData_ForASpecification_HasItsIdentity()
     {
         Assert.Contains("instance-id: \"this-guest\"\n", NoCloudSeed.MetaData(_spec with { InstanceId = "this-guest" }), StringComparison.Ordinal);
