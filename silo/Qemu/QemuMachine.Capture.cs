@@ -17,7 +17,7 @@ internal sealed partial class QemuMachine
     private const string WasFrozen =
         "The guest's file systems were already frozen before the capture, so that the image has their content of that earlier moment. The capture has thawed them.";
     private const string StaysFrozen =
-        "The guest's file systems are still frozen after a capture, so its programs cannot write: the guest agent did not thaw them. "
+        "As far as the host knows, the guest's file systems are still frozen after a capture, so its programs cannot write: the guest agent did not thaw them. "
         + "Thaw them in the guest (fsfreeze --unfreeze), or reset the machine.";
 
     /// <summary>If a pass over all tops is shorter than this, QEMU's flush has little to write.</summary>
@@ -244,10 +244,22 @@ internal sealed partial class QemuMachine
 
         // An unsealed capture will not be sealed any more: remove its layers from the machine's file, because they will be deleted.
         if (!hold.Sealed) await TakeBack(hold);
+
+        // Whoever ends the hold of a capture that failed may not have undone the rest.
+        if (_folder.MayBeFrozen && _lateThaw.IsCompleted) StartLateThaw();
+        if (hold.ShutDown && _status is VirtualMachineStatus.Stopped && _stopReason is StopReason.Guest) CountAsDied();
         _hold = null;
         _folder.DeleteHold();
         (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
     });
+
+    /// <summary>Its guest shut down for a capture and was not started again: the host starts it, as it does a machine that died.</summary>
+    private void CountAsDied()
+    {
+        _stopReason = StopReason.Died;
+        if ((_unwrittenEnd ?? _folder.ReadProcess()) is { } end) _unwrittenEnd = end with { ShutDownByGuest = false, StopReason = StopReason.Died };
+        TryWriteEnd();
+    }
 
     /// <summary>Switches all disks in one transaction. For one disk the shorter command does the same.</summary>
     private static SealCommand MakeSeal(HoldRecord hold)
@@ -365,16 +377,16 @@ internal sealed partial class QemuMachine
     {
         var (qmp, process) = (Qmp, _process!.Value);
         KeepHold(hold with { ShutDown = true, WasRunning = true }, durable: false);
+        // A query that gets no answer closes the connection.
+        await StopClock();
         await qmp.Execute("system_powerdown", null, cancellationToken);
-        try
-        {
-            await qmp.Closed.WaitAsync(bound, _host.Time, cancellationToken);
-        }
-        catch (TimeoutException)
-        {
-            return Outcome(ConsistencyLevel.Crash, $"The guest did not shut down within {bound.TotalSeconds:0} s.");
-        }
 
+        // The process is watched, not the connection: if only that is lost, the guest may be busy with its shutdown.
+        if (!await process.WaitForEnd(bound, _host.Time, cancellationToken))
+            return Outcome(ConsistencyLevel.Crash, $"The guest did not shut down within {bound.TotalSeconds:0} s.");
+
+        // When the connection has closed, all that QEMU said is read.
+        await Task.WhenAny(qmp.Closed, Task.Delay(_host.Options.StopBound, _host.Time, cancellationToken));
         await End(process, () => Task.CompletedTask, _host.Options.StopBound);
         return _stopReason is StopReason.Guest ? Outcome(ConsistencyLevel.Offline) : Outcome(ConsistencyLevel.Crash, "QEMU ended before the guest had shut down.");
     }
@@ -385,6 +397,7 @@ internal sealed partial class QemuMachine
         await StopLateThaw();
         if (!await IsAgentThere(cancellationToken)) return Outcome(ConsistencyLevel.Crash, "No guest agent runs in the guest.");
         KeepHold(hold with { Freeze = FreezeState.Uncertain, WasRunning = true }, durable: false);
+        _folder.MarkFrozen();
         using var linked = _host.Bound(bound, cancellationToken, out var timer);
         using var owned = timer;
         try
@@ -393,6 +406,7 @@ internal sealed partial class QemuMachine
             var wasFrozen = await agent.IsFrozen(linked.Token);
             var isFrozen = wasFrozen || await agent.Freeze(linked.Token) > 0;
             KeepHold(_hold! with { Freeze = isFrozen ? FreezeState.Frozen : FreezeState.Thawed }, durable: false);
+            if (!isFrozen) ForgetFreeze();
             return isFrozen ? Outcome(ConsistencyLevel.Application, wasFrozen ? WasFrozen : null) : Outcome(ConsistencyLevel.Crash, "The guest has no file system that can be frozen.");
         }
         catch (QmpException e)
@@ -425,7 +439,7 @@ internal sealed partial class QemuMachine
             if (await TryThaw(CancellationToken.None) is not { } failure) return;
             if (attempt < ThawTries) continue;
             // The capture ends all the same, because users cannot reset the machine before.
-            (_thawFailure, _isFrozen) = (failure, true);
+            _thawFailure = failure;
             LogStaysFrozen(_spec.Id);
             StartLateThaw();
             return;
@@ -441,6 +455,7 @@ internal sealed partial class QemuMachine
         {
             await using var agent = await GuestAgent.Connect(_folder.QemuPath, RunFolder.AgentSocket, linked.Token);
             await agent.Thaw(linked.Token);
+            ForgetFreeze();
             return null;
         }
         catch (QmpException e)
@@ -462,6 +477,8 @@ internal sealed partial class QemuMachine
     /// <summary>Undoes a freeze that may happen after its bound. Runs in parallel to other calls, and the guest may be paused meanwhile.</summary>
     private void StartLateThaw()
     {
+        // Until a thaw succeeds, nobody knows better.
+        _isFrozen = true;
         _lateThawEnds = CancellationTokenSource.CreateLinkedTokenSource(_disposing.Token);
         _lateThaw = ThawLate(_lateThawEnds.Token);
     }
@@ -474,9 +491,13 @@ internal sealed partial class QemuMachine
             {
                 if (await TryThaw(cancellationToken) is null)
                 {
-                    if (!_isFrozen) return;
-                    _isFrozen = false;
-                    Report();
+                    await Turn(
+                        () =>
+                        {
+                            Report();
+                            return Task.CompletedTask;
+                        },
+                        cancellationToken);
                     return;
                 }
 
@@ -487,6 +508,17 @@ internal sealed partial class QemuMachine
         {
             // From now on another task uses the agent.
         }
+        catch (FaultException fault)
+        {
+            // The machine is gone, or busy with a call whose end shows what is so.
+            LogWatchFailed(_spec.Id, fault.Message);
+        }
+    }
+
+    private void ForgetFreeze()
+    {
+        _isFrozen = false;
+        TryWrite(_folder.UnmarkFrozen);
     }
 
     private async Task StopLateThaw()

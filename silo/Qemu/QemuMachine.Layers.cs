@@ -9,6 +9,9 @@ internal sealed partial class QemuMachine
 {
     private static readonly TimeSpan ReplaceSyncBound = TimeSpan.FromSeconds(5);
 
+    /// <summary>False if its QEMU, which an earlier release has started, is not in the group that reads sealed layers.</summary>
+    public bool CanReplaceLayers(uint readers) => _process is not { } process || process.ReadsFilesOf(readers);
+
     /// <summary>Rebases a disk's writable top onto a merged layer. The order makes a crash harmless: QEMU, <c>machine.json</c>, the top's header. Both chains have the same content, and
     /// <see cref="RepairParents"/> repairs the header.</summary>
     /// <returns>False if a capture holds the machine, or no disk has the chain that was merged.</returns>
@@ -20,9 +23,13 @@ internal sealed partial class QemuMachine
         {
             if (_hold is not null || _chains.FirstOrDefault(chain => chain.Layers.SkipLast(1).SequenceEqual(merge.Chain)) is not { } before) return false;
             var after = before with { Layers = [.. merge.Under, merge.Merged, before.Layers[^1]] };
+            var spec = _spec with { Disks = [.. _chains.Select(chain => chain == before ? after : chain)] };
+
+            // Before QEMU is told: a full disk must not part its chain from the record's.
+            _folder.PrepareMachine(spec);
             if (_process is not null) await Reopen(before, after);
-            KeepMachine(_spec with { Disks = [.. _chains.Select(chain => chain == before ? after : chain)] });
-            _chains = _spec.Disks;
+            _folder.CommitMachine();
+            (_spec, _chains) = (spec, spec.Disks);
             await NameParents();
             if (_process is not null) await RemoveUnused(before, after);
             return true;

@@ -89,7 +89,7 @@ internal sealed partial class QemuMachine
     {
         BeginBoot();
         await Qmp.Execute("system_reset");
-        _isFrozen = false;
+        ForgetFreeze();
     }
 
     /// <summary>The status is set before the command is sent, so that the following event is recognised as requested.</summary>

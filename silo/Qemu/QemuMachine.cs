@@ -92,6 +92,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         {
             // A read-only top was sealed, although the silo died before it recorded that.
             if (_hold is { Sealed: false } hold && hold.Next.Count > 0 && hold.Previous.Any(chain => IsReadOnly(chain.Layers[^1]))) _hold = hold with { Sealed = true };
+            ForgetFreeze();
             _chains = ChainsToStart();
             await RepairParents();
             return;
@@ -116,6 +117,9 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         {
             MarkStopped(StopReason.Died);
         }
+
+        // A capture that is under way thaws what it has frozen.
+        if (_folder.MayBeFrozen && _hold is not { Freeze: not FreezeState.Thawed }) StartLateThaw();
     }, cancellationToken);
 
     public async ValueTask DisposeAsync()
@@ -354,7 +358,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
             async () =>
             {
                 if (_qmp != qmp || qmp.Closed.IsCompleted) return true;
-                if (isRestart) _isFrozen = false;
+                if (isRestart) ForgetFreeze();
                 var status = await QueryStatus(_disposing.Token);
                 if (status == _status && !isRestart) return true;
                 SetRunState(status);
@@ -424,7 +428,8 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         _chains = ChainsToStart();
         var ended = _process;
         // The machine has ended, even if that cannot be written.
-        (_process, _qmp, _isFrozen, _isPauseLost) = (null, null, false, false);
+        (_process, _qmp, _isPauseLost) = (null, null, false);
+        ForgetFreeze();
         if (ended is { } process) _unwrittenEnd = new(process.Pid, process.StartTime, QemuProcess.BootId, _ports, reason is StopReason.Guest, reason);
         TryWriteEnd();
         if (_hold is { } hold) TryWrite(() => _folder.WriteHold(hold, durable: true));

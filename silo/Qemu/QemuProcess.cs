@@ -35,6 +35,23 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         }
     }
 
+    /// <summary>Whether it may read the files of a group. True of one that has ended.</summary>
+    public bool ReadsFilesOf(uint group)
+    {
+        const int OnFiles = 3;
+        try
+        {
+            var ids = File.ReadLines($"/proc/{Pid}/status").Select(line => line.Split((char[])[':', '\t', ' '], StringSplitOptions.RemoveEmptyEntries))
+                .Where(fields => fields is ["Uid" or "Gid" or "Groups", ..]).ToDictionary(fields => fields[0], fields => fields[1..]);
+            var id = group.ToString(CultureInfo.InvariantCulture);
+            return ids["Uid"][OnFiles] == "0" || ids["Gid"][OnFiles] == id || ids["Groups"].Contains(id);
+        }
+        catch (IOException)
+        {
+            return true;
+        }
+    }
+
     /// <summary>Starts QEMU in a machine's folder, where its output goes to a log.</summary>
     /// <param name="group">See <see cref="MachineCgroups.Prepare"/>.</param>
     public static QemuProcess Start(RunFolder folder, QemuIdentity identity, string? group, string binary, IReadOnlyList<string> arguments)

@@ -28,6 +28,7 @@ internal sealed class RunFolder(string path)
     private const string MachineFile = "machine.json";
     private const string HoldFile = "hold.json";
     private const string ProcessFile = "process.json";
+    private const string FrozenMark = "frozen";
 
     public string Path { get; } = path;
 
@@ -38,6 +39,9 @@ internal sealed class RunFolder(string path)
     public string LogPath { get; } = System.IO.Path.Combine(path, "qemu.log");
 
     public bool Exists => Directory.Exists(Path);
+
+    /// <summary>Whether the guest may be frozen: set before a freeze, until a thaw has succeeded or QEMU has ended.</summary>
+    public bool MayBeFrozen => File.Exists(System.IO.Path.Combine(Path, FrozenMark));
 
     public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
 
@@ -115,7 +119,22 @@ internal sealed class RunFolder(string path)
     /// <summary>Null also if the file is damaged. It is not durable, because only a crash of the host damages it, and no process survives that.</summary>
     public ProcessRecord? ReadProcess() => ReadUnlessDamaged<ProcessRecord>(ProcessFile);
 
-    public void WriteMachine(MachineSpec spec) => Write(MachineFile, spec, durable: true);
+    public void MarkFrozen() => File.Open(
+        System.IO.Path.Combine(Path, FrozenMark),
+        new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.Write, UnixCreateMode = UnixFiles.PrivateMode }).Dispose();
+
+    public void UnmarkFrozen() => File.Delete(System.IO.Path.Combine(Path, FrozenMark));
+
+    public void WriteMachine(MachineSpec spec)
+    {
+        PrepareMachine(spec);
+        CommitMachine();
+    }
+
+    /// <summary>Writes the machine's file beside the present one: all of a change that needs space.</summary>
+    public void PrepareMachine(MachineSpec spec) => Prepare(Path, MachineFile, spec, durable: true);
+
+    public void CommitMachine() => Commit(Path, MachineFile, durable: true);
 
     /// <param name="durable">False if the file must survive only the silo's death, not a crash of the host.</param>
     public void WriteHold(HoldRecord hold, bool durable) => Write(HoldFile, hold, durable);
@@ -162,15 +181,23 @@ internal sealed class RunFolder(string path)
     /// <summary>Atomic: a reader sees the old file or the new one.</summary>
     private static void Write<T>(string folder, string name, T value, bool durable)
     {
-        var target = System.IO.Path.Combine(folder, name);
-        var temporary = target + ".tmp";
-        using (var file = new FileStream(temporary, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFiles.PrivateMode }))
-        {
-            JsonSerializer.Serialize(file, value, InstancesJson.Options);
-            file.Flush(flushToDisk: durable);
-        }
+        Prepare(folder, name, value, durable);
+        Commit(folder, name, durable);
+    }
 
-        File.Move(temporary, target, overwrite: true);
+    private static void Prepare<T>(string folder, string name, T value, bool durable)
+    {
+        using var file = new FileStream(
+            Temporary(folder, name), new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, UnixCreateMode = UnixFiles.PrivateMode });
+        JsonSerializer.Serialize(file, value, InstancesJson.Options);
+        file.Flush(flushToDisk: durable);
+    }
+
+    private static void Commit(string folder, string name, bool durable)
+    {
+        File.Move(Temporary(folder, name), System.IO.Path.Combine(folder, name), overwrite: true);
         if (durable) UnixFiles.SyncFolder(folder);
     }
+
+    private static string Temporary(string folder, string name) => System.IO.Path.Combine(folder, name + ".tmp");
 }

@@ -14,7 +14,7 @@ using Xunit;
 
 namespace Instances.Qemu;
 
-/// <summary>The control socket and the guest agent of a QEMU that does what a test says, and a machine that is connected to them. The test's own process stands for QEMU's.</summary>
+/// <summary>The control socket and the guest agent of a QEMU that does what a test says, and a machine that is connected to them. The test's own process stands for QEMU's, or one that may end.</summary>
 internal sealed class FakeQemu : IAsyncDisposable
 {
     private static readonly TimeSpan Short = TimeSpan.FromMilliseconds(200);
@@ -25,6 +25,10 @@ internal sealed class FakeQemu : IAsyncDisposable
     private readonly List<Socket> _listeners = [];
     private readonly List<Task> _serving = [];
 
+    private readonly QemuHost _host;
+    private System.Diagnostics.Process? _child;
+    private Socket? _control;
+
     private FakeQemu()
     {
         var (top, next) = (LayerId.New(), LayerId.New());
@@ -32,7 +36,8 @@ internal sealed class FakeQemu : IAsyncDisposable
         Spec = new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), "fake", 1, 128L << 20, [new([top], 1L << 20)], [], [], null);
         var options = new QemuOptions { RunFolder = _folder, StartBound = QemuLab.Patience, CommandBound = Short, StopBound = Short, ThawBound = QemuLab.Patience };
         var changes = Channel.CreateUnbounded<MachineObservation>();
-        Machine = new(new(options, QemuUsers.SiloUser, MachineCgroups.Find(_folder, []), "tcg", MachineType: null, PathOf, TimeProvider.System, NullLogger.Instance, changes.Writer), Spec);
+        _host = new(options, QemuUsers.SiloUser, MachineCgroups.Find(_folder, []), "tcg", MachineType: null, PathOf, TimeProvider.System, NullLogger.Instance, changes.Writer);
+        Machine = new(_host, Spec);
         Folder = RunFolder.For(_folder, Spec.Id);
         RunFolder.CreateRoot(_folder);
         Folder.Create();
@@ -48,7 +53,12 @@ internal sealed class FakeQemu : IAsyncDisposable
 
     public RunFolder Folder { get; }
 
-    public QemuMachine Machine { get; }
+    public QemuMachine Machine { get; private set; }
+
+    public QemuProcess Process { get; private set; }
+
+    /// <summary>The control connection is lost after the answer that is under way.</summary>
+    public bool HangsUp { get; set; }
 
     public bool IsPaused { get; private set; }
 
@@ -63,14 +73,35 @@ internal sealed class FakeQemu : IAsyncDisposable
 
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
 
-    public static async Task<FakeQemu> Create()
+    /// <param name="ends">Its process is one that can be ended.</param>
+    public static async Task<FakeQemu> Create(bool ends = false)
     {
         var fake = new FakeQemu();
+        if (ends) fake._child = System.Diagnostics.Process.Start("sleep", ["infinity"]);
         fake.Listen(RunFolder.QmpSocket, fake.ServeControl);
         fake.Listen(RunFolder.AgentSocket, fake.ServeAgent);
-        var start = ulong.Parse((await File.ReadAllTextAsync("/proc/self/stat", Stop)).Split(") ")[^1].Split(' ')[19], System.Globalization.CultureInfo.InvariantCulture);
-        await fake.Machine.Adopt(new QemuProcess(Environment.ProcessId, start), Stop);
+        var pid = fake._child?.Id ?? Environment.ProcessId;
+        var start = ulong.Parse((await File.ReadAllTextAsync($"/proc/{pid}/stat", Stop)).Split(") ")[^1].Split(' ')[19], System.Globalization.CultureInfo.InvariantCulture);
+        fake.Process = new(pid, start);
+        await fake.Machine.Adopt(fake.Process, Stop);
         return fake;
+    }
+
+    /// <summary>The silo restarts.</summary>
+    public async Task RestartSilo()
+    {
+        await Machine.DisposeAsync();
+        Machine = new(_host, Folder.ReadMachine()!);
+        await Machine.Adopt(Process, Stop);
+    }
+
+    /// <summary>Its guest has shut down.</summary>
+    public async Task End()
+    {
+        await _control!.SendAsync("{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-shutdown\"}}\n"u8.ToArray(), Stop);
+        _child!.Kill();
+        await _child.WaitForExitAsync(Stop);
+        _control.Shutdown(SocketShutdown.Both);
     }
 
     public async ValueTask DisposeAsync()
@@ -79,6 +110,8 @@ internal sealed class FakeQemu : IAsyncDisposable
         await Machine.DisposeAsync();
         foreach (var listener in _listeners) listener.Dispose();
         await Task.WhenAll(_serving);
+        _child?.Kill();
+        _child?.Dispose();
         Directory.Delete(_folder, recursive: true);
     }
 
@@ -99,6 +132,7 @@ internal sealed class FakeQemu : IAsyncDisposable
             while (true)
             {
                 using var client = await listener.AcceptAsync(_end.Token);
+                if (greeting.Length > 0) _control = client;
                 try
                 {
                     using var reader = new StreamReader(new NetworkStream(client), Encoding.Latin1);
@@ -106,6 +140,9 @@ internal sealed class FakeQemu : IAsyncDisposable
                     while (await reader.ReadLineAsync(_end.Token) is { } line)
                     {
                         if (await answer(line) is { } text) await Send(text + "\n");
+                        if (greeting.Length == 0 || !HangsUp) continue;
+                        HangsUp = false;
+                        break;
                     }
                 }
                 catch (Exception e) when (e is IOException or SocketException)

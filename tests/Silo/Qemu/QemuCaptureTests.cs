@@ -142,6 +142,91 @@ public sealed class QemuCaptureTests
         Assert.NotNull(qemu.Machine.Observation.Hold!.ThawFailure);
     }
 
+    [Fact]
+    public async Task Unquiesce_GuestThatDoesNotThaw_IsReportedAndThawedByTheNextSilo()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        (qemu.Agent["guest-fsfreeze-status"], qemu.Agent["guest-fsfreeze-freeze"]) = (Thawed, "{\"return\": 2}");
+        qemu.Agent["guest-fsfreeze-thaw"] = "{\"error\": {\"desc\": \"it is stuck\"}}";
+        await qemu.Machine.Quiesce(operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        await qemu.Machine.Unquiesce(operation);
+        await qemu.Machine.RemoveNextLayers(operation);
+        await qemu.Machine.EndHold(operation);
+        Assert.Null(qemu.Machine.Observation.Hold);
+
+        await qemu.RestartSilo();
+        Assert.Contains("still frozen", qemu.Machine.Observation.Trouble, StringComparison.Ordinal);
+
+        qemu.Agent["guest-fsfreeze-thaw"] = "{\"return\": 2}";
+        await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation.Trouble is null), () => "The problem stays.");
+        await qemu.RestartSilo();
+        Assert.Null(qemu.Machine.Observation.Trouble);
+    }
+
+    [Fact]
+    public async Task EndHold_GuestIsStillFrozenByTheCapture_Thaws()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        (qemu.Agent["guest-fsfreeze-status"], qemu.Agent["guest-fsfreeze-freeze"], qemu.Agent["guest-fsfreeze-thaw"]) = (Thawed, "{\"return\": 2}", "{\"return\": 2}");
+        await qemu.Machine.Quiesce(operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+
+        // A silo that restarts in the middle leaves the guest as the capture wants it.
+        await qemu.RestartSilo();
+        Assert.Null(qemu.Machine.Observation.Trouble);
+        Assert.True(qemu.Folder.MayBeFrozen);
+        await qemu.Machine.EndHold(operation);
+        await QemuLab.Until(() => Task.FromResult(!qemu.Folder.MayBeFrozen && qemu.Machine.Observation.Trouble is null), () => "The guest stays frozen.");
+    }
+
+    [Fact]
+    public async Task Quiesce_ShutdownLosesTheConnection_DoesNotKillTheGuest()
+    {
+        await using var qemu = await FakeQemu.Create(ends: true);
+        var operation = await Prepared(qemu);
+        qemu.Instead["system_powerdown"] = () =>
+        {
+            qemu.HangsUp = true;
+            return Task.FromResult<string?>("{}");
+        };
+        await Record.ExceptionAsync(() => qemu.Machine.Quiesce(operation, Quiesce.Shutdown, TimeSpan.FromMilliseconds(500), Stop));
+        Assert.True(qemu.Process.IsAlive);
+        await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation.Trouble is null), () => "QEMU is not asked again.");
+        await qemu.Machine.RemoveNextLayers(operation);
+        await qemu.Machine.Unquiesce(operation);
+        await qemu.Machine.EndHold(operation);
+        Assert.Equal(VirtualMachineStatus.Running, qemu.Machine.Observation.Status);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ShutDownForACapture_StartFailsAfterIt_IsLeftToTheHost(bool isLate)
+    {
+        await using var qemu = await FakeQemu.Create(ends: true);
+        var operation = await Prepared(qemu);
+        if (!isLate)
+        {
+            qemu.Instead["system_powerdown"] = async () =>
+            {
+                await qemu.End();
+                return null;
+            };
+        }
+
+        await Record.ExceptionAsync(() => qemu.Machine.Quiesce(operation, Quiesce.Shutdown, isLate ? TimeSpan.FromMilliseconds(1) : QemuLab.Patience, Stop));
+        Directory.CreateDirectory(Path.Combine(qemu.Folder.Path, "seed.iso.tmp"));
+        await qemu.Machine.RemoveNextLayers(operation);
+        var failure = await Record.ExceptionAsync(() => qemu.Machine.Unquiesce(operation));
+        Assert.Equal(isLate, failure is null);
+        await qemu.Machine.EndHold(operation);
+        if (isLate) await qemu.End();
+
+        await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation is { Status: VirtualMachineStatus.Stopped, StopReason: Hosts.StopReason.Died }), () => $"{qemu.Machine.Observation}");
+        Assert.Equal(Hosts.StopReason.Died, qemu.Folder.ReadProcess()!.EndedBy);
+    }
+
     private static async Task<OperationId> Prepared(FakeQemu qemu)
     {
         var operation = OperationId.New();
