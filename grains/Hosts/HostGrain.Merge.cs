@@ -79,6 +79,12 @@ internal sealed partial class HostGrain
 
     private async Task Shorten(MachineObservation machine, int disk)
     {
+        if (!await hypervisor.CanReplaceLayers(machine.Id))
+        {
+            LogNotShortened(Id.Name, machine.Id.Value, "an earlier release started its QEMU, which cannot read a merged layer; power the machine off and on");
+            return;
+        }
+
         var record = GrainFactory.VirtualMachine(machine.Id);
         List<LayerId> made = [];
         List<IReadOnlyList<LayerManifest>> others = [];

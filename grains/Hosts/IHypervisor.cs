@@ -113,6 +113,9 @@ public interface IHypervisor
     /// <returns>False if a capture holds the machine, or no disk has that chain below its top.</returns>
     Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge);
 
+    /// <summary>Whether <see cref="ReplaceLayers"/> can succeed before the machine's next start. False if an earlier release started its hypervisor process, which may not read merged layers.</summary>
+    Task<bool> CanReplaceLayers(VirtualMachineId machine);
+
     /// <summary>Ends the capture. A guest that the capture has paused is resumed.</summary>
     Task EndHold(VirtualMachineId machine, OperationId operation);
 }

@@ -28,6 +28,8 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     private readonly TimeProvider _time;
     private readonly ILogger<QemuHypervisor> _logger;
     private readonly ConcurrentDictionary<VirtualMachineId, QemuMachine> _machines = new();
+    /// <summary>What is removed as nobody's must not become somebody's meanwhile.</summary>
+    private readonly SemaphoreSlim _table = new(1);
     private readonly Channel<MachineObservation> _changes;
     private readonly CancellationTokenSource _disposing = new();
     private Task<QemuUsers>? _users;
@@ -172,7 +174,19 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public async Task RemoveLeftover(VirtualMachineId machine)
     {
-        if (_machines.ContainsKey(machine)) return;
+        await _table.WaitAsync(_disposing.Token);
+        try
+        {
+            if (!_machines.ContainsKey(machine)) await RemoveUnknown(machine);
+        }
+        finally
+        {
+            _table.Release();
+        }
+    }
+
+    private async Task RemoveUnknown(VirtualMachineId machine)
+    {
         if (QemuProcess.FindAll(_options.RunFolder).TryGetValue(machine, out var process))
         {
             process.Kill();
@@ -190,7 +204,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     {
         cancellationToken.ThrowIfCancellationRequested();
         var host = _host ?? throw new InvalidOperationException("Machines are adopted before any is started.");
-        var machine = _machines.GetOrAdd(spec.Id, _ => new(host, spec));
+        var machine = await GetOrAdd(host, spec, cancellationToken);
         try
         {
             return await machine.Start(spec, cancellationToken);
@@ -204,6 +218,19 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
             }
 
             throw;
+        }
+    }
+
+    private async Task<QemuMachine> GetOrAdd(QemuHost host, MachineSpec spec, CancellationToken cancellationToken)
+    {
+        await _table.WaitAsync(cancellationToken);
+        try
+        {
+            return _machines.GetOrAdd(spec.Id, _ => new(host, spec));
+        }
+        finally
+        {
+            _table.Release();
         }
     }
 
@@ -234,6 +261,9 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     public Task<CaptureMoment> Seal(VirtualMachineId machine, OperationId operation) => Get(machine).Seal(operation);
 
     public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Get(machine).CaptureBytes(operation);
+
+    /// <remarks>A silo that is not root, and its machines, are one user.</remarks>
+    public Task<bool> CanReplaceLayers(VirtualMachineId machine) => Task.FromResult(!Environment.IsPrivilegedProcess || Get(machine).CanReplaceLayers(_readers));
 
     public Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge) => Get(machine).ReplaceLayers(merge);
 
@@ -310,10 +340,10 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     {
         try
         {
-            var result = await Cli.Wrap(_options.Binary).WithArguments("--version").ExecuteBufferedAsync(cancellationToken);
+            var result = await Ask(Cli.Wrap(_options.Binary).WithArguments("--version"), cancellationToken);
             return VersionPattern().Match(result.StandardOutput) is { Success: true } match ? $"QEMU {match.Groups[1].Value}" : "QEMU";
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (Exception e) when (e is not (OperationCanceledException or FaultException))
         {
             throw QemuFaults.Failed($"'{_options.Binary}' cannot be run: install QEMU on this host, or set {QemuOptions.Section}:{nameof(QemuOptions.Binary)}.", e);
         }
@@ -323,8 +353,23 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     /// <returns>Null if QEMU reports none: its machines then have the unversioned type.</returns>
     private async Task<string?> FindMachineType(CancellationToken cancellationToken)
     {
-        var result = await Cli.Wrap(_options.Binary).WithArguments(["-machine", "help"]).WithValidation(CommandResultValidation.None).ExecuteBufferedAsync(cancellationToken);
+        var result = await Ask(Cli.Wrap(_options.Binary).WithArguments(["-machine", "help"]).WithValidation(CommandResultValidation.None), cancellationToken);
         return MachineTypePattern().Match(result.StandardOutput) is { Success: true } match ? match.Groups[1].Value : null;
+    }
+
+    /// <summary>A program on a disk that hangs never answers.</summary>
+    private async Task<BufferedCommandResult> Ask(Command command, CancellationToken cancellationToken)
+    {
+        using var timer = new CancellationTokenSource(_options.StartBound, _time);
+        using var bound = CancellationTokenSource.CreateLinkedTokenSource(timer.Token, cancellationToken);
+        try
+        {
+            return await command.ExecuteBufferedAsync(bound.Token);
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw QemuFaults.TimedOut($"'{command.TargetFilePath} {command.Arguments}' did not end within {_options.StartBound.TotalSeconds:0} s: look at the host's disks.");
+        }
     }
 
     private Task<QemuUsers> Users(CancellationToken cancellationToken) =>

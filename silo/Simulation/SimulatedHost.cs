@@ -25,6 +25,7 @@ internal enum SimulatedCall
     Seal,
     EndHold,
     ReplaceLayers,
+    CanReplaceLayers,
 }
 
 /// <summary>A host that runs no machines, for tests of scale and of failures. Its machines outlive the silo, as those of QEMU do.</summary>
@@ -51,6 +52,9 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
 
     /// <summary>Folders and processes without a machine.</summary>
     public ConcurrentDictionary<VirtualMachineId, MachineLeftover> Leftovers { get; } = new();
+
+    /// <summary>False: its machines were started by an earlier release.</summary>
+    public bool CanReplaceLayers { get; set; } = true;
 
     public Channel<MachineObservation> Changes { get; private set; } = NewChanges();
 
@@ -88,6 +92,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     {
         foreach (var control in _controls.Values) control.Gate?.TrySetResult();
         _controls.Clear();
+        CanReplaceLayers = true;
         Journal.Clear();
     }
 

@@ -146,6 +146,12 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         return isReplaced;
     }
 
+    public async Task<bool> CanReplaceLayers(VirtualMachineId machine)
+    {
+        await host.Call(SimulatedCall.CanReplaceLayers, machine, () => { });
+        return host.CanReplaceLayers;
+    }
+
     public async Task<CaptureMoment> Pause(VirtualMachineId machine, OperationId operation)
     {
         var at = time.GetUtcNow();

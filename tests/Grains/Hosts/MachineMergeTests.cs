@@ -49,6 +49,27 @@ public sealed class MachineMergeTests(ClusterFixture fixture) : ClusterTest(fixt
     }
 
     [Fact]
+    public async Task Merge_QemuCannotReadMergedLayers_IsSkippedUntilItCan()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        Cluster.Host.CanReplaceLayers = false;
+        for (var capture = 0; capture < MaxSealed + 1; capture++) await Capture(scene, machines: 1);
+        await Asked(1);
+        await Capture(scene, machines: 1);
+        await Asked(2);
+        Assert.Equal(MaxSealed + 4, Assert.Single((await scene.Machines())[0].Disks).Layers.Count);
+        Assert.All(await Cluster.Catalogue.ReferencedLayers(), layer => Assert.True(Cluster.Layers.Contains(layer)));
+
+        Cluster.Host.CanReplaceLayers = true;
+        await Capture(scene, machines: 1);
+        await IsShort(scene);
+        await scene.Undeploy();
+
+        Task Asked(int times) => Eventually.Holds(
+            () => Task.FromResult(Cluster.Host.Journal.Count(entry => entry.Call is SimulatedCall.CanReplaceLayers) >= times), $"the host was asked {times} times");
+    }
+
+    [Fact]
     public async Task Merge_AnswerOfTheHostIsLost_RecordComesToTheNewChain()
     {
         var scene = await Scene.Deployed(Cluster, machines: 1);

@@ -230,6 +230,55 @@ public sealed class QemuHostTests
     }
 
     [Fact]
+    public async Task ReplaceLayers_RecordThatCannotBeWritten_ChangesNothing()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.DeepSpec("deep", layers: 4);
+        await lab.Driver.Start(spec, Stop);
+        var before = (await lab.Observe(spec.Id)).Disks[0].Layers;
+        var merge = new LayerMerge(LayerId.New(), [.. before.SkipLast(1)], From: 1);
+        await lab.Store.CreateLayer(merge.Merged, merge.Below, spec.Disks[0].VirtualSizeBytes, Stop);
+        await lab.Store.Seal(merge.Merged);
+        var obstacle = Directory.CreateDirectory(Path.Combine(lab.RunFolderOf(spec.Id).Path, "machine.json.tmp"));
+        await Assert.ThrowsAsync<FaultException>(() => lab.Driver.ReplaceLayers(spec.Id, merge));
+        Assert.Equal(before, (await lab.Observe(spec.Id)).Disks[0].Layers);
+        Assert.DoesNotContain(OpenFiles(lab.PidOf(spec.Id)), target => target == lab.Store.PathOf(merge.Merged));
+
+        obstacle.Delete();
+        Assert.True(await lab.Driver.ReplaceLayers(spec.Id, merge));
+        Assert.Contains(OpenFiles(lab.PidOf(spec.Id)), target => target == lab.Store.PathOf(merge.Merged));
+    }
+
+    [Fact]
+    public async Task Adopt_QemuThatHangs_EndsInItsBound()
+    {
+        await using var lab = await QemuLab.Create();
+        var binary = Path.Combine(lab.Folder, "hangs.sh");
+        await File.WriteAllTextAsync(binary, "#!/bin/sh\nexec sleep infinity\n", Stop);
+        File.SetUnixFileMode(binary, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        (lab.Options.Binary, lab.Options.StartBound) = (binary, TimeSpan.FromSeconds(1));
+        var failure = await Assert.ThrowsAsync<FaultException>(lab.RestartDriver);
+        Assert.Equal(IHypervisor.TimedOut, failure.Fault.Code);
+    }
+
+    [Fact]
+    public async Task RemoveLeftover_MachineIsDeployedMeanwhile_LeavesItAlone()
+    {
+        await using var lab = await QemuLab.Create();
+        var spec = await lab.BlankSpec("blank");
+        await lab.Driver.Start(spec, Stop);
+        await lab.Driver.DisposeAsync();
+        await File.WriteAllTextAsync(Path.Combine(lab.RunFolderOf(spec.Id).Path, "machine.json"), "{", Stop);
+        Assert.Empty(await lab.RestartDriver());
+
+        var removal = lab.Driver.RemoveLeftover(spec.Id);
+        var started = await lab.Driver.Start(spec, Stop);
+        await removal;
+        Assert.Equal(VirtualMachineStatus.Running, started.Status);
+        Assert.Equal(VirtualMachineStatus.Running, Assert.Single(await lab.RestartDriver()).Status);
+    }
+
+    [Fact]
     public async Task Start_FolderThatTheUsersCannotPassThrough_IsRefusedUnlessRootIsAskedFor()
     {
         if (!Environment.IsPrivilegedProcess) Assert.Skip("Only root can run QEMU as another user.");
@@ -446,25 +495,6 @@ public sealed class QemuHostTests
         Assert.Null(found.Hold);
         Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
         Assert.Equal(next, QemuLab.TopsOf((await lab.Observe(spec.Id)).Disks));
-    }
-
-    [Fact]
-    public async Task Unquiesce_GuestThatDoesNotThaw_EndsAllTheSame()
-    {
-        await using var lab = await QemuLab.Create(configure: options => options.ThawBound = TimeSpan.FromMilliseconds(50));
-        var spec = await lab.BlankSpec("blank");
-        await lab.Driver.Start(spec, Stop);
-        var operation = OperationId.New();
-        await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
-        await lab.Driver.DisposeAsync();
-        // Nothing boots, so there is no agent that would answer.
-        var folder = lab.RunFolderOf(spec.Id);
-        folder.WriteHold(folder.ReadHold()! with { Freeze = FreezeState.Frozen }, durable: false);
-        await lab.RestartDriver();
-        await lab.Driver.Unquiesce(spec.Id, operation);
-        Assert.Equal(FreezeState.Thawed, folder.ReadHold()!.Freeze);
-        await lab.Driver.RemoveNextLayers(spec.Id, operation);
-        Assert.Null((await lab.Observe(spec.Id)).Hold);
     }
 
     [Fact]

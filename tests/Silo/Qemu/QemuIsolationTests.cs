@@ -89,6 +89,33 @@ public sealed class QemuIsolationTests
     }
 
     [Fact]
+    public async Task Machine_OfARelease_WhoseGroupReadsNoSealedLayers_GetsNoMergedLayersUntilItsNextStart()
+    {
+        RequireRoot();
+        await using var lab = await QemuLab.Create(configure: options => options.RunAs = "nobody");
+        lab.Readers = (int)UnixUser.Find("nobody")!.Value.GroupId;
+        await lab.RestartDriver();
+        var spec = await lab.DeepSpec("deep", layers: 4);
+        foreach (var layer in spec.Disks[0].Layers.SkipLast(1)) File.SetUnixFileMode(lab.Store.PathOf(layer), UnixFiles.SealedMode | UnixFileMode.OtherRead);
+        await lab.Driver.Start(spec, Stop);
+        Assert.NotEqual(Readers, GroupOf(lab.PidOf(spec.Id)));
+
+        lab.Readers = (int)Readers;
+        await lab.RestartDriver();
+        var merge = new LayerMerge(LayerId.New(), [.. spec.Disks[0].Layers.SkipLast(1)], From: 1);
+        await lab.Store.CreateLayer(merge.Merged, merge.Below, spec.Disks[0].VirtualSizeBytes, Stop);
+        await lab.Store.Seal(merge.Merged);
+        Assert.False(await lab.Driver.CanReplaceLayers(spec.Id));
+        Assert.Contains("Permission denied", (await Assert.ThrowsAsync<FaultException>(() => lab.Driver.ReplaceLayers(spec.Id, merge))).Message, StringComparison.Ordinal);
+
+        await lab.Driver.Power(spec.Id, PowerAction.Off);
+        Assert.True(await lab.Driver.CanReplaceLayers(spec.Id));
+        await lab.Driver.Power(spec.Id, PowerAction.On);
+        Assert.True(await lab.Driver.CanReplaceLayers(spec.Id));
+        Assert.True(await lab.Driver.ReplaceLayers(spec.Id, merge));
+    }
+
+    [Fact]
     public async Task Removal_FreesTheUser_OfWhomNothingIsLeft()
     {
         RequireRoot();

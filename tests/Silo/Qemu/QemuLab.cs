@@ -42,6 +42,9 @@ internal sealed class QemuLab : IAsyncDisposable
 
     public QemuOptions Options { get; }
 
+    /// <summary>The group that reads sealed layers, for the drivers that are made from now on.</summary>
+    public int Readers { get; set; } = new LayerStoreOptions().ReadersGroup;
+
     public QemuHypervisor Driver { get; private set; }
 
     private ILogger<QemuHypervisor> Logger { get; }
@@ -250,5 +253,5 @@ internal sealed class QemuLab : IAsyncDisposable
         new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), name, 1, 128L << 20, disks, ports ?? [], [], userData);
 
     private QemuHypervisor NewDriver() => new(
-        Microsoft.Extensions.Options.Options.Create(Options), Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions()), Store, QemuImg, TimeProvider.System, Logger);
+        Microsoft.Extensions.Options.Options.Create(Options), Microsoft.Extensions.Options.Options.Create(new LayerStoreOptions { ReadersGroup = Readers }), Store, QemuImg, TimeProvider.System, Logger);
 }
