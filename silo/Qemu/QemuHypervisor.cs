@@ -28,7 +28,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
     private readonly TimeProvider _time;
     private readonly ILogger<QemuHypervisor> _logger;
     private readonly ConcurrentDictionary<VirtualMachineId, QemuMachine> _machines = new();
-    /// <summary>What is removed as nobody's must not become somebody's meanwhile.</summary>
+    /// <summary>Prevents the start of a machine while <see cref="RemoveLeftover"/> deletes its folder.</summary>
     private readonly SemaphoreSlim _table = new(1);
     private readonly Channel<MachineObservation> _changes;
     private readonly CancellationTokenSource _disposing = new();

@@ -245,7 +245,7 @@ internal sealed partial class QemuMachine
         // An unsealed capture will not be sealed any more: remove its layers from the machine's file, because they will be deleted.
         if (!hold.Sealed) await TakeBack(hold);
 
-        // Whoever ends the hold of a capture that failed may not have undone the rest.
+        // If the undo of a capture failed, the guest may still be frozen or shut down.
         if (_folder.MayBeFrozen && _lateThaw.IsCompleted) StartLateThaw();
         if (hold.ShutDown && _status is VirtualMachineStatus.Stopped && _stopReason is StopReason.Guest) CountAsDied();
         _hold = null;
@@ -253,7 +253,7 @@ internal sealed partial class QemuMachine
         (_writtenBefore, _writtenByAdding, _seal) = (null, 0, null);
     });
 
-    /// <summary>Its guest shut down for a capture and was not started again: the host starts it, as it does a machine that died.</summary>
+    /// <summary>Lets the host start the machine again: its guest shut down for a capture, and the capture could not start it.</summary>
     private void CountAsDied()
     {
         _stopReason = StopReason.Died;
@@ -477,7 +477,7 @@ internal sealed partial class QemuMachine
     /// <summary>Undoes a freeze that may happen after its bound. Runs in parallel to other calls, and the guest may be paused meanwhile.</summary>
     private void StartLateThaw()
     {
-        // Until a thaw succeeds, nobody knows better.
+        // The guest counts as frozen until a thaw succeeds.
         _isFrozen = true;
         _lateThawEnds = CancellationTokenSource.CreateLinkedTokenSource(_disposing.Token);
         _lateThaw = ThawLate(_lateThawEnds.Token);
@@ -510,7 +510,7 @@ internal sealed partial class QemuMachine
         }
         catch (FaultException fault)
         {
-            // The machine is gone, or busy with a call whose end shows what is so.
+            // The machine is removed, or busy with a call that updates the observation.
             LogWatchFailed(_spec.Id, fault.Message);
         }
     }

@@ -9,7 +9,7 @@ internal sealed partial class QemuMachine
 {
     private static readonly TimeSpan ReplaceSyncBound = TimeSpan.FromSeconds(5);
 
-    /// <summary>False if its QEMU, which an earlier release has started, is not in the group that reads sealed layers.</summary>
+    /// <summary>False if an earlier release started the QEMU process outside the group that reads sealed layers.</summary>
     public bool CanReplaceLayers(uint readers) => _process is not { } process || process.ReadsFilesOf(readers);
 
     /// <summary>Rebases a disk's writable top onto a merged layer. The order makes a crash harmless: QEMU, <c>machine.json</c>, the top's header. Both chains have the same content, and
@@ -25,7 +25,7 @@ internal sealed partial class QemuMachine
             var after = before with { Layers = [.. merge.Under, merge.Merged, before.Layers[^1]] };
             var spec = _spec with { Disks = [.. _chains.Select(chain => chain == before ? after : chain)] };
 
-            // Before QEMU is told: a full disk must not part its chain from the record's.
+            // Write the record before QEMU switches. Else a full disk would leave a record that differs from QEMU's chain.
             _folder.PrepareMachine(spec);
             if (_process is not null) await Reopen(before, after);
             _folder.CommitMachine();
