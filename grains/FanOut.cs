@@ -23,6 +23,20 @@ internal static class FanOut
     public static Task AllByHost<T, THost>(IEnumerable<T> items, Func<T, THost> host, Func<T, Task> call) =>
         Task.WhenAll(items.GroupBy(host).Select(group => All(group, call)).ToList());
 
+    /// <summary>As <see cref="All"/>, one call after the other: a call that fails keeps no later one from being made.</summary>
+    /// <exception cref="Exception">The first failure, after every call has been made.</exception>
+    public static async Task AllInOrder(params IReadOnlyList<Func<Task>> calls)
+    {
+        var made = new List<Task>();
+        foreach (var call in calls)
+        {
+            made.Add(call());
+            await made[^1].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+        }
+
+        await Task.WhenAll(made);
+    }
+
     /// <summary>As <see cref="Each"/>.</summary>
     /// <returns>The answers, in the order of the items.</returns>
     public static async Task<IReadOnlyList<TResult>> Results<T, TResult>(IEnumerable<T> items, Func<T, Task<TResult>> call)

@@ -82,11 +82,9 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         });
     });
 
-    private async Task ResumeAndThaw(IHostGrain host, IReadOnlyList<VirtualMachineId> machines)
-    {
-        await host.Resume(Operation.Id, machines);
-        await host.Unquiesce(Operation.Id, machines);
-    }
+    /// <summary>A machine that cannot be resumed keeps no other guest frozen.</summary>
+    private Task ResumeAndThaw(IHostGrain host, IReadOnlyList<VirtualMachineId> machines) =>
+        FanOut.AllInOrder(() => host.Resume(Operation.Id, machines), () => host.Unquiesce(Operation.Id, machines));
 
     private async Task Quiesce(CancellationToken cancellationToken)
     {

@@ -184,9 +184,9 @@ internal sealed partial class HostGrain
                 if (await GrainFactory.Appliance(held.Appliance).ReleaseHold(operation) is HoldVerdict.Keep) continue;
                 LogHoldExpired(Id.Name, operation.Value, held.Machines.Count);
                 _expired = operation;
-                await Resume(operation, [.. held.Machines]);
-                await Unquiesce(operation, [.. held.Machines]);
-                _unheard.UnionWith(held.Machines);
+                IReadOnlyList<VirtualMachineId> machines = [.. held.Machines];
+                await FanOut.AllInOrder(() => Resume(operation, machines), () => Unquiesce(operation, machines));
+                _unheard.UnionWith(machines);
                 _holds.Remove(operation);
             }
             catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)

@@ -62,7 +62,8 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     public ConcurrentQueue<(SimulatedCall Call, VirtualMachineId Machine)> Journal { get; } = new();
 
     /// <summary>The next calls of this kind fail, and change nothing.</summary>
-    public void FailNext(SimulatedCall call, int times = 1) => ControlOf(call).Failures = times;
+    /// <param name="machine">Only calls on this machine fail; null for all machines.</param>
+    public void FailNext(SimulatedCall call, int times = 1, VirtualMachineId? machine = null) => (ControlOf(call).FailingMachine, ControlOf(call).Failures) = (machine, times);
 
     /// <summary>The next call of this kind throws this, and changes nothing.</summary>
     public void ThrowNext(SimulatedCall call, Exception exception) => ControlOf(call).Exception = exception;
@@ -152,7 +153,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         if (control.Gate is { } gate) await gate.Task.WaitAsync(control.IsDeaf ? CancellationToken.None : cancellationToken);
         if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
         if (control.TakeException() is { } exception) throw exception;
-        if (control.TakeFailure()) throw Failed(call);
+        if (control.TakeFailure(machine)) throw Failed(call);
         action();
         files?.Keep(machine, Machines);
         Journal.Enqueue((call, machine));
@@ -199,6 +200,8 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
             set => Volatile.Write(ref _exception, value);
         }
 
+        public VirtualMachineId? FailingMachine { get; set; }
+
         public TimeSpan Latency { get; set; }
 
         public bool IsDeaf { get; set; }
@@ -220,7 +223,7 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
 
         public Exception? TakeException() => Interlocked.Exchange(ref _exception, null);
 
-        public bool TakeFailure() => Interlocked.Decrement(ref _failures) >= 0;
+        public bool TakeFailure(VirtualMachineId machine) => (FailingMachine ?? machine) == machine && Interlocked.Decrement(ref _failures) >= 0;
 
         public bool TakeLostAnswer() => Interlocked.Decrement(ref _lostAnswers) >= 0;
     }

@@ -93,6 +93,34 @@ public sealed class ForceTests(ClusterFixture fixture) : ClusterTest(fixture)
         await scene.AssertRestsDeployed();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Capture_WhoseUndoFailsForOneMachine_ReleasesTheOtherAtOnce(bool force)
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 2);
+        var machines = (await scene.Machines()).Select(machine => Cluster.Host.Machines[machine.Id]).ToList();
+        var failing = machines[0].Spec.Id;
+        SimulatedCall[] calls = [SimulatedCall.Resume, SimulatedCall.Unquiesce, SimulatedCall.EndHold];
+        Cluster.Host.FailNext(SimulatedCall.Seal);
+        foreach (var call in calls) Cluster.Host.FailNext(call, int.MaxValue, failing);
+
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await ShowsProblem(operation, "pause", "told to fail at Resume");
+        Assert.Equal((VirtualMachineStatus.Running, false), (machines[1].Status, machines[1].IsFrozen));
+        if (force)
+        {
+            await Cluster.Grains.Operation(operation.Id).Force();
+            Assert.Equal(OperationStatus.Failed, (await Cluster.End(operation)).Status);
+            Assert.Equal([VirtualMachineStatus.Unknown, VirtualMachineStatus.Running], (await scene.Machines()).Select(machine => machine.Status));
+        }
+
+        foreach (var call in calls) Cluster.Host.FailNext(call, times: 0);
+        Assert.Equal(OperationStatus.Failed, (await Cluster.End(operation)).Status);
+        await Eventually.Holds(async () => await scene.Machine(failing).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "the machine is released");
+        await scene.AssertRestsDeployed();
+    }
+
     [Fact]
     public async Task Power_OffOfAMachineThatCouldNotBeReleased_EndsIt()
     {

@@ -1,6 +1,7 @@
 using Instances.Appliances;
 using Instances.Hosts;
 using Instances.Operations;
+using Instances.Simulation;
 using Instances.Testing;
 using Instances.VirtualMachines;
 using Xunit;
@@ -62,6 +63,30 @@ public sealed class HoldTests : IClassFixture<QuickHoldFixture>
     }
 
     [Fact]
+    public async Task Hold_OneMachineCannotBeResumed_TheOtherIsReleased()
+    {
+        var scene = await Scene.Deployed(_cluster, machines: 2);
+        var machines = (await scene.Machines()).Select(machine => _cluster.Host.Machines[machine.Id]).ToList();
+        _cluster.Probe.HoldBefore = "seal";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await _cluster.Probe.Arrived;
+        Assert.All(machines, machine => Assert.Equal((VirtualMachineStatus.Paused, true), (machine.Status, machine.IsFrozen)));
+
+        _cluster.Host.FailNext(SimulatedCall.Resume, int.MaxValue, machines[0].Spec.Id);
+        _cluster.Host.FailNext(SimulatedCall.Unquiesce, int.MaxValue, machines[0].Spec.Id);
+        _cluster.HostOptions.HoldBound = TimeSpan.FromMilliseconds(100);
+        await Eventually.Holds(() => Task.FromResult(machines[1] is { Status: VirtualMachineStatus.Running, IsFrozen: false }), "the other machine is released");
+        Assert.Equal((VirtualMachineStatus.Paused, true), (machines[0].Status, machines[0].IsFrozen));
+
+        _cluster.Host.FailNext(SimulatedCall.Resume, times: 0);
+        _cluster.Host.FailNext(SimulatedCall.Unquiesce, times: 0);
+        await Eventually.Holds(() => Task.FromResult(machines[0] is { Status: VirtualMachineStatus.Running, IsFrozen: false }), "the host has tried again");
+        _cluster.Probe.Release();
+        Assert.Equal("hold-expired", (await _cluster.End(operation)).Fault!.Code);
+        await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
     public async Task Hold_LongerThanTheBoundBehindTheCommit_KeepsTheMachinesPaused()
     {
         var scene = await Scene.Deployed(_cluster);
@@ -116,9 +141,9 @@ public sealed class HoldTests : IClassFixture<QuickHoldFixture>
         await _cluster.Crash();
 
         await scene.AssertInstances(await _cluster.End(operation), 3);
-        Assert.DoesNotContain(_cluster.Host.Journal, call => call.Call is Simulation.SimulatedCall.Resume or Simulation.SimulatedCall.Unquiesce);
+        Assert.DoesNotContain(_cluster.Host.Journal, call => call.Call is SimulatedCall.Resume or SimulatedCall.Unquiesce);
         await scene.AssertRestsUndeployed();
     }
 
-    private static Func<Simulation.SimulatedMachine, bool> HeldFor(TimeSpan time) => machine => TimeProvider.System.GetUtcNow() - machine.Hold!.Since > time;
+    private static Func<SimulatedMachine, bool> HeldFor(TimeSpan time) => machine => TimeProvider.System.GetUtcNow() - machine.Hold!.Since > time;
 }
