@@ -134,5 +134,5 @@ status=0
 "${job[@]}" >&3 || status=$?
 
 if $once; then exit "$status"; fi
-say "Serving on ${urls[*]} (reference: $url/docs). Ctrl-C stops the server; machines that are deployed go on running and are found again by the next ./run.sh."
+say "Serving on ${urls[*]} (reference: $url/docs). Ctrl-C stops the server; deployed machines keep running, and the next ./run.sh finds them again."
 wait -n "${cluster_processes[@]}"

@@ -29,10 +29,10 @@ internal sealed class Job(InstancesClient client, Narrator narrator, Report repo
         await Reset("Reset both: their disks remember the start before", cancellationToken);
         report.Boots.AfterReset = await ExpectBoots(2, cancellationToken);
 
-        await Undeploy("Undeploy: the changes go, as nobody kept them", cancellationToken);
-        await Deploy("Deploy again: the loss that instances are for", cancellationToken);
+        await Undeploy("Undeploy: the changes are lost, because they were not captured", cancellationToken);
+        await Deploy("Deploy again: the changes are lost, which instances prevent", cancellationToken);
         report.Boots.AfterPlainRedeploy = await ExpectBoots(1, cancellationToken);
-        await Reset("Reset both: work that is to be kept", cancellationToken);
+        await Reset("Reset both: work to keep", cancellationToken);
         await ExpectBoots(2, cancellationToken);
 
         var first = await CreateInstances("Create instances of both, and use them from now on", _machines, updateImages: true, cancellationToken);
@@ -43,7 +43,7 @@ internal sealed class Job(InstancesClient client, Narrator narrator, Report repo
         await Deploy("Deploy once more, from the same instances", cancellationToken);
         await ExpectBoots(3, cancellationToken);
 
-        await CreateInstances("Create instances of both again, in place of the earlier ones", _machines, updateImages: true, cancellationToken);
+        await CreateInstances("Create instances of both again, which replace the earlier ones", _machines, updateImages: true, cancellationToken);
         await ExpectDeleted([.. first, .. extra], cancellationToken);
         report.Slaves.AddRange(await Slaves(cancellationToken));
     }

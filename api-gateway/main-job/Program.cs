@@ -22,11 +22,11 @@ var image = new Option<FileInfo>("--image")
 image.AcceptExistingOnly();
 var json = new Option<bool>("--json")
 {
-    Description = "Write the result to standard output as one line of JSON, its last line; what people read goes to standard error.",
+    Description = "Write the result to standard output as one line of JSON, its last line; other output goes to standard error.",
 };
 var readySeconds = new Option<double?>("--ready-seconds")
 {
-    Description = "How long the server took to be ready, as the caller measured it: stands in the result as seconds.ready.",
+    Description = "How long the server took to be ready, as the caller measured it: seconds.ready in the result.",
 };
 
 var root = new RootCommand(

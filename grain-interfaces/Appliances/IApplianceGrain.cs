@@ -107,7 +107,7 @@ public interface IApplianceGrain : IGrainWithGuidKey
     Task<HoldVerdict> ReleaseHold(OperationId operation);
 }
 
-/// <summary>What a host does with machines that it holds paused or frozen for a capture.</summary>
+/// <summary>What a host does with machines that are paused or frozen for a capture.</summary>
 public enum HoldVerdict
 {
     /// <summary>The operation has not committed and fails: the machines keep running.</summary>

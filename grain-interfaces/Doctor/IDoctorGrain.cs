@@ -30,7 +30,7 @@ public enum FindingSeverity
 
 /// <param name="Findings">The most severe first, at most <see cref="MaxFindings"/>.</param>
 /// <param name="MoreFindings">How many findings were left out.</param>
-/// <param name="Counts">What was looked at.</param>
+/// <param name="Counts">How much was examined.</param>
 [GenerateSerializer, Immutable, Alias("instances.DoctorReport")]
 public sealed record DoctorReport(
     [property: Id(0)] IReadOnlyList<Finding> Findings,

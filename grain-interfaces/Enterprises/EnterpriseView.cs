@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace Instances.Enterprises;
 
-/// <summary>Everything of an enterprise that people can change.</summary>
+/// <summary>The part of an enterprise that users can change.</summary>
 /// <param name="Name">1 to 128 characters, none of them a control character, not only spaces.</param>
 /// <param name="Quotas">Null for none.</param>
 [GenerateSerializer, Immutable, Alias("instances.EnterpriseSpec")]

@@ -26,7 +26,7 @@ public enum FaultKind
     /// <summary>A defect of this product. HTTP 500.</summary>
     Internal,
 
-    /// <summary>What the request was made for has changed since. HTTP 412. Read it again, and decide anew.</summary>
+    /// <summary>The resource has changed since the client read it. HTTP 412. Read it again, and decide again.</summary>
     Changed,
 }
 

@@ -258,9 +258,9 @@ public sealed record Promotion(
 }
 
 /// <summary>How far an upload in parts is.</summary>
-/// <param name="Operation">Its import, where progress is watched and the end is told.</param>
+/// <param name="Operation">Its import, whose operation shows the progress and the result.</param>
 /// <param name="Offset">Bytes that have come: the next part begins here.</param>
-/// <param name="Length">Bytes that come in all.</param>
+/// <param name="Length">The total number of bytes.</param>
 /// <param name="ExpiresAt">When it ends if no more bytes come; null once they all have.</param>
 [GenerateSerializer, Immutable, Alias("instances.UploadView")]
 public sealed record UploadView(

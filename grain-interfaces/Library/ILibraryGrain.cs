@@ -23,7 +23,7 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("SweepSoon"), OneWay]
     Task SweepSoon();
 
-    /// <summary>Sweeps without asking a host any more: it used the library's folder, and is gone for good. Always interleaves: see the remarks.</summary>
+    /// <summary>Forgets a host that used the library's folder and will not come back: sweeps no longer ask it. Always interleaves: see the remarks.</summary>
     /// <returns>False if the host has not used the folder.</returns>
     [Alias("ForgetHost"), AlwaysInterleave]
     Task<bool> ForgetHost(HostId host);

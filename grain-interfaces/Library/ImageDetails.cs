@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace Instances.Library;
 
-/// <summary>What people say of an image, and what its machines need. A slave inherits it from the image that its machine used.</summary>
+/// <summary>The description of an image, and the requirements of its machines. A slave inherits them from the image that its machine used.</summary>
 /// <param name="Description">At most 4,096 characters.</param>
 /// <param name="MinCpus">1 to 64: a machine with fewer is neither added nor deployed.</param>
 /// <param name="DefaultCpus">1 to 64, not below the minimum: for machines that name no number.</param>
@@ -43,7 +43,7 @@ public sealed record ImageDetails(
         (one?.Count ?? 0) == (other?.Count ?? 0) && (one is null || one.All(label => other!.TryGetValue(label.Key, out var value) && value == label.Value));
 }
 
-/// <summary>Everything of an image that people can change.</summary>
+/// <summary>The part of an image that users can change.</summary>
 /// <param name="Name">1 to 128 characters, none of them a control character, not only spaces.</param>
 /// <param name="Details">Null for none.</param>
 /// <param name="Pinned">Neither deleted, nor retired by an update or by a retention rule.</param>

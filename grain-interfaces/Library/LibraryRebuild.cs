@@ -29,7 +29,7 @@ public sealed record LibraryRebuild(
 
     public const int MaxRemarks = 1000;
 
-    /// <summary>How many images were looked at.</summary>
+    /// <summary>How many images were examined.</summary>
     public int Done => Rebuilt + Known + LeftOut;
 }
 

@@ -65,7 +65,7 @@ public sealed record StepView(
     public UnknownMembers? Unknown { get; init; }
 }
 
-/// <summary>How far one virtual machine has come in an operation.</summary>
+/// <summary>The progress of one virtual machine in an operation.</summary>
 /// <param name="Activity">The current activity in words for users, such as <c>pausing</c>.</param>
 /// <param name="Bytes">Bytes of its disks that were moved so far; 0 if nothing needs to be moved.</param>
 [GenerateSerializer, Immutable, Alias("instances.VirtualMachineProgress")]

@@ -114,7 +114,7 @@ internal sealed class CreateInstanceSaga(ISagaContext appliance)
         {
             await OnEachHost((host, machines) => host.Resume(Operation.Id, machines));
             await OnEachHost((host, machines) => host.Unquiesce(Operation.Id, machines));
-            Activity("goes on");
+            Activity("continues");
         }
 
         _effects = await EffectsOnGuests();

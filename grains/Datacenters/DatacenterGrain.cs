@@ -59,7 +59,7 @@ internal sealed partial class DatacenterGrain(
     {
         if (State.RegisteredHosts.All(registered => registered.Id != host))
         {
-            // A host from before the database was made anew: the library alone still knows it.
+            // A host from before the database was recreated: only the library still knows it.
             if (!await GrainFactory.Library().ForgetHost(host)) Require(host);
             return;
         }

@@ -105,7 +105,7 @@ internal static partial class Checkup
         var gone = machine.Disks.SelectMany(disk => disk.Layers).Where(layer => !stored.Contains(layer)).Distinct().ToList();
         return gone.Count == 0
             ? "The files of its layers are still there: undeploy its appliance only if you do not need them."
-            : $"The files of these layers are gone, too: {string.Join(", ", gone)}. Bring them back from a backup, or undeploy its appliance: what was not captured is lost.";
+            : $"The files of these layers are missing too: {string.Join(", ", gone)}. Restore them from a backup, or undeploy its appliance: changes that were not captured are lost.";
     }
 
     /// <summary>Null if the operator has to decide.</summary>

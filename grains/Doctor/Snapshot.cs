@@ -9,7 +9,7 @@ using Orleans.Runtime;
 namespace Instances.Doctor;
 
 /// <summary>The datacenter at one moment. Files were read before the references to them, as in a sweep: a reference is durable before its file is created.</summary>
-/// <param name="Inventories">Of the hosts that answered.</param>
+/// <param name="Inventories">The inventories of the hosts that answered.</param>
 /// <param name="Library">Null if the library did not answer.</param>
 /// <param name="Reminders">Those of appliances and images.</param>
 /// <param name="Machines">Records of machines that are deployed.</param>

@@ -18,11 +18,11 @@ internal sealed partial class LibraryGrain
         var (used, users) = (new HashSet<LayerId>(), layers.Users());
         var registered = (await GrainFactory.Datacenter().Hosts()).ToDictionary(host => host.Id);
         foreach (var host in users.Where(host => !registered.ContainsKey(host)))
-            return (used, $"The host {host} uses the library's folder and has not registered since the database was made: start its silo, or forget the host (DELETE hosts/{host}) if it is gone for good.");
+            return (used, $"The host {host} uses the library's folder and has not registered since the database was created: start its silo, or forget the host (DELETE hosts/{host}) if it will not come back.");
         foreach (var host in registered.Values.Where(host => users.Contains(host.Id) || host.Store == layers.Id))
         {
             if (host.Status is HostStatus.Away || await Ask(host.Id) is not { } layersOfHost)
-                return (used, $"The host {host.Id} uses the library's folder and does not say which layers its machines use: start its silo, or forget the host (DELETE hosts/{host.Id}) if it is gone for good.");
+                return (used, $"The host {host.Id} uses the library's folder and does not report which layers its machines use: start its silo, or forget the host (DELETE hosts/{host.Id}) if it will not come back.");
             used.UnionWith(layersOfHost);
         }
 

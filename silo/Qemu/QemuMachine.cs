@@ -271,7 +271,7 @@ internal sealed partial class QemuMachine : IAsyncDisposable
         _trouble = word switch
         {
             "io-error" => SeeDiskError(),
-            "internal-error" => "QEMU has paused it after an error of its own: look at its log on the host, then reset it or power it off and on.",
+            "internal-error" => "QEMU has paused it after an error of its own: check its log on the host, then reset it or power it off and on.",
             _ => null,
         };
         // A sleeping or panicked guest is powered on. Any other guest that is not running waits for a resume.

@@ -19,7 +19,7 @@ namespace Instances;
 /// <summary>A gateway with its real pipeline on a port of this machine, over a cluster of scripted grains.</summary>
 public sealed class Gateway : IAsyncLifetime
 {
-    /// <summary>No test waits longer for what has to come.</summary>
+    /// <summary>The longest wait of a test.</summary>
     public static readonly TimeSpan Bound = TimeSpan.FromMinutes(5);
 
     private readonly LogCapture _logs = new();
@@ -103,7 +103,7 @@ internal static class HttpExtensions
         return (await response.Content.ReadFromJsonAsync<T>(InstancesJson.Options, TestContext.Current.CancellationToken))!;
     }
 
-    /// <summary>The answer is a problem, whole and of this status and code.</summary>
+    /// <summary>Checks that the answer is a complete problem with this status and code.</summary>
     public static async Task<JsonElement> AssertProblem(this HttpResponseMessage response, int status, string code)
     {
         var text = await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken);

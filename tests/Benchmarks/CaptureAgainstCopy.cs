@@ -6,7 +6,7 @@ using Spectre.Console;
 
 namespace Instances.Benchmarks;
 
-/// <summary>A capture against what a cloud does that copies: the disk flattened into one file, and that file copied once as the upload.</summary>
+/// <summary>Compares a capture with a cloud that copies: it flattens the disk into one file, and copies that file once as the upload.</summary>
 internal static class CaptureAgainstCopy
 {
     private const long DiskBytes = 20L << 30;

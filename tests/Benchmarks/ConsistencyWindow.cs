@@ -22,7 +22,7 @@ internal static class ConsistencyWindow
             await client.Succeeds(await client.Deploy(appliance.Id, default));
             foreach (var machine in await client.ListVirtualMachines(appliance.Id, default)) await client.WaitForBoot(machine.Id, atLeast: 1);
 
-            // The first one after a start compiles the code that it runs.
+            // The first capture after a start compiles the code that it runs.
             AddRow(table, $"window of {machines} running machines, first capture", [await Capture(client, appliance.Id, Quiesce.None)]);
             foreach (var quiesce in new[] { Quiesce.None, Quiesce.Freeze })
             {

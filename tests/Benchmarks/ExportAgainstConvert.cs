@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace Instances.Benchmarks;
 
-/// <summary>What making and hashing an export costs, sent to nowhere and into a file with a sync, against <c>qemu-img convert</c> of the same chain to the same format into a file with a sync.</summary>
+/// <summary>Compares the time to create and hash an export, without output and to a file with a sync, with <c>qemu-img convert</c> of the same chain to the same format to a file with a sync.</summary>
 internal static class ExportAgainstConvert
 {
     private const int Rounds = 5;
@@ -24,7 +24,7 @@ internal static class ExportAgainstConvert
             var (sent, exports, converts) = (new List<double>(), new List<double>(), new List<double>());
             for (var round = 0; round < Rounds; round++)
             {
-                // By turns: whoever is second finds memory that the first has warmed up.
+                // Alternate the order, because the second one finds a warm cache.
                 if (round % 2 == 0) converts.Add(await Time(Convert));
                 sent.Add(await Time(() => Export(Stream.Null)));
                 exports.Add(await Time(ExportToFile));

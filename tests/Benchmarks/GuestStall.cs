@@ -8,7 +8,7 @@ using Spectre.Console;
 
 namespace Instances.Benchmarks;
 
-/// <summary>How long a guest stands still in a capture while the kernel still has to write much of what the guest wrote, to a slow disk. The guest itself measures it.</summary>
+/// <summary>Measures the stall of a guest in a capture while the kernel still has to write much of the guest's data to a slow disk. The guest itself measures it.</summary>
 internal static partial class GuestStall
 {
     private const int GoalMs = 100;
@@ -29,7 +29,7 @@ internal static partial class GuestStall
             return;
         }
 
-        // Below the mount point: a data folder deletes itself.
+        // Below the mount point, because a data folder deletes itself.
         await using var data = new DataFolder(disk.Path);
         await using var server = await ServerProcess.Start(data, $"--Library:Folder={data.Path}/library");
         var client = server.Client;
@@ -39,7 +39,7 @@ internal static partial class GuestStall
         await client.Succeeds(await client.Deploy(appliance.Id, default));
         await client.WaitForLine(machine.Id, Guest.ChangesDone);
 
-        // What the guest's only processor, and others on this machine, cost by themselves.
+        // The gaps without a capture, from the guest's only processor and other work on this machine.
         await Task.Delay(AloneFor);
         var alone = await Gaps(client, machine.Id);
         var dirty = DirtyMib();
@@ -86,7 +86,7 @@ internal static partial class GuestStall
     private static async Task<IReadOnlyList<int>> Gaps(InstancesClient client, VirtualMachineId machine) =>
         [.. GapPattern().Matches(await client.ReadConsole(machine, default)).Select(match => int.Parse(match.Groups[1].ValueSpan, CultureInfo.InvariantCulture))];
 
-    /// <summary>What the kernel has not written yet, on all disks.</summary>
+    /// <summary>The bytes that the kernel has not written yet, on all disks.</summary>
     private static long DirtyMib() =>
         File.ReadLines("/proc/meminfo").Where(line => line.StartsWith("Dirty:", StringComparison.Ordinal)).Select(line => long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture)).Single() >> 10;
 

@@ -11,7 +11,7 @@ using Spectre.Console;
 
 namespace Instances.Benchmarks;
 
-/// <summary>What checking, converting and publishing an upload costs, against <c>qemu-img convert</c> of the same file with the same options and a sync.</summary>
+/// <summary>Compares the time to check, convert and publish an upload with <c>qemu-img convert</c> of the same file with the same options and a sync.</summary>
 internal static class ImportAgainstConvert
 {
     private const int Rounds = 5;
@@ -28,7 +28,7 @@ internal static class ImportAgainstConvert
             var (imports, converts) = (new List<double>(), new List<double>());
             for (var round = 0; round < Rounds; round++)
             {
-                // By turns: whoever is second finds memory that the first has warmed up.
+                // Alternate the order, because the second one finds a warm cache.
                 await (round % 2 == 0 ? Convert() : Import());
                 await (round % 2 == 0 ? Import() : Convert());
             }
@@ -70,7 +70,7 @@ internal static class ImportAgainstConvert
         UnixFiles.SyncFile(target);
     }
 
-    /// <summary>Times what is done with an upload that has come whole, and is on the disk.</summary>
+    /// <summary>Measures the processing of a complete upload that is on the disk.</summary>
     private static async Task<double> Measure(string image, string library, Func<FolderLibraryStore, ImageConverter, UploadPlan, ReceivedUpload, Task> work)
     {
         var layers = new LayerStoreOptions { Folder = library };

@@ -6,7 +6,7 @@ using Spectre.Console;
 
 namespace Instances.Benchmarks;
 
-/// <summary>What it costs to make one layer of eight, and to compare it with them, against <c>qemu-img rebase</c>, which reads the chain and compares nothing. Over a base with 2 GiB of data on a disk of 4 GiB, each layer with writes of 4 to
+/// <summary>Compares the time to merge eight layers, including the comparison of the result, with <c>qemu-img rebase</c>, which reads the chain and compares nothing. Over a base with 2 GiB of data on a disk of 4 GiB, each layer with writes of 4 to
 /// 64 KiB all over it; all in memory, each with a sync.</summary>
 internal static class MergeAgainstRebase
 {

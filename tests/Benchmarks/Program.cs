@@ -11,7 +11,7 @@ var merge = new Option<int>("--merge") { Description = "MiB of small writes in e
 var stall = new Option<int>("--stall") { Description = "MiB that a guest has written, and the kernel not, when it is captured on a slow disk (needs root).", DefaultValueFactory = _ => 1024 };
 var only = new Option<string[]>("--only") { Description = "Measure these alone.", AllowMultipleArgumentsPerToken = true };
 only.AcceptOnlyFromAmong("window", "stall", "capture", "import", "depth", "export", "merge");
-var command = new RootCommand("Measures captures of real machines, imports, exports, merges, and reads through chains, each against its yardstick in the same run.") { machines, rounds, changes, disk, export, merge, stall, only };
+var command = new RootCommand("Measures captures of real machines, imports, exports, merges, and reads through chains, each with a reference in the same run.") { machines, rounds, changes, disk, export, merge, stall, only };
 command.SetAction(async (result, _) =>
 {
     var table = new Table().AddColumns("what", "measured", "against", "ratio, goal");

@@ -5,7 +5,7 @@ using Spectre.Console;
 
 namespace Instances.Benchmarks;
 
-/// <summary>What reading through a chain costs, by its depth, against reading its base: 4 KiB at a time, all over a disk of 1 GiB that is in memory.</summary>
+/// <summary>Compares reads through a chain, by its depth, with reads of its base: 4 KiB at a time, spread over a disk of 1 GiB in memory.</summary>
 internal static partial class ReadByDepth
 {
     private const int Rounds = 3;

@@ -3,13 +3,13 @@ using System.Diagnostics;
 
 namespace Instances.Chaos;
 
-/// <param name="Faults">How long faults are made.</param>
+/// <param name="Faults">How long faults are injected.</param>
 /// <param name="Keep">Whether the folder of a run with violations is kept.</param>
-/// <param name="WithMoreFaults">Whether faults come that a short run leaves out.</param>
+/// <param name="WithMoreFaults">Whether the run includes the faults that a short run leaves out.</param>
 /// <param name="WithOlderDatabase">Whether the silos start on an older database for a while after the faults.</param>
 internal sealed record ChaosOptions(int Seed, TimeSpan Faults, bool Keep, bool WithOlderDatabase, bool WithMoreFaults);
 
-/// <summary>What a run did and found.</summary>
+/// <summary>The actions and findings of a run.</summary>
 internal sealed class ChaosReport(TextWriter output)
 {
     private readonly long _started = Stopwatch.GetTimestamp();

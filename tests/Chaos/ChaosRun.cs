@@ -3,10 +3,10 @@ using Instances.Testing;
 
 namespace Instances.Chaos;
 
-/// <summary>One run: a cluster, people who work with it, faults, rest, and a look at what is left.</summary>
+/// <summary>One run: a cluster, users who work with it, faults, a quiet phase, and an inspection.</summary>
 internal static class ChaosRun
 {
-    /// <summary>Room for four guests, each with what an emulating QEMU takes besides. Simulated machines are larger than this host, so they run elsewhere.</summary>
+    /// <summary>Memory for four guests, each with the overhead of an emulating QEMU. Simulated machines are larger than this host, so they run elsewhere.</summary>
     private const long GuestHostMemory = 4 * (Guest.MemoryBytes + (256L << 20));
 
     private const int SimulatedTenants = 4;
@@ -26,7 +26,7 @@ internal static class ChaosRun
         [
             new(GuestTenant.Host.ToString(), "qemu", GuestHostMemory),
             new("host-2", Configuration: ["--LayerStore:Transfer=Http", doors.Open("host-2")]),
-            // Packed, it takes machines before the host that has room for all.
+            // With the policy packed, it gets machines before the host that has room for all.
             new("host-3", MemoryBytes: 10 * Tenant.SimulatedMemory, Folder: small?.Path, Configuration: ["--LayerStore:Transfer=Http", "--Host:DiskHeadroomBytes=1048576", doors.Open("host-3")]),
         ];
         await using var cluster = await ProcessCluster.Start(
@@ -69,7 +69,7 @@ internal static class ChaosRun
         }
         catch (Exception exception)
         {
-            report.Violation($"what is left cannot be looked at: {exception}");
+            report.Violation($"the cluster cannot be inspected: {exception}");
         }
 
         await over.CancelAsync();

@@ -1,6 +1,6 @@
 namespace Instances.Chaos;
 
-/// <summary>The clocks of single silos, set forward and back while they run. The library <c>libfaketime</c> adds to each what a file says. Their timers are not touched: those count from the start of the system.</summary>
+/// <summary>The clocks of single silos, set forward and back while they run. The library <c>libfaketime</c> adds an offset from a file to each clock. Timers are not affected, because they count from the start of the system.</summary>
 internal static class ClockSteps
 {
     private const string Library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -10,7 +10,7 @@ internal static class ClockSteps
 
     public static bool CanChange => File.Exists(Library);
 
-    /// <summary>What a silo is started with, so that its clock can be set later.</summary>
+    /// <summary>The environment of a silo that allows to set its clock later.</summary>
     public static IReadOnlyDictionary<string, string> Environment(string folder, string silo)
     {
         if (!CanChange) return new Dictionary<string, string>();
@@ -21,7 +21,7 @@ internal static class ClockSteps
             ["FAKETIME_TIMESTAMP_FILE"] = FileOf(folder, silo),
             ["FAKETIME_CACHE_DURATION"] = "1",
             ["FAKETIME_DONT_RESET"] = "1",
-            // Without the last one, waits with a bound end at once: the library takes the clock that .NET waits by for the wall clock.
+            // Without the last variable, bounded waits end at once: the library would also change the clock that .NET uses for waits.
             ["FAKETIME_DONT_FAKE_MONOTONIC"] = "1",
             ["FAKETIME_FORCE_MONOTONIC_FIX"] = "0",
         };
@@ -29,7 +29,7 @@ internal static class ClockSteps
 
     public static int Choose(Random random) => Steps[random.Next(Steps.Length)];
 
-    /// <param name="seconds">What the silo's clock is ahead of the machine's; negative if it is behind.</param>
+    /// <param name="seconds">How far the silo's clock is ahead of the machine's; negative if it is behind.</param>
     public static void Write(string folder, string silo, int seconds)
     {
         var file = FileOf(folder, silo);

@@ -3,18 +3,18 @@ using Instances.Testing;
 
 namespace Instances.Chaos;
 
-/// <summary>What goes wrong: one fault after the other, each ended before the run is; and whoever has died is started again, as a system's service manager does.</summary>
+/// <summary>Injects one fault after the other, and ends each before the run ends. Restarts dead processes, like a service manager.</summary>
 internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk? small, SmallDisk? library, bool withMore, Random random, ChaosReport report)
 {
     private static readonly TimeSpan SuperviseEvery = TimeSpan.FromMilliseconds(300);
 
-    /// <summary>How long a silo that stood still may take to learn that the others have given it up, and to end.</summary>
+    /// <summary>How long a frozen silo may take to notice that the others have declared it dead, and to end.</summary>
     private static readonly TimeSpan LearnsItsEnd = TimeSpan.FromSeconds(12);
 
-    /// <summary>How long a second host of a taken name may take to refuse its start.</summary>
+    /// <summary>How long a second host with the same name may take to refuse its start.</summary>
     private static readonly TimeSpan RefusalBound = Bounds.Wait;
 
-    /// <summary>Those that a fault keeps down.</summary>
+    /// <summary>The processes that a fault keeps down.</summary>
     private readonly HashSet<ClusterProcess> _down = [];
 
     private long _thawedAt;
@@ -50,7 +50,7 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         if (_thawedAt != 0 && LearnsItsEnd - Stopwatch.GetElapsedTime(_thawedAt) is var rest && rest > TimeSpan.Zero) await Task.Delay(rest, CancellationToken.None);
     }
 
-    /// <summary>Starts again whatever has ended and is not to be down.</summary>
+    /// <summary>Restarts processes that have ended and should run.</summary>
     public async Task Supervise(CancellationToken end)
     {
         while (!end.IsCancellationRequested)
@@ -201,7 +201,7 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         }
         catch (Exception exception) when (exception is Client.ProblemException or HttpRequestException)
         {
-            return false; // An earlier fault may not be over everywhere.
+            return false; // An earlier fault may still have effects.
         }
     }
 
@@ -211,7 +211,7 @@ internal sealed class Faults(ProcessCluster cluster, FlakyDoors doors, SmallDisk
         await Task.WhenAll(cluster.Hosts.Select(host => Down(host, host.Kill, () => Pause(1, 8, stop))));
     }
 
-    /// <summary>A second silo of a host that runs must refuse to start.</summary>
+    /// <summary>A second silo of a running host must refuse to start.</summary>
     private async Task StartSecondHost(CancellationToken stop)
     {
         var first = Choose(cluster.Hosts);

@@ -4,7 +4,7 @@ using System.Net.Sockets;
 
 namespace Instances.Chaos;
 
-/// <summary>Stands between silos' data planes and those that read from them: cuts transfers, or lets them through slowly.</summary>
+/// <summary>A proxy between silos' data planes and their readers: cuts transfers, or slows them down.</summary>
 internal sealed class FlakyDoors : IAsyncDisposable
 {
     private const int SlowBytes = 16 << 10;
@@ -15,7 +15,7 @@ internal sealed class FlakyDoors : IAsyncDisposable
 
     public bool IsSlow { get; set; }
 
-    /// <summary>A door for a silo that is not there yet.</summary>
+    /// <summary>Opens a door for a silo that is not started yet.</summary>
     /// <returns>The configuration that leads others through it.</returns>
     public string Open(string silo)
     {
@@ -91,7 +91,7 @@ internal sealed class FlakyDoors : IAsyncDisposable
             }
             catch (Exception exception) when (exception is SocketException or IOException or ObjectDisposedException or InvalidOperationException)
             {
-                // Cut, or nobody there.
+                // The connection was cut, or the silo is down.
             }
             finally
             {

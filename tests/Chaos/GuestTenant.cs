@@ -8,18 +8,18 @@ using Instances.VirtualMachines;
 
 namespace Instances.Chaos;
 
-/// <summary>Somebody whose machines are real guests. They count their starts on their disks: what was captured can be told from what was not.</summary>
+/// <summary>A tenant whose machines are real guests. They count their starts on their disks, which shows what was captured.</summary>
 internal sealed class GuestTenant(string name, InstancesClient client, ImageView master, Random random, ChaosReport report) : Tenant(name, client, master, random, report)
 {
     /// <summary>The only host that runs real guests.</summary>
     public static readonly HostId Host = new("host-1");
 
-    /// <summary>How many starts each image holds at least.</summary>
+    /// <summary>The lowest count of starts that each image must have.</summary>
     public ConcurrentDictionary<ImageId, int> Boots { get; } = new();
 
     public override VirtualMachineSpec Spec(string machine, ImageId image) => Guest.Spec(machine, image);
 
-    // As many as this machine bears.
+    // As many as this machine can run.
     protected override int Machines => 2;
 
     protected override async Task Use(IReadOnlyList<VirtualMachineView> machines, CancellationToken end)

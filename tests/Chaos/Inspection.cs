@@ -9,10 +9,10 @@ using Instances.VirtualMachines;
 
 namespace Instances.Chaos;
 
-/// <summary>What must hold when the faults have ended: everything rests, every promise was kept, and nothing is left that has no owner.</summary>
+/// <summary>Checks the cluster after the faults: everything must be idle, every promise kept, and nothing left without an owner.</summary>
 internal static class Inspection
 {
-    /// <summary>What has not settled by then is stuck. A quiet machine needs about 10 s.</summary>
+    /// <summary>Appliances that have not settled after this time are stuck. A quiet machine needs about 10 s.</summary>
     private static readonly TimeSpan RestBound = Bounds.Wait;
 
     private const int GuestImagesTried = 4;
@@ -28,7 +28,7 @@ internal static class Inspection
         await DoctorFindsNothing(cluster, report);
     }
 
-    /// <summary>Waits until every process is ready and every appliance has settled by itself.</summary>
+    /// <summary>Waits until every process is ready and every appliance has settled.</summary>
     public static async Task Settled(ProcessCluster cluster, IReadOnlyList<Tenant> tenants, ChaosReport report)
     {
         foreach (var process in cluster.All) await Eventually.Holds(async () => process.IsRunning && await process.IsReady(), $"{process.Name} is ready; see {process.LogPath}");
@@ -41,7 +41,7 @@ internal static class Inspection
     {
         while (true)
         {
-            // The list wakes no grain: it must come to rest by itself.
+            // The list activates no grain: so the appliance must settle without help.
             var appliance = (await cluster.Client.ListAppliances(default)).Single(listed => listed.Id == tenant.Appliance);
             if (appliance is { Operation: null, Status: ApplianceStatus.Deployed or ApplianceStatus.Undeployed }) return;
             if (clock.Elapsed > RestBound)
@@ -61,7 +61,7 @@ internal static class Inspection
         foreach (var operation in ended.Values.Where(operation => !operation.IsFinished))
             report.Violation($"{tenant.Name}: operation {operation.Kind} {operation.Id} has not ended: {operation.Status} in {operation.Step}");
         foreach (var unexplained in ended.Values.Where(operation => operation.Fault is { Kind: FaultKind.Internal }))
-            report.Violation($"{tenant.Name}: operation {unexplained.Kind} {unexplained.Id} failed, and its reason tells nobody what to do: {unexplained.Fault!.Code} {unexplained.Fault.Message}");
+            report.Violation($"{tenant.Name}: operation {unexplained.Kind} {unexplained.Id} failed, and its reason does not say what to do: {unexplained.Fault!.Code} {unexplained.Fault.Message}");
         foreach (var back in ended.Values.Where(operation => operation.FinishedAt < operation.StartedAt))
             report.Violation($"{tenant.Name}: operation {back.Kind} {back.Id} started at {back.StartedAt:O} and finished before, at {back.FinishedAt:O}");
         foreach (var seen in tenant.Operations.Values)
@@ -71,7 +71,7 @@ internal static class Inspection
         }
     }
 
-    /// <summary>What succeeded captures made and later ones did not replace, exactly that is in the library.</summary>
+    /// <summary>Checks that the library has exactly the images that successful captures created and later ones did not replace.</summary>
     private static async Task ImagesAreAsPromised(ProcessCluster cluster, Tenant tenant, ChaosReport report)
     {
         var succeeded = (await cluster.Client.ListOperations(tenant.Appliance, default)).Where(operation => operation.Status is OperationStatus.Succeeded).Select(operation => operation.Result!).ToList();
@@ -94,7 +94,7 @@ internal static class Inspection
         if (ended.Status is not OperationStatus.Succeeded) report.Violation($"{tenant.Name}: undeploy ended as {ended.Status}: {ended.Fault?.Message}");
     }
 
-    /// <summary>Every image of the tenant deploys; guests show that it holds what was captured.</summary>
+    /// <summary>Checks that every image of the tenant can be deployed, and that guests find what was captured.</summary>
     private static async Task ImagesDeploy(ProcessCluster cluster, Tenant tenant, ChaosReport report)
     {
         var images = await Own(cluster, tenant);
@@ -139,7 +139,7 @@ internal static class Inspection
 
     private static async Task DoctorFindsNothing(ProcessCluster cluster, ChaosReport report)
     {
-        // Sweeps run every few seconds here: what they take is gone by then.
+        // Sweeps run every few seconds here, and have deleted everything unreferenced by this time.
         var clock = Stopwatch.StartNew();
         while (true)
         {

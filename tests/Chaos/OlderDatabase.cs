@@ -4,12 +4,12 @@ using Instances.Testing;
 
 namespace Instances.Chaos;
 
-/// <summary>The silos start on a database from before the last work, as after a restored backup. No guest and no layer may go. Then they get the present one back.</summary>
+/// <summary>Starts the silos on a database without the latest changes, as after a restored backup. No guest and no layer may be removed. Then the silos get the current database back.</summary>
 internal static class OlderDatabase
 {
     private const string Copy = "older";
 
-    /// <summary>Several sweeps of every host and of the library.</summary>
+    /// <summary>Longer than several sweeps of every host and of the library.</summary>
     private static readonly TimeSpan Sweeps = TimeSpan.FromSeconds(15);
 
     public static async Task Look(ProcessCluster cluster, Faults faults, IReadOnlyList<Tenant> tenants, ChaosReport report)

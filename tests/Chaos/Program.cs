@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Instances.Chaos;
 
-var seconds = new Option<int>("--seconds") { Description = "How long each run makes faults, before it lets the cluster come to rest and looks at it.", DefaultValueFactory = _ => 60 };
+var seconds = new Option<int>("--seconds") { Description = "How long each run injects faults, before it waits until the cluster is idle and inspects it.", DefaultValueFactory = _ => 60 };
 seconds.Validators.Add(result =>
 {
     if (result.GetValueOrDefault<int>() is < 1 or > 86_400) result.AddError("--seconds is 1 to 86400.");
@@ -43,5 +43,5 @@ root.SetAction(async (arguments, cancellationToken) =>
     Console.Out.WriteLine($"{violations} violations in {arguments.GetValue(runs)} runs.");
     return violations == 0 ? 0 : 1;
 });
-// Interrupted, it still ends what it has started.
+// If it is interrupted, it still ends the processes that it has started.
 return await root.Parse(args).InvokeAsync(new() { ProcessTerminationTimeout = TimeSpan.FromSeconds(60) });

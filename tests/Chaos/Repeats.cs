@@ -5,7 +5,7 @@ using Instances.Client;
 
 namespace Instances.Chaos;
 
-/// <summary>Sends some requests that have begun an operation once more, as somebody does who has lost the answer: by its Idempotency-Key that is the same operation.</summary>
+/// <summary>Repeats some requests that have begun an operation, like a client that has lost the answer. With the same Idempotency-Key it is the same operation.</summary>
 internal sealed class Repeats(Random random, ChaosReport report, HttpMessageHandler inner) : DelegatingHandler(inner)
 {
     private const int OneOf = 4;
@@ -24,7 +24,7 @@ internal sealed class Repeats(Random random, ChaosReport report, HttpMessageHand
         return response;
     }
 
-    /// <summary>It begins nothing, and is refused when the operation has ended meanwhile.</summary>
+    /// <summary>It begins nothing, and is refused if the operation has ended meanwhile.</summary>
     private static bool IsCancel(HttpRequestMessage request) => request.RequestUri!.OriginalString.EndsWith("/cancel", StringComparison.Ordinal);
 
     private bool IsChosen()

@@ -7,17 +7,17 @@ using Instances.VirtualMachines;
 
 namespace Instances.Chaos;
 
-/// <summary>Somebody who works with one appliance of simulated machines: deploys, captures, undeploys, cancels, repeats. Holds the datacenter to what it says.</summary>
+/// <summary>A user of one appliance of simulated machines: deploys, captures, undeploys, cancels and repeats, and checks the datacenter's answers.</summary>
 internal class Tenant(string name, InstancesClient client, ImageView master, Random random, ChaosReport report)
 {
-    /// <summary>Larger than the host that is for real guests.</summary>
+    /// <summary>Larger than the host for real guests.</summary>
     public const long SimulatedMemory = 2L << 30;
 
     public string Name => name;
 
     public ApplianceId Appliance { get; private set; }
 
-    /// <summary>Every operation that was accepted, as it was last seen.</summary>
+    /// <summary>The last seen version of every accepted operation.</summary>
     public Dictionary<OperationId, OperationView> Operations { get; } = [];
 
     protected virtual int Machines => 3;
@@ -48,7 +48,7 @@ internal class Tenant(string name, InstancesClient client, ImageView master, Ran
             }
             catch (Exception exception) when (IsAway(exception))
             {
-                // It was repeated as often as the client does, and said clearly that it is unreachable. Whether it was done is looked up next.
+                // The client has repeated it, and the answer was that a part is unreachable. Check next whether it was carried out.
                 report.Count("request given up: the datacenter was away");
             }
             catch (OperationCanceledException) when (end.IsCancellationRequested)
@@ -57,18 +57,18 @@ internal class Tenant(string name, InstancesClient client, ImageView master, Ran
             }
             catch (Exception exception)
             {
-                report.Violation($"{name}: an answer that nobody can act upon: {exception.GetType().Name}: {exception.Message}");
+                report.Violation($"{name}: an answer without a reason: {exception.GetType().Name}: {exception.Message}");
             }
 
             await Task.Delay(TimeSpan.FromMilliseconds(random.Next(50, 800)), CancellationToken.None);
         }
     }
 
-    /// <summary>What is done with a deployed appliance besides capturing and undeploying.</summary>
+    /// <summary>Actions on a deployed appliance besides capturing and undeploying.</summary>
     protected virtual Task Use(IReadOnlyList<VirtualMachineView> machines, CancellationToken end) =>
         random.Next(2) == 0 ? client.Power(machines[random.Next(machines.Count)].Id, PowerAction.Reset, end) : Task.CompletedTask;
 
-    /// <summary>Called before a capture, with what it is going to capture.</summary>
+    /// <summary>Called before a capture, with the machines to capture.</summary>
     protected virtual Task<object?> Remember(IReadOnlyList<VirtualMachineView> machines, CancellationToken end) => Task.FromResult<object?>(null);
 
     /// <summary>Called when a capture has succeeded.</summary>
@@ -81,7 +81,7 @@ internal class Tenant(string name, InstancesClient client, ImageView master, Ran
         var appliance = await client.GetAppliance(Appliance, end);
         if (appliance.Operation is { } running)
         {
-            // One whose answer was lost.
+            // An operation whose answer was lost.
             await Follow(await client.GetOperation(running, end), before: null, end);
             return;
         }
@@ -117,7 +117,7 @@ internal class Tenant(string name, InstancesClient client, ImageView master, Ran
         if (ended is { Status: OperationStatus.Succeeded }) Captured(ended, remembered);
     }
 
-    /// <summary>Watches an operation to its end, or cancels it, and looks whether the appliance is as the operation says.</summary>
+    /// <summary>Watches an operation to its end, or cancels it, and checks that the appliance matches the operation's outcome.</summary>
     private async Task<OperationView?> Follow(OperationView operation, Scene? before, CancellationToken end)
     {
         Operations[operation.Id] = operation;
@@ -157,7 +157,7 @@ internal class Tenant(string name, InstancesClient client, ImageView master, Ran
     private static bool IsAway(Exception exception) =>
         exception is HttpRequestException or IOException
         || exception is ProblemException { Status: System.Net.HttpStatusCode.ServiceUnavailable or System.Net.HttpStatusCode.GatewayTimeout or System.Net.HttpStatusCode.InsufficientStorage }
-        // Somebody else's request that was thought lost came through meanwhile; or a machine restarts.
+        // A request that was thought lost was carried out meanwhile, or a machine restarts.
         || exception is ProblemException { Status: System.Net.HttpStatusCode.Conflict };
 
     private sealed record Scene(ApplianceStatus Status, IReadOnlyList<VirtualMachineView> Machines);

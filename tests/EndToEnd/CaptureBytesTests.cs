@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>A capture costs nothing that grows with the disk: measured at the processes, as the kernel counts it. Afterwards the doctor finds nothing wrong.</summary>
+/// <summary>The cost of a capture does not grow with the disk, according to the kernel's counters of the processes. Afterwards the doctor finds no problem.</summary>
 public sealed class CaptureBytesTests
 {
     private const long DiskBytes = 20L << 30;

@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>The command that people run when something is odd, against a server on real files.</summary>
+/// <summary>The command silo doctor, against a server on real files.</summary>
 public sealed class DoctorCommandTests
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;

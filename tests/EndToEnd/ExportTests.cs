@@ -59,11 +59,11 @@ public sealed class ExportTests(SimulatedDatacenter datacenter)
         }
         catch (IOException)
         {
-            return false; // It has ended: somebody else's.
+            return false; // The process has ended: it is not ours.
         }
     }
 
-    /// <summary>Does something when the first bytes have come.</summary>
+    /// <summary>Runs an action when the first bytes have arrived.</summary>
     private sealed class KillingStream(Func<Task> kill) : MemoryStream
     {
         private bool _hasKilled;

@@ -66,7 +66,7 @@ public sealed class HostRecoveryTests
         Assert.Equal(HostStatus.Available, Assert.Single(await client.ListHosts(Stop)).Status);
         Assert.Empty((await client.Examine(fix: false, Stop)).Findings);
 
-        // What it is worth: the guest's work is captured, and deployed again.
+        // The recovered machine can be used: its work is captured, and deployed again.
         await client.Power(web, PowerAction.Reset, Stop);
         var before = await client.WaitForBoot(web, atLeast: 2);
         await client.Succeeds(await client.CreateInstance(appliance, new(UpdateImages: true), Stop));

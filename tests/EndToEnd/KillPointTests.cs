@@ -5,10 +5,10 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>The process is killed (SIGKILL) at named places of what the library does. The long form is <c>tests/Chaos --kill-points</c>.</summary>
+/// <summary>The process is killed (SIGKILL) at named places of the library's work. The long form is <c>tests/Chaos --kill-points</c>.</summary>
 public sealed partial class KillPointTests(ITestOutputHelper output)
 {
-    /// <summary>An order in which the first runs differ much.</summary>
+    /// <summary>A seed for an order in which the first runs differ much.</summary>
     private const int Seed = 3;
 
     private const int Runs = 4;

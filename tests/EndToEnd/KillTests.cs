@@ -7,10 +7,10 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>SIGKILL in create-instance with real guests running, and a new start. Kills at every step, with simulated guests, are in <c>Grains/Appliances/CrashTests</c>.</summary>
+/// <summary>SIGKILL during create-instance with real guests running, and a restart. Kills at every step, with simulated guests, are in <c>Grains/Appliances/CrashTests</c>.</summary>
 public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Shop>
 {
-    /// <summary>The guests have next layers; are frozen and paused; write to their next layers; all is in the library.</summary>
+    /// <summary>Places: the guests have next layers; are frozen and paused; write to their next layers; everything is in the library.</summary>
     private static readonly string[] BeforeCommit = ["prepare:after", "pause:after", "seal:after", "commit"];
 
     private static readonly string[] AfterCommit = ["commit:after", "undeploy/web:after", "finish"];
@@ -111,7 +111,7 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
             Server = await ServerProcess.Start(_data);
         }
 
-        /// <summary>Reads the list only, which activates no grain: the appliance settles by itself.</summary>
+        /// <summary>Reads the list only, which activates no grain: the appliance must settle without help.</summary>
         internal Task Settles(ApplianceStatus status, string when) => Eventually.Holds(async () =>
         {
             var appliance = (await Server.Client.ListAppliances(default)).Single();

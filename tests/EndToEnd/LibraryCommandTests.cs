@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>What somebody runs who does not trust a disk, against a server on real files.</summary>
+/// <summary>The commands silo library verify and rebuild, against a server on real files.</summary>
 public sealed class LibraryCommandTests
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
@@ -100,7 +100,7 @@ public sealed class LibraryCommandTests
         }
     }
 
-    /// <summary>The database is lost once more, and with it the manifest of the master.</summary>
+    /// <summary>The database is lost again, and the manifest of the master too.</summary>
     private static async Task BreakTheMaster(string data, ImageId master)
     {
         foreach (var file in Directory.EnumerateFiles(data, "instances.db*")) File.Delete(file);
@@ -109,7 +109,7 @@ public sealed class LibraryCommandTests
         await File.WriteAllTextAsync(manifest, "{", Stop);
     }
 
-    /// <summary>What people see of images. How often one was changed begins anew.</summary>
+    /// <summary>The visible state of images. Versions begin again.</summary>
     private static async Task<string> Look(InstancesClient client) =>
         JsonSerializer.Serialize((await client.ListImages(new(), Stop)).Select(image => image with { Version = 1 }), InstancesJson.Options);
 

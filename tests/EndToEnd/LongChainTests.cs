@@ -8,13 +8,13 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>A machine is captured over and over while it runs; what comes of it has a short chain, boots, and can become a master.</summary>
+/// <summary>A running machine is captured repeatedly. The resulting image has a short chain, boots, and can be promoted.</summary>
 public sealed class LongChainTests
 {
     private const int Boots = 2;
     private const int MaxDepth = 8;
 
-    /// <summary><c>INSTANCES_TEST_CAPTURES=100</c> makes a hundred of them.</summary>
+    /// <summary><c>INSTANCES_TEST_CAPTURES=100</c> sets the number of captures.</summary>
     private static readonly int Captures = int.TryParse(Environment.GetEnvironmentVariable("INSTANCES_TEST_CAPTURES"), CultureInfo.InvariantCulture, out var captures) ? captures : 16;
 
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
@@ -63,7 +63,7 @@ public sealed class LongChainTests
 
         async Task DeployOneThatLiesOverAnother()
         {
-            // Were each to have a copy of its own, all these would have been copied.
+            // If each image had its own copies, all these bytes would have been copied.
             var compaction = await client.GetLibraryCompaction(Stop);
             Assert.InRange(compaction.LayersMerged, MaxDepth, Enumerable.Range(MaxDepth, Captures - MaxDepth).Sum() / 2);
 

@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>A datacenter of several processes loses what was in its PostgreSQL, and has its library's files.</summary>
+/// <summary>A datacenter of several processes loses the content of its PostgreSQL database, but keeps its library's files.</summary>
 public sealed class LostDatabaseTests
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;

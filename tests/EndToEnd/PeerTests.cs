@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>Two datacenters with databases of their own, of which the one has the library of the other, copied by hand.</summary>
+/// <summary>Two datacenters with their own databases. One has a manual copy of the other's library.</summary>
 public sealed class PeerTests
 {
     private const string Simulated = "--Host:Hypervisor=simulated";
@@ -42,7 +42,7 @@ public sealed class PeerTests
         File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
         await server.Client.VerifyLibrary(Stop);
 
-        await Eventually.Holds(async () => (await server.Client.GetLibraryHealth(Stop)) is { IsDone: true, Corrupt.Count: 0, LastHealing: not null }, "the layer is put right");
+        await Eventually.Holds(async () => (await server.Client.GetLibraryHealth(Stop)) is { IsDone: true, Corrupt.Count: 0, LastHealing: not null }, "the layer is repaired");
         Assert.Equal((layer, peer), (await server.Client.GetLibraryHealth(Stop)).LastHealing is { } healing ? (healing.Layer, healing.From) : default);
         Assert.Equal(good, await File.ReadAllBytesAsync(path, Stop));
         Assert.Contains($"The layer {layer} is corrupt", server.Log, StringComparison.Ordinal);

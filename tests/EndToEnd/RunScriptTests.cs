@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>What a newcomer does first.</summary>
+/// <summary>The first steps of a newcomer: run.sh.</summary>
 public sealed class RunScriptTests
 {
     [Fact]

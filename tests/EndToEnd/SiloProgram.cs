@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>The silo's commands that end, as people run them.</summary>
+/// <summary>Runs the silo's commands, such as doctor, as separate processes.</summary>
 internal static class SiloProgram
 {
     public static async Task<(int Code, string Output)> Run(params string[] arguments)

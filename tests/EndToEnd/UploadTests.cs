@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>An upload in parts goes on when what carries it dies in the middle.</summary>
+/// <summary>An upload in parts continues after a process on its way dies.</summary>
 [Collection(nameof(SimulatedDatacenter))]
 public sealed class UploadTests(SimulatedDatacenter datacenter)
 {
@@ -44,7 +44,7 @@ public sealed class UploadTests(SimulatedDatacenter datacenter)
         await Cluster.Gateways[0].Ready();
     }
 
-    /// <summary>Does something when it is read up to a place for the first time.</summary>
+    /// <summary>Runs an action when it is first read up to a place.</summary>
     private sealed class SteppedStream(byte[] bytes, (int At, Func<Task> Do)[] steps) : MemoryStream(bytes)
     {
         private int _done;

@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances;
 
-/// <summary>What travels between versions of this product is told apart by aliases and ids, never by the names of types.</summary>
+/// <summary>Messages between releases are identified by aliases and ids, never by the names of types.</summary>
 public sealed class ContractTests
 {
     private static readonly Type[] Types = typeof(ApplianceId).Assembly.GetTypes();
@@ -45,7 +45,7 @@ public sealed class ContractTests
         Assert.Equal(Enumerable.Range(0, ids.Count).Select(id => (uint)id), ids);
     }
 
-    /// <summary>A property that is stored and has no id would be lost on the way.</summary>
+    /// <summary>A stored property without an id would be lost in messages.</summary>
     [Theory, MemberData(nameof(AllSerialized))]
     public void Serialized_StoredProperties_AllHaveIds(Type type)
     {

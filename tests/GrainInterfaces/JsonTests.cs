@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances;
 
-/// <summary>The JSON form is read by clients, by the database's projection and by later versions of this product: its names stand.</summary>
+/// <summary>Clients, the database's projection and later releases read the JSON form: so its names must not change.</summary>
 public sealed class JsonTests
 {
     private const string Id = "019cb3a1-0000-7000-8000-00000000000a";
@@ -75,7 +75,7 @@ public sealed class JsonTests
     [Theory, InlineData("0"), InlineData("\"0\""), InlineData("\"froze\""), InlineData("null")]
     public void Enum_ByAnythingElse_IsRejected(string json) => Assert.Throws<JsonException>(() => Read<Quiesce>(json));
 
-    /// <summary>What was written before there were enterprises, in files and in the database.</summary>
+    /// <summary>Files and records that were written before enterprises existed.</summary>
     [Fact]
     public void Forms_WithoutAnEnterprise_AreOfTheDefaultOneAndPrivate()
     {

@@ -14,7 +14,7 @@ public class ClusterFixture : IAsyncLifetime
     {
         Cluster = await SimulatedCluster.Start(sweepsByHand: SweepsByHand);
 
-        // The first sweep binds the library to its database: no test comes before it, whichever is the first.
+        // The first sweep binds the library to its database. Wait for it before the first test.
         await Cluster.Grains.Library().Sweep();
     }
 
@@ -33,7 +33,7 @@ public sealed class HandSweptFixture : ClusterFixture
 
 public abstract class ClusterTest(ClusterFixture fixture) : ClusterTest<ClusterFixture>(fixture);
 
-/// <summary>Tests that share a cluster, one after the other. What earlier tests have made is still there; probe, host and options are as at the start.</summary>
+/// <summary>Tests that share a cluster, one after the other. Objects of earlier tests still exist; probe, host and options are reset.</summary>
 public abstract class ClusterTest<TFixture> : IClassFixture<TFixture>, IDisposable
     where TFixture : ClusterFixture
 {

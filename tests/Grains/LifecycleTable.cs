@@ -2,7 +2,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests;
 
-/// <summary>A lifecycle as a person reads it: a row for each status, a column for each command.</summary>
+/// <summary>A lifecycle as a table: a row for each status, a column for each command.</summary>
 /// <remarks>A cell is the next status, <c>ignore</c>, <c>defect</c>, or the code of the refusal.</remarks>
 internal static class LifecycleTable
 {
@@ -10,7 +10,7 @@ internal static class LifecycleTable
 
     /// <summary>Every status with every command, and what is expected. A status or a command that is left out fails the test.</summary>
     /// <param name="tables">One table, or its parts side by side.</param>
-    /// <param name="none">The name of the row for what does not exist.</param>
+    /// <param name="none">The name of the row for a missing grain.</param>
     public static TheoryData<string, string, string> Parse<TStatus, TCommand>(string[] tables, string? none = null)
         where TStatus : struct, Enum
         where TCommand : struct, Enum
@@ -44,7 +44,7 @@ internal static class LifecycleTable
             _ => throw new System.Diagnostics.UnreachableException(),
         };
 
-    /// <summary>A person who is refused reads in which status the thing is.</summary>
+    /// <summary>A refusal must name the status.</summary>
     public static void AssertNamesStatus<TStatus>(string status, Decision<TStatus> decision)
         where TStatus : struct, Enum
     {

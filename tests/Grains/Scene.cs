@@ -10,14 +10,14 @@ using Xunit;
 
 namespace Instances.Grains.Tests;
 
-/// <summary>An appliance in a simulated cluster, and what must hold of it at rest.</summary>
+/// <summary>An appliance in a simulated cluster, and the checks for its idle states.</summary>
 internal sealed class Scene
 {
     private Scene(SimulatedCluster cluster, ApplianceId id, ImageView master) => (Cluster, Id, Master) = (cluster, id, master);
 
     public SimulatedCluster Cluster { get; }
 
-    /// <summary>Its reference is good for the silo that answers, also after a crash.</summary>
+    /// <summary>A new reference for the current silo, also after a crash.</summary>
     public IApplianceGrain Appliance => Cluster.Grains.Appliance(Id);
 
     public ApplianceId Id { get; }
@@ -60,7 +60,7 @@ internal sealed class Scene
 
     public Task<OperationView> CreateInstance(CreateInstanceCommand command) => Cluster.CreateInstance(Appliance, command);
 
-    /// <summary>Everything that people see of the appliance, of its machines, of its master and of the master's slaves.</summary>
+    /// <summary>All visible state of the appliance, its machines, its master and the master's slaves.</summary>
     public Task<string> Look() => Look(machine => machine);
 
     /// <summary>As <see cref="Look()"/>, without the disks: a capture that was undone after its seal leaves the machines on longer chains.</summary>
@@ -76,7 +76,7 @@ internal sealed class Scene
         return JsonSerializer.Serialize(new { appliance, machines, master, slaves, retired }, InstancesJson.Options);
     }
 
-    /// <summary>At rest and Deployed: every machine is on its host as its record says, and nobody holds it.</summary>
+    /// <summary>Checks that the appliance is Deployed: every machine is on its host as in its record, and none is held.</summary>
     public async Task AssertRestsDeployed()
     {
         var appliance = await Appliance.Get();
@@ -95,7 +95,7 @@ internal sealed class Scene
         await AssertNothingWithoutOwner();
     }
 
-    /// <summary>At rest and Undeployed: no host has anything of it.</summary>
+    /// <summary>Checks that the appliance is Undeployed: no host has anything of it.</summary>
     public async Task AssertRestsUndeployed()
     {
         var appliance = await Appliance.Get();
@@ -109,7 +109,7 @@ internal sealed class Scene
         await AssertNothingWithoutOwner();
     }
 
-    /// <summary>After a sweep the library holds what is referred to, and nothing else.</summary>
+    /// <summary>Checks that after a sweep the library has exactly the referenced layers.</summary>
     public async Task AssertNothingWithoutOwner()
     {
         await Cluster.Grains.Library().Sweep();
@@ -135,7 +135,7 @@ internal sealed class Scene
         return images;
     }
 
-    /// <summary>The call is refused with the code, and the sentence names what it is about; nothing that people see has changed.</summary>
+    /// <summary>Checks that the call is refused with the code and a sentence that names the subject, and that the visible state has not changed.</summary>
     public async Task AssertRefused(Func<Task> call, FaultKind kind, string code, string names)
     {
         var before = await Look();

@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests;
 
-/// <summary>What stands in the database: rows are found by the state's name and the grain's key, not by the grain's class, and values by the names of properties.</summary>
+/// <summary>The names in the database: rows are found by the state's name and the grain's key, not by the grain's class, and values by the names of properties.</summary>
 public sealed class StoredNamesTests
 {
     private static readonly string Pinned = Path.Combine(Repository.Root, "tests", "Grains", "stored-names.txt");
@@ -29,8 +29,8 @@ public sealed class StoredNamesTests
         Assert.Equal(States.Select(state => state.Name).Distinct(), States.Select(state => state.Name));
     }
 
-    /// <summary>A name that changes is not found in what is stored: give its property the old name by JsonPropertyName, or the state a new schema that reads both.
-    /// What is only added is pinned by a run with UPDATE_STORED_NAMES=1.</summary>
+    /// <summary>A changed name is not found in stored records: give the property its old name with JsonPropertyName, or the state a new schema that reads both.
+    /// Run with UPDATE_STORED_NAMES=1 to pin added names.</summary>
     [Fact]
     public void StoredNames_AreThoseThatAreStoredAlready()
     {
@@ -40,7 +40,7 @@ public sealed class StoredNamesTests
         Assert.Equal(File.ReadAllLines(Pinned), names);
     }
 
-    /// <summary>Old and new releases run side by side in a rolling upgrade, and states are written whole: what an old one does not know must survive its writes.</summary>
+    /// <summary>Old and new releases run side by side in a rolling upgrade, and states are written whole: members that an old release does not know must survive its writes.</summary>
     [Fact]
     public void DurableRecords_All_KeepUnknownMembers()
     {
@@ -77,7 +77,7 @@ public sealed class StoredNamesTests
         Assert.Equal("x", deployment.GetProperty("portForwards")[0].GetProperty("label").GetString());
     }
 
-    /// <summary>The type and all of ours that it is made of.</summary>
+    /// <summary>The type, and all types of this product that it contains.</summary>
     private static IEnumerable<string> Reach(Type type, HashSet<Type> seen)
     {
         foreach (var part in type.IsArray ? [type.GetElementType()!] : type.GenericTypeArguments)

@@ -2,7 +2,7 @@ using Xunit;
 
 namespace Instances.Library.Import;
 
-/// <summary>What an import takes, found out by its content: the disk that was put in is read back.</summary>
+/// <summary>Images that an import accepts by their content. The test reads the disk back.</summary>
 public sealed class AcceptedImageTests : IDisposable
 {
     private readonly ImportScene _scene = new();
@@ -59,12 +59,12 @@ public sealed class AcceptedImageTests : IDisposable
     [Fact]
     public Task Import_StrongestCompression_IsWithinTheMemory() => ImportAndCompare(Bytes.Compressed(Bytes.Disk, "xz", "-c", "-9e"), ImageFormat.Raw, "raw");
 
-    /// <summary>As gunzip takes them: several members, and zeros behind the last one.</summary>
+    /// <summary>As gunzip accepts it: several members, and zeros after the last one.</summary>
     [Fact]
     public Task Import_GzipOfTwoMembersWithPadding_KeepsItsContent() => ImportAndCompare(
         [.. Bytes.Compressed(Bytes.Disk[..(5 << 20)], "gzip", "-c"), .. Bytes.Compressed(Bytes.Disk[(5 << 20)..], "gzip", "-c"), .. new byte[1000]], ImageFormat.Raw, "raw");
 
-    /// <summary>Writers renew the one or the other in one of its two places only.</summary>
+    /// <summary>Some writers update the time or the saved state in only one of the two footers.</summary>
     [Theory]
     [InlineData(24, 0x12345678)]
     [InlineData(84, 0x01000000)]
@@ -74,7 +74,7 @@ public sealed class AcceptedImageTests : IDisposable
         return ImportAndCompare(image.WithFooter(footer => footer.Big32(offset, value)).With(0, image[..512]), null, "vpc");
     }
 
-    /// <summary>Not every writer fills the last sector up.</summary>
+    /// <summary>Some writers do not pad the last sector.</summary>
     [Fact]
     public async Task Import_CompressedQcow2ThatEndsWithItsData_KeepsItsContent()
     {
@@ -87,7 +87,7 @@ public sealed class AcceptedImageTests : IDisposable
         TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", whole, _scene.PathOf(manifest));
     }
 
-    /// <summary>Of a writer that was killed: clusters that nothing names, and no content lost.</summary>
+    /// <summary>From a killed writer: unreferenced clusters, but no lost content.</summary>
     [Fact]
     public Task Import_Qcow2WithLeakedClusters_KeepsItsContent()
     {
@@ -125,7 +125,7 @@ public sealed class AcceptedImageTests : IDisposable
     public async Task Import_RawOfOneSector_KeepsItsContent() =>
         Assert.Equal(512, (await _scene.Import(Bytes.Disk[..512], ImageFormat.Raw, Token)).Disks[0].VirtualSizeBytes);
 
-    /// <summary>Its receiving is left out here: to hash so much takes many minutes.</summary>
+    /// <summary>The upload itself is left out, because hashing this many bytes takes many minutes.</summary>
     [Fact]
     public async Task Import_RawOfATebibyteWithHoles_KeepsItsContent()
     {

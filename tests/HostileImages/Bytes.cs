@@ -36,7 +36,7 @@ internal static class Bytes
 
     public static byte[] With(this byte[] image, int offset, params byte[] bytes) => TestImages.Patched(image, offset, bytes);
 
-    /// <summary>Another text in the place of the first one, padded with line ends where it is shorter.</summary>
+    /// <summary>Replaces a text by another one, which is padded with line ends if it is shorter.</summary>
     public static byte[] Replaced(this byte[] image, string text, string by)
     {
         var place = image.AsSpan().IndexOf(Text(text));
@@ -60,7 +60,7 @@ internal static class Bytes
         return File.ReadAllBytes(target);
     }
 
-    /// <summary>The bytes as a program compresses them that reads its standard input.</summary>
+    /// <summary>The bytes, compressed by a program that reads its standard input.</summary>
     public static byte[] Compressed(byte[] bytes, params string[] command)
     {
         var (source, target) = (Path.Combine(s_folder, $"{Guid.NewGuid()}"), Path.Combine(s_folder, $"{Guid.NewGuid()}"));

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Instances.Library.Import;
 
-/// <summary>A file that hostile images name. The kernel tells who opens it: nobody may.</summary>
+/// <summary>A file that hostile images name. The kernel reports every open of it: no program may open it.</summary>
 internal sealed class Canary : IDisposable
 {
     public const string Content = "The canary sings: 5d1f0c7e.";
@@ -17,7 +17,7 @@ internal sealed class Canary : IDisposable
 
     private Canary()
     {
-        // Readable for everybody: that nobody reads it must not be the work of its rights.
+        // Readable for all users, so that permissions cannot be the reason why it is not read.
         File.SetUnixFileMode(Folder, (UnixFileMode)0b111_101_101);
         File.WriteAllText(Path, string.Concat(Enumerable.Repeat(Content, 4096)));
         _watch = inotify_init1(NonBlocking);
@@ -31,7 +31,7 @@ internal sealed class Canary : IDisposable
 
     public static Canary Watch() => new();
 
-    /// <summary>Whether somebody has opened or read it since the last call.</summary>
+    /// <summary>Whether a program has opened or read it since the last call.</summary>
     public bool WasOpened() => read(_watch, new byte[EventBytes], EventBytes) > 0;
 
     public void Dispose() => _ = close(_watch);

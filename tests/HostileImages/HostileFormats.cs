@@ -29,7 +29,7 @@ internal static class HostileFormats
 
     public static IEnumerable<HostileImage> All => [.. Vmdks, .. Vdis, .. Vhds, .. Vhdxs, .. Others];
 
-    /// <summary>As VMware's programs write them: the directory behind the grains, its place in a footer.</summary>
+    /// <summary>As VMware's programs write it: the directory after the grains, and its place in a footer.</summary>
     public static byte[] WithFooter(byte[] stream)
     {
         var footer = new byte[3 * 512].Little32(8, 0).Little32(12, 3).With(512, stream[..512]);
@@ -137,7 +137,7 @@ internal static class HostileFormats
         new(40, "tar in gzip", "image-unsupported-format", () => Bytes.Compressed(Tar(), "gzip", "-c")),
     ];
 
-    /// <summary>What archivers and QEMU's other drivers know, and what is sent by mistake.</summary>
+    /// <summary>Formats of archivers and of QEMU's other drivers, and files that are sent by mistake.</summary>
     private static IEnumerable<(string Name, Func<byte[]> Make)> Known =>
     [
         ("bzip2", () => Bytes.Compressed(Plain, "bzip2", "-c")),

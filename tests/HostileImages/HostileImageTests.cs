@@ -5,10 +5,10 @@ using Xunit;
 
 namespace Instances.Library.Import;
 
-/// <summary>What an import refuses, each with its code, in bounded time and memory, leaving nothing behind and opening nothing else.</summary>
+/// <summary>Images that an import refuses. Each must be refused with its code, in bounded time and memory, without leaving files or opening other ones.</summary>
 public sealed class HostileImageTests : IDisposable
 {
-    /// <summary>Against an endless import: a quiet machine takes less than 2 s.</summary>
+    /// <summary>A bound against an endless import. A quiet machine needs less than 2 s.</summary>
     private static readonly TimeSpan s_bound = TimeSpan.FromMinutes(5);
 
     private const long PromisedBytes = 256L << 20;
@@ -32,7 +32,7 @@ public sealed class HostileImageTests : IDisposable
         var image = HostileImage.All[name];
         var bytes = image.Make();
         using var memory = new PeakMemory();
-        _canary.WasOpened(); // While it was made: what its maker did does not count.
+        _canary.WasOpened(); // Opens during the creation of the image do not count.
         var allocated = GC.GetTotalAllocatedBytes();
         var clock = Stopwatch.StartNew();
 
@@ -74,7 +74,7 @@ public sealed class HostileImageTests : IDisposable
     public void Lines_FromThe1stToThe42nd_AreAllThere() =>
         Assert.Equal(Enumerable.Range(1, 42).Except([29]), HostileImage.All.Values.Select(image => image.Line).Distinct().Order());
 
-    /// <summary>What is refused for its beginning is refused when that has come: the rest is never asked for.</summary>
+    /// <summary>An image that is refused for its beginning is refused after that: the rest is never read.</summary>
     [Theory]
     [InlineData("2: backing file above", 64 << 10)]
     [InlineData("7: data file bit alone", 512)]
@@ -95,7 +95,7 @@ public sealed class HostileImageTests : IDisposable
         Assert.Empty(_scene.Files());
     }
 
-    /// <summary>Each says what to do, and no other cause than its own.</summary>
+    /// <summary>Each message says what to do, and names only its own cause.</summary>
     [Theory]
     [InlineData("39: bzip2", "bunzip2")]
     [InlineData("39: OVA", "take its disk out with tar")]
@@ -114,14 +114,14 @@ public sealed class HostileImageTests : IDisposable
         Assert.Contains(words, refusal.Message, StringComparison.OrdinalIgnoreCase);
     }
 
-    /// <summary>Gives its bytes and nothing more: whoever wants more has not refused.</summary>
+    /// <summary>Returns its bytes and then throws: a reader that wants more has not refused.</summary>
     private sealed class HeadOnly(byte[] head) : MemoryStream(head)
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
             await base.ReadAsync(buffer, cancellationToken) is > 0 and var read ? read : throw new InvalidOperationException("The rest was asked for.");
     }
 
-    // Line 29. Its guest wrote to its first sector what names a file of the host.
+    // Line 29. Its guest wrote a header that names a file of the host to its first sector.
     [Fact]
     public async Task Import_RawDiskThatHoldsAHeader_StaysRaw()
     {

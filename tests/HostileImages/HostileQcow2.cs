@@ -90,7 +90,7 @@ internal static class HostileQcow2
         new(30, "ISO, declared VMDK", "format-mismatch", Iso, ImageFormat.Vmdk),
     ];
 
-    /// <summary>What QEMU puts behind the last compressed cluster, up to a whole sector.</summary>
+    /// <summary>QEMU's padding after the last compressed cluster, up to a whole sector.</summary>
     public static int Padding(byte[] image) => image.Length - 1 - image.AsSpan().LastIndexOfAnyExcept((byte)0);
 
     public static byte[] Iso() => new byte[64 << 10].With(32 << 10, Bytes.Text("\u0001CD001\u0001"));
@@ -127,7 +127,7 @@ internal static class HostileQcow2
         return image;
     });
 
-    // Behind the header of 112 bytes, instead of what stands there.
+    // After the header of 112 bytes, instead of the existing bytes.
     private static byte[] Extended(params (uint Type, uint Bytes)[] extensions)
     {
         var image = Plain;

@@ -3,7 +3,7 @@ using Microsoft.Extensions.Options;
 
 namespace Instances.Library.Import;
 
-/// <summary>A library that uploads are imported into, by the receiver and the converter that the product has.</summary>
+/// <summary>A library into which uploads are imported, with the product's receiver and converter.</summary>
 internal sealed class ImportScene : IDisposable
 {
     public const long MaxVirtualBytes = 1L << 40;

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.Library.Import;
 
-/// <summary>Valid images with changed bytes: each is refused with a code, or is taken and refers to nothing outside.</summary>
+/// <summary>Valid images with changed bytes: each is refused with a code, or is accepted and refers to no other file.</summary>
 public sealed class MutatedImageTests
 {
     /// <summary>How many are tried of each format: a sample. A larger number in the environment makes a long run.</summary>
@@ -68,7 +68,7 @@ public sealed class MutatedImageTests
         TestContext.Current.SendDiagnosticMessage($"{format} {options}: {taken} of {count} were taken");
     }
 
-    // Most of what counts stands at the beginning, and some at the end.
+    // Most important fields are at the beginning, and some at the end.
     private static byte[] Mutate(byte[] image, Random random)
     {
         var mutated = (byte[])image.Clone();

@@ -2,10 +2,10 @@ using System.Globalization;
 
 namespace Instances.Library.Import;
 
-/// <summary>The most memory that any program had resident that this process ran since.</summary>
+/// <summary>The peak of resident memory of any program that this process has run since.</summary>
 /// <remarks>
-/// The kernel keeps each program's peak (VmHWM) while it lives, and that is read every few milliseconds: what it misses is what a program took in its last ones.
-/// What getrusage tells of ended children is of no use: it counts the memory that a child shares with this process until it becomes another program.
+/// The kernel keeps each program's peak (VmHWM) while it lives, and that is read every few milliseconds: it misses only the last milliseconds of a program.
+/// getrusage for ended children cannot be used: it includes the memory that a child shares with this process until it becomes another program.
 /// </remarks>
 internal sealed class PeakMemory : IDisposable
 {

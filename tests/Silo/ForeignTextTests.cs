@@ -12,7 +12,7 @@ public sealed class ForeignTextTests
     [InlineData("elevenchars\U0001F600", "elevenchars")]
     public void Clean_IsOneBoundedLineThatEveryDatabaseTakes(string text, string clean) => Assert.Equal(clean, ForeignText.Clean(text, maxCharacters: 12));
 
-    // Not inline: what stands in an attribute is UTF-8.
+    // Not inline, because strings in attributes are stored as UTF-8.
     [Fact]
     public void Clean_HalfOfASurrogatePair_IsReplaced() => Assert.Equal("half \uFFFD", ForeignText.Clean("half \uD83D", maxCharacters: 12));
 }

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace Instances.Testing;
 
-/// <summary>One process of a cluster: started, killed, frozen and started again by a test. What it says goes to a file.</summary>
+/// <summary>One process of a cluster, which a test can start, kill, freeze and restart. Its output goes to a file.</summary>
 internal sealed class ClusterProcess(string name, string program, Uri address, string log, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment)
     : IAsyncDisposable
 {
@@ -32,7 +32,7 @@ internal sealed class ClusterProcess(string name, string program, Uri address, s
     {
         if (IsRunning) return;
 
-        // The shell replaces itself: the process is the program's, and its output a file, so that one that stands still holds nobody up.
+        // The shell replaces itself by the program, and its output is a file, so that a frozen process blocks no reader.
         var start = new ProcessStartInfo("/bin/sh", ["-c", "exec \"$@\" >>\"$0\" 2>&1", log, "dotnet", program, .. arguments]);
         foreach (var (key, value) in environment) start.Environment[key] = value;
         _process = Process.Start(start)!;
@@ -47,7 +47,7 @@ internal sealed class ClusterProcess(string name, string program, Uri address, s
         await _process.WaitForExitAsync();
     }
 
-    /// <summary>SIGSTOP: it stands still, and its connections stay open.</summary>
+    /// <summary>SIGSTOP: it is frozen, and its connections stay open.</summary>
     public void Freeze()
     {
         if (!IsRunning) return;
@@ -72,7 +72,7 @@ internal sealed class ClusterProcess(string name, string program, Uri address, s
         await _process!.WaitForExitAsync(bound.Token);
     }
 
-    /// <summary>Waits until it has ended by itself.</summary>
+    /// <summary>Waits until it has ended without a signal of the test.</summary>
     public async Task Ended()
     {
         using var bound = new CancellationTokenSource(2 * Bounds.Wait);
@@ -81,7 +81,7 @@ internal sealed class ClusterProcess(string name, string program, Uri address, s
 
     public int ExitCode => _process!.ExitCode;
 
-    /// <summary>Waits until it says that it can serve.</summary>
+    /// <summary>Waits until it reports that it is ready.</summary>
     public Task Ready() => Eventually.Holds(IsReady, $"{name} is ready; see {log}");
 
     public async Task<bool> IsReady()

@@ -2,10 +2,10 @@ using System.Diagnostics;
 
 namespace Instances.Testing;
 
-/// <summary>The data folder of a test. QEMU processes outlive their server: those of this folder end with it.</summary>
+/// <summary>The data folder of a test. QEMU processes outlive their server, but end with this folder.</summary>
 internal sealed class DataFolder : IAsyncDisposable
 {
-    /// <summary>Not the system's private mode for temporary folders: the hypervisor's user must be able to pass.</summary>
+    /// <summary>Not the private mode of temporary folders, because QEMU's users must be able to pass through.</summary>
     private const UnixFileMode Mode = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute
         | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
 

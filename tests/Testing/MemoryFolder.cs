@@ -1,6 +1,6 @@
 namespace Instances.Testing;
 
-/// <summary>Folders in memory: tests do not wait for the disk, since nobody cuts the power.</summary>
+/// <summary>Folders in memory, so that tests do not wait for the disk. They need not survive a power cut.</summary>
 internal static class MemoryFolder
 {
     private const string Root = "/dev/shm";

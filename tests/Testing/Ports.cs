@@ -7,13 +7,13 @@ namespace Instances.Testing;
 /// <summary>Ports for servers of tests.</summary>
 internal static class Ports
 {
-    /// <summary>Below the ones that Linux gives to whoever asks for any: no connection takes one between its choice and its use.</summary>
+    /// <summary>Below Linux' range of ephemeral ports, so that no connection takes a port between its choice and its use.</summary>
     private const int First = 16384;
     private const int End = 32768;
 
     private static readonly ConcurrentDictionary<int, bool> s_given = new();
 
-    /// <summary>A port that is free, and was not given before: whoever was given it may not have taken it yet.</summary>
+    /// <summary>A free port that was not returned before, because an earlier caller may not have opened it yet.</summary>
     public static int Free()
     {
         while (true)

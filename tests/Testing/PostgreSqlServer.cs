@@ -4,7 +4,7 @@ using Npgsql;
 
 namespace Instances.Testing;
 
-/// <summary>A PostgreSQL server of this process alone, on a port of the loopback address. It ends with the process, at the latest.</summary>
+/// <summary>A PostgreSQL server only for this process, on a loopback port. It ends with the process at the latest.</summary>
 internal sealed class PostgreSqlServer : IDisposable
 {
     private static readonly Lazy<PostgreSqlServer> s_shared = new(() => new());
@@ -47,7 +47,7 @@ internal sealed class PostgreSqlServer : IDisposable
 
     public void DropDatabase(string connectionString) => Execute($"DROP DATABASE {NameOf(connectionString)} WITH (FORCE)");
 
-    /// <summary>As when the server goes: connections end, and nobody gets a new one.</summary>
+    /// <summary>As if the server were down: connections end, and new ones are refused.</summary>
     public void CutOff(string connectionString)
     {
         var name = NameOf(connectionString);
@@ -57,7 +57,7 @@ internal sealed class PostgreSqlServer : IDisposable
 
     public void LetIn(string connectionString) => Execute($"ALTER DATABASE {NameOf(connectionString)} ALLOW_CONNECTIONS true");
 
-    /// <summary>What a test needs is that it is there, and that it survives its own death; not that it survives a power cut.</summary>
+    /// <summary>Tests need a database that survives a crash of the server, not a power cut.</summary>
     public void Start()
     {
         Run(
@@ -66,7 +66,7 @@ internal sealed class PostgreSqlServer : IDisposable
         _isRunning = true;
     }
 
-    /// <summary>As a crash: connections are cut, and nothing is written at the end.</summary>
+    /// <summary>Like a crash: connections are cut, and nothing is written at the end.</summary>
     public void Kill()
     {
         _isRunning = false;

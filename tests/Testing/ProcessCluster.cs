@@ -53,12 +53,12 @@ internal sealed class ProcessCluster : IAsyncDisposable
 
     public IEnumerable<ClusterProcess> All => Silos.Concat(Gateways);
 
-    /// <summary>Over all gateways.</summary>
+    /// <summary>A client over all gateways.</summary>
     public InstancesClient Client { get; }
 
     public string Folder => _folder.Path;
 
-    /// <summary>Everything that grains have stored is gone, as from a database that was made anew.</summary>
+    /// <summary>Deletes all stored states, as if the database were recreated.</summary>
     public async Task EmptyDatabase()
     {
         await using var connection = new Npgsql.NpgsqlConnection(_connectionString);
@@ -73,7 +73,7 @@ internal sealed class ProcessCluster : IAsyncDisposable
     /// <summary>The silos' database and a copy of it change places. No silo may run.</summary>
     public void ExchangeDatabase(string copy) => Database.ExchangeDatabase(_connectionString, copy);
 
-    /// <summary>For somebody who wants to look into it afterwards.</summary>
+    /// <summary>Keeps the folder for a later inspection.</summary>
     public bool KeepFolder { get; set; } = Environment.GetEnvironmentVariable("INSTANCES_TEST_KEEP") is { Length: > 0 };
 
     public GuestProcesses Guests => _folder.Guests;
@@ -102,13 +102,13 @@ internal sealed class ProcessCluster : IAsyncDisposable
         }
         catch
         {
-            // Somebody else may have taken a port: what runs already would run on.
+            // Another program may have taken a port: end the processes that are already running.
             await cluster.DisposeAsync();
             throw;
         }
     }
 
-    /// <summary>Another silo that has the name of a host, on a data folder of its own. It is not started, and not ended with the cluster.</summary>
+    /// <summary>Another silo with the name of a host, in its own data folder. It is not started, and not ended with the cluster.</summary>
     public ClusterProcess Second(string host) => Silo(host, "Host", DataOf($"{host}-second"), ["--Host:Hypervisor=simulated"]).Process;
 
     public string DataOf(string silo) => Path.Combine(_folder, silo);

@@ -10,20 +10,20 @@ using Instances.VirtualMachines;
 
 namespace Instances.Testing;
 
-/// <summary>The real catalogue, which fails where a test asks.</summary>
+/// <summary>The real catalogue, which fails on request of a test.</summary>
 internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
 {
     private int _failures;
     private TaskCompletionSource? _held;
     private Func<Task>? _afterNextReferences;
 
-    /// <summary>What the next looks for users of other enterprises find, as if machines had come or gone in between.</summary>
+    /// <summary>The results of the next queries for users of other enterprises, as if machines had been created or deleted in between.</summary>
     public ConcurrentQueue<Func<IReadOnlyList<VirtualMachineId>>> ForeignUsers { get; } = new();
 
-    /// <summary>The next look at the users of an image fails, as when the database is unreachable.</summary>
+    /// <summary>The next query for the users of an image fails, as if the database were unreachable.</summary>
     public void FailNextUsersOf() => Volatile.Write(ref _failures, 1);
 
-    /// <summary>The next look at the users of an image never ends: a test lets the silo die there.</summary>
+    /// <summary>The next query for the users of an image never ends: a test kills the silo there.</summary>
     /// <returns>Completes when it has been reached.</returns>
     public Task HoldNextUsersOf()
     {
@@ -31,7 +31,7 @@ internal sealed class ScriptedCatalogue(ICatalogue inner) : ICatalogue
         return _held.Task.WaitAsync(Bounds.Wait);
     }
 
-    /// <summary>Something that happens after the next look at all references, before who looks sees them.</summary>
+    /// <summary>An action after the next query for all references, before the caller gets the result.</summary>
     public void AfterNextReferences(Func<Task> then) => Volatile.Write(ref _afterNextReferences, then);
 
     public async Task<IReadOnlyList<VirtualMachineId>> UsersOf(ImageId image, int limit)

@@ -49,7 +49,7 @@ internal sealed class ScriptedProbe : ISagaProbe
         Interlocked.Exchange(ref _released, NewSignal()).TrySetResult();
     }
 
-    /// <summary>Who waits here waits for ever: its process has ended.</summary>
+    /// <summary>Callers that wait here never continue: their process has ended.</summary>
     public void Abandon()
     {
         HoldBefore = null;

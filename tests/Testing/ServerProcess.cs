@@ -4,7 +4,7 @@ using Instances.Client;
 
 namespace Instances.Testing;
 
-/// <summary>The product as a user runs it: a process of its own, on a data folder of its own.</summary>
+/// <summary>The product as a user runs it: in its own process, with its own data folder.</summary>
 internal sealed class ServerProcess : IAsyncDisposable
 {
     private const int SigTerm = 15;
@@ -65,14 +65,14 @@ internal sealed class ServerProcess : IAsyncDisposable
         }
     }
 
-    /// <summary>SIGKILL: nothing of it runs on, nothing is written any more.</summary>
+    /// <summary>SIGKILL: nothing continues, and nothing is written any more.</summary>
     public async Task Kill()
     {
         _process.Kill();
         await _process.WaitForExitAsync();
     }
 
-    /// <summary>Waits until it has ended by itself.</summary>
+    /// <summary>Waits until it has ended without a signal of the test.</summary>
     public Task Ended(CancellationToken cancellationToken) => _process.WaitForExitAsync(cancellationToken);
 
     /// <summary>SIGTERM, and waits.</summary>

@@ -20,7 +20,7 @@ namespace Instances.Testing;
 /// <summary>One silo with the real grains on a real SQLite file, and a simulated host that outlives it.</summary>
 internal sealed class SimulatedCluster : IAsyncDisposable
 {
-    /// <summary>Tests leave imports behind that wait for bytes.</summary>
+    /// <summary>Tests leave imports that wait for bytes.</summary>
     private const int ManyUploads = 10_000;
 
     private readonly string _folder = MemoryFolder.Create("cluster-");
@@ -36,19 +36,19 @@ internal sealed class SimulatedCluster : IAsyncDisposable
 
     public ScriptedProbe Probe { get; } = new();
 
-    /// <summary>What calls of grains fail with, by the name of their method. Each fails one call, in a way that no grain of the product does.</summary>
+    /// <summary>Exceptions for grain calls, by the name of their method. Each fails one call, in a way that grains of the product do not.</summary>
     public ConcurrentDictionary<string, Exception> FailNext { get; } = new();
 
     private readonly ConcurrentDictionary<string, Func<Task>> _afterNext = new();
 
-    /// <summary>Something that happens after a grain's next call of a method is answered, and before that grain sees the answer.</summary>
+    /// <summary>An action after a grain's next call of a method is answered, and before the caller gets the answer.</summary>
     public void AfterNext(string method, Func<Task> then) => _afterNext[method] = then;
 
     public LibraryOptions Library { get; } = new() { GracePeriod = TimeSpan.Zero, MaxUploads = ManyUploads };
 
     public SimulatedImports Imports { get; } = new();
 
-    /// <summary>The grace is longer than a sweep takes that follows a deletion.</summary>
+    /// <summary>The grace is longer than the sweep after a deletion takes.</summary>
     public DoctorOptions Doctor { get; } = new() { Grace = TimeSpan.FromMilliseconds(750) };
 
     /// <summary>Sweeps follow undeployments at once, so that a test is not disturbed by the sweep of the test before.</summary>
@@ -77,7 +77,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         return cluster;
     }
 
-    /// <summary>Probe, host and options are as at the start. What the tests before have made is still there.</summary>
+    /// <summary>Probe, host and options are as at the start. Objects of earlier tests still exist.</summary>
     public void Reset()
     {
         Probe.Reset();
@@ -93,11 +93,11 @@ internal sealed class SimulatedCluster : IAsyncDisposable
         (Library.UploadResumeBound, Imports.HasBytes) = (new LibraryOptions().UploadResumeBound, true);
     }
 
-    /// <summary>The silo ends as in a crash, and another one starts on the same database and host. What is held by the probe or the host ends there.</summary>
+    /// <summary>The silo ends as in a crash, and another one starts on the same database and host. Calls that the probe or the host holds end.</summary>
     public Task Crash() => Crash(() => { });
 
-    /// <summary>As <see cref="Crash()"/>, and the database is gone.</summary>
-    /// <param name="backup">One of <see cref="BackUpDatabase"/> that takes its place; null for none.</param>
+    /// <summary>As <see cref="Crash()"/>, and the database is deleted.</summary>
+    /// <param name="backup">A copy from <see cref="BackUpDatabase"/> that replaces it; null for none.</param>
     public Task LoseDatabase(string? backup = null) => Crash(() =>
     {
         foreach (var file in Directory.EnumerateFiles(_folder, "instances.db*")) File.Delete(file);
@@ -145,7 +145,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
             Enterprise = enterprise,
         };
 
-        // The record first: a sweep takes what has none.
+        // Create the record first: a sweep deletes layers without one.
         var view = await Grains.GetGrain<IImageGrain>(id.Value).Publish(manifest);
         await Layers.WriteManifest(manifest);
         foreach (var layer in layers) Layers.Layers[layer.Id] = true;
@@ -153,7 +153,7 @@ internal sealed class SimulatedCluster : IAsyncDisposable
     }
 
     /// <summary>A manifest whose image has no record.</summary>
-    /// <param name="operation">How the operation stands that has written it; null if it has no record either.</param>
+    /// <param name="operation">The status of the operation that wrote it; null if it has no record either.</param>
     public async Task<ImageManifest> AddManifest(LayerId layer, OperationStatus? operation, ImageId? image = null)
     {
         var (id, maker, at) = (image ?? ImageId.New(), OperationId.New(), TimeProvider.System.GetUtcNow());

@@ -4,15 +4,15 @@ using Instances.Library;
 
 namespace Instances.Testing;
 
-/// <summary>Notes what would be made an image.</summary>
+/// <summary>Records the requested imports.</summary>
 internal sealed class SimulatedImports : IImports
 {
     public IReadOnlyCollection<ImageId> UnderWay { get; set; } = [];
 
-    /// <summary>The files that there are, with their lengths.</summary>
+    /// <summary>The existing files with their lengths.</summary>
     public ConcurrentDictionary<string, long> Files { get; } = new();
 
-    /// <summary>The space that those take that have holes.</summary>
+    /// <summary>The space of files with holes.</summary>
     public ConcurrentDictionary<string, long> DataBytes { get; } = new();
 
     public ConcurrentQueue<UploadPlan> TakenUp { get; } = new();
@@ -21,10 +21,10 @@ internal sealed class SimulatedImports : IImports
 
     public ConcurrentQueue<UploadPlan> TakenPromotions { get; } = new();
 
-    /// <summary>Whether the bytes of an upload that is taken up are there.</summary>
+    /// <summary>Whether the bytes of a continued upload exist.</summary>
     public bool HasBytes { get; set; } = true;
 
-    /// <summary>The next taking of a file is answered with this.</summary>
+    /// <summary>The next import of a file is answered with this.</summary>
     public FaultException? NextRefusal { get; set; }
 
     public void TakePromotion(ImageId image, UploadPlan plan) => TakenPromotions.Enqueue(plan);

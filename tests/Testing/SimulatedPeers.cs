@@ -5,7 +5,7 @@ using Instances.Simulation;
 
 namespace Instances.Testing;
 
-/// <summary>Other datacenters that answer as a test says.</summary>
+/// <summary>Other datacenters with answers that a test sets.</summary>
 internal sealed class SimulatedPeers : ILibraryPeers
 {
     private readonly ConcurrentDictionary<Uri, Func<LayerId, Task<LayerOffer>>> _answers = new();
@@ -13,7 +13,7 @@ internal sealed class SimulatedPeers : ILibraryPeers
 
     public IReadOnlyList<Uri> All => _all;
 
-    /// <summary>Who was asked, in order.</summary>
+    /// <summary>The datacenters that were asked, in order.</summary>
     public ConcurrentQueue<Uri> Asked { get; } = new();
 
     public Uri Add(string name, Func<LayerId, Task<LayerOffer>> answer)
@@ -24,7 +24,7 @@ internal sealed class SimulatedPeers : ILibraryPeers
         return peer;
     }
 
-    /// <summary>One whose copy hashes to this.</summary>
+    /// <summary>Adds a datacenter whose copy has this hash.</summary>
     /// <param name="after">It answers when that has happened; null for at once.</param>
     public Uri AddWithCopy(string name, string sha256, long lengthBytes = SimulatedLayerStore.LayerBytes, Task? after = null) => Add(name, async layer =>
     {

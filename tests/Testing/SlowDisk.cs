@@ -15,7 +15,7 @@ internal sealed class SlowDisk : IDisposable
     public string Path { get; }
 
     /// <param name="bytes">Size of the file system. Only what is written takes space.</param>
-    /// <returns>Null where this process may not make one.</returns>
+    /// <returns>Null if this process may not create one.</returns>
     public static SlowDisk? TryMake(long bytes, long bytesPerSecond)
     {
         if (!Environment.IsPrivilegedProcess || !File.Exists(Throttle)) return null;

@@ -2,14 +2,14 @@ using System.Diagnostics;
 
 namespace Instances.Testing;
 
-/// <summary>A small Linux that boots in a few seconds: a qcow2 file that nobody writes to.</summary>
+/// <summary>A small Linux that boots in a few seconds: a qcow2 file that is never written.</summary>
 public static class TestGuest
 {
     private const string Variable = "INSTANCES_TEST_GUEST";
     private static readonly TimeSpan BuildBound = TimeSpan.FromMinutes(5);
     private static readonly Lazy<Task<string>> Built = new(Find);
 
-    /// <summary>Of the variable INSTANCES_TEST_GUEST, else built once into the repository's artifacts.</summary>
+    /// <summary>From the variable INSTANCES_TEST_GUEST, else built once into the repository's artifacts.</summary>
     public static Task<string> Path => Built.Value;
 
     private static async Task<string> Find()
@@ -19,7 +19,7 @@ public static class TestGuest
         var folder = System.IO.Path.Combine(Repository.Root, "artifacts", "guest");
         var image = System.IO.Path.Combine(folder, "tiny-linux.qcow2");
         Directory.CreateDirectory(folder);
-        // Test projects run side by side: one of them builds, the others wait.
+        // Test projects run in parallel: one of them builds it, the others wait.
         await using var alone = await Lock(System.IO.Path.Combine(folder, ".lock"));
         if (!File.Exists(image)) await Build(image);
         return image;

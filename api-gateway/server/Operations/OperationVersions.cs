@@ -54,7 +54,7 @@ internal static class OperationVersions
         }
         catch (Exception exception) when (Interruptions.IsInterruption(exception))
         {
-            // The silo that held the enumeration is gone, and the enumeration with it.
+            // The silo of the enumeration has died, and the enumeration with it.
         }
     }
 }

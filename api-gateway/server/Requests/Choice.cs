@@ -11,7 +11,7 @@ internal readonly record struct Choice<TEnum>(TEnum Value) : IParsable<Choice<TE
         Enum.GetValues<TEnum>().ToDictionary(value => JsonNamingPolicy.CamelCase.ConvertName(value.ToString()), StringComparer.OrdinalIgnoreCase);
 
     public static Choice<TEnum> Parse(string s, IFormatProvider? provider) =>
-        TryParse(s, provider, out var result) ? result : throw new FormatException($"'{s}' is none of: {string.Join(", ", Values.Keys)}.");
+        TryParse(s, provider, out var result) ? result : throw new FormatException($"'{s}' is not one of: {string.Join(", ", Values.Keys)}.");
 
     public static bool TryParse([NotNullWhen(true)] string? s, IFormatProvider? provider, out Choice<TEnum> result)
     {

@@ -87,10 +87,10 @@ internal sealed class LayeredDisk : IDisposable
     }
 
     /// <summary>Checks the tables after exactly one pass over the disk.</summary>
-    /// <exception cref="FaultException">layer-unreadable: the tables of a layer name what it has over and over, so that a small file looks like a large one.</exception>
+    /// <exception cref="FaultException">layer-unreadable: the tables of a layer name the same places repeatedly, so that a small file looks like a large one.</exception>
     public void RequireReadOnce()
     {
-        if (_layers.Find(layer => layer.IsReadAgain) is { } layer) throw layer.Unreadable("its tables name the same places over and over");
+        if (_layers.Find(layer => layer.IsReadAgain) is { } layer) throw layer.Unreadable("its tables name the same places repeatedly");
     }
 
     public void Dispose() => _layers.ForEach(layer => layer.Dispose());

@@ -30,5 +30,5 @@ public sealed class ImportOptions : IValidatableObject
 
     public IEnumerable<ValidationResult> Validate(ValidationContext validationContext) => AllowedFolders
         .Where(folder => !Path.IsPathFullyQualified(folder) || Path.GetFullPath(folder) == "/")
-        .Select(folder => new ValidationResult($"Import:AllowedFolders has absolute paths other than the root; '{folder}' is none.", [nameof(AllowedFolders)]));
+        .Select(folder => new ValidationResult($"Import:AllowedFolders must have absolute paths other than the root; '{folder}' is not one.", [nameof(AllowedFolders)]));
 }

@@ -33,7 +33,7 @@ internal sealed class SqliteDatabase(string file, long reserveBytes = 0) : IData
 
     public string KindOfViewSql => "(view ->> 'kind')";
 
-    // Quoted, since SQLite takes dots in a path for steps. A key holds no quotes.
+    // Quoted, because SQLite treats dots in a path as separators. A key contains no quotes.
     public string LabelSql(string key) => $"(labels ->> ('$.\"' || {key} || '\"'))";
 
     /// <summary>The transaction of the migrations takes the write lock first: silos that start together wait for one another.</summary>

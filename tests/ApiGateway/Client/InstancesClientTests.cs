@@ -94,7 +94,7 @@ public sealed class InstancesClientTests(Gateway gateway)
         Assert.Equal((HttpStatusCode.NotFound, "appliance-not-found", "There is no such appliance."), (refusal.Status, refusal.Code, refusal.Message));
     }
 
-    /// <summary>The first answer is lost, the repeat finds what the first has made.</summary>
+    /// <summary>The first answer is lost, and the repeat finds the resource that the first request created.</summary>
     [Fact]
     public async Task Post_ThatFoundSomethingAway_IsRepeatedUnderTheSameKey()
     {
@@ -119,7 +119,7 @@ public sealed class InstancesClientTests(Gateway gateway)
         Assert.Equal("host-unavailable", refusal.Code);
     }
 
-    /// <summary>The client's own bound is longer than a test: that of its HTTP client ends the requests here, in the same way.</summary>
+    /// <summary>The client's own timeout is too long for a test. So the timeout of its HTTP client ends the requests here, in the same way.</summary>
     [Fact]
     public async Task Export_ThatGetsNoAnswer_EndsWithATimeout()
     {

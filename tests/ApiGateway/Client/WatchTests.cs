@@ -12,7 +12,7 @@ public sealed class WatchTests
         OperationId.New(), OperationKind.Deploy, OperationStatus.Running, Appliance: null, Image: null, Step: null, [], [], TimeProvider.System.GetUtcNow(), FinishedAt: null, Version: 7,
         Cancellable: true, Fault: null, Result: null);
 
-    /// <summary>A process that stands still keeps its connections open: only its silence tells.</summary>
+    /// <summary>A frozen process keeps its connections open: only its silence shows it.</summary>
     [Fact]
     public async Task Gateway_ThatStandsStill_IsLeftAndTheNextIsAskedForWhatIsDue()
     {
@@ -28,7 +28,7 @@ public sealed class WatchTests
 
     private static byte[] Event(OperationView view) => Encoding.UTF8.GetBytes($"id: {view.Version}\ndata: {JsonSerializer.Serialize(view, InstancesJson.Options)}\n\n");
 
-    /// <summary>Gateways that say one thing each and are silent then.</summary>
+    /// <summary>Gateways that send one event each and are then silent.</summary>
     private sealed class Script(params byte[][] said) : HttpMessageHandler
     {
         public List<string?> Asked { get; } = [];

@@ -152,8 +152,8 @@ public sealed class DatacenterTests(Gateway gateway)
         return response.StatusCode;
     }
 
-    /// <summary>A silo on ports of this machine, as a gateway in a process of its own meets it.</summary>
-    /// <param name="onStop">Awaited when the silo has said that it stops, and its gateway still answers.</param>
+    /// <summary>A silo on ports of this machine, for a gateway in its own process.</summary>
+    /// <param name="onStop">Awaited after the silo has announced its stop, while its Orleans gateway still answers.</param>
     private static IHost Silo(string datacenter, int siloPort, int gatewayPort, Func<Task>? onStop = null)
     {
         var builder = Host.CreateApplicationBuilder();

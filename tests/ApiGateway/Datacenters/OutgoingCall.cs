@@ -5,7 +5,7 @@ using Orleans.Serialization.Invocation;
 
 namespace Instances.Datacenters;
 
-/// <summary>An outgoing call that fails for a while.</summary>
+/// <summary>An outgoing call that fails a number of times.</summary>
 /// <param name="cancellation">The caller's own.</param>
 internal sealed class OutgoingCall(Type type, string method, Exception failure, int failures, CancellationToken cancellation = default) : IOutgoingGrainCallContext
 {
@@ -38,7 +38,7 @@ internal sealed class OutgoingCall(Type type, string method, Exception failure, 
     public Task Invoke() => ++Attempts <= failures ? Task.FromException(failure) : Task.CompletedTask;
 }
 
-/// <summary>A request that has its arguments and the cancellation of its caller.</summary>
+/// <summary>A request with its arguments and the caller's cancellation.</summary>
 internal class CancellableRequest : DispatchProxy
 {
     private CancellationToken _cancellation;

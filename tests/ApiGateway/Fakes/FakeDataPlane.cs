@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Instances.Fakes;
 
-/// <summary>Takes uploads as the silo's data plane does, and counts what comes. Each image's name says what to do with it.</summary>
+/// <summary>Receives uploads like the silo's data plane, and counts the bytes. Each image's name says what to do with it.</summary>
 internal sealed class FakeDataPlane : IAsyncDisposable
 {
     public const string Refused = "refused-at-once";
@@ -31,22 +31,22 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         _app.MapMethods("/exports/{name}", [HttpMethods.Get, HttpMethods.Head], Give);
     }
 
-    /// <summary>Where it is kept how far uploads in parts are.</summary>
+    /// <summary>The offsets of uploads in parts.</summary>
     public FakeDatacenter? Datacenter { get; set; }
 
-    /// <summary>Bytes that have come, by name.</summary>
+    /// <summary>Received bytes, by name.</summary>
     public ConcurrentDictionary<string, long> Received { get; } = [];
 
-    /// <summary>What is done with an export, by the name of its image.</summary>
+    /// <summary>The handlers of exports, by the name of the image.</summary>
     public ConcurrentDictionary<string, Func<HttpContext, Task>> Exports { get; } = [];
 
-    /// <summary>What is done with a request for a layer, by its id.</summary>
+    /// <summary>The handlers of requests for layers, by id.</summary>
     public ConcurrentDictionary<string, Func<HttpContext, Task>> Layers { get; } = [];
 
     /// <summary>Raised after each piece.</summary>
     public event Action<string, long>? Arrived;
 
-    /// <summary>Raised when the sender of an import breaks off.</summary>
+    /// <summary>Raised when the client of an import disconnects.</summary>
     public event Action<string>? SenderLeft;
 
     public Uri Address => new(_app.Urls.First());
@@ -67,7 +67,7 @@ internal sealed class FakeDataPlane : IAsyncDisposable
         else await Refusal(403, "ticket-invalid").ExecuteAsync(context);
     }
 
-    /// <summary>Refuses what does not fit, as the real one does; whatever a part that breaks off brought counts.</summary>
+    /// <summary>Refuses parts that do not fit, and keeps the bytes of an interrupted part, like the real one.</summary>
     private async Task<IResult> TakePart(string name, HttpContext context)
     {
         if (context.Request.Headers.Authorization != $"Bearer {FakeDatacenter.Secret}") return Refusal(403, "ticket-invalid");

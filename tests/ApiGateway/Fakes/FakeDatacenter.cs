@@ -11,7 +11,7 @@ using Orleans.Runtime;
 
 namespace Instances.Fakes;
 
-/// <summary>What the scripted grains know. Everything is kept by id, so that tests run beside each other in one cluster.</summary>
+/// <summary>The state of the scripted grains. Everything is kept by id, so that tests can run in parallel in one cluster.</summary>
 internal sealed class FakeDatacenter
 {
     public const string Secret = "the-secret-of-every-ticket";
@@ -21,7 +21,7 @@ internal sealed class FakeDatacenter
 
     public ConcurrentDictionary<ApplianceId, ApplianceSpec> Appliances { get; } = [];
 
-    /// <summary>Each with its version.</summary>
+    /// <summary>The enterprises with their versions.</summary>
     public ConcurrentDictionary<EnterpriseId, (EnterpriseSpec Spec, long Version)> Enterprises { get; } = [];
 
     public ConcurrentDictionary<ApplianceId, CreateInstanceCommand> Commands { get; } = [];
@@ -32,13 +32,13 @@ internal sealed class FakeDatacenter
 
     public ConcurrentDictionary<ImageId, (OperationId Operation, ImportCommand Command)> Imports { get; } = [];
 
-    /// <summary>Images that people change, each with its version.</summary>
+    /// <summary>Images that clients change, with their versions.</summary>
     public ConcurrentDictionary<ImageId, (ImageSpec Spec, long Version)> Images { get; } = [];
 
-    /// <summary>The filters that lists were asked for, by the name that they look for.</summary>
+    /// <summary>The filters of the requested lists, by the name in the filter.</summary>
     public ConcurrentDictionary<string, ImageFilter> Filters { get; } = [];
 
-    /// <summary>How far uploads in parts are, by the names of their images.</summary>
+    /// <summary>The offsets of uploads in parts, by the names of their images.</summary>
     public ConcurrentDictionary<string, long> Offsets { get; } = [];
 
     /// <summary>The files that imports were begun from.</summary>
@@ -46,19 +46,19 @@ internal sealed class FakeDatacenter
 
     public ConcurrentDictionary<ImageId, (ImageId Source, string? Name)> Promotions { get; } = [];
 
-    /// <summary>The layers of the library, each with its SHA-256 where that is known.</summary>
+    /// <summary>The layers of the library, each with its SHA-256 if that is known.</summary>
     public ConcurrentDictionary<LayerId, string?> LayerDigests { get; } = [];
 
-    /// <summary>Requests whose running attempt is taken for dead by the next one.</summary>
+    /// <summary>Requests whose running attempt counts as dead for the next one.</summary>
     public ConcurrentDictionary<Guid, bool> EndedLeases { get; } = [];
 
-    /// <summary>How often each machine's power was acted on.</summary>
+    /// <summary>The number of power actions of each machine.</summary>
     public ConcurrentDictionary<VirtualMachineId, int> PowerActions { get; } = [];
 
-    /// <summary>Whether the host that is there is in maintenance.</summary>
+    /// <summary>Whether the reachable host is in maintenance.</summary>
     public bool Maintenance { get; set; }
 
-    /// <summary>Where tickets lead.</summary>
+    /// <summary>The address in tickets.</summary>
     public Uri? DataPlane { get; set; }
 
     public OperationView Begin(OperationId id, OperationKind kind, ApplianceId? appliance = null, ImageId? image = null, CreateInstanceCommand? command = null, bool forced = false) =>
@@ -114,7 +114,7 @@ internal sealed class ScriptedOperation(OperationView first)
     }
 }
 
-/// <summary>Carries out <see cref="FakeDatacenter.Failures"/>.</summary>
+/// <summary>Throws the exceptions of <see cref="FakeDatacenter.Failures"/>.</summary>
 internal sealed class FailureFilter(FakeDatacenter datacenter) : IIncomingGrainCallFilter
 {
     public Task Invoke(IIncomingGrainCallContext context) =>

@@ -14,7 +14,7 @@ using Orleans;
 
 namespace Instances.Fakes;
 
-/// <summary>Only what people ask for; the calls of sagas and hosts are none of the gateway's.</summary>
+/// <summary>Only the calls of clients: the gateway does not use those of sagas and hosts.</summary>
 internal sealed class FakeApplianceGrain(FakeDatacenter datacenter) : Grain, IApplianceGrain
 {
     private ApplianceId Id => new(this.GetPrimaryKey());
@@ -332,7 +332,7 @@ internal sealed class FakeOperationGrain(FakeDatacenter datacenter) : Grain, IOp
     public Task Finish(OperationOutcome outcome) => throw new NotSupportedException();
 }
 
-/// <summary>Answers with what it was asked.</summary>
+/// <summary>Answers with its arguments.</summary>
 internal sealed class FakeCatalogueGrain(FakeDatacenter datacenter) : Grain, ICatalogueGrain
 {
     public Task<Page<ApplianceView>> Appliances(EnterpriseId? enterprise, PageRequest page) => Task.FromResult(new Page<ApplianceView>(
@@ -413,7 +413,7 @@ internal sealed class FakeEnterpriseGrain(FakeDatacenter datacenter) : Grain, IE
     public Task<bool> Admitted(Guid claimant) => throw new NotSupportedException();
 }
 
-/// <summary>One host, of which the maintenance is remembered, and one that is unreachable.</summary>
+/// <summary>One host with its maintenance state, and one that is unreachable.</summary>
 internal sealed class FakeDatacenterGrain(FakeDatacenter datacenter) : Grain, IDatacenterGrain
 {
     private IReadOnlyList<HostView> Views =>
@@ -449,11 +449,11 @@ internal sealed class FakeDatacenterGrain(FakeDatacenter datacenter) : Grain, ID
     public Task<IReadOnlyList<ReservationView>> Reservations() => throw new NotSupportedException();
 }
 
-/// <summary>Finds one layer, which it repairs where it is told to.</summary>
+/// <summary>Finds one layer, and repairs it if requested.</summary>
 internal sealed class FakeDoctorGrain : Grain, IDoctorGrain
 {
     public Task<DoctorReport> Examine(bool fix) => Task.FromResult(new DoctorReport(
-        [new("layer-orphan", FindingSeverity.Warning, "layer 1", "Nobody refers to it.", Fixable: true, Fixed: fix)], 0, new(1, 0, 2, 2, 3, 4, 5, 6, 0, 0, 0, 0), Views.At));
+        [new("layer-orphan", FindingSeverity.Warning, "layer 1", "It is unreferenced.", Fixable: true, Fixed: fix)], 0, new(1, 0, 2, 2, 3, 4, 5, 6, 0, 0, 0, 0), Views.At));
 }
 
 internal sealed class FakeScrubGrain : Grain, IScrubGrain
@@ -470,7 +470,7 @@ internal sealed class FakeScrubGrain : Grain, IScrubGrain
         new(LayerId.Parse("00000000-0000-8000-8000-000000000002"), "https://gateway.example/api/v1/datacenters/west", DateTimeOffset.UnixEpoch));
 }
 
-/// <summary>Merges two layers once it is told to look.</summary>
+/// <summary>Merges two layers after a request to scan.</summary>
 internal sealed class FakeCompactionGrain : Grain, ICompactionGrain
 {
     public Task<LibraryCompaction> Get() => Task.FromResult(View(running: null));
@@ -482,7 +482,7 @@ internal sealed class FakeCompactionGrain : Grain, ICompactionGrain
         MaxChainDepth: 8, BytesPerSecond: 5, TooDeep: 1, running, Since: DateTimeOffset.UnixEpoch, Merges: 3, LayersMerged: 12, BytesBefore: 100, BytesAfter: 40, LastFailure: null, LastLook: null);
 }
 
-/// <summary>Only what people ask for. A dry run would rebuild two images; no rebuild was begun.</summary>
+/// <summary>Only the calls of clients. A dry run would rebuild two images; no rebuild was begun.</summary>
 internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibraryGrain
 {
     public Task<LayerOffer> OfferLayer(LayerId layer) => datacenter.LayerDigests.TryGetValue(layer, out var sha256)
@@ -539,7 +539,7 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
     public Task<ImageManifest?> FindManifest(ImageId image) => throw new NotSupportedException();
 }
 
-/// <summary>As the real one, in memory. A test ends a lease.</summary>
+/// <summary>Like the real one, in memory. A test ends leases.</summary>
 internal sealed class FakeRequestGrain(FakeDatacenter datacenter) : Grain, IRequestGrain
 {
     private (Guid Attempt, string Fingerprint)? _running;

@@ -34,7 +34,7 @@ public sealed class ExportEndpointTests : IDisposable
 
     public void Dispose() => _gateway.DataPlane.Exports.TryRemove(_name, out _);
 
-    /// <summary>The data plane makes a piece only when the caller has the one before: nothing waits for the whole, and nothing is kept.</summary>
+    /// <summary>The data plane creates a piece only when the client has the previous one: nothing waits for the whole export, and nothing is stored.</summary>
     [Fact]
     public async Task Export_LargeImage_StreamsInBoundedMemory()
     {
@@ -161,13 +161,13 @@ public sealed class ExportEndpointTests : IDisposable
         Assert.Null(response.Content.Headers.ContentDisposition);
     }
 
-    /// <summary>Whatever goes wrong behind the first byte: the caller sees a broken connection, not a short file.</summary>
+    /// <summary>Whatever fails after the first byte, the client sees a broken connection, not a short file.</summary>
     [Theory, InlineData(true), InlineData(false)]
     public async Task Export_ThatBreaksInTheMiddle_BreaksTheConnection(bool isAborted)
     {
         _gateway.DataPlane.Exports[_name] = async context =>
         {
-            // An end without a digest is none.
+            // An export without a digest is not complete.
             await context.Response.Body.WriteAsync(new byte[MiB]);
             if (isAborted) context.Abort();
         };
@@ -285,7 +285,7 @@ public sealed class ExportEndpointTests : IDisposable
 
     private Task<HttpResponseMessage> Get(string query) => _gateway.Http.GetAsync($"{Local}/images/{_image}/export{query}", HttpCompletionOption.ResponseHeadersRead, Stop);
 
-    /// <summary>Sends what the script writes, and its digest behind it.</summary>
+    /// <summary>Sends the script's output, followed by its digest.</summary>
     private void Script(Func<HttpContext, Stream, Task> write) => _gateway.DataPlane.Exports[_name] = async context =>
     {
         var pieces = new Hashed(context.Response);
@@ -300,7 +300,7 @@ public sealed class ExportEndpointTests : IDisposable
         await body.Complete(DigestedBody.Format(SHA256.HashData(digested)), context.RequestAborted);
     }
 
-    /// <summary>Begins the answer with the first piece: its head can be changed until then.</summary>
+    /// <summary>Begins the answer with the first piece. Its headers can be changed until then.</summary>
     private sealed class Hashed(HttpResponse response) : WriteOnlyStream
     {
         private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

@@ -54,7 +54,7 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Null(gateway.Datacenter.Imports[(await response.Read<OperationView>()).Image!.Value].Command.Format);
     }
 
-    /// <summary>Each piece is with the data plane before the caller has sent the next: nothing waits for the whole.</summary>
+    /// <summary>Each piece reaches the data plane before the client sends the next one: nothing waits for the whole upload.</summary>
     [Fact]
     public async Task Import_LargeUpload_StreamsInBoundedMemory()
     {
@@ -94,7 +94,7 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Equal("7", response.Headers.GetValues("Retry-After").Single());
     }
 
-    /// <summary>The connection is closed on a sender that continues, and the answer goes with it.</summary>
+    /// <summary>The connection is closed although the client still sends, and the answer is lost with it.</summary>
     [Theory]
     [InlineData(FaultKind.Capacity, 507, "quota-virtual-bytes")]
     [InlineData(FaultKind.Invalid, 413, "image-too-large")]
@@ -123,7 +123,7 @@ public sealed class ImageEndpointTests(Gateway gateway)
         Assert.Equal(OperationStatus.Cancelled, OperationOf(FakeDataPlane.Broken + _name).Newest.Status);
     }
 
-    /// <summary>The data plane ends the import: it knows that the sender left, and nobody cancelled.</summary>
+    /// <summary>The data plane ends the import: it knows that the client disconnected, and that the import was not cancelled.</summary>
     [Fact]
     public async Task Import_WhoseCallerLeaves_IsSeenByTheDataPlane()
     {
@@ -143,7 +143,7 @@ public sealed class ImageEndpointTests(Gateway gateway)
         await left.Task.WaitAsync(Gateway.Bound, Cancelled);
     }
 
-    /// <summary>The answer comes though the sender has sent only the first of its bytes and sends no more.</summary>
+    /// <summary>The answer arrives although the client has sent only its first bytes and sends no more.</summary>
     [Fact]
     public async Task Import_RefusedEarly_IsAnsweredWhileItsSenderStillSends()
     {
@@ -404,7 +404,7 @@ public sealed class ImageEndpointTests(Gateway gateway)
     private ScriptedOperation OperationOf(string name) =>
         gateway.Datacenter.Operations[gateway.Datacenter.Imports.Values.Single(import => import.Command.Name == name).Operation];
 
-    /// <summary>Zeroes, each piece sent when the half of the one before has arrived.</summary>
+    /// <summary>Zeros. Each piece is sent when half of the previous one has arrived.</summary>
     private async Task<Socket> Open(string name, int bytes, int first)
     {
         var server = gateway.Http.BaseAddress!;

@@ -12,7 +12,7 @@ using static Instances.HttpExtensions;
 
 namespace Instances.Library;
 
-/// <summary>Layers on their way to another datacenter.</summary>
+/// <summary>Transfers of layers to another datacenter.</summary>
 public sealed class LayerEndpointTests : IDisposable
 {
     private const int MiB = 1 << 20;
@@ -93,7 +93,7 @@ public sealed class LayerEndpointTests : IDisposable
         Assert.Equal(new ContentRangeHeaderValue(5, 5, 65_536), response.Content.Headers.ContentRange);
     }
 
-    /// <summary>The data plane sends a piece only when the caller has the one before: nothing waits for the whole, and nothing is kept.</summary>
+    /// <summary>The data plane sends a piece only when the client has the previous one: nothing waits for the whole layer, and nothing is stored.</summary>
     [Fact]
     public async Task GetContent_OfALargeRange_IsNotBuffered()
     {

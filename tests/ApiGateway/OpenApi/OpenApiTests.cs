@@ -3,7 +3,7 @@ using Xunit;
 
 namespace Instances.OpenApi;
 
-/// <summary>The description of the interface stands in the repository, where a change of it is seen. After one that is meant:
+/// <summary>The OpenAPI document is in the repository, so that changes of it are visible. After an intended change run
 /// <c>UPDATE_OPENAPI=1 dotnet run --project tests/ApiGateway</c>.</summary>
 public sealed class OpenApiTests(Gateway gateway)
 {

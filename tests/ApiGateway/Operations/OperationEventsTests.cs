@@ -105,7 +105,7 @@ public sealed class OperationEventsTests(Gateway gateway)
         do
         {
             var next = reader.ReadLineAsync(Cancelled).AsTask();
-            // Until the server waits, no timer is there to be moved on.
+            // The fake clock can fire the timer only after the server has created it.
             while (!next.IsCompleted)
             {
                 clock.Advance(OperationEvents.HeartbeatInterval);
@@ -137,7 +137,7 @@ public sealed class OperationEventsTests(Gateway gateway)
         HttpStatusCode status;
         do
         {
-            // The place is given back after the last byte was sent.
+            // The place is released after the last byte was sent.
             using var again = await http.GetAsync(path, HttpCompletionOption.ResponseHeadersRead, Cancelled);
             status = again.StatusCode;
         }

@@ -219,7 +219,7 @@ public sealed class ProblemTests(Gateway gateway)
         var json = $$"""{"name":"{{new string('a', (int)ApiGateway.ApiGateway.MaxJsonBytes)}}"}""";
         using var request = new HttpRequestMessage(HttpMethod.Post, $"{Local}/appliances") { Content = new StringContent(json, Encoding.UTF8, "application/json") };
         request.Headers.TransferEncodingChunked = chunked;
-        // Answered before the body is sent: with it, the connection may break first.
+        // The body is not sent, because otherwise the connection may break before the answer.
         request.Headers.ExpectContinue = true;
 
         using var response = await gateway.Http.SendAsync(request, Cancelled);

@@ -104,7 +104,7 @@ public sealed class IdempotencyTests(Gateway gateway)
         Assert.Equal((first.StatusCode, "application/problem+json"), (repeat.StatusCode, repeat.Content.Headers.ContentType?.MediaType));
     }
 
-    /// <summary>What says to try again is not kept.</summary>
+    /// <summary>Answers that tell the client to try again are not kept.</summary>
     [Fact]
     public async Task Request_ThatFoundSomethingUnreachable_SucceedsWhenItIsRepeated()
     {
@@ -225,7 +225,7 @@ public sealed class IdempotencyTests(Gateway gateway)
         return await gateway.Http.SendAsync(request, cancellationToken ?? Cancelled);
     }
 
-    /// <summary>Sends the half, and the rest when it may.</summary>
+    /// <summary>Sends the first half, and the rest when the test allows it.</summary>
     private sealed class HangingContent(Task rest) : HttpContent
     {
         public const int Length = 2 << 20;

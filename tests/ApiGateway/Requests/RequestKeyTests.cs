@@ -8,7 +8,7 @@ namespace Instances.Requests;
 
 public sealed class RequestKeyTests
 {
-    /// <summary>Every gateway of every version gives this answer: a repeat can come to another one, after an upgrade.</summary>
+    /// <summary>The ids must be the same in every gateway of every release, because a repeat can reach another gateway after an upgrade.</summary>
     [Fact]
     public void Id_OfAKey_NeverChanges() => Assert.Equal(
         "2e01ca6b-b4c1-8174-afd9-d331afc1973f",

@@ -50,7 +50,7 @@ public sealed class ApplianceLifecycleTests
             return end is (ApplianceStatus.Deployed or ApplianceStatus.Undeployed) && Next(end, rest, isPerson: false) == end;
         }));
 
-    /// <summary>Walks: a refusal and an ignored command change nothing.</summary>
+    /// <summary>Random walks: a refused or an ignored command changes nothing.</summary>
     private static ApplianceStatus Next(ApplianceStatus status, ApplianceCommand command, bool isPerson)
     {
         var decision = ApplianceLifecycle.Decide(status, command);

@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>Whatever is done to an appliance in whatever order, its chains and those of its images stay chains.</summary>
+/// <summary>After any sequence of actions on an appliance, its chains and those of its images are valid.</summary>
 public sealed class ChainPropertyTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const int Sequences = 25;
@@ -78,7 +78,7 @@ public sealed class ChainPropertyTests(ClusterFixture fixture) : ClusterTest(fix
             Assert.All(machine.Disks.SelectMany(disk => disk.Layers), layer => Assert.True(Cluster.Layers.Contains(layer)));
         }
 
-        // A writable top is one disk's alone.
+        // A writable top belongs to one disk only.
         var tops = machines.SelectMany(machine => machine.Disks).Select(disk => disk.Layers[^1]).ToList();
         Assert.Equal(tops.Count, tops.Distinct().Count());
         foreach (var manifest in await Cluster.Layers.ReadManifests(CancellationToken.None)) AssertChain(manifest);

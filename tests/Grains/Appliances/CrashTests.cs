@@ -98,7 +98,7 @@ public sealed class CrashTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Cluster.Probe.Arrived;
         await Cluster.Crash();
 
-        // Lists wake no grain.
+        // Lists activate no grain.
         await Testing.Eventually.Holds(
             async () => (await Cluster.Catalogue.Appliances(null, new(PageRequest.MaxLimit))).Items.Single(appliance => appliance.Id == scene.Id).Status is ApplianceStatus.Undeployed,
             "the appliance comes to rest");
@@ -140,7 +140,7 @@ public sealed class CrashTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         await Cluster.Crash();
 
-        // Who asks wakes the appliance, which continues; the reminder would do the same a little later.
+        // The call activates the appliance, which resumes its operation. The reminder would do the same a little later.
         await scene.Appliance.Get();
         return await Cluster.End(operation);
     }

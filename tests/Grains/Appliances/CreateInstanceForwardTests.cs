@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>Create instance behind its commit point: whatever fails, it goes forward.</summary>
+/// <summary>Create instance after its commit point: it is completed, whatever fails.</summary>
 public sealed class CreateInstanceForwardTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     public static TheoryData<string> BehindCommit => ["register", "undeploy", "update", "finish"];

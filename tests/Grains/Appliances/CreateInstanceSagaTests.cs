@@ -133,7 +133,7 @@ public sealed class CreateInstanceSagaTests(ClusterFixture fixture) : ClusterTes
         Assert.Equal(before, await scene.LookWithoutDisks());
         await scene.AssertRestsDeployed();
 
-        // Nothing of it stands in the way of the next one.
+        // Nothing of it prevents the next one.
         await scene.AssertInstances(await scene.CreateInstance(new()), 3);
         await scene.AssertRestsUndeployed();
     }

@@ -55,7 +55,7 @@ public sealed class CreateInstanceTests(ClusterFixture fixture) : ClusterTest(fi
         await scene.Undeploy();
         await scene.AssertRestsUndeployed();
 
-        // Every image goes, the newest first and then those that it stands on; what is left is the master's.
+        // Delete all images, the newest first and then its ancestors. Only the master's layers are left.
         foreach (var image in (await Cluster.Catalogue.Images(new(Master: scene.Master.Id), new())).Items) await Cluster.Grains.Image(image.Id).Delete();
         await scene.AssertNothingWithoutOwner();
         Assert.Empty((await Cluster.Catalogue.Images(new(Master: scene.Master.Id), new())).Items);
@@ -261,7 +261,7 @@ public sealed class CreateInstanceTests(ClusterFixture fixture) : ClusterTest(fi
         var scene = await Scene.Deployed(Cluster, machines: 1);
         for (var round = 0; round < 10; round++)
         {
-            // The appliance rests before its record has heard of it: whoever looks at the appliance comes first.
+            // The appliance is idle before its operation's record has the outcome: so the appliance is read first.
             var first = await scene.Appliance.CreateInstance(OperationId.New(), new(Undeploy: false));
             while ((await scene.Appliance.Get()).Operation is not null) TestContext.Current.CancellationToken.ThrowIfCancellationRequested();
             var second = await Cluster.End(await scene.Appliance.CreateInstance(OperationId.New(), new(Undeploy: false)));

@@ -202,7 +202,7 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
             }
             catch (FaultException exception) when (exception.Fault.Code is "operation-past-commit" or "operation-finished")
             {
-                // It was quicker.
+                // The deployment was faster.
             }
 
             var end = await Cluster.End(operation);
@@ -229,7 +229,7 @@ public sealed class DeploySagaTests(ClusterFixture fixture) : ClusterTest(fixtur
         var first = OperationId.New();
         Cluster.FailNext[call] = new FormatException("no fault of the product");
 
-        // The one that meets it may be told; whoever comes behind is not.
+        // The call that meets the failure may get it; later calls do not.
         try
         {
             await scene.Appliance.Deploy(first);

@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>Operations that a host which is reachable keeps from ending, and the ways out.</summary>
+/// <summary>Operations that a reachable host keeps from ending, and how force ends them.</summary>
 public sealed class ForceTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     [Theory]
@@ -191,7 +191,7 @@ public sealed class ForceTests(ClusterFixture fixture) : ClusterTest(fixture)
         await late;
 
         Assert.Equal(OperationStatus.Succeeded, (await Cluster.End(undeployed)).Status);
-        await Eventually.Holds(() => Task.FromResult(!Cluster.Host.Machines.ContainsKey(id)), "the host removes what belongs to nobody");
+        await Eventually.Holds(() => Task.FromResult(!Cluster.Host.Machines.ContainsKey(id)), "the host removes the orphan");
     }
 
     private Task ShowsProblem(OperationView operation, string step, string problem) => Eventually.Holds(

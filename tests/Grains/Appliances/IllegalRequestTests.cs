@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>What is refused names the status and changes nothing.</summary>
+/// <summary>Refusals name the status and change nothing.</summary>
 public sealed class IllegalRequestTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     [Fact]

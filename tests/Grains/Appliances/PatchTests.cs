@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>Merge patches, versions, and what a specification may hold.</summary>
+/// <summary>Merge patches, versions, and the rules for specifications.</summary>
 public sealed class PatchTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const string Key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@home";

@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>Two who want what excludes the other, started at once: one wins, the other reads why, and nothing is half done.</summary>
+/// <summary>Two conflicting requests at the same time: one wins, the other gets the reason, and nothing is half done.</summary>
 public sealed class RaceTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const int Rounds = 15;
@@ -36,7 +36,7 @@ public sealed class RaceTests(ClusterFixture fixture) : ClusterTest(fixture)
             var scene = await Scene.Undeployed(Cluster, machines: 2);
             var (delete, deploy) = await Both(round, () => Cluster.Grains.Image(scene.Master.Id).Delete(), () => scene.Deploy());
 
-            // A moment in which the image is marked may be seen by the deploy: it is refused then, and can be asked for again.
+            // The deployment may see the temporary mark on the image. Then it is refused, and can be repeated.
             Assert.Equal("image-in-use", delete!.Fault.Code);
             if (deploy is not null) Assert.Equal("image-not-ready", deploy.Fault.Code);
             Assert.Equal(ImageStatus.Ready, (await scene.Image(scene.Master.Id)).Status);
@@ -125,7 +125,7 @@ public sealed class RaceTests(ClusterFixture fixture) : ClusterTest(fixture)
 
     private async Task<int> Slaves(Scene scene) => (await Cluster.Catalogue.Images(new(ImageKind.Slave, Master: scene.Master.Id), new(1000))).Items.Count;
 
-    /// <summary>Both at once; who is first changes with the round.</summary>
+    /// <summary>Both at the same time; the first one alternates.</summary>
     private static async Task<(FaultException? One, FaultException? Other)> Both(int round, Func<Task> one, Func<Task> other)
     {
         var oneIsFirst = round % 2 == 0;

@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>The largest appliance. What is counted does not depend on the speed of the machine.</summary>
+/// <summary>The largest appliance. The counted values do not depend on the speed of the machine.</summary>
 public sealed class ScaleTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     /// <summary>The appliance's own writes, its operations' and its reminders'.</summary>
@@ -37,7 +37,7 @@ public sealed class ScaleTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal("too-many-virtual-machines", refused.Fault.Code);
     }
 
-    /// <summary>Every write of a state raises its version by one. The library's do not count: a slow machine has more sweeps.</summary>
+    /// <summary>Every write of a state raises its version by one. Writes of the library do not count, because a slow machine has more sweeps.</summary>
     private async Task<long> Writes()
     {
         await using var connection = await Cluster.Services.GetRequiredService<IDatabase>().DataSource.OpenConnectionAsync();

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
 
-/// <summary>Undeploy is committed with its acceptance: whatever fails, it goes forward.</summary>
+/// <summary>The commit point of undeploy is its acceptance: it is completed, whatever fails.</summary>
 public sealed class UndeploySagaTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     [Fact]

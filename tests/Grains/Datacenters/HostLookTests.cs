@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Datacenters;
 
-/// <summary>What a reservation takes from a host.</summary>
+/// <summary>The effect of a reservation on a host's free capacity.</summary>
 public sealed class HostLookTests
 {
     private static readonly HostView View = new(new("a"), "simulated", "simulated", 1, 100, 80, 60, 0, 16, 10, HostStatus.Available);

@@ -76,7 +76,7 @@ public sealed class PlacementTests
         await using var hosts = await SimulatedHosts.Start(hosts: 3, machines: 2);
         var appliances = new[] { await hosts.AddAppliance(machines: 4), await hosts.AddAppliance(machines: 4) };
 
-        // Whoever is placed first waits before any of its machines is on a host.
+        // The first placed operation waits before any of its machines is on a host.
         hosts.Probe.HoldBefore = "start";
         var operations = await Task.WhenAll(appliances.Select(appliance => appliance.Deploy(OperationId.New())));
         OperationView?[] ended = [];
@@ -147,7 +147,7 @@ public sealed class PlacementTests
     {
         await using var hosts = await SimulatedHosts.Start(hosts: 2, machines: 2);
         await hosts.Stop("host-2");
-        // One that has registered, and one from before the database was made anew.
+        // A host that has registered, and one from before the database was recreated.
         foreach (var host in (HostId[])[new("host-2"), new("host-9")])
         {
             hosts.Layers.AddUser(host);

@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Datacenters;
 
-/// <summary>What a placed operation holds of a host, until it is released or has ended.</summary>
+/// <summary>Reservations of a placed operation on a host, until they are released or the operation has ended.</summary>
 public sealed class ReservationTests(ClusterFixture fixture) : ClusterTest(fixture), IAsyncDisposable
 {
     private readonly List<OperationId> _operations = [];
@@ -90,7 +90,7 @@ public sealed class ReservationTests(ClusterFixture fixture) : ClusterTest(fixtu
         return Datacenter.Place(operation, ApplianceId.New(), machines);
     }
 
-    /// <summary>An operation that runs, as its record tells.</summary>
+    /// <summary>A running operation, according to its record.</summary>
     private async Task<OperationId> Begin()
     {
         var operation = OperationId.New();

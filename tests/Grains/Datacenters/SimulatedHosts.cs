@@ -15,7 +15,7 @@ using Orleans.TestingHost;
 
 namespace Instances.Grains.Tests.Datacenters;
 
-/// <summary>Several silos, each on a simulated host of its own, host-1, host-2, …, over one library that all of them see.</summary>
+/// <summary>Several silos, each on a simulated host of its own, host-1, host-2, …, with one library that all of them see.</summary>
 internal sealed class SimulatedHosts : IAsyncDisposable
 {
     public const long MachineBytes = 64L << 20;
@@ -62,8 +62,8 @@ internal sealed class SimulatedHosts : IAsyncDisposable
 
     public IDatacenterGrain Datacenter => Grains.Datacenter();
 
-    /// <param name="machines">So many of the machines that <see cref="AddAppliance"/> makes fit each host.</param>
-    /// <param name="silent">A host that is registered and answers nothing, while its silo is a member of the cluster.</param>
+    /// <param name="machines">How many machines of <see cref="AddAppliance"/> fit on each host.</param>
+    /// <param name="silent">A registered host that does not answer, although its silo is a member of the cluster.</param>
     public static async Task<SimulatedHosts> Start(short hosts, int machines, PlacementPolicy policy = PlacementPolicy.Spread, string? silent = null)
     {
         var started = new SimulatedHosts(hosts, machines);

@@ -11,7 +11,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Doctor;
 
-/// <summary>What a cluster of one library that is every host's store cannot show.</summary>
+/// <summary>Cases that a cluster cannot show if its library is the store of every host.</summary>
 public sealed class CheckupTests
 {
     private static readonly HostId Host = new("host-1");

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Doctor;
 
-/// <summary>What shows only with several hosts.</summary>
+/// <summary>Cases that need several hosts.</summary>
 public sealed class DoctorOfHostsTests
 {
     [Fact]

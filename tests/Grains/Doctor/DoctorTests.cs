@@ -14,7 +14,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Doctor;
 
-/// <summary>Each damage is made on a live cluster, is found alone, and is repaired where that is safe.</summary>
+/// <summary>Causes each kind of damage on a live cluster. The doctor must find only that, and repair it if that is safe.</summary>
 public sealed class DoctorTests(HandSweptFixture fixture) : ClusterTest<HandSweptFixture>(fixture), IAsyncLifetime
 {
     private readonly HostId _host = new(new HostOptions().Name);
@@ -222,7 +222,7 @@ public sealed class DoctorTests(HandSweptFixture fixture) : ClusterTest<HandSwep
         var machine = Cluster.Host.Machines[(await scene.Machines())[0].Id];
         var disks = machine.Disks;
 
-        // The host's own look at a machine that it has just started may be first and record the chain: then the test changes it again.
+        // The host's own check of a just started machine may record the chain first: then the test changes it again.
         await Testing.Eventually.Holds(async () =>
         {
             machine.Disks = [disks[0] with { Layers = [.. disks[0].Layers, LayerId.New()] }];
@@ -282,7 +282,7 @@ public sealed class DoctorTests(HandSweptFixture fixture) : ClusterTest<HandSwep
 
         Assert.Equal((FindingSeverity.Critical, $"appliance {scene.Id}"), (finding.Severity, finding.Subject));
         Cluster.Probe.Release();
-        await Eventually.Holds(async () => (await scene.Appliance.Get()).Status is ApplianceStatus.Deployed, "it goes on");
+        await Eventually.Holds(async () => (await scene.Appliance.Get()).Status is ApplianceStatus.Deployed, "it continues");
         await AssertHealthy();
     }
 
@@ -314,7 +314,7 @@ public sealed class DoctorTests(HandSweptFixture fixture) : ClusterTest<HandSwep
         await Cluster.Probe.Arrived;
         await AssertHealthy();
 
-        // The last progress may be told between the two looks: then it is found by the next.
+        // The last progress may be reported between the two snapshots: then the next examination finds it.
         Cluster.Doctor.StallBound = TimeSpan.Zero;
         await Eventually.Holds(async () => (await Doctor.Examine(fix: false)).Findings.Count > 0, "the doctor finds it");
         var finding = await AssertFinding("operation-stalled", isFixable: true);
@@ -364,7 +364,7 @@ public sealed class DoctorTests(HandSweptFixture fixture) : ClusterTest<HandSwep
         return report;
     }
 
-    /// <summary>It is the only finding; a look that may repair things leaves it where that is not safe.</summary>
+    /// <summary>It is the only finding, and a repair does not change it if that is not safe.</summary>
     private async Task<Finding> AssertFinding(string code, bool isFixable)
     {
         var finding = Assert.Single((await Doctor.Examine(fix: !isFixable)).Findings);
@@ -372,7 +372,7 @@ public sealed class DoctorTests(HandSweptFixture fixture) : ClusterTest<HandSwep
         return finding;
     }
 
-    /// <summary>It is the only finding, stays without being told, is repaired when told, and is gone then.</summary>
+    /// <summary>It is the only finding. It stays without --fix, is repaired with it, and is not found again.</summary>
     private async Task AssertRepairs(string code, string subject)
     {
         foreach (var fix in (bool[])[false, true])

@@ -50,7 +50,7 @@ public sealed class QuotaRulesTests
     public void FindExcess_WithoutQuotas_IsNever() =>
         Gen.Long[0, 1L << 60].Array[7].Sample(n => QuotaRules.FindExcess("acme", EnterpriseQuotas.None, EnterpriseUsage.None, new(n[0], n[1], n[2], n[3], n[4], n[5], n[6])) is null);
 
-    /// <summary>What was admitted one by one is never more than the quota, whatever was asked for.</summary>
+    /// <summary>The sum of sequential admissions never exceeds the quota, whatever is requested.</summary>
     [Fact]
     public void FindExcess_OfManyDemands_AdmitsNoMoreThanTheQuota() => Gen.Select(Gen.Long[0, 50], Gen.Long[0, 20].Array[0, 20]).Sample((quota, demands) =>
     {
@@ -90,7 +90,7 @@ public sealed class QuotaRulesTests
             "The enterprise 'acme' has 60 GiB of at most 100 GiB of virtual size in its images, and 50 GiB more are requested. Delete images", excess.Message, StringComparison.Ordinal);
     }
 
-    /// <summary>What is held and the rest of what is asked for are together no less than the whole.</summary>
+    /// <summary>The held part and the remaining demand together are at least the total.</summary>
     [Fact]
     public void Beyond_OfWhatIsHeld_IsWhatIsMissing() => Gen.Select(Gen.Long[0, 1L << 40].Array[7], Gen.Long[0, 1L << 40].Array[7]).Sample((all, held) =>
     {

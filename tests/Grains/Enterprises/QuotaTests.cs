@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Enterprises;
 
-/// <summary>What quotas let in, one by one and all at once.</summary>
+/// <summary>Admission by quotas, for sequential and concurrent requests.</summary>
 public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const long MiB = 1L << 20;
@@ -44,7 +44,7 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
             Assert.Equal("image-not-found", (await Outcome(() => Cluster.Grains.Image(image.Image).Get()))?.Code);
         }
 
-        // The one that was taken is not refused by the room that it has itself.
+        // A repeat of an admitted request is not refused because of its own usage.
         var taken = images[Array.IndexOf(outcomes, null)];
         await Begin(taken.Image, taken.Operation);
         await Cluster.Grains.Image(taken.Image).CancelUpload();
@@ -172,7 +172,7 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
         var appliance = await Cluster.AddAppliance(1, (await Cluster.AddMaster(enterprise: _id)).Id, enterprise: _id);
         await Cluster.Deploy(appliance);
 
-        // One byte is left: what a capture takes is known when it has sealed the disks.
+        // One byte is left: the size of a capture is known only after the seal.
         Assert.Equal(OperationStatus.Succeeded, (await Cluster.CreateInstance(appliance, new(Undeploy: false))).Status);
         Assert.Equal("quota-library-bytes", (await Outcome(() => appliance.CreateInstance(OperationId.New(), new(Undeploy: false))))?.Code);
     }
@@ -288,7 +288,7 @@ public sealed class QuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Create(new(Images: 1));
         var (first, second) = (ImageId.New(), ImageId.New());
 
-        // The claim is lost after it was admitted, as with the silo of the enterprise, and another takes the room.
+        // The claim is lost after its admission, for example with the enterprise's silo, and another request uses the room.
         Cluster.AfterNext("Instances.Enterprises.IEnterpriseGrain.Admit", async () =>
         {
             await Enterprise.Admitted(first.Value);

@@ -66,7 +66,7 @@ public sealed class SharingTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal("image-not-found", await Code(() => Cluster.AddMachine(appliance, master.Id, "web")));
     }
 
-    /// <summary>Behind the mark there is a machine that was not there before it, or nobody can tell.</summary>
+    /// <summary>After the mark there is a machine that did not exist before it, or the check fails.</summary>
     [Theory]
     [InlineData(true, FaultKind.Conflict, "image-in-use")]
     [InlineData(false, FaultKind.Unavailable, "grain-unavailable")]

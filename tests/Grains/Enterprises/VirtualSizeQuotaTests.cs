@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Enterprises;
 
-/// <summary>What the quota of virtual size lets in: the sizes of disks, however little of them is written.</summary>
+/// <summary>Admission by the quota of virtual size: it counts the sizes of disks, however little is written.</summary>
 public sealed class VirtualSizeQuotaTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const long GiB = 1L << 30;
@@ -78,7 +78,7 @@ public sealed class VirtualSizeQuotaTests(ClusterFixture fixture) : ClusterTest(
         foreach (var (image, operation) in images) Assert.True(await Accept(image, operation, 3 * GiB));
     }
 
-    /// <summary>Compressed bytes are counted as the disk until somebody has looked.</summary>
+    /// <summary>Compressed bytes count as the disk's size until the upload was examined.</summary>
     [Fact]
     public async Task Import_OfARawDiskThatWasCompressed_CountsWhatCameOut()
     {
@@ -95,7 +95,7 @@ public sealed class VirtualSizeQuotaTests(ClusterFixture fixture) : ClusterTest(
         Assert.Equal(512, await Counted());
     }
 
-    /// <summary>Quotas that were lowered take nothing away of what has begun.</summary>
+    /// <summary>Lowered quotas do not affect imports that have begun.</summary>
     [Fact]
     public async Task Import_ThatHasBegun_IsAskedForNothingThatItHas()
     {
@@ -122,7 +122,7 @@ public sealed class VirtualSizeQuotaTests(ClusterFixture fixture) : ClusterTest(
         Assert.Equal(new EnterpriseUsage(LibraryBytes: 1000, Images: 1, Uploads: 1, VirtualBytes: 10 * GiB), (await Enterprise.Get()).Usage);
     }
 
-    /// <summary>A quota that is lowered takes nothing away of what was let in; what its enterprise was not asked for is looked at before it is Ready.</summary>
+    /// <summary>A lowered quota does not affect admitted imports. The part that was not admitted is checked before the image is Ready.</summary>
     [Theory]
     [InlineData(true, 1, null)]
     [InlineData(false, 10, null)]
@@ -209,7 +209,7 @@ public sealed class VirtualSizeQuotaTests(ClusterFixture fixture) : ClusterTest(
         Assert.Equal(5 * GiB, await Counted());
         await Cluster.Crash();
 
-        // Before its commit point it is undone, perhaps by now.
+        // The operation was before its commit point, so it is undone, perhaps already now.
         if (step != "seal") Assert.Equal(5 * GiB, await Counted());
         await Cluster.End(operation);
         Assert.Equal((step == "seal" ? 1 : 5) * GiB, await Counted());

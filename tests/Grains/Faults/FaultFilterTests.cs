@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Faults;
 
-/// <summary>Only faults leave a grain, and what the caller itself has cancelled.</summary>
+/// <summary>Only faults leave a grain, and cancellations by the caller.</summary>
 public sealed class FaultFilterTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     [Fact]

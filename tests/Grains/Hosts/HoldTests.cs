@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>A host that looks at its holds every 40 ms.</summary>
+/// <summary>A host that checks its holds every 40 ms.</summary>
 public sealed class QuickHoldFixture : IAsyncLifetime
 {
     internal static readonly TimeSpan Quick = TimeSpan.FromSeconds(1);
@@ -20,7 +20,7 @@ public sealed class QuickHoldFixture : IAsyncLifetime
     public ValueTask DisposeAsync() => Cluster.DisposeAsync();
 }
 
-/// <summary>The dead man's switch of a host. Its bound is long until the test is where it wants to be.</summary>
+/// <summary>The dead man's switch of a host. The test shortens its bound at the right moment.</summary>
 public sealed class HoldTests : IClassFixture<QuickHoldFixture>
 {
     private readonly SimulatedCluster _cluster;
@@ -48,7 +48,7 @@ public sealed class HoldTests : IClassFixture<QuickHoldFixture>
 
         _cluster.HostOptions.HoldBound = TimeSpan.FromMilliseconds(100);
         await Eventually.Holds(
-            () => Task.FromResult(_cluster.Host.Machines.Values.All(machine => !machine.IsFrozen && !machine.WasPaused && !machine.WasShutDown)), "the machines go on");
+            () => Task.FromResult(_cluster.Host.Machines.Values.All(machine => !machine.IsFrozen && !machine.WasPaused && !machine.WasShutDown)), "the machines are released");
         Assert.Equal(
             [VirtualMachineStatus.Running, VirtualMachineStatus.Paused, VirtualMachineStatus.Stopped],
             (await scene.Machines()).Select(machine => _cluster.Host.Machines[machine.Id].Status));
@@ -96,7 +96,7 @@ public sealed class HoldTests : IClassFixture<QuickHoldFixture>
 
         _cluster.HostOptions.HoldBound = TimeSpan.FromMilliseconds(100);
 
-        // When the host asks, it is told to keep them; half a second is time to ask ten times.
+        // When the host asks, the answer is to keep them. In half a second it asks ten times.
         Assert.Equal(HoldVerdict.Keep, await scene.Appliance.ReleaseHold(operation.Id));
         Assert.Equal(HoldVerdict.Release, await scene.Appliance.ReleaseHold(OperationId.New()));
         var machines = _cluster.Host.Machines.Values.Where(machine => machine.Hold?.Operation == operation.Id).ToList();
@@ -121,7 +121,7 @@ public sealed class HoldTests : IClassFixture<QuickHoldFixture>
 
         await _cluster.Crash();
 
-        // Nobody asks: the host does, and wakes the appliance by it.
+        // Only the host calls the appliance, and activates it by that.
         await Eventually.Holds(() => Task.FromResult(_cluster.Host.Machines.Values.All(machine => machine.Hold is null)), "the host lets the machines go");
         var end = await _cluster.End(operation);
         Assert.Equal(OperationStatus.Failed, end.Status);

@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>Hosts that go, and come back or do not.</summary>
+/// <summary>Hosts that become unreachable, and come back or do not.</summary>
 public sealed class HostAwayTests : IAsyncLifetime
 {
     private const string First = "host-1";
@@ -95,7 +95,7 @@ public sealed class HostAwayTests : IAsyncLifetime
         Assert.Equal(OperationStatus.Succeeded, (await _cluster.End(await appliance.Deploy(OperationId.New()))).Status);
         Assert.Equal(2, _cluster.HostOf(Second).Machines.Count);
 
-        // What it left is stopped, and would be started again, were it anybody's.
+        // Its remaining machines are stopped. They would be restarted if they had records.
         _cluster.HostOf(First).Reboot();
         _cluster.HostOf(First).Journal.Clear();
         await _cluster.Return(First);
@@ -174,7 +174,7 @@ public sealed class HostAwayTests : IAsyncLifetime
 
         await _cluster.Return(First);
 
-        await Eventually.Holds(async () => await Machine(machine.Id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "the machine goes on");
+        await Eventually.Holds(async () => await Machine(machine.Id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "the machine keeps running");
         var found = _cluster.HostOf(First).Machines[machine.Id];
         Assert.Equal((VirtualMachineStatus.Running, null, false), (found.Status, found.Hold, found.IsFrozen));
         Assert.Equal(OperationStatus.Succeeded, (await _cluster.End(await appliance.CreateInstance(OperationId.New(), new()))).Status);

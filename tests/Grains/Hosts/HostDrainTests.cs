@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>What the stop of a host's silo waits for. Each test has a silo of its own: one that drains does so to its end.</summary>
+/// <summary>What the stop of a host's silo waits for. Each test has its own silo, because a drain cannot be undone.</summary>
 public sealed class HostDrainTests : IAsyncLifetime
 {
     private SimulatedCluster _cluster = null!;

@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>Hosts that go in the middle of an operation: healthy hosts do not wait for them, and force ends what does.</summary>
+/// <summary>Hosts that become unreachable during an operation: healthy hosts do not wait for them, and force ends an operation that waits.</summary>
 public sealed class HostForceTests : IAsyncLifetime
 {
     private const string First = "host-1";
@@ -98,7 +98,7 @@ public sealed class HostForceTests : IAsyncLifetime
         Assert.All(image.Disks.SelectMany(disk => disk.Layers), layer => Assert.Contains(layer.Id, _cluster.Layers.Layers.Keys));
     }
 
-    /// <summary>The first host gets so many machines, and the second one.</summary>
+    /// <summary>The first host gets this number of machines, and the second host one machine.</summary>
     private async Task<IApplianceGrain> DeployedOnBoth(int onFirst)
     {
         var appliance = await _cluster.Deployed(onFirst);

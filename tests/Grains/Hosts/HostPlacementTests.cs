@@ -11,7 +11,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>Three silos, each on a host of its own. How much memory a host has tells which silo answers.</summary>
+/// <summary>Three silos, each on its own host. The hosts' memory sizes differ, which shows which silo answers.</summary>
 public sealed class HostPlacementTests : IAsyncLifetime
 {
     private const int Hosts = 3;
@@ -76,7 +76,7 @@ public sealed class HostPlacementTests : IAsyncLifetime
 
         await _cluster.StopSiloAsync(last, Stop);
 
-        await Eventually.Holds(async () => await Record.ExceptionAsync(() => Host(name).Get()) is FaultException { Fault.Code: "host-unavailable" }, "the host is away");
+        await Eventually.Holds(async () => await Record.ExceptionAsync(() => Host(name).Get()) is FaultException { Fault.Code: "host-unavailable" }, "the host is unreachable");
     }
 
     private IHostGrain Host(string name) => _cluster.Client.GetGrain<IHostGrain>(name);

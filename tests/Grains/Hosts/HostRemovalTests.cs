@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>A host comes back, and records want none of its machines any more: too many to be removed without the operator.</summary>
+/// <summary>A host comes back, and none of its machines has a record there any more: too many to remove without the operator.</summary>
 public sealed class HostRemovalTests : IAsyncLifetime
 {
     private const string First = "host-1";
@@ -71,7 +71,7 @@ public sealed class HostRemovalTests : IAsyncLifetime
     {
         var appliance = await _cluster.Deployed(machines);
         await _cluster.Kill(First);
-        await Eventually.Holds(async () => (await _cluster.Machines(appliance)).All(machine => machine.Status is VirtualMachineStatus.Unknown), "nobody sees the machines");
+        await Eventually.Holds(async () => (await _cluster.Machines(appliance)).All(machine => machine.Status is VirtualMachineStatus.Unknown), "the machines are Unknown");
         Assert.Equal(OperationStatus.Succeeded, (await _cluster.End(await appliance.Undeploy(OperationId.New(), force: true))).Status);
         await _cluster.Return(First);
         return appliance;

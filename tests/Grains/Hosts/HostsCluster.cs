@@ -16,7 +16,7 @@ using Orleans.TestingHost;
 
 namespace Instances.Grains.Tests.Hosts;
 
-/// <summary>A silo that has no host, and one for each of two hosts, whose silos can be killed and started again. All see one library.</summary>
+/// <summary>A silo without a host, and two host silos that can be killed and restarted. All see one library.</summary>
 internal sealed class HostsCluster : IAsyncDisposable
 {
     private const string Control = "control";
@@ -44,7 +44,7 @@ internal sealed class HostsCluster : IAsyncDisposable
             silo.AddStorage(_ => new SqliteDatabase(Path.Combine(_folder, "instances.db")));
             silo.AddInstancesGrains();
             silo.Services.AddSingleton(Options.Create(new OperationOptions { RestartPatience = TimeSpan.FromSeconds(1) }));
-            // The first host has more room, and is chosen as long as it is there.
+            // The first host has more room, and is chosen while it is reachable.
             silo.Services.AddSingleton(Options.Create(new HostOptions { Name = name, MemoryBytes = name == "host-1" ? 1L << 40 : 1L << 39, RestartPause = TimeSpan.FromMilliseconds(10) }));
             silo.Services.Configure<ClusterMembershipOptions>(membership =>
                 (membership.ProbeTimeout, membership.MaxProbeTimeout, membership.NumMissedProbesLimit, membership.NumVotesForDeathDeclaration) = (TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(1), 2, 1));
@@ -55,7 +55,7 @@ internal sealed class HostsCluster : IAsyncDisposable
 
     public SimulatedLayerStore Layers => _layers;
 
-    /// <summary>Of the silo that no test kills.</summary>
+    /// <summary>The services of the silo that no test kills.</summary>
     public IGrainFactory Grains => Silo(Control).ServiceProvider.GetRequiredService<IGrainFactory>();
 
     public SimulatedHost HostOf(string name) => _hosts.GetOrAdd(name, _ => new(TimeProvider.System));
@@ -123,7 +123,7 @@ internal sealed class HostsCluster : IAsyncDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
-    /// <summary>A call that may come while the cluster has not yet found itself again.</summary>
+    /// <summary>A call that may come before the cluster has settled after a crash.</summary>
     private static async Task<bool> Record(Func<Task> call)
     {
         try

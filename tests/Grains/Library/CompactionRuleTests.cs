@@ -59,7 +59,7 @@ public sealed class CompactionRuleTests
         Assert.Equal(other, plan.Instead);
     }
 
-    /// <summary>A chain that has what another has, and no less deep, stays where it is.</summary>
+    /// <summary>A chain is not rebased onto another chain with the same content that is not shorter.</summary>
     [Fact]
     public void Find_OfAChainThatOthersHaveAsItIs_LeavesTheirs()
     {
@@ -68,7 +68,7 @@ public sealed class CompactionRuleTests
         Assert.Null(CompactionRule.Find(chain, 8, _ => false, [chain, [.. chain.Take(5)]])!.Value.Instead);
     }
 
-    /// <summary>Captures of one machine that continues: all its images are within the bound, and what is copied for them does not grow with the square of their number.</summary>
+    /// <summary>Repeated captures of one running machine: all its images are within the bound, and the copied bytes do not grow with the square of the number of captures.</summary>
     [Theory]
     [InlineData(8, 1, 10)]
     [InlineData(8, 16, 10)]

@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>Chains of images are kept short while people continue with their work.</summary>
+/// <summary>Chains of images are kept short while users keep working.</summary>
 public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private ICompactionGrain Compaction => Cluster.Grains.Compaction();
@@ -43,7 +43,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
 
         await Compacted(images[^1]);
 
-        // 15 layers of each of four disks; were each image to have a copy of its own of what it is short of, 8 images would copy 92 for each disk.
+        // 15 layers of each of four disks; if each image copied all its missing layers itself, 8 images would copy 92 layers for each disk.
         Assert.InRange((await Compaction.Get()).LayersMerged - worked.LayersMerged, 4 * 10, 4 * 30);
 
         foreach (var image in images)
@@ -116,7 +116,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.Undeploy();
     }
 
-    /// <summary>Whether all was referred to in between is not known when it is resumed.</summary>
+    /// <summary>When the merge is resumed, it is not known whether all layers were referenced in between.</summary>
     [Fact]
     public async Task Compact_OverTheChainOfAnImageThatGoesBeforeTheSwitchIsTriedAgain_FindsAnotherWay()
     {
@@ -178,7 +178,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.Undeploy();
     }
 
-    /// <summary>The scrub tells the images whose layers they are: this one comes to them later.</summary>
+    /// <summary>The scrub notifies only the images that have the layers: this image gets them later.</summary>
     [Fact]
     public async Task Compact_OverALayerThatIsFoundCorruptMeanwhile_LeavesTheImageAsItIs()
     {
@@ -204,7 +204,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.Undeploy();
     }
 
-    /// <summary>One that has found nobody to refer to them may remove them at any time from then on, also on a silo that was taken for dead.</summary>
+    /// <summary>A sweep that has found the layers unreferenced may delete them at any later time, even on a silo that was declared dead.</summary>
     [Fact]
     public async Task Compact_OverLayersThatASweepIsAboutToRemove_IsRefused()
     {
@@ -283,7 +283,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         var merge = new LayerMerge(LayerId.New(), chain, 1);
         var grain = Cluster.Grains.Image(image.Id);
 
-        // A sweep may come at any time: the reference first.
+        // A sweep may run at any time: so write the reference first.
         Assert.True(await grain.BeginMerge(merge));
         Cluster.Layers.Layers[merge.Merged] = true;
         Cluster.AfterNext("Instances.Library.IImageGrain.Get", () => grain.CompleteMerge(merge, 1));
@@ -352,7 +352,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await Compacted(image.Id);
     }
 
-    /// <summary>What it hashed to when it came counts, also where nobody has read it here.</summary>
+    /// <summary>The hash from its arrival counts, even if it was never read here.</summary>
     [Fact]
     public async Task Compact_OfALayerThatIsNotWhatItsManifestSays_IsRefused()
     {
@@ -403,7 +403,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await scene.AssertRestsUndeployed();
     }
 
-    /// <summary>An image of one disk of ten layers that nobody else uses, and the appliance that uses it.</summary>
+    /// <summary>An image with one disk of ten layers that no other image uses, and the appliance that uses the image.</summary>
     private async Task<(Scene Scene, ImageView Image)> DeepImage()
     {
         await CompactAll();
@@ -415,7 +415,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         return (scene, image);
     }
 
-    /// <summary>A machine that continues, and two images of it of nine and ten layers.</summary>
+    /// <summary>A running machine, and two images of it with nine and ten layers.</summary>
     private async Task<(Scene Scene, ImageId First, ImageId Second)> TwoDeepImages()
     {
         await CompactAll();
@@ -427,7 +427,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         return (scene, images[^2], images[^1]);
     }
 
-    /// <summary>Compacts until an image's merge is planned, and its beginning is lost.</summary>
+    /// <summary>Compacts until an image's merge is planned. The call to begin it is lost.</summary>
     private async Task FailNext(ImageId image)
     {
         Cluster.AfterNext("Instances.Library.IImageGrain.CompleteMerge", () =>
@@ -439,7 +439,7 @@ public sealed class CompactionTests(ClusterFixture fixture) : ClusterTest(fixtur
         await Eventually.Holds(async () => (await Compaction.Get()).Running?.Image == image && Cluster.FailNext.IsEmpty, "the merge is planned");
     }
 
-    /// <summary>Compacts until an image's merge has begun: all that is looked at before was found to be right.</summary>
+    /// <summary>Compacts until an image's merge has begun: all checks before it have passed.</summary>
     private async Task HoldMergeOf(ImageId image)
     {
         var top = (await Cluster.Grains.Image(image).Get()).Disks[0].Layers[^1].Id;

@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>A host whose store is on the library's file system has the same file: what becomes corrupt there is corrupt here, and a copy that takes its place in the library does not reach the host by itself.</summary>
+/// <summary>If a host's store is on the library's file system, both have the same file: a corruption affects both, and a repair in the library does not repair the host's file.</summary>
 public sealed class HostScrubTests : IAsyncLifetime
 {
     private SeveralStores _stores = null!;

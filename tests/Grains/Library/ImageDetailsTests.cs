@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>What people say of an image, what its machines get of it, and what its slaves inherit.</summary>
+/// <summary>The details of an image, their effect on its machines, and what its slaves inherit.</summary>
 public sealed class ImageDetailsTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const long MiB = 1L << 20;

@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>The import of an image, with the test in the place of the data plane.</summary>
+/// <summary>The import of an image, with the test acting as the data plane.</summary>
 public sealed class ImportTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private readonly ImageId _id = ImageId.New();

@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>A slave becomes a master of its own, whatever happens to it meanwhile.</summary>
+/// <summary>A slave is promoted to a master, whatever happens to the slave meanwhile.</summary>
 public sealed class PromotionTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private readonly ImageId _id = ImageId.New();

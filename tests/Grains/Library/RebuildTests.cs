@@ -227,7 +227,7 @@ public sealed class RebuildTests : IAsyncLifetime
         Assert.NotEqual(old.Id, scene.Master.Id);
     }
 
-    /// <summary>The backup knows layers that have become one since, and are gone: nothing writes the old chain over the manifest, and the image is the same again.</summary>
+    /// <summary>The backup has layers that were merged and deleted since: the old chain must not overwrite the manifest, and the image is the same as before.</summary>
     [Fact]
     public async Task Rebuild_OnADatabaseFromABackup_TakesTheLayersThatWereMergedSince()
     {
@@ -266,7 +266,7 @@ public sealed class RebuildTests : IAsyncLifetime
         }
     }
 
-    /// <summary>The backup was made in the middle of an import that has ended since.</summary>
+    /// <summary>The backup is from the middle of an import that has ended since.</summary>
     [Fact]
     public async Task Rebuild_OnADatabaseFromABackup_KnowsThatAnImportHasEnded()
     {
@@ -294,7 +294,7 @@ public sealed class RebuildTests : IAsyncLifetime
         Assert.True(_cluster.Layers.Contains(layer));
     }
 
-    /// <summary>The backup knows neither the size of the import's disk nor that the quota was raised: what was Ready stays so.</summary>
+    /// <summary>The backup does not have the size of the import's disk, nor the raised quota: the image stays Ready.</summary>
     [Theory, InlineData(true), InlineData(false)]
     public async Task Rebuild_OnADatabaseFromABackup_TakesAnImportWhateverTheQuotas(bool isReminded)
     {
@@ -335,7 +335,7 @@ public sealed class RebuildTests : IAsyncLifetime
         Assert.Equal(new EnterpriseUsage(LibraryBytes: 11, Images: 1, VirtualBytes: 1024), (await _cluster.Grains.Enterprise(enterprise).Get()).Usage);
     }
 
-    /// <summary>The backup knows that all bytes had come. They are gone since: there is an image of them.</summary>
+    /// <summary>The backup has an import whose bytes had all arrived. They are gone since, because they were converted to the image.</summary>
     [Fact]
     public async Task Upload_ThatHasBecomeAnImageSinceTheBackup_IsTakenForThatWhenItsSenderAsks()
     {
@@ -469,7 +469,7 @@ public sealed class RebuildTests : IAsyncLifetime
         Arm();
         return held;
 
-        // A sweep may ask first: every question is held.
+        // A sweep may ask first, so hold every call.
         void Arm() => _cluster.AfterNext("Instances.Operations.IOperationGrain.Find", () =>
         {
             Arm();
@@ -492,7 +492,7 @@ public sealed class RebuildTests : IAsyncLifetime
 
     private async Task<IReadOnlyList<ImageView>> Images() => (await _cluster.Catalogue.Images(new(IncludeRetired: true), new(1000))).Items;
 
-    /// <summary>All that people see of images. What a manifest does not say, how often an image was changed, begins anew.</summary>
+    /// <summary>The visible state of images. The version, which a manifest does not have, begins again.</summary>
     private async Task<IReadOnlyList<string>> Look() => [.. (await Images()).Select(image => Json(image with { Version = 1 }))];
 
     private static string Json(ImageView image) => JsonSerializer.Serialize(image, InstancesJson.Options);

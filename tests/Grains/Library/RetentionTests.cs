@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>Which instances the rules let go, without anything around.</summary>
+/// <summary>Tests only the decision which instances are retired.</summary>
 public sealed class RetentionTests
 {
     private static readonly DateTimeOffset Now = new(2026, 3, 1, 0, 0, 0, TimeSpan.Zero);

@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>How images are retired and come back.</summary>
+/// <summary>How images are retired and restored.</summary>
 public sealed class RetirementTests : ClusterTest
 {
     public RetirementTests(ClusterFixture fixture)
@@ -60,7 +60,7 @@ public sealed class RetirementTests : ClusterTest
         await AssertRefused(() => Image(master.Id).Restore(), FaultKind.NotFound, "image-not-found");
     }
 
-    /// <summary>As a removal leaves it that a crash has interrupted.</summary>
+    /// <summary>The state after a crash has interrupted a removal.</summary>
     [Fact]
     public async Task Restore_OfAnImageWithoutItsManifest_WritesItAnew()
     {
@@ -305,7 +305,7 @@ public sealed class RetirementTests : ClusterTest
         await scene.Deploy();
         await scene.CreateInstance(new());
 
-        // Accepted only when what the capture has left to do is done: the sweep is the first to know the rule.
+        // The call is accepted only after the end of the capture: so the sweep is the first to apply the rule.
         await scene.Deploy();
         await Image(scene.Master.Id).Change((await scene.Image(scene.Master.Id)).ToSpec() with { Retention = new(KeepLast: 1) }, ifVersion: null);
         Cluster.FailingCatalogue.FailNextUsersOf();
@@ -329,7 +329,7 @@ public sealed class RetirementTests : ClusterTest
         return (scene, slave);
     }
 
-    /// <summary>A master and its slave, which nobody uses.</summary>
+    /// <summary>A master and its slave, which no machine uses.</summary>
     private async Task<(Scene Scene, ImageId Slave)> WithUnusedSlave()
     {
         var (scene, slave) = await WithSlave();

@@ -8,7 +8,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>A layer that is not what it was makes its images Corrupt, and a good copy, of a host or else of another datacenter, makes them Ready again.</summary>
+/// <summary>A layer whose hash has changed makes its images Corrupt. A good copy, from a host or another datacenter, makes them Ready again.</summary>
 public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private IScrubGrain Scrub => Cluster.Grains.Scrub();
@@ -120,7 +120,7 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal((layer, slow.ToString()), (await Scrub.Get()).LastHealing is { } healing ? (healing.Layer, healing.From) : default);
     }
 
-    /// <summary>Each look tries what is known to be corrupt, and reads it again, which finds it corrupt once more.</summary>
+    /// <summary>Each scan retries the corrupt layers: it reads them again, and finds them corrupt again.</summary>
     [Fact]
     public async Task Verify_WithDatacentersThatAreAwayOrSentAWrongCopy_AsksEachOnce()
     {
@@ -130,7 +130,7 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Verified();
         await AreAsked(2);
 
-        // A person who has the library read has them asked again.
+        // A verification on request asks them again.
         await Verified();
         await AreAsked(4);
         Assert.Equal([.. peers, .. peers], Cluster.Peers.Asked);
@@ -148,7 +148,7 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Verified();
         await AreAsked(1);
 
-        // When it is asked again, what came of the first time is over.
+        // Before it is asked again, the first attempt has completely ended.
         await Verified();
         await AreAsked(2);
         Assert.Equal(ImageStatus.Corrupt, (await Image(image)).Status);
@@ -196,7 +196,7 @@ public sealed class ScrubTests(ClusterFixture fixture) : ClusterTest(fixture)
     private async Task<(string Code, FaultKind Kind)> Refused(LayerId layer) =>
         (await Assert.ThrowsAsync<FaultException>(() => Library.OfferLayer(layer))).Fault is var fault ? (fault.Code, fault.Kind) : default;
 
-    /// <summary>A slave whose own layer is known to be corrupt, and of which nobody has a copy.</summary>
+    /// <summary>A slave whose own layer is known to be corrupt, and has no copy anywhere.</summary>
     private async Task<(ImageId Image, LayerId Layer)> Corrupted()
     {
         var scene = await Scene.Deployed(Cluster, machines: 1);

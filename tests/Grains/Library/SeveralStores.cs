@@ -15,12 +15,12 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>Two silos, each on a host with a store of its own, and a library with a third.</summary>
+/// <summary>Two host silos, each with its own store, and a library with a third store.</summary>
 internal sealed class SeveralStores : IAsyncDisposable
 {
     private const long Room = 1L << 40;
 
-    /// <summary>So that hosts look at their holds often.</summary>
+    /// <summary>Short, so that hosts check their holds often.</summary>
     private static readonly TimeSpan Quick = TimeSpan.FromSeconds(5);
 
     private readonly string _folder = MemoryFolder.Create("stores-");
@@ -101,7 +101,7 @@ internal sealed class SeveralStores : IAsyncDisposable
         }
     }
 
-    /// <param name="isInLibrary">Its layer is in the library too; else it is known, and nowhere.</param>
+    /// <param name="isInLibrary">Whether its layer is in the library. Otherwise only its record exists.</param>
     public async Task<ImageView> AddMaster(bool isInLibrary = true)
     {
         var (id, layer) = (ImageId.New(), LayerId.New());

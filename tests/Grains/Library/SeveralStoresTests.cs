@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>Hosts and a library that share no folder: what is deployed comes from the library, what is captured goes there.</summary>
+/// <summary>Hosts and a library that share no folder: deployments fetch layers from the library, and captures move layers to it.</summary>
 public sealed class SeveralStoresTests : IAsyncLifetime
 {
     private SeveralStores _stores = null!;
@@ -66,7 +66,7 @@ public sealed class SeveralStoresTests : IAsyncLifetime
         Assert.Equal(SimulatedLayerStore.LayerBytes, Assert.Single(deployed.VirtualMachines).Bytes);
     }
 
-    /// <summary>The image's layers become one when the deployment has looked at them, and when it has fetched them; the old ones are collected at once.</summary>
+    /// <summary>The image's layers are merged after the deployment has determined them, or after it has fetched them; the old ones are swept at once.</summary>
     [Theory]
     [InlineData("Instances.Library.IImageGrain.Get")]
     [InlineData("Instances.Hosts.IHostGrain.Fetch")]
@@ -158,7 +158,7 @@ public sealed class SeveralStoresTests : IAsyncLifetime
 
         _stores.HoldBound = TimeSpan.FromMilliseconds(100);
         var machine = _stores.Machines[0].Machines.Values.Single();
-        await Eventually.Holds(() => Task.FromResult(TimeProvider.System.GetUtcNow() - machine.Hold!.Since > TimeSpan.FromSeconds(1)), "the bound passes, and the host asks some times");
+        await Eventually.Holds(() => Task.FromResult(TimeProvider.System.GetUtcNow() - machine.Hold!.Since > TimeSpan.FromSeconds(1)), "the bound passes, and the host asks several times");
         Assert.Equal(HoldVerdict.Keep, await appliance.ReleaseHold(operation));
         Assert.Equal(VirtualMachineStatus.Paused, machine.Status);
         _stores.Library.PollsOfAPull = 1;

@@ -93,7 +93,7 @@ public sealed class SweepTests(HandSweptFixture fixture) : ClusterTest<HandSwept
         var operation = await scene.Appliance.CreateInstance(OperationId.New(), new(UpdateImages: true, Undeploy: undeploy));
         await Cluster.Probe.Arrived;
 
-        // What the machines alone had goes as soon as they are undeployed: an empty layer of each disk.
+        // The layers that only the machines had are deleted after the undeployment: an empty layer for each disk.
         var report = await Cluster.Grains.Library().Sweep();
         Assert.Equal((0, true), (report.Manifests, report.Layers == 0 || (step == "update" && report.Layers == 4)));
 

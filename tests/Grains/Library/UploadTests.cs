@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.Library;
 
-/// <summary>Uploads in parts and imports from a path, with the test in the place of the library's silo.</summary>
+/// <summary>Uploads in parts and imports from a path, with the test acting as the library's silo.</summary>
 public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private const long Length = 1000;

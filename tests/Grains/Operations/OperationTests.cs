@@ -160,7 +160,7 @@ public sealed class OperationTests(ClusterFixture fixture) : ClusterTest(fixture
         var operation = await scene.Appliance.Deploy(OperationId.New());
         await Testing.Eventually.Holds(async () => (await scene.Appliance.Get()).Status is ApplianceStatus.Deployed, "it is deployed");
 
-        // Whoever watches wakes the record, which asks the appliance where it does not know the end.
+        // A watch activates the record, which asks the appliance if the operation has not ended in the record.
         await Cluster.Crash();
 
         Assert.Equal(OperationStatus.Succeeded, (await Cluster.End(operation)).Status);

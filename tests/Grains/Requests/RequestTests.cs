@@ -46,7 +46,7 @@ public sealed class RequestTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal(RequestTurnKind.Run, (await Record.Begin("b", _second, isUpload: false)).Kind);
     }
 
-    /// <summary>Its gateway is dead.</summary>
+    /// <summary>Ends the lease, as after the death of the gateway.</summary>
     [Fact]
     public async Task Begin_AfterAnAttemptThatShowsNoSignOfLife_TakesOver()
     {

@@ -330,7 +330,7 @@ public sealed class SagaEngineTests
         Assert.Equal(2, _trace.Count(name => name == "b"));
     }
 
-    /// <summary>Three steps, of which the last has no undo, a commit, and two behind it. Pauses pass at once.</summary>
+    /// <summary>Three steps (the last one without an undo), a commit, and two more steps. Pauses end at once.</summary>
     private async Task<SagaEnd> Run(
         Func<CancellationToken, Task>? onB = null,
         Func<CancellationToken, Task>? onX = null,

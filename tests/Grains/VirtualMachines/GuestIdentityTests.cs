@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Grains.Tests.VirtualMachines;
 
-/// <summary>A guest keeps its identity as long as its work is kept: cloud-init does its first-boot work once.</summary>
+/// <summary>A guest keeps its identity while its work is kept, so that cloud-init does its first-boot work once.</summary>
 public sealed class GuestIdentityTests(ClusterFixture fixture) : ClusterTest(fixture)
 {
     private static readonly VirtualMachineId s_machine = VirtualMachineId.New();

@@ -32,7 +32,7 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
     {
         var (scene, id) = await Machine();
 
-        // The host has done it, and who asked has died.
+        // The host has carried it out, and the caller has died.
         await Cluster.Grains.Host(new(Cluster.HostOptions.Name)).Power(id, PowerAction.Off);
 
         await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Stopped, WishedStatus: VirtualMachineStatus.Stopped }, "the machine is shown stopped");
@@ -59,7 +59,7 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         for (var death = 0; death <= Cluster.HostOptions.MaxRestarts; death++)
         {
-            // The record alone may not have heard of the death before.
+            // Only the record may not know of the death yet.
             var starts = death;
             await Eventually.Holds(
                 async () => Cluster.Host.Journal.Count(call => call == (SimulatedCall.Power, id)) == starts && Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running
@@ -77,7 +77,7 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal((VirtualMachineStatus.Running, null), (started.Status, started.Problem));
         Cluster.Host.Dies(id);
         await Eventually.Holds(async () => await scene.Machine(id).Get() is { Status: VirtualMachineStatus.Running, Problem: null }
-            && Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running, "it is started again by itself");
+            && Cluster.Host.Machines[id].Status is VirtualMachineStatus.Running, "it is restarted automatically");
     }
 
     [Fact]
@@ -232,7 +232,7 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal("power-conflict", (await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Reset, RequestId.New()))).Fault.Code);
     }
 
-    /// <summary>Whether it happened is not known.</summary>
+    /// <summary>It is not known whether the reset happened.</summary>
     [Fact]
     public async Task Reset_WhoseAnswerWasLost_IsNotRepeated()
     {

@@ -11,15 +11,15 @@ public sealed class ReconciliationTests
     private const string Trouble = "it is in trouble";
 
     [Theory]
-    // What was at rest is started by a power action whose answer was lost.
+    // A power action whose answer was lost starts a stopped machine.
     [InlineData(VirtualMachineStatus.Stopped, VirtualMachineStatus.Stopped, VirtualMachineStatus.Running, null, VirtualMachineStatus.Running)]
     [InlineData(VirtualMachineStatus.Paused, VirtualMachineStatus.Paused, VirtualMachineStatus.Running, null, VirtualMachineStatus.Running)]
     [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Paused, VirtualMachineStatus.Paused, null, VirtualMachineStatus.Paused)]
     [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Running, VirtualMachineStatus.Stopped, StopReason.Power, VirtualMachineStatus.Stopped)]
     [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Running, VirtualMachineStatus.Stopped, StopReason.Guest, VirtualMachineStatus.Stopped)]
-    // A guest that has been told to shut down and has not done so yet.
+    // A guest that was told to shut down and has not done so yet.
     [InlineData(VirtualMachineStatus.Running, VirtualMachineStatus.Stopped, VirtualMachineStatus.Running, null, VirtualMachineStatus.Stopped)]
-    // A host that is back.
+    // The host is back.
     [InlineData(VirtualMachineStatus.Unknown, VirtualMachineStatus.Running, VirtualMachineStatus.Running, null, VirtualMachineStatus.Running)]
     [InlineData(VirtualMachineStatus.Unknown, VirtualMachineStatus.Paused, VirtualMachineStatus.Paused, null, VirtualMachineStatus.Paused)]
     [InlineData(VirtualMachineStatus.Unknown, VirtualMachineStatus.Running, VirtualMachineStatus.Stopped, null, VirtualMachineStatus.Running)]

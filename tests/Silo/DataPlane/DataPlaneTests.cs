@@ -131,7 +131,7 @@ public sealed class DataPlaneTests
         await plane.Image(import).CancelImport(import.Operation);
         content.Finish();
 
-        // The bytes may all have come before the wish is seen: then the background work sees it.
+        // All bytes may have arrived before the cancellation is noticed: then the background work notices it.
         using var response = await put;
         Assert.Contains(response.StatusCode, (HttpStatusCode[])[HttpStatusCode.Conflict, HttpStatusCode.Accepted]);
         Assert.Equal(OperationStatus.Cancelled, (await plane.End(import)).Status);
@@ -161,7 +161,7 @@ public sealed class DataPlaneTests
         Assert.Equal(OperationStatus.Succeeded, (await plane.End(second)).Status);
     }
 
-    /// <summary>The bytes stop in the middle, and the wish to cancel is seen all the same.</summary>
+    /// <summary>The bytes stop in the middle, and the cancellation is noticed all the same.</summary>
     [Fact]
     public async Task Upload_CancelledWhileItsSenderIsSilent_IsAnsweredAtOnce()
     {

@@ -17,7 +17,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
 {
     private const long MiB = 1L << 20;
 
-    /// <summary>More than the buffers of all sockets on the way hold.</summary>
+    /// <summary>More than fits into the buffers of all sockets on the way.</summary>
     private const long LongBytes = 32 * MiB;
 
     private static readonly (string, string) OneExport = ("Export:MaxExports", "1");
@@ -132,7 +132,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
         await AssertProblem(await Get(image, ExportFormat.Qcow2), HttpStatusCode.NotFound, "layer-missing");
     }
 
-    /// <summary>One place: it is taken while somebody receives, and free when he has gone.</summary>
+    /// <summary>One place: it is taken while a client receives, and free after the client has disconnected.</summary>
     [Theory, InlineData(null), InlineData(ExportCompression.Zstd)]
     public async Task Export_WhoseReceiverLeaves_EndsAndLeavesNothing(ExportCompression? compression)
     {
@@ -162,13 +162,13 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
         await AssertProblem(await Get(image, ExportFormat.Raw), HttpStatusCode.NotFound, "image-not-found");
     }
 
-    /// <summary>Either it opens all layers before they go, or it sees that the image is gone: never half of it, and never a layer that is missing.</summary>
+    /// <summary>Either the export opens all layers before they are deleted, or it sees that the image is deleted: never a partial export, and never a missing layer.</summary>
     [Fact]
     public async Task Export_AgainstADeletion_IsWholeOrRefused()
     {
         await SweepAtOnce();
 
-        // All of them before the first deletion: its sweep takes files that have no image by then.
+        // Create all of them before the first deletion, because its sweep deletes files that have no image at that time.
         var images = new List<ImageId>();
         var before = "";
         while (images.Count < 24)
@@ -183,7 +183,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
         var (whole, refused) = (0, 0);
         foreach (var (round, image) in images.Index())
         {
-            // From side by side to one well behind the other, in both orders.
+            // From simultaneous to clearly one after the other, in both orders.
             var deletion = Later(round % 2 == 0 ? 0 : round / 3, () => Grain(image).Delete());
             await Task.Delay(round % 2 == 0 ? round / 3 : 0, Token);
             using var response = await Get(image, ExportFormat.Raw);
@@ -207,7 +207,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
         Assert.True(whole > 0 && refused > 0, $"{whole} {refused}");
     }
 
-    /// <summary>A table of the layer is damaged, far behind its beginning.</summary>
+    /// <summary>A table of the layer is damaged, far after its beginning.</summary>
     [Fact]
     public async Task Export_ThatFailsInTheMiddle_BreaksOffAndNeverLooksWhole()
     {

@@ -95,7 +95,7 @@ public sealed class ImportFromPathTests(ImportFromPathTests.Shared shared) : ICl
         Assert.Equal("path-not-allowed", Assert.Throws<FaultException>(() => folders.Open(path)).Fault.Code);
     }
 
-    /// <summary>A writer changes a byte for as long as the file is read: its times tell.</summary>
+    /// <summary>A writer changes a byte while the file is read: the file's times show it.</summary>
     [Fact]
     public async Task Line48_FileThatChangesWhileItIsRead_IsAMismatchAndNothingIsKept()
     {
@@ -126,7 +126,7 @@ public sealed class ImportFromPathTests(ImportFromPathTests.Shared shared) : ICl
         return (path, bytes);
     }
 
-    /// <summary>qemu-img convert refuses it, too: a machine that runs has not written all.</summary>
+    /// <summary>qemu-img convert refuses it too: a running machine has not written everything.</summary>
     [Fact]
     public async Task File_ThatQemuMayWriteTo_IsRefusedUntilThatHasEnded()
     {

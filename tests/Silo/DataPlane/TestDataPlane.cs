@@ -136,7 +136,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
     /// <summary>Waits until the server takes the bytes of an upload.</summary>
     public Task UploadHasBegun() => Eventually.Holds(() => Task.FromResult(Directory.GetFiles(Store.Incoming).Length > 0), "the upload has begun");
 
-    /// <summary>Whether every file of every import is gone. The sweep may still run, so this is waited for.</summary>
+    /// <summary>Waits until all files of all imports are deleted. The sweep may still be running.</summary>
     public Task NothingIsLeft() => Eventually.Holds(
         () => Task.FromResult(Directory.GetFiles(Store.Folder, "*", SearchOption.AllDirectories).All(file => Path.GetFileName(file) is "store.id" or "library.binding")), "nothing is left of the upload");
 
@@ -144,7 +144,7 @@ internal sealed class TestDataPlane : IAsyncDisposable
     {
         Client.Dispose();
         await _app.DisposeAsync();
-        await Eventually.Holds(() => Task.FromResult(IsDeleted()), "nobody writes into the folder any more, and it is gone");
+        await Eventually.Holds(() => Task.FromResult(IsDeleted()), "nothing writes to the folder any more, and it is deleted");
     }
 
     /// <summary>A server that is disposed of and not stopped may be at its last file.</summary>

@@ -90,7 +90,7 @@ public sealed class UploadPartTests(UploadPartTests.Shared shared) : IClassFixtu
         Assert.Equal(OperationStatus.Succeeded, (await next.End(import)).Status);
     }
 
-    /// <summary>The silo went between the last byte and its word to the image.</summary>
+    /// <summary>The silo died between the last byte and its report to the image.</summary>
     [Fact]
     public async Task Upload_WholeWithoutAnybodyKnowing_IsTakenUp()
     {
@@ -151,7 +151,7 @@ public sealed class UploadPartTests(UploadPartTests.Shared shared) : IClassFixtu
         await plane.NothingIsLeft();
     }
 
-    /// <summary>The older one hangs: its client may be the one that came back over another connection.</summary>
+    /// <summary>The older request hangs: its client may have reconnected.</summary>
     [Fact]
     public async Task TwoSenders_AtOnce_TheNewerWinsAndContinuesWhereTheOlderWas()
     {
@@ -230,7 +230,7 @@ public sealed class UploadPartTests(UploadPartTests.Shared shared) : IClassFixtu
         Assert.Equal(OperationStatus.Succeeded, (await plane.End(import)).Status);
     }
 
-    /// <summary>Silence ends a sender, not a low rate.</summary>
+    /// <summary>A request is ended for silence, not for a low rate.</summary>
     [Theory, InlineData(false), InlineData(true)]
     public async Task Line47_Sender_IsEndedWhenItIsSilentAndNotWhenItIsSlow(bool isSlow)
     {

@@ -83,7 +83,7 @@ public sealed class VirtualSizeQuotaTests
         await AssertAnswer(plane, answer, HttpStatusCode.Accepted);
     }
 
-    /// <summary>Its silo goes when all bytes have come, and nobody has looked at them.</summary>
+    /// <summary>Its silo dies when all bytes have arrived, before they are examined.</summary>
     [Fact]
     public async Task Upload_TakenUpByAnotherSilo_IsRefusedThere()
     {
@@ -120,7 +120,7 @@ public sealed class VirtualSizeQuotaTests
         }
     }
 
-    /// <summary>The sender is told at once, where the size stands in what has come.</summary>
+    /// <summary>The client gets the refusal at once, if the received bytes contain the size.</summary>
     private static async Task AssertAnswer(TestDataPlane plane, HttpResponseMessage answer, HttpStatusCode otherwise, bool isKnown = true)
     {
         var isRefused = isKnown && (await Enterprise(plane).Get()).Quotas.VirtualBytes < DiskBytes;

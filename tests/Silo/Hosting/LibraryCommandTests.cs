@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Hosting;
 
-/// <summary>What the command says where a gateway answers as it should, and where not.</summary>
+/// <summary>The command's output for right and wrong answers of a gateway.</summary>
 public sealed class LibraryCommandTests
 {
     private static readonly LibraryRebuild Begun = new(DateTimeOffset.UnixEpoch, DryRun: false, FinishedAt: null, 3, Rebuilt: 1, Known: 0, LeftOut: 0, []);
@@ -59,7 +59,7 @@ public sealed class LibraryCommandTests
         Assert.DoesNotContain("got records", said, StringComparison.Ordinal);
     }
 
-    /// <param name="answers">Of a gateway, in turn. What is no rebuild is sent as a conflict.</param>
+    /// <param name="answers">The answers of a gateway, in order. A value that is not a rebuild is sent as a conflict.</param>
     private static async Task<(int Code, string Said)> Run(bool dryRun, params object[] answers)
     {
         var url = $"http://127.0.0.1:{Ports.Free()}/";

@@ -14,7 +14,7 @@ public sealed class BoundedProcessTests
         Assert.Contains("Parent death signal: KILL", outcome.Output, StringComparison.Ordinal);
     }
 
-    /// <summary>The kernel means the thread that started it, not the process.</summary>
+    /// <summary>For the kernel, the parent is the thread that started the child, not the process.</summary>
     [Fact]
     public async Task Run_WhenTheCallersThreadEnds_GoesOn()
     {

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.Library;
 
-/// <summary>A library knows what its layers have to be, sees when one is not, and takes a good copy in its place.</summary>
+/// <summary>A library knows the hashes of its layers, detects a changed one, and replaces it by a good copy.</summary>
 public sealed class LayerCheckTests : IDisposable
 {
     private const long Size = 1L << 20;
@@ -115,7 +115,7 @@ public sealed class LayerCheckTests : IDisposable
         Assert.Equal((false, "host-2"), Assert.Single(Store.Checks()) is var check ? (check.IsCorrupt, check.HealedFrom) : default);
         AssertNothingIsLeft(Store);
 
-        // It is remembered, whatever is read afterwards.
+        // The expected hash is kept, whatever is read afterwards.
         Assert.Equal(check.HealedAt, (await Check(layer)).HealedAt);
     }
 
@@ -210,7 +210,7 @@ public sealed class LayerCheckTests : IDisposable
         Assert.True(Assert.Single(Store.Checks()).IsCorrupt);
     }
 
-    // Killed while a copy came, or before it had taken the layer's place.
+    // Killed during the transfer of a copy, or before it replaced the layer.
     [Fact]
     public async Task Start_WithACopyThatHasNotTakenItsLayersPlace_RemovesIt()
     {
@@ -261,7 +261,7 @@ public sealed class LayerCheckTests : IDisposable
         File.SetUnixFileMode(_host.Store.PathOf(layer), UnixFiles.SealedMode);
     }
 
-    /// <summary>What a disk does, not a machine: the file's mode keeps nobody from it.</summary>
+    /// <summary>Simulates a failing disk, which changes the file regardless of its mode.</summary>
     private void Flip(LayerId layer)
     {
         var path = Store.PathOf(layer);

@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.Library;
 
-/// <summary>Layers of real files become one that has the same content.</summary>
+/// <summary>Merges layers of real files into one with the same content.</summary>
 public sealed class LayerMergerTests : IDisposable
 {
     private const long Size = 32L << 20;
@@ -55,7 +55,7 @@ public sealed class LayerMergerTests : IDisposable
         TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", Store.PathOf(zeros), Store.PathOf(merge.Merged));
     }
 
-    /// <summary>Each byte of what was merged counts: in data, in zeros, and where the merged layer says nothing.</summary>
+    /// <summary>The comparison covers each byte: in data, in zeros, and where the merged layer has nothing.</summary>
     [Theory]
     [InlineData("write -P 9 8M 4k")]
     [InlineData("write -z 8M 4k")]
@@ -88,7 +88,7 @@ public sealed class LayerMergerTests : IDisposable
         Assert.False(await IsMerged(merge));
     }
 
-    /// <summary>A guest that trims its disk makes zeros that take no space: they take none in the merged layer, either.</summary>
+    /// <summary>A guest that trims its disk creates zeros without space. They take no space in the merged layer either.</summary>
     [Fact]
     public async Task Merge_OfLayersThatDiscardWhatTheBaseHas_IsNotLargerThanTheyAre()
     {
@@ -103,7 +103,7 @@ public sealed class LayerMergerTests : IDisposable
         TestLibrary.QemuImg("compare", "-f", "qcow2", "-F", "qcow2", Store.PathOf(merge.Top), Store.PathOf(merge.Merged));
     }
 
-    /// <summary>What a machine's QEMU may have been made to write is not followed.</summary>
+    /// <summary>File names in headers, which a compromised QEMU may have written, are not followed.</summary>
     [Theory]
     [InlineData("/etc/passwd", "raw")]
     [InlineData("json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"/etc/passwd\"}}", "raw")]
@@ -123,7 +123,7 @@ public sealed class LayerMergerTests : IDisposable
         File.Delete(flat);
     }
 
-    /// <summary>Several chains with one content: what is over one of them may lie over another.</summary>
+    /// <summary>Several chains with the same content: a layer above one of them may be rebased onto another.</summary>
     [Fact]
     public async Task Merge_OverTheChainOfAnotherImage_HasTheContentOfItsOwn()
     {
@@ -226,7 +226,7 @@ public sealed class LayerMergerTests : IDisposable
         Assert.True(clock.Elapsed > TimeSpan.FromSeconds(1.5), $"{clock.Elapsed}");
     }
 
-    /// <summary>What lies below is neither read nor needed: how large it is makes no difference.</summary>
+    /// <summary>The layers below are neither read nor needed: their size makes no difference.</summary>
     [Fact]
     public async Task Merge_OverABaseThatCannotBeRead_IsMade()
     {
@@ -239,7 +239,7 @@ public sealed class LayerMergerTests : IDisposable
         Assert.True(await Store.Merge(new(LayerId.New(), chain, 1), Unlimited, Token) > 0);
     }
 
-    /// <summary>A guest that has taken its QEMU over writes what it likes into the header: a size for which there are no tables that any program would read.</summary>
+    /// <summary>A guest that has taken over its QEMU can write any header: here a size whose tables no program would read.</summary>
     [Fact]
     public async Task Merge_OfALayerThatSaysItIsEndless_IsRefused()
     {
@@ -257,7 +257,7 @@ public sealed class LayerMergerTests : IDisposable
         Assert.Empty(Directory.GetFiles(Store.Incoming));
     }
 
-    /// <summary>Tables that name one cluster over and over make much of a small file.</summary>
+    /// <summary>Tables that name one cluster repeatedly make a small file look large.</summary>
     [Fact]
     public async Task Merge_OfALayerWhoseTablesNameOneClusterForAll_IsRefused()
     {
@@ -271,7 +271,7 @@ public sealed class LayerMergerTests : IDisposable
         Assert.Empty(Directory.GetFiles(Store.Incoming));
     }
 
-    /// <summary>A top that says it is larger than anything, over one that ends early: all behind that is zeros, of which there is nothing to say.</summary>
+    /// <summary>A top with a huge size, above a layer that ends early: after its end there are only zeros, which need not be stored.</summary>
     [Fact]
     public async Task Merge_OfALayerThatSaysItIsHuge_IsDoneAtOnce()
     {
@@ -326,7 +326,7 @@ public sealed class LayerMergerTests : IDisposable
         Assert.Equal(chain.ToHashSet(), Store.List().Select(layer => layer.Id).ToHashSet());
     }
 
-    /// <summary>Its file takes next to nothing, and it says that it has more than there is room for.</summary>
+    /// <summary>Its file is tiny, but its tables name more data than the disk has room for.</summary>
     [Fact]
     public async Task Merge_OfALayerThatHasMoreThanItTakes_LeavesATwentiethFree()
     {

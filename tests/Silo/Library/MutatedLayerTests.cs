@@ -5,7 +5,7 @@ using Xunit;
 
 namespace Instances.Library;
 
-/// <summary>A machine's QEMU has written the layers, and a guest may have taken that over: whatever stands in the header and the tables, a merge is refused, or it has what QEMU reads.</summary>
+/// <summary>A machine's QEMU writes the layers, and a guest may have taken QEMU over: with any header and tables, a merge is refused, or its result has the content that QEMU reads.</summary>
 public sealed class MutatedLayerTests : IDisposable
 {
     private const int Mutations = 300;
@@ -34,7 +34,7 @@ public sealed class MutatedLayerTests : IDisposable
                 merged++;
                 TestLibrary.QemuImg("check", "-f", "qcow2", Store.PathOf(merge.Merged));
 
-                // Where QEMU does not read the layers, there is nothing to compare.
+                // If QEMU cannot read the layers, there is nothing to compare.
                 Assert.True(Compare(Node(chain), Node([chain[0], merge.Merged])) is 0 or 2, $"seed {seed}");
                 await Store.Delete(merge.Merged);
             }
@@ -89,7 +89,7 @@ public sealed class MutatedLayerTests : IDisposable
         UnixFiles.ChangeMode(Store.PathOf(layer), UnixFiles.SealedMode);
     }
 
-    /// <summary>A chain as machines have it, whatever stands in the headers.</summary>
+    /// <summary>A chain as machines use it, regardless of the names in headers.</summary>
     private string Node(IEnumerable<LayerId> layers) => layers.Aggregate("", (below, layer) =>
         $$"""{"driver":"qcow2","read-only":true,"file":{"driver":"file","filename":"{{Store.PathOf(layer)}}"}{{(below == "" ? "" : $",\"backing\":{below}")}}}""");
 

@@ -2,7 +2,7 @@ using Xunit;
 
 namespace Instances.Library;
 
-/// <summary>What root does in folders that another user fills.</summary>
+/// <summary>File operations of root in folders of another user.</summary>
 public sealed class UnixFilesTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-unix-files-").FullName;
@@ -80,7 +80,7 @@ public sealed class UnixFilesTests : IDisposable
         Assert.True(File.Exists(_victim));
     }
 
-    // Whoever fills a folder could exhaust the stack of the process that deletes it.
+    // A user could nest folders so deeply that they exhaust the stack of the process that deletes them.
     [Fact]
     public void DeleteTree_TooDeep_IsRefused()
     {
@@ -88,7 +88,7 @@ public sealed class UnixFilesTests : IDisposable
         Assert.Throws<IOException>(() => UnixFiles.DeleteTree(At("deep")));
     }
 
-    // Racing a swap of a folder for a link: whichever comes first, nothing outside is deleted.
+    // A race with a swap of a folder for a link: in any order, nothing outside is deleted.
     [Fact]
     public async Task DeleteTree_WhileFoldersAreSwappedForLinks_DeletesNothingOutside()
     {

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.Qemu;
 
-/// <summary>The other end of a Unix socket, played by a test.</summary>
+/// <summary>The other end of a Unix socket, scripted by a test.</summary>
 internal sealed class FakeSocket : IDisposable
 {
     public const string Name = "fake.sock";

@@ -7,7 +7,7 @@ using Xunit;
 
 namespace Instances.Qemu;
 
-/// <summary>What a capture does to its guest, with a QEMU and a guest agent that do what the test says.</summary>
+/// <summary>The effects of a capture on its guest, with a scripted QEMU and guest agent.</summary>
 public sealed class QemuCaptureTests
 {
     private const string Frozen = "{\"return\": \"frozen\"}";
@@ -100,7 +100,7 @@ public sealed class QemuCaptureTests
         await qemu.Machine.Quiesce(operation, Quiesce.None, QemuLab.Patience, Stop);
         Assert.True(qemu.Machine.Observation.Hold!.LongestStallMs >= 99, $"{before} ms, then {qemu.Machine.Observation.Hold!.LongestStallMs} ms");
 
-        // The next capture has a measure of its own, also after one that was undone.
+        // The next capture has its own measurement, also after one that was undone.
         var longest = qemu.Machine.Observation.Hold!.LongestStallMs;
         await qemu.Machine.RemoveNextLayers(operation);
         Assert.Null(qemu.Machine.Observation.Hold);

@@ -10,7 +10,7 @@ using Xunit;
 
 namespace Instances.Qemu;
 
-/// <summary>Real guests. A boot takes seconds, so each test takes one machine through a life.</summary>
+/// <summary>Real guests. A boot takes seconds, so each test uses one machine for many checks.</summary>
 public sealed class QemuGuestTests
 {
     private static CancellationToken Stop => TestContext.Current.CancellationToken;
@@ -97,7 +97,7 @@ public sealed class QemuGuestTests
         await lab.Shell(spec.Id, "echo content-two | dd of=/dev/vdb conv=fsync 2>/dev/null; echo wri''tten-two", "written-two");
         Assert.StartsWith("content-one", await lab.Content(first[1]), StringComparison.Ordinal);
 
-        // The machine's control socket is left to a driver that knows nothing yet; the next capture is like the first.
+        // A new driver adopts the machine; the next capture is like the first one for it.
         await lab.RestartDriver();
         var second = await lab.Capture(spec.Id, Quiesce.Freeze);
         Assert.Equal(next, second);
@@ -185,7 +185,7 @@ public sealed class QemuGuestTests
         await lab.Printed(spec.Id, "boots=2");
         await lab.Printed(spec.Id, "root@late", times: 2);
 
-        // Only once: what people do inside is theirs.
+        // Only once: later shutdowns inside the guest are the user's.
         await lab.Shell(spec.Id, "echo by''e; poweroff", "bye");
         await lab.NextChange(spec.Id, VirtualMachineStatus.Stopped);
         await Task.Delay(TimeSpan.FromSeconds(1), Stop);
@@ -195,7 +195,7 @@ public sealed class QemuGuestTests
     [Fact]
     public async Task Disk_Fails_PausesTheGuestWhichContinuesWhenTheDiskWorks()
     {
-        // A bound for the size of QEMU's files is a disk that fails, and one that can be lifted: by the same user, also where root may not bound others.
+        // A limit on the size of QEMU's files acts like a failing disk, and can be lifted. The same user sets it, because root may not be allowed to limit other users.
         var binary = Path.Combine(Path.GetTempPath(), $"qemu-{Guid.NewGuid():N}.sh");
         await File.WriteAllTextAsync(binary, "#!/bin/sh\ntrap '' XFSZ\nexec qemu-system-x86_64 \"$@\"\n", Stop);
         File.SetUnixFileMode(binary, UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute);
@@ -255,7 +255,7 @@ public sealed class QemuGuestTests
         await lab.Driver.DisposeAsync();
         Assert.True(await Shutdown(TimeSpan.FromSeconds(20), "heard: shut down", "deaf: powered off, because its guest did not shut down in time"));
 
-        // Nobody wished it: the host's grain starts what has died.
+        // It was not requested: the host's grain restarts a dead machine.
         Assert.All(await lab.RestartDriver(), machine => Assert.Equal((VirtualMachineStatus.Stopped, StopReason.Died), (machine.Status, machine.StopReason)));
         Assert.Equal(VirtualMachineStatus.Running, (await lab.Driver.Power(spec.Id, PowerAction.On)).Status);
 

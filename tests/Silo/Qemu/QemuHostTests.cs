@@ -25,7 +25,7 @@ public sealed class QemuHostTests
         await using var lab = await QemuLab.Create();
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();
-        // As whatever started the silo may have left one open: not closed by itself when another program is run.
+        // As if the program that started the silo had left a descriptor open that is inherited by other programs.
         using var leaky = UnixFiles.OpenFolder(lab.Folder);
         var spec = await lab.BlankSpec("blank");
         await lab.Driver.Start(spec, Stop);
@@ -322,7 +322,7 @@ public sealed class QemuHostTests
         Assert.Equal(StopReason.Power, (await lab.Driver.Power(spec.Id, PowerAction.Off)).StopReason);
         Assert.Equal(StopReason.Power, Assert.Single(await lab.RestartDriver()).StopReason);
 
-        // As a file without the reason has it.
+        // As in a file without the reason.
         var record = lab.RunFolderOf(spec.Id).ReadProcess()!;
         lab.RunFolderOf(spec.Id).WriteProcess(record with { StopReason = null, ShutDownByGuest = true });
         Assert.Equal(StopReason.Guest, Assert.Single(await lab.RestartDriver()).StopReason);
@@ -339,7 +339,7 @@ public sealed class QemuHostTests
         File.Delete(Path.Combine(lab.RunFolderOf(spec.Id).Path, "process.json"));
         Assert.Equal(VirtualMachineStatus.Running, Assert.Single(await lab.RestartDriver()).Status);
         Assert.Equal(pid, QemuProcess.FindAll(lab.Options.RunFolder)[spec.Id].Pid);
-        // A folder in which nothing was promised yet goes.
+        // A folder without a durable specification is removed.
         var started = RunFolder.For(lab.Options.RunFolder, VirtualMachineId.New());
         Directory.CreateDirectory(started.QemuPath);
         Assert.Single(await lab.RestartDriver());
@@ -363,7 +363,7 @@ public sealed class QemuHostTests
         else File.Delete(machine);
         Assert.Equal(kept.Id, Assert.Single(await lab.RestartDriver()).Id);
 
-        // A folder in which nothing was promised went when the machines were adopted.
+        // A folder without a durable specification was removed at the adoption.
         Assert.Equal(new(spec.Id, HasRunFolder: isDamaged, process.Pid), Assert.Single(await lab.Driver.ListLeftovers()));
         await lab.Driver.RemoveLeftover(kept.Id);
         await lab.Driver.RemoveLeftover(spec.Id);
@@ -543,7 +543,7 @@ public sealed class QemuHostTests
         }
         else
         {
-            // On again while the capture is not over: the machine goes on where it was, and the next layers stay unused.
+            // Powered on during the capture: the machine continues with its disks, and the next layers stay unused.
             await lab.Driver.Power(spec.Id, PowerAction.On);
             Assert.Equal(next, await lab.Driver.RemoveNextLayers(spec.Id, operation));
         }
@@ -565,7 +565,7 @@ public sealed class QemuHostTests
         await lab.Driver.AddNextLayers(spec.Id, operation, await lab.NextLayers(spec.Id));
         var frozen = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Freeze, QemuLab.Patience, Stop);
         Assert.Equal((ConsistencyLevel.Crash, "No guest agent runs in the guest."), (frozen.Consistency, frozen.Detail));
-        // Nothing boots, so nothing hears the power button.
+        // Nothing boots, so nothing reacts to the power button.
         var shutDown = await lab.Driver.Quiesce(spec.Id, operation, Quiesce.Shutdown, TimeSpan.FromMilliseconds(50), Stop);
         Assert.Equal((ConsistencyLevel.Crash, VirtualMachineStatus.Running), (shutDown.Consistency, (await lab.Observe(spec.Id)).Status));
         await lab.Driver.Unquiesce(spec.Id, operation);
@@ -586,7 +586,7 @@ public sealed class QemuHostTests
         await Refused(PowerAction.Resume);
         await Is(PowerAction.On, VirtualMachineStatus.Running);
         await Is(PowerAction.Reset, VirtualMachineStatus.Running);
-        // What was asked for is no news.
+        // Requested changes raise no event.
         Assert.False(lab.Driver.Changes.TryRead(out _));
 
         async Task Is(PowerAction action, VirtualMachineStatus status) => Assert.Equal(status, (await lab.Driver.Power(spec.Id, action)).Status);

@@ -43,7 +43,7 @@ public sealed class QemuIsolationTests
         Assert.False(await Can(user, Readers, "ls", theirs.Path));
         Assert.False(await Can(user, Readers, "kill", "-0", lab.PidOf(other.Id).ToString(CultureInfo.InvariantCulture)));
 
-        // A sealed layer is read by all machines that know its name, and by nobody else.
+        // A sealed layer can be read by all machines that know its name, and by no other user.
         var tops = await lab.Capture(other.Id);
         Assert.True(await Can(user, Readers, "test", "-r", lab.Store.PathOf(tops[0])));
         Assert.False(await Can(stranger, Readers, "test", "-w", lab.Store.PathOf(tops[0])));
@@ -122,7 +122,7 @@ public sealed class QemuIsolationTests
         await using var lab = await QemuLab.Create(configure: options => options.Uids = 1);
         var spec = await Machine(lab, "one");
         var user = UserOf(lab.PidOf(spec.Id));
-        // Another silo on this host knows of the user, too.
+        // Another silo on this host finds the user too.
         await lab.RestartDriver();
         var full = await Assert.ThrowsAsync<FaultException>(() => Machine(lab, "other"));
         Assert.Contains("Qemu:Uids", full.Message, StringComparison.Ordinal);

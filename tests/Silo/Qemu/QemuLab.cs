@@ -17,7 +17,7 @@ using Xunit;
 
 namespace Instances.Qemu;
 
-/// <summary>A host of its own in a folder: layers, run folders, and a driver that can be dropped and made anew over them.</summary>
+/// <summary>A host in a folder: layers, run folders, and a driver that can be disposed and created again over them.</summary>
 internal sealed class QemuLab : IAsyncDisposable
 {
     public static readonly TimeSpan Patience = Testing.Bounds.Wait;
@@ -62,7 +62,7 @@ internal sealed class QemuLab : IAsyncDisposable
         return lab;
     }
 
-    /// <summary>The silo's process ends, and another takes its place.</summary>
+    /// <summary>The silo's process ends, and another one starts.</summary>
     public async Task<IReadOnlyList<MachineObservation>> RestartDriver()
     {
         await Driver.DisposeAsync();
@@ -79,7 +79,7 @@ internal sealed class QemuLab : IAsyncDisposable
         return SpecOf(name, disks, ports, userData);
     }
 
-    /// <summary>A machine that finds nothing to boot from: quick to have, with a QEMU like any other.</summary>
+    /// <summary>A machine without a boot disk: it starts quickly, with a normal QEMU.</summary>
     public async Task<MachineSpec> BlankSpec(string name, int disks = 1, IReadOnlyList<PortForward>? ports = null)
     {
         var chains = new List<DiskChain>();
@@ -95,7 +95,7 @@ internal sealed class QemuLab : IAsyncDisposable
         await Store.CreateLayer(chain[0], null, Size, Stop);
         await Store.CreateLayer(chain[1], chain[0], Size, Stop);
 
-        // Each is the one above the base, with the name of another parent in its place.
+        // Each is a copy of the layer above the base, with the name of another parent.
         var header = await File.ReadAllBytesAsync(Store.PathOf(chain[1]), Stop);
         var place = header.AsSpan().IndexOf(Encoding.ASCII.GetBytes($"{chain[0]}"));
         while (chain.Count < layers)
@@ -217,7 +217,7 @@ internal sealed class QemuLab : IAsyncDisposable
         }
     }
 
-    /// <summary>No error, no leak: what qemu-img thinks of a layer that nobody writes to.</summary>
+    /// <summary>Checks with qemu-img that a sealed layer has no errors and no leaks.</summary>
     public async Task<string> Check(LayerId layer)
     {
         var result = await Cli.Wrap("qemu-img").WithArguments(["check", "-U", "-f", "qcow2", Store.PathOf(layer)]).WithValidation(CommandResultValidation.None)

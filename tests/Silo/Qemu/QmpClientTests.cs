@@ -81,7 +81,7 @@ public sealed class QmpClientTests
         await using var client = await Connect(qemu, commandBound: TimeSpan.FromSeconds(1));
         var late = await Assert.ThrowsAsync<QmpException>(() => client.Execute("stop", null, Stop));
         Assert.Contains("'stop' within 1 s", late.Message, StringComparison.Ordinal);
-        // It may have been done or not: whoever goes on has to connect and ask.
+        // The command may have been carried out or not: the caller must connect again and query the state.
         Assert.True((await Assert.ThrowsAsync<QmpException>(() => client.Execute("cont", null, Stop))).IsLost);
         await client.Closed.WaitAsync(QemuLab.Patience, Stop);
     }

@@ -47,7 +47,7 @@ public sealed class RunFolderTests : IDisposable
         Folder.WriteMachine(_spec);
         File.WriteAllText(Path.Combine(Folder.Path, "machine.json.tmp"), "{\"half\":");
         Assert.Equal(_spec.Id, Folder.ReadMachine()!.Id);
-        // Truncated by the death of the host, with which the process died.
+        // Truncated by a crash of the host, which also ended the process.
         File.WriteAllText(Path.Combine(Folder.Path, "process.json"), "");
         Assert.Null(Folder.ReadProcess());
         File.WriteAllText(Path.Combine(Folder.Path, "hold.json"), "\0\0\0\0");
@@ -126,7 +126,7 @@ public sealed class RunFolderTests : IDisposable
         ConsoleTail.Trim(log, 4);
         File.AppendAllText(log, "a");
         Assert.Equal("6789a", ConsoleTail.Read(log, 100));
-        // QEMU's user may put a link there: it would show a file that only the silo may read.
+        // QEMU's user may create a link there to read a file that only the silo may read.
         var link = Path.Combine(_root, "link");
         File.CreateSymbolicLink(link, log);
         Assert.Throws<Instances.Faults.FaultException>(() => ConsoleTail.Read(link, 10));

@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Simulation;
 
-/// <summary>A simulated host whose process ends and comes back.</summary>
+/// <summary>A simulated host whose process ends and restarts.</summary>
 public sealed class SimulatedFilesTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("instances-simulation-").FullName;

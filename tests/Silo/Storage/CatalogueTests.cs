@@ -29,7 +29,7 @@ public sealed class CatalogueOnSqliteTests() : CatalogueTests(TestDatabase.Sqlit
 
 public sealed class CatalogueOnPostgreSqlTests() : CatalogueTests(TestDatabase.PostgreSql())
 {
-    // The planner looks at the numbers: of each kind as many rows as a busy datacenter has.
+    // The planner uses statistics: insert as many rows of each kind as a busy datacenter has.
     private protected override void AssertReadsFromIndex(string page, string index, bool isOrdered = true)
     {
         Database.Column("""

@@ -42,7 +42,7 @@ public sealed class EnterpriseCatalogueOnPostgreSqlTests() : EnterpriseCatalogue
 
     private protected override IDatabase CreateEmpty() => new PostgreSqlDatabase(_connectionString, maxConnections: 3);
 
-    // The planner looks at the numbers: of each kind as many rows as a busy datacenter has.
+    // The planner uses statistics: insert as many rows of each kind as a busy datacenter has.
     private protected override IReadOnlyList<string> Explain(string sql)
     {
         Database.Column("""
@@ -62,7 +62,7 @@ public sealed class EnterpriseCatalogueOnPostgreSqlTests() : EnterpriseCatalogue
     }
 }
 
-/// <summary>What enterprises have, as both databases tell it.</summary>
+/// <summary>The usage of enterprises, from both databases.</summary>
 public abstract class EnterpriseCatalogueTests : IDisposable
 {
     private const long MiB = 1L << 20;
@@ -310,7 +310,7 @@ public abstract class EnterpriseCatalogueTests : IDisposable
 
     private static Task<GrainState<TestState>> Write(AdoNetGrainStorage storage, CatalogueEntry entry) => storage.Write(entry.Kind, entry.Id.Id(), new TestState { Catalogue = entry });
 
-    /// <param name="enterprise">Null as what was written before there were any.</param>
+    /// <param name="enterprise">Null for records from before enterprises existed.</param>
     private CatalogueEntry Image(EnterpriseId? enterprise, ImageStatus status, long bytes = 1, ImageSharing sharing = ImageSharing.Private, Func<ImageView, ImageView>? change = null)
     {
         var view = new ImageView(ImageId.New(), "debian", ImageKind.Master, status, null, null, bytes, [], s_start.AddSeconds(_made++), null, null, null, null) { Sharing = sharing };

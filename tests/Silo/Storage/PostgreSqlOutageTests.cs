@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Instances.Storage;
 
-/// <summary>The database goes away and comes back under a silo that runs.</summary>
+/// <summary>The database becomes unreachable and comes back while a silo runs.</summary>
 public sealed class PostgreSqlOutageTests : IDisposable
 {
     private readonly string _connectionString = PostgreSqlServer.Shared.CreateDatabase();
@@ -28,7 +28,7 @@ public sealed class PostgreSqlOutageTests : IDisposable
         PostgreSqlServer.Shared.CutOff(_connectionString);
         await Assert.ThrowsAnyAsync<Exception>(() => grain.Set("lost"));
 
-        // The runtime's own words for a state that was not read, and our fault in the place of the driver's exception.
+        // The runtime's message for a state that was not read, and our fault instead of the driver's exception.
         var unread = await Assert.ThrowsAsync<Orleans.Runtime.OrleansException>(() => cluster.Client.GetGrain<IStoredGrain>(Guid.NewGuid()).Get());
         Assert.Equal("state-unavailable", Assert.IsType<FaultException>(unread.InnerException).Fault.Code);
 

@@ -1,16 +1,16 @@
 namespace Instances.Testing.Kills;
 
-/// <summary>What runs with kills found.</summary>
+/// <summary>The results of runs with kills.</summary>
 internal sealed class KillReport(TextWriter output)
 {
     private readonly System.Diagnostics.Stopwatch _clock = System.Diagnostics.Stopwatch.StartNew();
 
     public List<string> Violations { get; } = [];
 
-    /// <summary>How often each place was the one where the process died.</summary>
+    /// <summary>How often the process died at each place.</summary>
     public Dictionary<string, int> Kills { get; } = [];
 
-    /// <summary>How often each end was seen, such as <c>import in parts: succeeded</c>.</summary>
+    /// <summary>How often each outcome was seen, such as <c>import in parts: succeeded</c>.</summary>
     public SortedDictionary<string, int> Ends { get; } = [];
 
     public void Say(string what) => output.WriteLine($"{_clock.Elapsed.TotalSeconds,7:0.0} s  {what}");

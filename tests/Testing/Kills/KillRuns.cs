@@ -1,6 +1,6 @@
 namespace Instances.Testing.Kills;
 
-/// <summary>Runs in which a server dies at a place of what it does, all on one library.</summary>
+/// <summary>Runs in which a server is killed at named places, all on one library.</summary>
 internal static class KillRuns
 {
     /// <param name="seed">Chooses the order of scenarios and places: each comes once before any comes again.</param>
@@ -21,7 +21,7 @@ internal static class KillRuns
                     continue;
                 }
 
-                // What comes after would be seen on top of it.
+                // Stop, because later runs would only show its consequences.
                 await scene.DisposeAsync();
                 scene = await KillScene.Start(random, report);
             }

@@ -9,8 +9,8 @@ using Instances.Operations;
 
 namespace Instances.Testing.Kills;
 
-/// <summary>Something that people or the library do, the places in it where the process may die, and what has to be afterwards.</summary>
-/// <param name="Run">Is given the place. Throws <see cref="KillException"/> where a promise was not kept.</param>
+/// <summary>An action of users or of the library, the places in it where the process can be killed, and the expected state afterwards.</summary>
+/// <param name="Run">Gets the place. Throws <see cref="KillException"/> if a promise was not kept.</param>
 internal sealed record KillScenario(string Name, string[] Points, Func<KillScene, string, Task> Run);
 
 internal static class KillScenarios
@@ -25,7 +25,7 @@ internal static class KillScenarios
         new("import in one request", Conversion, ImportInOneRequest),
         new("import in parts", [.. Conversion, "import.part-received", "import.part-received:2", "import.whole"], ImportInParts),
         new("import from a path", Conversion, ImportFromPath),
-        new("import that nobody asks for again", ["import.converted"], AbandonedImport),
+        new("import that is not repeated", ["import.converted"], AbandonedImport),
         new("refused import", ["import.failed", "import.unpublished"], RefusedImport),
         new("retire", ["retire.marked", "retire.looked"], Retire),
         new("restore", ["restore.manifest-written", "manifest.unfinished", "restore.recorded"], Restore),
@@ -68,7 +68,7 @@ internal static class KillScenarios
         var file = Request();
         await scene.Kill(point, async () => (await scene.Http.SendAsync(file)).Dispose());
 
-        // Whoever has lost the answer asks again: by the key it is the same import.
+        // The client has lost the answer and repeats the request: with the same key it is the same import.
         using var again = Request();
         if (isPath) again.Content = file.Content is JsonContent json ? JsonContent.Create(json.Value, json.ObjectType, options: InstancesJson.Options) : null;
         var operation = await Ask<OperationView>(scene, again);
@@ -77,14 +77,14 @@ internal static class KillScenarios
         await scene.Look([operation.Image!.Value]);
     }
 
-    /// <summary>It ends by itself.</summary>
+    /// <summary>The import ends without help.</summary>
     private static async Task AbandonedImport(KillScene scene, string point)
     {
         var name = scene.NewName("abandoned");
         await scene.Kill(point, async () => (await scene.Http.PostAsync($"{KillScene.Root}/images?format=raw&name={name}", Body(scene.NewDisk()))).Dispose());
 
         var image = Assert(await scene.Client.ListImages(new(Name: name, Status: ImageStatus.Importing), default));
-        await scene.Holds(async () => (await scene.Client.FindImage(image, default))!.Status is ImageStatus.Failed, () => "the import ends by itself");
+        await scene.Holds(async () => (await scene.Client.FindImage(image, default))!.Status is ImageStatus.Failed, () => "the import ends");
         scene.Expect(image, [], ImageStatus.Failed);
         await scene.Look([]);
 
@@ -235,7 +235,7 @@ internal static class KillScenarios
         await scene.LoseDatabase();
         await scene.Kill(point, () => scene.Client.RebuildLibrary(dryRun: false, default));
 
-        await scene.Holds(async () => (await scene.Client.GetLibraryRebuild(default)) is { FinishedAt: not null, LeftOut: 0 }, () => "the rebuild is taken up again and ends");
+        await scene.Holds(async () => (await scene.Client.GetLibraryRebuild(default)) is { FinishedAt: not null, LeftOut: 0 }, () => "the rebuild is resumed and ends");
         await scene.Look([first.Id, second.Id]);
     }
 
@@ -269,13 +269,13 @@ internal static class KillScenarios
         await scene.Look([master.Id, slave.Id, operation.Image!.Value]);
     }
 
-    /// <summary>It begins by itself behind the capture that makes a chain too deep, and is resumed by itself.</summary>
+    /// <summary>It begins automatically after the capture that makes a chain too deep, and is resumed automatically.</summary>
     private static async Task Compact(KillScene scene, string point)
     {
         var (appliance, machine, master) = await scene.NewMachine();
         List<ImageId> images = [];
 
-        // In some runs the layers become one over what became of an earlier image.
+        // In some runs the layers are merged onto the merged layers of an earlier image.
         var isOverAnother = scene.Toss();
         for (var capture = isOverAnother ? 0 : 1; capture < KillScene.MaxChainDepth; capture++) images.Add(await scene.Capture(appliance, machine));
         await scene.Holds(() => IsShort(images[^1]), () => "the chain of the image before is short");
@@ -283,7 +283,7 @@ internal static class KillScenarios
         HttpRequestMessage Request() => new(HttpMethod.Post, $"{KillScene.Root}/appliances/{appliance}/instances") { Headers = { { "Idempotency-Key", key } } };
         await scene.Kill(point, async () => (await scene.Http.SendAsync(Request())).Dispose());
 
-        // The answer may be lost; by the key it is the same capture.
+        // The answer may be lost; with the same key it is the same capture.
         using var again = Request();
         var ended = await scene.End((await Ask<OperationView>(scene, again)).Id);
         if (ended.Status is not OperationStatus.Succeeded) throw new KillException($"the capture ended as {ended.Status}: {ended.Fault}");
@@ -291,7 +291,7 @@ internal static class KillScenarios
         scene.Expect(images[^1], disk, ImageStatus.Ready);
         await scene.Client.DeleteAppliance(appliance, default);
         await scene.Holds(() => IsShort(images[^1]), () => "the chain is short");
-        if (isOverAnother && (await Layers(images[^1])).Count(layer => layer.StandsFor is not null) < 2) throw new KillException("the image does not lie over what became of the one before");
+        if (isOverAnother && (await Layers(images[^1])).Count(layer => layer.StandsFor is not null) < 2) throw new KillException("the image is not based on the merged layers of the previous one");
         await scene.Look([master, .. images]);
 
         async Task<bool> IsShort(ImageId image) => (await Layers(image)).Count <= KillScene.MaxChainDepth && (await scene.Client.GetLibraryCompaction(default)).Running is null;
@@ -300,8 +300,8 @@ internal static class KillScenarios
     }
 
     /// <summary>Waits for the end of an import.</summary>
-    /// <param name="cancel">Whether nobody continues with it where it has not ended: its bytes are lost with the sender's connection.</param>
-    /// <param name="nudge">What a sender does meanwhile.</param>
+    /// <param name="cancel">Whether to cancel an import that has not ended, because its bytes are lost with the client's connection.</param>
+    /// <param name="nudge">What the client does meanwhile.</param>
     private static async Task<OperationView> Settle(KillScene scene, OperationView operation, bool cancel, Func<Task>? nudge = null)
     {
         if (cancel && (await scene.Client.GetOperation(operation.Id, default)) is { IsFinished: false })

@@ -12,7 +12,7 @@ using Instances.VirtualMachines;
 
 namespace Instances.Testing.Kills;
 
-/// <summary>A server on real files and SQLite that is killed at named places, what its library has to hold, and the look whether it does.</summary>
+/// <summary>A server on real files and SQLite that is killed at named places, the expected content of its library, and the check of it.</summary>
 internal sealed class KillScene : IAsyncDisposable
 {
     public const string Root = "api/v1/datacenters/local";
@@ -21,7 +21,7 @@ internal sealed class KillScene : IAsyncDisposable
 
     private const int DiskBytes = 1 << 20;
 
-    /// <summary>How long a server may take until the kill, and after it until everything is idle. The server ends an abandoned import by itself in its second minute.</summary>
+    /// <summary>How long a server may take until the kill, and after it until everything is idle. The server ends an abandoned import in its second minute.</summary>
     private static readonly TimeSpan Bound = TimeSpan.FromMinutes(1) + Bounds.Wait;
 
     private readonly Random _random;
@@ -39,7 +39,7 @@ internal sealed class KillScene : IAsyncDisposable
 
     public string Data => _folder.Path;
 
-    /// <summary>The library has a folder of its own: the host's copies can heal it.</summary>
+    /// <summary>The library has its own folder, so that the host's copies can repair it.</summary>
     public string Library => Path.Combine(Data, "library");
 
     public string Inbox => Path.Combine(Data, "inbox");
@@ -76,7 +76,7 @@ internal sealed class KillScene : IAsyncDisposable
         return disk;
     }
 
-    /// <summary>A Ready master that nothing has happened to.</summary>
+    /// <summary>A new Ready master.</summary>
     public async Task<ImageView> NewMaster()
     {
         var (name, disk) = (NewName("master"), NewDisk());
@@ -112,7 +112,7 @@ internal sealed class KillScene : IAsyncDisposable
     }
 
     /// <summary>Changes a machine's disk, which no process has open: its host is simulated.</summary>
-    /// <returns>What the disk holds from here on.</returns>
+    /// <returns>The new content of the disk.</returns>
     public async Task<byte[]> Write(VirtualMachineId machine)
     {
         var (value, offset) = (_random.Next(1, 256), _random.Next(DiskBytes / 4096) * 4096);
@@ -136,13 +136,13 @@ internal sealed class KillScene : IAsyncDisposable
 
     public byte[] DiskOf(ImageId image) => _images[image].Disk;
 
-    /// <param name="disk">What its disk holds.</param>
-    /// <param name="status">Null for an image that is not there any more.</param>
+    /// <param name="disk">The content of its disk.</param>
+    /// <param name="status">Null for a deleted image.</param>
     public void Expect(ImageId image, byte[] disk, ImageStatus? status) => _images[image] = new(disk, status);
 
     public void Expect(ImageId image, ImageStatus? status) => _images[image] = _images[image] with { Status = status };
 
-    /// <summary>What is retired from here on goes at once, or after a day. Restarts the server where it has to.</summary>
+    /// <summary>From now on retired images are deleted at once, or after a day. Restarts the server if needed.</summary>
     public async Task SetGrace(TimeSpan grace)
     {
         if (_grace == grace) return;
@@ -156,7 +156,7 @@ internal sealed class KillScene : IAsyncDisposable
         }
     }
 
-    /// <summary>Does something, in the middle of which the server dies at a place; and starts it again.</summary>
+    /// <summary>Runs an action during which the server is killed at a place, and restarts the server.</summary>
     /// <param name="point">As <c>point</c> or <c>point:nth</c>.</param>
     public async Task Kill(string point, Func<Task> action)
     {
@@ -178,14 +178,14 @@ internal sealed class KillScene : IAsyncDisposable
         if (File.Exists(KillFile))
         {
             File.Delete(KillFile);
-            throw new KillException($"the server ended by itself before the place {point}; its log:\n{_server.Log}");
+            throw new KillException($"the server ended before the place {point}; its log:\n{_server.Log}");
         }
 
         Report.Kills[point] = Report.Kills.GetValueOrDefault(point) + 1;
         await StartServer();
     }
 
-    /// <summary>The database is gone, in order: nothing runs on machines.</summary>
+    /// <summary>Deletes the database in an orderly way: no machine is running.</summary>
     public async Task LoseDatabase()
     {
         await _server!.Stop();
@@ -215,8 +215,8 @@ internal sealed class KillScene : IAsyncDisposable
         }
     }
 
-    /// <summary>Every image is as it has to be, records, manifests, catalogue and files agree, and nothing is left over.</summary>
-    /// <param name="changed">Images whose contents are compared; of the others a few are.</param>
+    /// <summary>Checks that every image is as expected, that records, manifests, catalogue and files agree, and that nothing is left over.</summary>
+    /// <param name="changed">Images whose contents are compared, besides a few others.</param>
     public async Task Look(IReadOnlyCollection<ImageId>? changed = null)
     {
         var listed = await List();
@@ -226,7 +226,7 @@ internal sealed class KillScene : IAsyncDisposable
             if (found != expected.Status) throw new KillException($"the image {id} has to be {expected.Status?.ToString() ?? "gone"} and is {found?.ToString() ?? "gone"}");
         }
 
-        if (listed.Keys.FirstOrDefault(id => !_images.ContainsKey(id)) is { } stray && stray != default) throw new KillException($"there is an image {stray} that nobody has made");
+        if (listed.Keys.FirstOrDefault(id => !_images.ContainsKey(id)) is { } stray && stray != default) throw new KillException($"there is an unexpected image {stray}");
         await DoctorFindsNothing();
         await FilesAreTheImages([.. listed.Values]);
         var held = listed.Values.Where(image => image.Status is ImageStatus.Ready or ImageStatus.Retired).ToList();
@@ -273,7 +273,7 @@ internal sealed class KillScene : IAsyncDisposable
         static string Text(string name, IReadOnlyList<DiskManifest> disks) => JsonSerializer.Serialize(new { name, disks }, InstancesJson.Options);
     }
 
-    /// <summary>Its chain opens without an error, and reads as what was put in.</summary>
+    /// <summary>Checks that its chain opens without an error and has the expected content.</summary>
     private async Task HoldsItsDisk(ImageView image)
     {
         var top = Path.Combine(Library, $"{image.Disks[0].Layers[^1].Id}.qcow2");
@@ -291,7 +291,7 @@ internal sealed class KillScene : IAsyncDisposable
         if (process.ExitCode != 0) throw new KillException($"{program} {string.Join(' ', arguments)}: {said}");
     }
 
-    /// <summary>The answer gets lost with the server.</summary>
+    /// <summary>Ignores an answer that is lost with the server.</summary>
     private static async Task Ignore(Func<Task> action)
     {
         try
@@ -300,7 +300,7 @@ internal sealed class KillScene : IAsyncDisposable
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException or ProblemException or JsonException)
         {
-            // Whether it was carried out is to be seen.
+            // The later check shows whether it was carried out.
         }
     }
 

@@ -53,7 +53,7 @@ public sealed class DiskFileTests : IDisposable
         await WriteAndCompare(chain, format);
     }
 
-    /// <summary>What lies behind the end of a lower layer is zeros, whatever lies in one that is lower still.</summary>
+    /// <summary>After the end of a lower layer there are zeros, whatever an even lower layer has there.</summary>
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_ChainOfDifferentSizes_IsWhatQemuReads(ExportFormat format)
     {
@@ -65,7 +65,7 @@ public sealed class DiskFileTests : IDisposable
         await WriteAndCompare(chain, format);
     }
 
-    /// <summary>A guest may write to its first sector what it likes: nobody looks there for a format, or for a file to open.</summary>
+    /// <summary>A guest may write anything to its first sector: no program reads a format or a file name from it.</summary>
     [Theory, MemberData(nameof(Formats))]
     public async Task Write_DiskThatLooksLikeAnotherImage_IsWhatQemuReads(ExportFormat format)
     {
@@ -129,7 +129,7 @@ public sealed class DiskFileTests : IDisposable
         Assert.Equal(await File.ReadAllBytesAsync(await Write(chain, format), Token), await File.ReadAllBytesAsync(await Write(chain, format), Token));
     }
 
-    /// <summary>Its name goes while it is read, as when its image is deleted.</summary>
+    /// <summary>Its file is deleted while it is read, as with its image.</summary>
     [Fact]
     public async Task Write_LayersThatAreDeletedMeanwhile_GoesOn()
     {

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Instances.Library.Export;
 
-/// <summary>Layers that a guest who has taken over its QEMU may have written: whatever stands in one, it is read or refused, and nothing else is touched.</summary>
+/// <summary>Layers that a guest may have written after taking over its QEMU: whatever they contain, they are read or refused, and no other file is touched.</summary>
 public sealed class Qcow2LayerTests : IDisposable
 {
     private const int Size = 4 << 20;
@@ -23,7 +23,7 @@ public sealed class Qcow2LayerTests : IDisposable
     [InlineData(7, 4)] // a later version
     [InlineData(79, 2)] // marked as corrupt
     [InlineData(79, 4)] // with its data in another file
-    [InlineData(72, 128)] // with a feature that nobody knows
+    [InlineData(72, 128)] // with an unknown feature
     [InlineData(35, 2)] // encrypted
     [InlineData(23, 8), InlineData(23, 22), InlineData(23, 255)] // clusters of an impossible size
     [InlineData(24, 255), InlineData(28, 255)] // a size that is negative, or larger than its table reaches
@@ -64,7 +64,7 @@ public sealed class Qcow2LayerTests : IDisposable
         Assert.Equal("layer-unreadable", exception.Fault.Code);
     }
 
-    /// <summary>A name of a backing file is never followed: without its layer the top alone is read.</summary>
+    /// <summary>The name of a backing file is never followed: without its parent only the top is read.</summary>
     [Fact]
     public async Task Read_TopWithoutItsBase_DoesNotOpenIt()
     {

@@ -10,7 +10,7 @@ public sealed class ImageHeadTests : IDisposable
 
     public void Dispose() => File.Delete(_path);
 
-    /// <summary>What the head says is what the whole file says: else an upload would be let in by one size and counted by another.</summary>
+    /// <summary>The head and the whole file must give the same size. Otherwise an upload would be admitted with one size and counted with another.</summary>
     [Theory]
     [InlineData("qcow2", "compat=1.1", true)]
     [InlineData("qcow2", "compat=0.10", true)]

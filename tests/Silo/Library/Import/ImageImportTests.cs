@@ -9,7 +9,7 @@ using static Instances.Library.Import.TestImages;
 
 namespace Instances.Library.Import;
 
-/// <summary>Receiver and converter on real files, with the reports to the image in the test's hand.</summary>
+/// <summary>Receiver and converter on real files. The test receives the reports to the image.</summary>
 public sealed class ImageImportTests : IDisposable
 {
     private readonly TestLibrary _library = new();
@@ -56,7 +56,7 @@ public sealed class ImageImportTests : IDisposable
         return ImportAndCompare(disk, ImageFormat.Raw);
     }
 
-    // Its guest may write what it likes to its own first sector.
+    // A guest may write anything to its own first sector.
     [Fact]
     public async Task Import_RawThatLooksLikeQcow2_StaysRaw()
     {
@@ -125,7 +125,7 @@ public sealed class ImageImportTests : IDisposable
         AssertNothingLeft();
     }
 
-    // A FIFO in the place of the backing file would hang whoever opens it, for ever.
+    // A program that opens a FIFO as the backing file would hang.
     [Fact]
     public async Task Import_ImageWithABackingFile_DoesNotOpenIt()
     {
@@ -191,7 +191,7 @@ public sealed class ImageImportTests : IDisposable
         AssertNothingLeft();
     }
 
-    /// <summary>Before a program is started on the file, and of one that is not compressed before all of it has come, too.</summary>
+    /// <summary>Before a program is started on the file; for an uncompressed file also before all of it has arrived.</summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

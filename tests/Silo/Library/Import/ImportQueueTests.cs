@@ -33,7 +33,7 @@ public sealed class ImportQueueTests : IDisposable
             Assert.Equal((nameof(IImageGrain.ReportImport), ImportStage.Receiving, (long)_bytes.Length), (method, (ImportStage)arguments[1]!, (long)arguments[2]!));
             return Task.FromResult(++reports < 3);
         };
-        // Nobody converts: the one for small uploads does not take a compressed one.
+        // Nothing is converted: the converter for small uploads does not take a compressed one.
         using var queue = await Queue(converters: 0);
 
         Add(queue, ImageCompression.Gzip);

@@ -179,7 +179,7 @@ public sealed class Qcow2InspectorTests : IDisposable
         Assert.Equal(1 << 30, Inspect(File.ReadAllBytes(path)).VirtualSizeBytes);
     }
 
-    // Nothing that a file says makes the reader throw anything but a refusal, take long or read much.
+    // No content of a file makes the reader throw anything but a refusal, take long or read much.
     [Fact]
     public void Inspect_AnyMutationOfAHeader_IsReadOrRefused()
     {
@@ -264,7 +264,7 @@ public sealed class Qcow2InspectorTests : IDisposable
 
     private static byte[] WithExtension(uint type, uint bytes) => WithExtensions((type, bytes));
 
-    // Behind the header of 112 bytes, instead of what stands there.
+    // After the header of 112 bytes, instead of the existing bytes.
     private static byte[] WithExtensions(params (uint Type, uint Bytes)[] extensions)
     {
         var image = Plain;

@@ -20,7 +20,7 @@ internal static class TestImages
         TestLibrary.Run("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 100k", "-c", "write -P 2 9M 70k", path);
     });
 
-    /// <summary>What qemu-img is told to make.</summary>
+    /// <summary>The arguments for qemu-img create.</summary>
     public static byte[] Made(params string[] arguments) => Made(string.Join(' ', arguments), path => TestLibrary.QemuImg([.. arguments.Select(text => text.Replace("$path", path, StringComparison.Ordinal))]));
 
     public static byte[] Compressed(string type)

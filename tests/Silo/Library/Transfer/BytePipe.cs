@@ -3,7 +3,7 @@ using System.Net.Sockets;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Stands between two silos on the network: counts what passes, both ways, and breaks connections off where a test says so.</summary>
+/// <summary>A proxy between two silos: counts the bytes in both directions, and cuts connections on request of a test.</summary>
 internal sealed class BytePipe : IAsyncDisposable
 {
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
@@ -26,7 +26,7 @@ internal sealed class BytePipe : IAsyncDisposable
 
     public long Bytes => Interlocked.Read(ref _bytes);
 
-    /// <summary>Once so many bytes more have passed, every connection is broken off.</summary>
+    /// <summary>Cuts every connection after this number of further bytes.</summary>
     /// <returns>Completes when that has happened.</returns>
     public Task BreakAfter(long bytes, bool staysBroken = false)
     {
@@ -74,7 +74,7 @@ internal sealed class BytePipe : IAsyncDisposable
             }
             catch (Exception exception) when (exception is IOException or SocketException or OperationCanceledException)
             {
-                // One of the two went.
+                // One of the two sides has disconnected.
             }
         }
     }

@@ -7,13 +7,13 @@ using Xunit;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Layers that are moved over HTTP: what passes on the wire is counted, and broken off.</summary>
+/// <summary>Transfers of layers over HTTP. The test counts the bytes on the wire, and cuts connections.</summary>
 public sealed class LayerDownloadTests : IAsyncLifetime
 {
     /// <summary>Bytes on the wire, heads and requests included, for each byte that the layer takes.</summary>
     private const double Allowance = 1.05;
 
-    /// <summary>What was counted and had not arrived when a connection broke: it was in the buffers of sockets.</summary>
+    /// <summary>Bytes that were counted but had not arrived when a connection was cut, because they were in socket buffers.</summary>
     private const long LostBytes = 2L << 20;
 
     private const long Length = 96L << 20;
@@ -144,7 +144,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
 
         var done = await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => to.Pull(_from.Store, layer)));
 
-        // One who asks when it is there already is told that nothing was moved.
+        // A later caller gets the answer that nothing was moved.
         Assert.Contains(done, progress => progress.Layers[0].BytesMoved == Data(layer));
         Assert.All(done, progress => Assert.True(progress.Layers[0].BytesMoved == Data(layer) || progress.Layers[0].BytesMoved == 0));
         Assert.InRange(_pipe.Bytes, Data(layer), Data(layer) * Allowance);
@@ -215,7 +215,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
             return response.StatusCode;
         }
 
-        // The expiry stands in front.
+        // The expiry is at the beginning of the ticket.
         static string Forged(string ticket) => $"{(ticket[0] == 'A' ? 'B' : 'A')}{ticket[1..]}";
     }
 
@@ -280,10 +280,10 @@ public sealed class LayerDownloadTests : IAsyncLifetime
     private Task<StoreNode> Puller(params (string Key, string Value)[] settings) =>
         StoreNode.Start(Path.Combine(_folder, "to"), time: null, [("LayerStore:Transfer", "http"), .. settings]);
 
-    /// <summary>As sparse as it gets: every second page is a hole.</summary>
+    /// <summary>As sparse as possible: every second page is a hole.</summary>
     private Task<LayerId> Scattered(int pages) => _from.AddLayer(Length, [.. Enumerable.Range(0, pages).Select(page => page * 8192L)]);
 
-    /// <summary>The data between the holes: the file system's own records of where it lies count as space of the file too, and are not moved.</summary>
+    /// <summary>The data between the holes. The file system's metadata also counts as the file's space, but is not moved.</summary>
     private long Data(LayerId layer)
     {
         using var file = File.OpenHandle(_from.Store.PathOf(layer));

@@ -9,7 +9,7 @@ using Xunit;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>A corrupt layer and other datacenters, over HTTP: one that has a good copy heals it, and whatever else one does, the layer is as it was and the next one heals it.</summary>
+/// <summary>A corrupt layer and other datacenters, over HTTP: a datacenter with a good copy repairs it. Whatever another one answers, the layer is unchanged and the next one repairs it.</summary>
 public sealed class LayerPeerTests : IAsyncLifetime
 {
     private const long Length = 8L << 20;
@@ -49,7 +49,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
         Assert.Equal(_peer.Store.BytesOf(layer), _store.BytesOf(layer));
     }
 
-    /// <summary>A machine that is switched on meanwhile finds it.</summary>
+    /// <summary>A machine that is powered on meanwhile finds it.</summary>
     [Fact]
     public async Task Heal_WhileItRuns_LeavesTheLayerWhereItIs()
     {
@@ -88,7 +88,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
         AssertHealed(layer, sha256);
     }
 
-    /// <summary>What each does, and what comes of it: the code of a fault, or that the copy is none.</summary>
+    /// <summary>The behaviour of each datacenter, and the result: the code of a fault, or that the copy is wrong.</summary>
     private static readonly Dictionary<string, (Action<PeerNode> Script, string Expected)> Behaviours = new()
     {
         ["sends other bytes"] = (peer => Before(peer, "content", context => context.Response.Body = new Flipping(context.Response.Body)), "no copy"),
@@ -272,7 +272,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
             await context.Response.Body.WriteAsync(zeros, context.RequestAborted);
     }
 
-    /// <summary>As if all that was asked for came.</summary>
+    /// <summary>Pretends to send everything that was requested.</summary>
     private static Task Piece(HttpContext context, byte[] bytes)
     {
         Begin(context);
@@ -300,7 +300,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
         for (var bytes = new byte[64 << 10]; !context.RequestAborted.IsCancellationRequested;) await context.Response.Body.WriteAsync(bytes, context.RequestAborted);
     }
 
-    /// <summary>Often enough to be never silent.</summary>
+    /// <summary>Often enough that it never counts as silent.</summary>
     private static async Task Drip(LayerId layer, HttpContext context)
     {
         Begin(context);
@@ -320,7 +320,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
     {
         private long _written;
 
-        /// <summary>So many bytes are sent, and then nothing more.</summary>
+        /// <summary>Sends this number of bytes, and then nothing more.</summary>
         public long BreaksAfter { get; init; } = long.MaxValue;
 
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)

@@ -55,8 +55,8 @@ public sealed class LayerPullTests : IAsyncLifetime
         AssertClean(to.Store, layer);
     }
 
-    /// <summary>Two mounts of one file system: no link leads from one to the other, and a clone does where the file system has them. That is tested on XFS, WHERE
-    /// mkfs.xfs IS INSTALLED AND LOOP DEVICES CAN BE MOUNTED; elsewhere on the file system of the temporary folder, whose layers are copied if it has no clones.</summary>
+    /// <summary>Two mounts of one file system: a hard link between them is not possible, but a clone is, if the file system supports clones. This is tested on XFS, if
+    /// mkfs.xfs is installed and loop devices can be mounted; otherwise on the file system of the temporary folder, where layers are copied if it has no clones.</summary>
     [Fact]
     public async Task Pull_BetweenMountsOfOneFileSystem_ClonesWhereItCanAndCopiesElsewhere()
     {
@@ -86,7 +86,7 @@ public sealed class LayerPullTests : IAsyncLifetime
         }
     }
 
-    /// <returns>False where this machine cannot: the folder is an ordinary one then.</returns>
+    /// <returns>False if this machine cannot: then the folder is an ordinary one.</returns>
     private static bool MountXfs(string folder)
     {
         Directory.CreateDirectory(folder);

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Instances.Library.Transfer;
 
-/// <summary>Another datacenter: a store with its real data plane behind the real relay of a gateway, each on a web server of its own. A test puts other answers in the place of the right ones.</summary>
+/// <summary>Another datacenter: a store with its real data plane behind the real relay of a gateway, each on a web server of its own. A test can replace the right answers.</summary>
 internal sealed class PeerNode : IAsyncDisposable
 {
     private readonly StoreNode _node;
@@ -32,10 +32,10 @@ internal sealed class PeerNode : IAsyncDisposable
 
     public Uri Url => new($"{_app.Urls.First()}/api/v1/datacenters/west");
 
-    /// <summary>What is answered instead: to a question about the layer (the empty name), for its <c>content</c>, for its <c>extents</c>.</summary>
+    /// <summary>The replaced answers: about the layer (the empty name), for its <c>content</c>, for its <c>extents</c>.</summary>
     public Dictionary<string, Func<LayerId, HttpContext, Task>> Instead { get; } = [];
 
-    /// <summary>What is done with a request, by the same names, before it is answered rightly.</summary>
+    /// <summary>Actions on a request, by the same names, before its right answer.</summary>
     public Dictionary<string, Action<HttpContext>> Changed { get; } = [];
 
     public static async Task<PeerNode> Start(string folder)
