@@ -51,7 +51,7 @@ public sealed record EnterpriseSpace(
     [property: Id(2)] long OwnBytes,
     [property: Id(3)] long TotalBytes);
 
-/// <param name="OwnBytes">Layers that no other image needs: they are freed when it goes and no machine is on them.</param>
+/// <param name="OwnBytes">Layers that no other image needs. They are freed when the image is deleted and no machine uses them.</param>
 /// <param name="SharedBytes">Layers that other images need, too.</param>
 /// <param name="TotalBytes">All layers of its disks.</param>
 [GenerateSerializer, Immutable, Alias("instances.ImageUsage")]

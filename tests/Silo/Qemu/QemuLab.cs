@@ -187,7 +187,7 @@ internal sealed class QemuLab : IAsyncDisposable
     {
         using var socket = await UnixSocket.Connect(RunFolderOf(machine).QemuPath, RunFolder.SerialSocket, Stop);
         await socket.SendAsync(Encoding.UTF8.GetBytes($"{command}\n"), SocketFlags.None, Stop);
-        // Open until it has printed: QEMU drops what the guest has not yet read when the client goes.
+        // Keep the connection open until the guest has printed: QEMU drops unread input when the client disconnects.
         await Printed(machine, prints);
     }
 

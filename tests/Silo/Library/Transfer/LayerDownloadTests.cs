@@ -111,7 +111,7 @@ public sealed class LayerDownloadTests : IAsyncLifetime
     {
         await using var to = await Puller();
         var layer = await _from.AddLayer(Length, 0, 1 << 20);
-        await File.WriteAllTextAsync(to.Store.PartPathOf(layer), "what a power cut has made of it", Stop);
+        await File.WriteAllTextAsync(to.Store.PartPathOf(layer), "content after a power cut", Stop);
 
         Assert.Equal("layer-corrupt", (await Assert.ThrowsAsync<FaultException>(() => to.Pull(_from.Store, layer))).Fault.Code);
         await to.Pull(_from.Store, layer);

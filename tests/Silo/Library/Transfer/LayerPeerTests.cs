@@ -152,7 +152,7 @@ public sealed class LayerPeerTests : IAsyncLifetime
         AssertNothingIsLeft();
     }
 
-    /// <summary>It has promised little: nothing was refused beforehand.</summary>
+    /// <summary>It announced a small size, so that the offer was not refused.</summary>
     [Fact]
     public async Task Heal_FromADatacenterThatSendsMoreThanItHasSaid_LeavesTheSpaceThatHasToStayFree()
     {
