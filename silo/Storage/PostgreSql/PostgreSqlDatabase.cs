@@ -1,6 +1,6 @@
 using System.Data.Common;
-using DbUp;
 using DbUp.Builder;
+using DbUp.Postgresql;
 using Npgsql;
 
 namespace Instances.Storage;
@@ -55,9 +55,8 @@ internal sealed class PostgreSqlDatabase : IDatabase
         command.ExecuteNonQuery();
         try
         {
-            // While a session waits for a lock on a whole table, all others wait behind it, including silos of the old release. So each attempt waits only briefly.
-            var settings = new NpgsqlConnectionStringBuilder(_connectionString) { Options = $"-c lock_timeout={(int)IDatabase.LockTimeout.TotalMilliseconds}", Pooling = false };
-            return migrate(DeployChanges.To.PostgresqlDatabase(settings.ConnectionString));
+            using var source = OpenForMigration();
+            return migrate(PostgresqlExtensions.PostgresqlDatabase(new PostgresqlConnectionManager(source), new NpgsqlConnectionStringBuilder(_connectionString).SearchPath));
         }
         finally
         {
@@ -67,4 +66,20 @@ internal sealed class PostgreSqlDatabase : IDatabase
     }
 
     public void Dispose() => _dataSource.Dispose();
+
+    /// <summary>While a session waits for a lock on a whole table, all others wait behind it, including silos of the old release. So each attempt waits only briefly.</summary>
+    /// <remarks>A statement, not the parameter <c>Options</c> of the connection: the operator may have set that, and some poolers refuse it.</remarks>
+    private NpgsqlDataSource OpenForMigration()
+    {
+        var builder = new NpgsqlDataSourceBuilder(_connectionString);
+        builder.ConnectionStringBuilder.Pooling = false;
+        builder.UsePhysicalConnectionInitializer(SetLockTimeout, connection => Task.Run(() => SetLockTimeout(connection)));
+        return builder.Build();
+
+        static void SetLockTimeout(NpgsqlConnection connection)
+        {
+            using var command = new NpgsqlCommand(FormattableString.Invariant($"SET lock_timeout = {(int)IDatabase.LockTimeout.TotalMilliseconds}"), connection);
+            command.ExecuteNonQuery();
+        }
+    }
 }

@@ -36,6 +36,29 @@ public sealed class PostgreSqlMigrationTests : IDisposable
         Assert.Equal(0L, Scalar("SELECT count(*) FROM pg_tables WHERE tablename IN ('good', 'half')"));
     }
 
+    /// <summary>Else the migration would look for its journal in another schema, and run all scripts again there.</summary>
+    [Fact]
+    public void Migrations_WithOptionsOfTheOperator_UseTheSchemaThatTheyName()
+    {
+        Scalar("CREATE SCHEMA instances");
+        using var database = new PostgreSqlDatabase($"{_connectionString};Options=-c search_path=instances", maxConnections: 3);
+
+        Migrations.Apply(database, NullLogger.Instance);
+        Migrations.Apply(database, NullLogger.Instance);
+
+        Assert.Equal("instances", Scalar("SELECT string_agg(DISTINCT schemaname, ',') FROM pg_tables WHERE tablename IN ('schemaversions', 'catalogue', 'orleansstorage')"));
+    }
+
+    [Fact]
+    public void Migrations_WaitForALock_NotForLong()
+    {
+        using var database = new PostgreSqlDatabase(_connectionString, maxConnections: 3);
+
+        Migrations.Apply(database, NullLogger.Instance, [new SqlScript("0001-look.sql", "CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS value;")]);
+
+        Assert.Equal("5s", Scalar("SELECT value FROM seen"));
+    }
+
     [Fact]
     public void Migrations_ServerThatIsNotThere_SaysWhichAndNoPassword()
     {
