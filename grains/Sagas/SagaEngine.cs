@@ -192,7 +192,7 @@ internal sealed partial class SagaEngine(ISagaProbe probe, TimeProvider time, IL
         if (exception is FaultException { Fault: var fault }) return fault;
         if (exception is TimeoutException or Orleans.Runtime.OrleansException)
             return new(FaultKind.Unavailable, "grain-unavailable", "A part of the datacenter did not answer. Try again.");
-        if (exception is DbException) return new(FaultKind.Unavailable, "state-unavailable", "The database did not answer. Try again.");
+        if (exception is DbException refusal) return DatabaseFaults.ToFault(refusal).Fault;
         LogUnexpected(exception);
         return new(FaultKind.Internal, "internal-error", "An unexpected error stopped the operation; the log has the details.");
     }

@@ -1,7 +1,6 @@
 using System.Data.Common;
 using System.Globalization;
 using Dapper;
-using Instances.Faults;
 using Instances.Hosts;
 
 namespace Instances.Storage;
@@ -17,8 +16,9 @@ internal sealed class DatabaseHostBindings(IDatabase database) : IHostBindings
 
     public Task<HostBinding> Find(HostId host) => Guard(async connection =>
     {
-        await connection.ExecuteAsync(Insert, new { name = Identity, value = $"{Guid.NewGuid()}" });
-        return new HostBinding(Guid.Parse(await connection.QuerySingleAsync<string>(Select, new { name = Identity })), await ReadNumber(connection, host));
+        // An identity that is there is only read: what runs on a host has to be found on a full disk, too.
+        if (await Read(connection, Identity) is null) await connection.ExecuteAsync(Insert, new { name = Identity, value = $"{Guid.NewGuid()}" });
+        return new HostBinding(Guid.Parse((await Read(connection, Identity))!), await ReadNumber(connection, host));
     });
 
     public Task<HostBinding> Raise(HostId host, long above) => Guard(async connection =>
@@ -28,11 +28,13 @@ internal sealed class DatabaseHostBindings(IDatabase database) : IHostBindings
         await connection.ExecuteAsync(
             "INSERT INTO database_fact (name, value) VALUES (@name, @value) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             new { name = NameOf(host), value = number.ToString(CultureInfo.InvariantCulture) });
-        return new HostBinding(Guid.Parse(await connection.QuerySingleAsync<string>(Select, new { name = Identity })), number);
+        return new HostBinding(Guid.Parse((await Read(connection, Identity))!), number);
     });
 
     private static async Task<long> ReadNumber(DbConnection connection, HostId host) =>
-        await connection.QuerySingleOrDefaultAsync<string>(Select, new { name = NameOf(host) }) is { } number ? long.Parse(number, CultureInfo.InvariantCulture) : 0;
+        await Read(connection, NameOf(host)) is { } number ? long.Parse(number, CultureInfo.InvariantCulture) : 0;
+
+    private static Task<string?> Read(DbConnection connection, string name) => connection.QuerySingleOrDefaultAsync<string?>(Select, new { name });
 
     private static string NameOf(HostId host) => $"host/{host}";
 
@@ -45,7 +47,7 @@ internal sealed class DatabaseHostBindings(IDatabase database) : IHostBindings
         }
         catch (DbException exception)
         {
-            throw FaultException.Unavailable("state-unavailable", "The database does not answer: try again.", exception);
+            throw DatabaseFaults.ToFault(exception);
         }
     }
 }

@@ -22,28 +22,37 @@ internal sealed class DiskReserve : IDisposable
     /// <summary>The folder, for messages about a full disk.</summary>
     public string Folder => Path.GetDirectoryName(_file)!;
 
-    private long FreeBytes => new DriveInfo(Folder).AvailableFreeSpace;
+    /// <summary>Measures the free space of a folder's disk.</summary>
+    internal Func<string, long> Measure { get; init; } = folder => new DriveInfo(folder).AvailableFreeSpace;
 
-    /// <summary>Called before the database is opened, which needs space too, and before each write.</summary>
+    private long FreeBytes => Measure(Folder);
+
+    /// <summary>Called before the database is opened, which needs space too, and before each write. Releases one piece, enough for one write: some file systems free space only
+    /// later, and a loop would give the whole reserve away.</summary>
     public void MakeRoom()
     {
-        while (FreeBytes < PieceBytes && Release())
-        {
-        }
+        if (IsFull) Release();
     }
 
     /// <summary>Whether the disk is full for the database.</summary>
     public bool IsFull => FreeBytes < PieceBytes;
 
-    /// <returns>False if the reserve is empty.</returns>
+    /// <returns>False if the reserve is empty or cannot be cut.</returns>
     public bool Release()
     {
         using var turn = _turn.EnterScope();
-        var file = new FileInfo(_file);
-        if (!file.Exists || file.Length == 0) return false;
-        using var handle = File.OpenHandle(_file, FileMode.Open, FileAccess.Write);
-        RandomAccess.SetLength(handle, Math.Max(0, file.Length - PieceBytes));
-        return true;
+        try
+        {
+            var file = new FileInfo(_file);
+            if (!file.Exists || file.Length == 0) return false;
+            using var handle = File.OpenHandle(_file, FileMode.Open, FileAccess.Write);
+            RandomAccess.SetLength(handle, Math.Max(0, file.Length - PieceBytes));
+            return true;
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Grows the reserve to its full size as soon as there is space.</summary>

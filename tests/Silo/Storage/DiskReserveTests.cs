@@ -1,3 +1,5 @@
+using Instances.Faults;
+using Instances.Hosts;
 using Instances.Testing;
 using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Runtime;
@@ -46,6 +48,68 @@ public sealed class DiskReserveTests : IDisposable
 
         _disk.Free();
         using (Open()) await Eventually.Holds(() => Task.FromResult(ReserveBytes == 3 * Mebibyte), "the reserve has grown again");
+    }
+
+    /// <summary>The identity and the number of a host are read and raised when a silo starts: what runs there is adopted on a full disk, too.</summary>
+    [Fact]
+    public async Task HostBindings_OnADiskWithoutReserve_SayThatItIsFull()
+    {
+        Assert.SkipWhen(_disk is null, "Only root can mount a small disk.");
+        using var database = new SqliteDatabase(DatabaseFile);
+        Migrations.Apply(database, NullLogger.Instance);
+        var bindings = new DatabaseHostBindings(database);
+        var host = new HostId("host-1");
+        var before = await bindings.Find(host);
+        _disk.Fill();
+
+        var failure = await Assert.ThrowsAsync<FaultException>(async () =>
+        {
+            while (true) await bindings.Raise(host, above: 0);
+        });
+
+        Assert.Equal("no-space", failure.Fault.Code);
+        Assert.Equal(before.Database, (await bindings.Find(host)).Database);
+    }
+
+    /// <summary>Some file systems free space in the background.</summary>
+    [Fact]
+    public void MakeRoom_OnADiskThatFreesSpaceLater_KeepsTheRestForLaterWrites()
+    {
+        var folder = Directory.CreateTempSubdirectory("instances-reserve-");
+        try
+        {
+            var database = Path.Combine(folder.FullName, "instances.db");
+            File.WriteAllBytes($"{database}.reserve", new byte[3 * Mebibyte]);
+            using var reserve = new DiskReserve(database, bytes: 3 * Mebibyte) { Measure = _ => 0 };
+
+            reserve.MakeRoom();
+
+            Assert.Equal(2 * Mebibyte, new FileInfo($"{database}.reserve").Length);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    /// <summary>The caller reports a full disk, and not the file that could not be cut.</summary>
+    [Fact]
+    public void Release_OfAFileThatCannotBeCut_IsFalse()
+    {
+        var folder = Directory.CreateTempSubdirectory("instances-reserve-");
+        try
+        {
+            var database = Path.Combine(folder.FullName, "instances.db");
+            using var reserve = new DiskReserve(database, bytes: Mebibyte);
+            File.WriteAllBytes($"{database}.reserve", new byte[Mebibyte]);
+            using var obstacle = new FileStream($"{database}.reserve", FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+
+            Assert.False(reserve.Release());
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
     }
 
     private string DatabaseFile => Path.Combine(_disk!.Path, "instances.db");
