@@ -39,8 +39,7 @@ internal sealed class DataFolder : IDisposable
             // The users of machines must be able to pass through it.
             if (!Directory.Exists(path)) UnixFiles.OwnFolder(path, UnixFiles.PassageMode);
             var file = Lock(path, System.IO.Path.Combine(path, LockName));
-            RandomAccess.SetLength(file, 0);
-            RandomAccess.Write(file, Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId}\n")), 0);
+            SignLock(file);
             return new(path, isNew, file);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
@@ -55,17 +54,31 @@ internal sealed class DataFolder : IDisposable
     public string KeepHostName(string? configured)
     {
         var file = System.IO.Path.Combine(Path, HostNameName);
-        if (File.Exists(file) && File.ReadAllText(file).Trim() is { Length: > 0 } kept)
+        var kept = File.Exists(file) ? File.ReadAllText(file).Trim() : null;
+        if (kept is { Length: > 0 })
         {
             return configured is null || configured == kept ? kept : throw new StartException(
                 $"The data folder {Path} belongs to the host '{kept}', and Host:Name is '{configured}'. Records refer to hosts by their names: remove Host:Name, or use another data folder. "
                 + $"To rename a host that has no machines, delete {file}.");
         }
 
+        if (kept is not null && configured is null && !IsNew)
+            throw new StartException($"The file {file} is empty: its content was lost in a power cut. Set Host:Name to the name that 'GET hosts' shows for this host. The file keeps it from then on.");
+
         var name = configured ?? (IsNew ? HostNameOf(Environment.MachineName) : FormerHostName);
-        // After a crash the file is missing or complete.
-        File.WriteAllText($"{file}.new", $"{name}\n");
-        File.Move($"{file}.new", file, overwrite: true);
+        try
+        {
+            // After a crash or a power cut the file is missing or complete.
+            File.WriteAllText($"{file}.new", $"{name}\n");
+            UnixFiles.SyncFile($"{file}.new");
+            UnixFiles.Publish($"{file}.new", file);
+        }
+        catch (IOException exception) when (FileFaults.IsNoSpace(exception))
+        {
+            // A folder in use gets the same name at the next start. The name of a new folder could change by then.
+            if (IsNew) throw new StartException($"The data folder {Path} cannot be used: its disk is full.", exception);
+        }
+
         return name;
     }
 
@@ -90,6 +103,21 @@ internal sealed class DataFolder : IDisposable
         if (error != WouldBlock) throw new IOException($"{path} cannot be locked: {Marshal.GetPInvokeErrorMessage(error)}.");
         throw new StartException(
             $"The data folder {folder} is in use by another process{(holder is null ? "" : $" (pid {holder})")}. Stop that process first, or choose another folder with --data.");
+    }
+
+    /// <summary>Writes the process id over the old one, and then cuts the rest off. On a full disk, a file that is emptied first may not get its block back.</summary>
+    private static void SignLock(SafeFileHandle file)
+    {
+        try
+        {
+            var holder = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId}\n"));
+            RandomAccess.Write(file, holder, 0);
+            RandomAccess.SetLength(file, holder.Length);
+        }
+        catch (IOException)
+        {
+            // The lock does not need the number. A second process cannot name the holder then.
+        }
     }
 
     private static string? ReadHolder(SafeFileHandle file)

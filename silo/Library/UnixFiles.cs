@@ -137,11 +137,13 @@ internal static class UnixFiles
         UnixCreateMode = PrivateMode,
     };
 
-    /// <summary>Creates a folder with a mode. An existing folder gets the mode and, if this process is root, the owner root.</summary>
+    /// <summary>Creates a folder with a mode. An existing folder gets the mode and, if this process is root, the owner root. Missing parents get <see cref="PassageMode"/>.</summary>
     /// <param name="isConfigured">Whether the configuration names it: then it may be a link, because only the operator can have created that.</param>
     /// <exception cref="IOException">The path is a link, or not a folder.</exception>
     public static void OwnFolder(string path, UnixFileMode mode, bool isConfigured = false)
     {
+        if (Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))) is { } parent && !Directory.Exists(parent))
+            OwnFolder(parent, PassageMode);
         Directory.CreateDirectory(path, mode);
         using var folder = Open(path, ReadOnly | Folder | CloseOnExec | (isConfigured ? 0 : NoFollow));
         if (Environment.IsPrivilegedProcess)

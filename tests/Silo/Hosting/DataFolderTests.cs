@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Instances.Testing;
 using Xunit;
 
 namespace Instances.Hosting;
@@ -71,6 +72,46 @@ public sealed class DataFolderTests : IDisposable
 
         Assert.Contains("'host-1'", refusal.Message, StringComparison.Ordinal);
         Assert.Equal("host-1", folder.KeepHostName(configured: null));
+    }
+
+    /// <summary>An empty file is what a power cut leaves of one that was not synced. A wrong name would cut the host off from its machines.</summary>
+    [Fact]
+    public void KeepHostName_OfAFolderWhoseFileIsEmpty_IsAskedFor()
+    {
+        File.WriteAllText(Path.Combine(_folder, "instances.db"), "");
+        File.WriteAllText(Path.Combine(_folder, "host.name"), "");
+        using var folder = DataFolder.Take(_folder);
+
+        Assert.Contains("Host:Name", Assert.Throws<StartException>(() => folder.KeepHostName(configured: null)).Message, StringComparison.Ordinal);
+        Assert.Equal("host-1", folder.KeepHostName("host-1"));
+        Assert.Equal("host-1", folder.KeepHostName(configured: null));
+    }
+
+    [Fact]
+    public void Folder_OfAnEarlierReleaseOnAFullDisk_IsTakenAndKeepsItsNameLater()
+    {
+        using var disk = SmallDisk.TryMake(mebibytes: 1);
+        Assert.SkipWhen(disk is null, "Only root can mount a small disk.");
+        File.WriteAllText(Path.Combine(disk.Path, "instances.db"), "");
+        File.WriteAllText(Path.Combine(disk.Path, "lock"), "");
+        disk.Fill();
+
+        using (var folder = DataFolder.Take(disk.Path)) Assert.Equal("local", folder.KeepHostName(configured: null));
+
+        disk.Free();
+        using (var folder = DataFolder.Take(disk.Path)) Assert.Equal("local", folder.KeepHostName(configured: null));
+        Assert.Equal("local\n", File.ReadAllText(Path.Combine(disk.Path, "host.name")));
+    }
+
+    [Fact]
+    public void KeepHostName_OfANewFolderOnAFullDisk_SaysThatItIsFull()
+    {
+        using var disk = SmallDisk.TryMake(mebibytes: 1);
+        Assert.SkipWhen(disk is null, "Only root can mount a small disk.");
+        disk.Fill();
+        using var folder = DataFolder.Take(disk.Path);
+
+        Assert.Contains("full", Assert.Throws<StartException>(() => folder.KeepHostName(configured: null)).Message, StringComparison.Ordinal);
     }
 
     [Theory]

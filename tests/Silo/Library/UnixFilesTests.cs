@@ -51,6 +51,16 @@ public sealed class UnixFilesTests : IDisposable
         Assert.Equal(before, UnixFiles.Statistics(_victim));
     }
 
+    /// <summary>The users of machines pass through all of them.</summary>
+    [Fact]
+    public void OwnFolder_BelowMissingOnes_CanBeReached()
+    {
+        UnixFiles.OwnFolder(At("srv/instances/data"), UnixFiles.PrivateFolderMode);
+        Assert.Equal(UnixFiles.PassageMode, File.GetUnixFileMode(At("srv")));
+        Assert.Equal(UnixFiles.PassageMode, File.GetUnixFileMode(At("srv/instances")));
+        Assert.Equal(UnixFiles.PrivateFolderMode, File.GetUnixFileMode(At("srv/instances/data")));
+    }
+
     [Fact]
     public void OwnFolder_Link_IsRefused()
     {
