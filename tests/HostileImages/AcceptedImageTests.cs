@@ -64,6 +64,23 @@ public sealed class AcceptedImageTests : IDisposable
     public Task Import_GzipOfTwoMembersWithPadding_KeepsItsContent() => ImportAndCompare(
         [.. Bytes.Compressed(Bytes.Disk[..(5 << 20)], "gzip", "-c"), .. Bytes.Compressed(Bytes.Disk[(5 << 20)..], "gzip", "-c"), .. new byte[1000]], ImageFormat.Raw, "raw");
 
+    /// <summary>Programs that compress in several threads make such files, and <c>cat</c> does from several files.</summary>
+    [Theory]
+    [InlineData("xz")]
+    [InlineData("xz", "-T4", "--block-size=1MiB")]
+    [InlineData("zstd")]
+    [InlineData("zstd", "--no-check")]
+    [InlineData("pzstd", "-p", "4", "-q")]
+    public Task Import_CompressedInSeveralParts_KeepsItsContent(string program, params string[] options) => ImportAndCompare(
+        [.. Bytes.Compressed(Bytes.Disk[..(5 << 20)], [program, .. options, "-c"]), .. Bytes.Compressed(Bytes.Disk[(5 << 20)..], [program, .. options, "-c"])], ImageFormat.Raw, "raw");
+
+    /// <summary>Zeros are padding in an .xz file. A skippable frame is a table of contents in a .zst file.</summary>
+    [Theory]
+    [InlineData("xz", new byte[] { 0, 0, 0, 0 })]
+    [InlineData("zstd", new byte[] { 0x5E, 0x2A, 0x4D, 0x18, 2, 0, 0, 0, 1, 2 })]
+    public Task Import_CompressedWithWhatItsFormatAllowsBehind_KeepsItsContent(string program, byte[] behind) => ImportAndCompare(
+        [.. Bytes.Compressed(Bytes.Disk[..(5 << 20)], program, "-c"), .. behind, .. Bytes.Compressed(Bytes.Disk[(5 << 20)..], program, "-c"), .. behind], ImageFormat.Raw, "raw");
+
     /// <summary>Some writers update the time or the saved state in only one of the two footers.</summary>
     [Theory]
     [InlineData(24, 0x12345678)]

@@ -5,6 +5,8 @@ internal static class HostileCompressed
 {
     private static readonly string[][] s_programs = [["gzip", "-c"], ["xz", "-c", "-1"], ["zstd", "-c", "-q"]];
 
+    private static byte[] Half(string[] program) => Bytes.Compressed(new byte[ImportScene.MaxUploadBytes / 2 + 1], program);
+
     private static byte[] Whole(string[] program) => Bytes.Compressed(TestImages.Plain, program);
 
     public static IEnumerable<HostileImage> All =>
@@ -19,9 +21,14 @@ internal static class HostileCompressed
         ]),
         .. s_programs[1..].SelectMany(program => (HostileImage[])
         [
-            new(42, $"{program[0]} with zeros behind", "image-malformed", () => [.. Whole(program), .. new byte[16]]),
-            new(42, $"{program[0]} twice", "image-malformed", () => [.. Whole(program), .. Whole(program)]),
+            new(41, $"{program[0]} bomb in two parts", "quota-exceeded", () => Half(program) is var half ? [.. half, .. half] : [], ImageFormat.Raw),
+            new(42, $"{program[0]} of two parts, the first one cut", "image-malformed", () => [.. Whole(program)[..^4], .. Whole(program)]),
+            new(42, $"{program[0]} of two parts with other bytes between", "image-malformed", () => [.. Whole(program), .. "and more"u8, .. Whole(program)]),
         ]),
+        new(42, "xz with more zeros behind than anybody writes", "image-malformed", () => [.. Whole(s_programs[1]), .. new byte[2 << 20]]),
+        new(42, "xz with three zeros behind", "image-malformed", () => [.. Whole(s_programs[1]), .. new byte[3]]),
+        new(42, "zstd with zeros behind", "image-malformed", () => [.. Whole(s_programs[2]), .. new byte[16]]),
+        new(42, "zstd with a skippable frame that is cut", "image-malformed", () => [.. Whole(s_programs[2]), 0x50, 0x2A, 0x4D, 0x18, 9, 0, 0, 0, 1]),
         .. s_programs.Select(program => new HostileImage(
             41, $"{program[0]} of one byte over and over", "quota-exceeded", () => Bytes.Compressed([.. Enumerable.Repeat((byte)'A', 128 << 20)], program), ImageFormat.Raw)),
         new(41, "gzip in gzip, ten times", "image-malformed", () => Enumerable.Range(0, 10).Aggregate(TestImages.Plain, (file, _) => Bytes.Compressed(file, "gzip", "-c"))),

@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Instances.Library.Import;
 
-/// <summary>Checks a compressed, untrusted file before a program expands it. An .xz file must be one stream and a .zst file one frame. A gzip file may have several members and zeros, as gunzip accepts them.</summary>
+/// <summary>Checks a compressed, untrusted file before a program expands it. A file may have several streams (.xz), frames (.zst) or members (.gz), as the programs accept them.</summary>
 /// <remarks>See RFC 1952, the .xz file format and RFC 8878.</remarks>
 internal static class CompressedFile
 {
@@ -28,10 +28,10 @@ internal static class CompressedFile
                 CheckGzip(reader);
                 break;
             case ImageCompression.Xz:
-                XzIndex.Check(reader, maxBytes);
+                XzStreams.Check(reader, maxBytes);
                 break;
             case ImageCompression.Zstd:
-                ZstdFrame.Check(reader, maxBytes);
+                ZstdFrames.Check(reader, maxBytes);
                 break;
         }
     }

@@ -23,7 +23,7 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
     private const long MemoryBytes = 256L << 20;
 
     /// <summary>Memory of the program for its window and tables, within the bound above.</summary>
-    private const long WindowBytes = (long)ZstdFrame.MaxWindowBytes;
+    private const long WindowBytes = (long)ZstdFrames.MaxWindowBytes;
 
     /// <param name="progress">Called with the number of expanded bytes.</param>
     /// <exception cref="FaultException">image-malformed; quota-exceeded; no-space; qemu-img-failed.</exception>

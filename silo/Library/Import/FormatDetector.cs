@@ -42,8 +42,7 @@ internal static class FormatDetector
         {
             [0x1F, 0x8B, 0x08, ..] => ImageCompression.Gzip,
             [0xFD, (byte)'7', (byte)'z', (byte)'X', (byte)'Z', 0, ..] => ImageCompression.Xz,
-            [0x28, 0xB5, 0x2F, 0xFD, ..] => ImageCompression.Zstd,
-            _ => null,
+            _ => ZstdFrames.Recognizes(new(file)) ? ImageCompression.Zstd : null,
         };
     }
 
