@@ -3,13 +3,15 @@ using Instances.Enterprises;
 namespace Instances.Library.Import;
 
 /// <summary>The queue for converters. Enterprises take turns, so that one with many imports does not delay others. Within an enterprise it is first in, first out.</summary>
+/// <remarks>The converter for small imports has turns of its own. With common turns, the large import of an enterprise would wait as long as it sends small ones.</remarks>
 internal sealed class ImportLine<T>
     where T : class
 {
     private readonly Lock _lock = new();
 
-    /// <summary>The enterprises, in the order of their turns.</summary>
-    private readonly LinkedList<(EnterpriseId Owner, LinkedList<(T Item, bool IsSmall)> Items)> _owners = [];
+    /// <summary>The enterprises with waiting imports.</summary>
+    private readonly List<Line> _lines = [];
+    private long _turns;
     private TaskCompletionSource _added = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public void Add(EnterpriseId owner, bool isSmall, T item)
@@ -17,9 +19,9 @@ internal sealed class ImportLine<T>
         TaskCompletionSource added;
         lock (_lock)
         {
-            var items = _owners.FirstOrDefault(other => other.Owner == owner).Items;
-            if (items is null) _owners.AddLast((owner, items = []));
-            items.AddLast((item, isSmall));
+            var line = _lines.Find(other => other.Owner == owner);
+            if (line is null) _lines.Add(line = new(owner, ++_turns));
+            line.Items.AddLast((item, isSmall));
             (added, _added) = (_added, new(TaskCreationOptions.RunContinuationsAsynchronously));
         }
 
@@ -45,18 +47,37 @@ internal sealed class ImportLine<T>
 
     private T? TryTake(bool onlySmall)
     {
-        for (var owner = _owners.First; owner is not null; owner = owner.Next)
+        foreach (var line in _lines.OrderBy(line => line.Turn(onlySmall)))
         {
-            for (var item = owner.Value.Items.First; item is not null; item = item.Next)
-            {
-                if (onlySmall && !item.Value.IsSmall) continue;
-                owner.Value.Items.Remove(item);
-                _owners.Remove(owner);
-                if (owner.Value.Items.Count > 0) _owners.AddLast(owner);
-                return item.Value.Item;
-            }
+            if (line.TryTake(onlySmall) is not { } item) continue;
+            line.Turn(onlySmall) = ++_turns;
+            if (line.Items.Count == 0) _lines.Remove(line);
+            return item;
         }
 
         return null;
+    }
+
+    /// <summary>The waiting imports of an enterprise.</summary>
+    private sealed class Line(EnterpriseId owner, long turn)
+    {
+        private long _turn = turn;
+        private long _smallTurn = turn;
+
+        public EnterpriseId Owner { get; } = owner;
+
+        public LinkedList<(T Item, bool IsSmall)> Items { get; } = [];
+
+        /// <summary>The enterprise with the lowest turn is next.</summary>
+        public ref long Turn(bool onlySmall) => ref onlySmall ? ref _smallTurn : ref _turn;
+
+        public T? TryTake(bool onlySmall)
+        {
+            var item = Items.First;
+            while (onlySmall && item is { Value.IsSmall: false }) item = item.Next;
+            if (item is null) return null;
+            Items.Remove(item);
+            return item.Value.Item;
+        }
     }
 }
