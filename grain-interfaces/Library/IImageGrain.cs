@@ -60,7 +60,8 @@ public interface IImageGrain : IGrainWithGuidKey
     [Alias("AcceptPart")]
     Task<UploadPlan> AcceptPart(string ticket);
 
-    /// <summary>Called by the data plane: all bytes of an upload in parts are durable. No further part is accepted. Idempotent.</summary>
+    /// <summary>Called by the data plane: all bytes of an upload, in parts or in one request, are durable. No further part is accepted, and the import survives the end of its silo.
+    /// Idempotent.</summary>
     /// <exception cref="FaultException">operation-cancelled: the import has ended.</exception>
     [Alias("CompleteUpload")]
     Task CompleteUpload(OperationId operation);
@@ -94,6 +95,11 @@ public interface IImageGrain : IGrainWithGuidKey
     /// <summary>Called by the data plane: nothing of the upload is left. The image becomes Failed. Idempotent.</summary>
     [Alias("FailImport")]
     Task FailImport(OperationId operation, Fault fault);
+
+    /// <summary>Called by the library when its silo starts. If nothing works on the import of the image any more, it resumes, or fails if its bytes are lost.
+    /// An upload that waits for its sender keeps waiting. Idempotent.</summary>
+    [Alias("ResumeImport")]
+    Task ResumeImport();
 
     /// <summary>Called by the operation's grain. Idempotent.</summary>
     [Alias("CancelImport")]

@@ -109,6 +109,10 @@ public interface ILibraryGrain : IGrainWithStringKey
     [Alias("Judge"), AlwaysInterleave]
     Task<LayerJudgement> Judge(IReadOnlyList<LayerId> layers);
 
+    /// <summary>Whether the library's silo works on an import of an image, or receives its bytes. Always interleaves: see the remarks.</summary>
+    [Alias("IsImporting"), AlwaysInterleave]
+    Task<bool> IsImporting(ImageId image);
+
     /// <summary>All files in the library, for the doctor. Always interleaves: see the remarks.</summary>
     [Alias("Inventory"), AlwaysInterleave]
     Task<LibraryInventory> Inventory();

@@ -8,6 +8,9 @@ public interface IImports
     /// <summary>The imports that make progress: they receive bytes, wait for their conversion, or are converted.</summary>
     IReadOnlyCollection<ImageId> UnderWay { get; }
 
+    /// <summary>Whether this silo works on the import of an image, or its client is connected.</summary>
+    bool Has(ImageId image);
+
     /// <summary>Converts a complete upload to an image, in the background. Does nothing if the conversion is running.</summary>
     /// <returns>False if some of its bytes are missing.</returns>
     /// <exception cref="FaultException">too-many-uploads.</exception>

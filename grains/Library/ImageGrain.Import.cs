@@ -46,7 +46,7 @@ internal sealed partial class ImageGrain
     {
         // The record outlives the image.
         if (State.Import?.Operation != operation) return await GrainFactory.Operation(operation).Find() is { Status: OperationStatus.Succeeded };
-        if (State.Ended is { Status: OperationStatus.Succeeded } || (State.Ended is null && _stage > ImportStage.Receiving)) return true;
+        if (State.Ended is { Status: OperationStatus.Succeeded } || (State.Ended is null && (State.Import.IsWhole || _stage > ImportStage.Receiving))) return true;
 
         // If all bytes have arrived and this was not reported yet, only work is lost: the next attempt sends them again.
         if (State.Ended is null) await CancelImport(operation);
@@ -142,6 +142,13 @@ internal sealed partial class ImageGrain
         else if (time.GetUtcNow() - _lastSign >= options.Value.UploadIdleBound) await EndIdle(State.Import!);
     }
 
+    public async Task ResumeImport()
+    {
+        // A sender that has not used its ticket yet can still come.
+        if (State is not { Status: ImageStatus.Importing, Import: { SecretHash.Length: 0 } import }) return;
+        if (!await GrainFactory.Library().IsImporting(Id)) await EndIdle(import);
+    }
+
     private async Task EndIdle(RunningImport import)
     {
         // Its layers and its manifest were durable before a crash, or before the database was restored from a backup.
@@ -150,7 +157,9 @@ internal sealed partial class ImageGrain
         {
             ImportWay.Parts => EndIdleUpload(import),
             ImportWay.Promotion => TakePromotion(import),
-            ImportWay.OneRequest or ImportWay.Path => EndImport(import.Operation, OperationStatus.Failed, Interrupted()),
+            ImportWay.Path => ResumeFile(import),
+            ImportWay.OneRequest when import.IsWhole => EndIdleUpload(import),
+            ImportWay.OneRequest => EndImport(import.Operation, OperationStatus.Failed, Interrupted()),
         });
     }
 

@@ -87,7 +87,7 @@ internal sealed partial class ImageGrain
 
     public async Task CompleteUpload(OperationId operation)
     {
-        if (State.Import is not { Way: ImportWay.Parts } import || import.Operation != operation || State.Status is not (ImageStatus.Importing or ImageStatus.Ready) || _cancelled)
+        if (State.Import is not { Way: ImportWay.Parts or ImportWay.OneRequest } import || import.Operation != operation || State.Status is not (ImageStatus.Importing or ImageStatus.Ready) || _cancelled)
             throw FaultException.Conflict("operation-cancelled", "The import has ended: nothing of the upload is kept.");
         if (import.IsWhole) return;
         _tickets.Clear();
@@ -136,6 +136,23 @@ internal sealed partial class ImageGrain
         catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
         {
             return true; // The library is unreachable, or has no place at the moment: a later reminder resumes the import.
+        }
+    }
+
+    /// <summary>Copies the file again from its beginning.</summary>
+    private async Task ResumeFile(RunningImport import)
+    {
+        try
+        {
+            await GrainFactory.Library().TakeFile(Id, import.ToPlan(), import.Path!);
+        }
+        catch (FaultException exception) when (exception.Fault.Kind is FaultKind.Unavailable)
+        {
+            // The library is unreachable or has no free place. A later reminder tries again.
+        }
+        catch (FaultException exception)
+        {
+            await EndImport(import.Operation, OperationStatus.Failed, exception.Fault);
         }
     }
 

@@ -97,7 +97,7 @@ internal sealed record ImageState : IStoredState
 }
 
 /// <param name="SecretHash">SHA-256 of the ticket's secret; empty if it was used, or if there is none.</param>
-/// <param name="IsWhole">All bytes of an upload in parts have arrived.</param>
+/// <param name="IsWhole">All bytes of an upload have arrived and are durable.</param>
 /// <param name="LastPartAt">When bytes of an upload in parts last arrived, to within <see cref="ImageGrain.SignPeriod"/>.</param>
 /// <param name="Path">The file that an import from a path copies.</param>
 /// <param name="Promotion">The source of a promotion.</param>

@@ -30,6 +30,7 @@ internal sealed partial class LibraryGrain(
     {
         _timer = this.RegisterGrainTimer(Tick, new GrainTimerCreationOptions(options.Value.SweepDelay, options.Value.SweepPeriod) { KeepAlive = true });
         WatchForRebuilds();
+        WatchForInterrupted();
         return Task.CompletedTask;
     }
 

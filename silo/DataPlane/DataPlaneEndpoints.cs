@@ -22,7 +22,7 @@ internal static class DataPlaneEndpoints
         return endpoints;
     }
 
-    /// <summary>Answers 202 once the bytes have arrived and their head was accepted. The rest runs in the background, and the result is reported to the image.</summary>
+    /// <summary>Answers 202 once the bytes are durable and their head was accepted. The rest runs in the background, and the result is reported to the image.</summary>
     private static async Task PutImage(ImageId imageId, HttpContext context)
     {
         UploadRequest.LiftBounds(context);
@@ -50,6 +50,7 @@ internal static class DataPlaneEndpoints
             var plan = await services.GetRequiredService<IGrainFactory>().Image(image).AcceptUpload(secret);
             if (!await place.Claim(context.RequestAborted)) throw ImportFaults.UploadBusy();
             var upload = await Receive(image, plan, place, queue, context);
+            await queue.MarkWhole(image, plan);
             queue.Add(image, plan, upload, place);
         }
         catch
@@ -64,8 +65,11 @@ internal static class DataPlaneEndpoints
         try
         {
             await using var body = queue.BodyOf(context.Request.BodyReader, place, plan, offset: 0, isPart: false);
-            return await context.RequestServices.GetRequiredService<ImageReceiver>().Receive(
-                plan, body, context.Request.ContentLength, queue.ReportTo(image, plan), queue.AdmitTo(image, plan), context.RequestAborted);
+            var (receiver, report) = (context.RequestServices.GetRequiredService<ImageReceiver>(), queue.ReportTo(image, plan));
+            var upload = await receiver.Receive(plan, body, context.Request.ContentLength, report, queue.AdmitTo(image, plan), context.RequestAborted);
+            place.MarkReceived();
+            await receiver.Sync(upload, report);
+            return upload;
         }
         catch (ImportCancelledException)
         {

@@ -9,6 +9,8 @@ internal sealed class SimulatedImports : IImports
 {
     public IReadOnlyCollection<ImageId> UnderWay { get; set; } = [];
 
+    public bool Has(ImageId image) => UnderWay.Contains(image);
+
     /// <summary>The existing files with their lengths.</summary>
     public ConcurrentDictionary<string, long> Files { get; } = new();
 

@@ -7,8 +7,8 @@ namespace Instances.Library.Import;
 /// <summary>Creates base layers from the chains of a slave.</summary>
 internal sealed partial class ImageConverter
 {
-    /// <summary>Creates the layers and the manifest, durably. Leaves no files if it fails.</summary>
-    /// <exception cref="FaultException">layer-missing; layer-corrupt; layer-unreadable; no-space; merge-differs.</exception>
+    /// <summary>Creates the layers and the manifest, durably. Leaves no files if it fails. If this process ends, finished layers stay.</summary>
+    /// <exception cref="FaultException">layer-missing; layer-corrupt; layer-unreadable; no-space; disk-failed; merge-differs.</exception>
     /// <exception cref="OperationCanceledException">The owner has cancelled it, or this process ends.</exception>
     public async Task<ImageManifest> Flatten(ImageId image, UploadPlan plan, ProgressReport report, CancellationToken cancellationToken)
     {
@@ -42,9 +42,9 @@ internal sealed partial class ImageConverter
             KillPoints.Reach("promote.manifest-written");
             return manifest;
         }
-        catch
+        catch (Exception exception)
         {
-            await Discard(image, plan);
+            await Undo(image, plan, exception, cancellationToken);
             throw;
         }
     }

@@ -36,7 +36,7 @@ internal sealed partial class ImageConverter
         confinement.Become(options.Value.User);
     }
 
-    /// <summary>Creates the layer and the manifest, durably. Leaves no files if it fails.</summary>
+    /// <summary>Creates the layer and the manifest, durably. Leaves no files if it fails. If this process ends, the upload stays.</summary>
     /// <param name="admit">Called for compressed uploads. Other uploads were admitted when they were received.</param>
     /// <exception cref="FaultException">image-corrupt; image-malformed; quota-virtual-bytes; no-space; disk-failed; qemu-img-failed.</exception>
     /// <exception cref="OperationCanceledException">The owner has cancelled it, or this process ends.</exception>
@@ -56,23 +56,33 @@ internal sealed partial class ImageConverter
 
             // Not earlier: after a crash in between, the conversion can be repeated.
             File.Delete(source.Path);
+            File.Delete(upload.Path);
             KillPoints.Reach("import.source-deleted");
             return manifest;
         }
         catch (Exception exception)
         {
-            try
-            {
-                await Discard(image, plan);
-            }
-            catch (IOException) when (exception is FaultException or IOException)
-            {
-                // The disk fails. Report the first error instead of this one. The sweep removes the remaining files.
-            }
-
-            if (exception is IOException io) throw FileFaults.OfDisk(io, _store.Folder);
+            await Undo(image, plan, exception, cancellationToken);
             throw;
         }
+    }
+
+    /// <summary>Removes the files of a failed import.</summary>
+    /// <exception cref="OperationCanceledException">This process ends, and the next one resumes the import. The failure may come from the end of this process.</exception>
+    /// <exception cref="FaultException">The reason is a failing disk.</exception>
+    private async Task Undo(ImageId image, UploadPlan plan, Exception reason, CancellationToken cancellationToken)
+    {
+        if (reason is not ImportCancelledException) cancellationToken.ThrowIfCancellationRequested();
+        try
+        {
+            await Discard(image, plan);
+        }
+        catch (IOException) when (reason is FaultException or IOException)
+        {
+            // The disk fails. Report the first error instead of this one. The sweep removes the remaining files.
+        }
+
+        if (reason is IOException io) throw FileFaults.OfDisk(io, _store.Folder);
     }
 
     /// <summary>Removes the created files. The manifest first, because without it there is no image.</summary>
@@ -89,7 +99,6 @@ internal sealed partial class ImageConverter
         await Watch(
             ImportStage.Checking, () => Interlocked.Read(ref expanded), report,
             token => _decompressor.Expand(upload, path, bytes => Interlocked.Exchange(ref expanded, bytes), token), cancellationToken);
-        File.Delete(upload.Path);
         using var file = File.OpenHandle(path);
         if (FormatDetector.Compression(file) is not null)
             throw ImportFaults.Malformed("it is compressed more than once");
@@ -182,9 +191,7 @@ internal sealed partial class ImageConverter
             if (reason is not null)
                 continue;
 
-            reason = !await report(stage, bytes()) ? new ImportCancelledException()
-                : _store.FreeBytes < _store.MinimumFreeBytes ? FileFaults.NoSpaceLeft(_store.Folder)
-                : null;
+            reason = await FindReason();
             if (reason is not null)
                 await stop.CancelAsync();
         }
@@ -196,6 +203,21 @@ internal sealed partial class ImageConverter
         catch (OperationCanceledException) when (reason is not null)
         {
             throw reason;
+        }
+
+        async Task<Exception?> FindReason()
+        {
+            try
+            {
+                return !await report(stage, bytes()) ? new ImportCancelledException()
+                    : _store.FreeBytes < _store.MinimumFreeBytes ? FileFaults.NoSpaceLeft(_store.Folder)
+                    : null;
+            }
+            catch (Exception exception)
+            {
+                // End the work: nobody watches it any more.
+                return exception;
+            }
         }
     }
 

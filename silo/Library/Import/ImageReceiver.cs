@@ -43,6 +43,25 @@ internal sealed class ImageReceiver(FolderLibraryStore store, IOptions<ImportOpt
         }
     }
 
+    /// <summary>Makes an upload durable. A slow disk may take minutes for bytes that are still in memory, so progress is reported meanwhile.</summary>
+    /// <exception cref="FaultException">no-space; disk-failed. No files are left.</exception>
+    /// <exception cref="ImportCancelledException">The owner has cancelled the import.</exception>
+    public async Task Sync(ReceivedUpload upload, ProgressReport report)
+    {
+        var sync = Task.Run(() => UnixFiles.SyncFile(upload.Path));
+        try
+        {
+            while (await Task.WhenAny(sync, Task.Delay(options.Value.ReportPeriod, time)) != sync) await RequireNotCancelled(report, upload.Bytes);
+            await sync;
+        }
+        catch (Exception exception)
+        {
+            File.Delete(upload.Path);
+            if (exception is IOException io) throw FileFaults.OfDisk(io, store.Folder);
+            throw;
+        }
+    }
+
     /// <summary>Examines a complete upload in its file, which arrived in parts or as a clone. A refused upload leaves no files.</summary>
     /// <exception cref="FaultException">upload-mismatch; quota-virtual-bytes; a code of <see cref="Qcow2Inspector"/>.</exception>
     /// <exception cref="ImportCancelledException">The owner has cancelled the import.</exception>

@@ -24,6 +24,8 @@ internal sealed partial class ImportIntake(
 
     public IReadOnlyCollection<ImageId> UnderWay => places.UnderWay;
 
+    public bool Has(ImageId image) => places.Has(image);
+
     public bool TakeUp(ImageId image, UploadPlan plan)
     {
         var place = places.Take(image);
@@ -33,7 +35,7 @@ internal sealed partial class ImportIntake(
             return true;
         }
 
-        if (store.ReceivedBytes(plan.Layer) < plan.Command.Bytes)
+        if (store.ReceivedBytes(plan.Layer) < (plan.Command.Bytes ?? 1))
         {
             place.Dispose();
             return false;

@@ -32,6 +32,12 @@ internal sealed class ImportPlaces(IOptions<LibraryOptions> options, TimeProvide
         }
     }
 
+    /// <summary>Whether an image takes a place, or its sender is silent.</summary>
+    public bool Has(ImageId image)
+    {
+        lock (_lock) return _places.Exists(place => place.Image == image);
+    }
+
     /// <exception cref="FaultException">too-many-uploads.</exception>
     public ImportPlace Take(ImageId image)
     {

@@ -40,6 +40,20 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
     public Task Fail(ImageId image, UploadPlan plan, Fault fault) =>
         Tell(image, grain => grain.FailImport(plan.Operation, fault));
 
+    /// <summary>Tells the image that all bytes are durable: if this silo ends, the next one resumes the import.</summary>
+    public async Task MarkWhole(ImageId image, UploadPlan plan)
+    {
+        try
+        {
+            await grains.Image(image).CompleteUpload(plan.Operation);
+        }
+        catch (Exception exception) when (exception is TimeoutException or OrleansException or FaultException)
+        {
+            // A silo of an earlier release refuses this. The import continues, but cannot be resumed.
+            LogNotMarked(image, exception.Message);
+        }
+    }
+
     /// <summary>Reports an import's progress to its image.</summary>
     public ProgressReport ReportTo(ImageId image, UploadPlan plan)
     {
@@ -145,9 +159,10 @@ internal sealed partial class ImportQueue(IGrainFactory grains, ImageConverter c
                 await converter.Discard(job.Image, job.Plan);
             LogImported(job.Image, manifest.Disks.SelectMany(disk => disk.Layers).Sum(layer => layer.Bytes), isReady);
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException exception)
         {
-            LogCancelled(job.Image);
+            if (exception is ImportCancelledException) LogCancelled(job.Image);
+            else LogInterrupted(job.Image);
         }
         catch (FaultException exception)
         {

@@ -263,6 +263,8 @@ internal sealed class FakeImageGrain(FakeDatacenter datacenter) : Grain, IImageG
 
     public Task CancelImport(OperationId operation) => throw new NotSupportedException();
 
+    public Task ResumeImport() => throw new NotSupportedException();
+
     public Task Judge(IReadOnlyList<LayerId> corrupt) => throw new NotSupportedException();
 
     public Task RecordDigest(LayerId layer, string sha256) => throw new NotSupportedException();
@@ -511,6 +513,8 @@ internal sealed class FakeLibraryGrain(FakeDatacenter datacenter) : Grain, ILibr
     public Task Admitted(ImageId image) => throw new NotSupportedException();
 
     public Task<long> ReceivedBytes(LayerId layer) => throw new NotSupportedException();
+
+    public Task<bool> IsImporting(ImageId image) => throw new NotSupportedException();
 
     public Task<bool> TakeUpUpload(ImageId image, UploadPlan plan) => throw new NotSupportedException();
 

@@ -1,6 +1,7 @@
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Testing;
 using Orleans.Runtime;
 using Xunit;
 
@@ -192,6 +193,52 @@ public sealed class ImportTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         Assert.Equal(ImageStatus.Ready, image.Status);
         await AssertEnded(OperationStatus.Succeeded, code: null);
+    }
+
+    /// <summary>The clock stands still: no reminder ends it.</summary>
+    [Theory, InlineData(false), InlineData(true)]
+    public async Task Import_WhoseSiloEnded_EndsWhenTheNextOneStarts(bool isMade)
+    {
+        var plan = await Image.AcceptUpload((await Begin()).Secret);
+        Receive(plan);
+        if (isMade) await Cluster.Layers.WriteManifest(Manifest(plan.Layer) with { Import = new(_operation, TimeProvider.System.GetUtcNow(), ImageFormat.Qcow2, new('0', 64), 1000, null) });
+
+        await Cluster.Crash();
+        await Cluster.Grains.Library().Get();
+
+        await Eventually.Holds(async () => (await Image.Get()).Status == (isMade ? ImageStatus.Ready : ImageStatus.Failed), "the import ends");
+        await AssertEnded(isMade ? OperationStatus.Succeeded : OperationStatus.Failed, isMade ? null : "import-interrupted");
+    }
+
+    /// <summary>The sender was told that the bytes are taken.</summary>
+    [Theory, InlineData(true), InlineData(false)]
+    public async Task Import_WhoseBytesAreDurable_IsTakenUpByTheNextSilo(bool hasBytes)
+    {
+        var plan = await Image.AcceptUpload((await Begin()).Secret);
+        await Image.CompleteUpload(_operation);
+        Assert.True(await Image.Supersede(_operation));
+        Cluster.Imports.HasBytes = hasBytes;
+
+        await Cluster.Crash();
+        await Cluster.Grains.Library().Get();
+
+        if (hasBytes) await Eventually.Holds(() => Task.FromResult(Cluster.Imports.TakenUp.Contains(plan)), "the import is taken up");
+        else await Eventually.Holds(async () => (await Record.Find())!.Fault?.Code == "import-interrupted", "the import ends");
+    }
+
+    [Theory, InlineData(false), InlineData(true)]
+    public async Task ResumeImport_WithASenderThatIsThereOrMayCome_LeavesIt(bool isThere)
+    {
+        var ticket = await Begin();
+        if (isThere)
+        {
+            await Image.AcceptUpload(ticket.Secret);
+            Cluster.Imports.UnderWay = [_id];
+        }
+
+        await Image.ResumeImport();
+
+        Assert.Equal(ImageStatus.Importing, (await Image.Get()).Status);
     }
 
     private Task<UploadTicket> Begin() => Image.BeginImport(_operation, new("debian", ImageFormat.Qcow2));

@@ -1,6 +1,7 @@
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
+using Instances.Testing;
 using Orleans.Runtime;
 using Xunit;
 
@@ -91,8 +92,8 @@ public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
         await Begin();
         var plan = await Part(received: Length);
         await Image.CompleteUpload(_operation);
-        await Cluster.Crash();
         Cluster.Imports.HasBytes = hasBytes;
+        await Cluster.Crash();
 
         if (hasBytes) Assert.Equal(Length, (await Image.GetUpload()).Offset);
         else Assert.Equal("upload-not-found", (await Assert.ThrowsAsync<FaultException>(Image.GetUpload)).Fault.Code);
@@ -128,6 +129,21 @@ public sealed class UploadTests(ClusterFixture fixture) : ClusterTest(fixture)
 
         Assert.Equal((FaultKind.Unavailable, "too-many-uploads"), (refused.Fault.Kind, refused.Fault.Code));
         Assert.Null(await Cluster.Grains.Operation(operation).Find());
+    }
+
+    /// <summary>The file is still there.</summary>
+    [Fact]
+    public async Task FromPath_WhoseSiloEnded_IsTakenAgainByTheNextOne()
+    {
+        var path = $"/srv/{_id}";
+        Cluster.Imports.Files[path] = Length;
+        await Image.BeginImportFromPath(_operation, new("debian", ImageFormat.Raw), path);
+
+        await Cluster.Crash();
+        await Cluster.Grains.Library().Get();
+
+        await Eventually.Holds(() => Task.FromResult(Cluster.Imports.TakenFiles.Count(taken => taken.Path == path) == 2), "the file is taken again");
+        Assert.Equal(ImageStatus.Importing, (await Image.Get()).Status);
     }
 
     [Fact]

@@ -21,6 +21,7 @@ public sealed class ImageImportTests : IDisposable
 
     private bool _acceptSignature;
     private Action? _atConverting;
+    private Action<ImportStage, long>? _atReport;
     private ImportStage? _cancelAt;
     private long _quota = long.MaxValue;
 
@@ -282,6 +283,25 @@ public sealed class ImageImportTests : IDisposable
         Assert.Equal((ProcessBounds.Short.MemoryBytes >> 10).ToString(null, null), output[3].Trim());
     }
 
+    /// <summary>Nobody watches it any more.</summary>
+    [Fact]
+    public async Task Import_WhoseReportFails_EndsItsProgram()
+    {
+        var part = Gzipped(new byte[64 << 20]);
+        byte[] bytes = [.. Enumerable.Repeat(part, 256).SelectMany(bytes => bytes)];
+        _atReport = (stage, expanded) =>
+        {
+            if (stage is ImportStage.Checking && expanded > 0) throw new InvalidOperationException("The report failed.");
+        };
+
+        await Assert.ThrowsAsync<InvalidOperationException>(() => Import(bytes, ImageFormat.Raw, maxUploadBytes: 1L << 40));
+
+        Assert.DoesNotContain(
+            Directory.EnumerateFiles("/proc/self/fd").Select(descriptor => new FileInfo(descriptor).LinkTarget),
+            file => file is not null && file.StartsWith(_library.Store.Incoming, StringComparison.Ordinal));
+        AssertNothingLeft();
+    }
+
     private async Task<ImageManifest> ImportAndCompare(byte[] bytes, ImageFormat format, long? declaredBytes = null, string? sha256 = null)
     {
         var original = Path.Combine(_folder, "original");
@@ -327,6 +347,7 @@ public sealed class ImageImportTests : IDisposable
     private Task<bool> Report(ImportStage stage, long bytes)
     {
         _reports.Add((stage, bytes));
+        _atReport?.Invoke(stage, bytes);
         if (stage is ImportStage.Converting) Interlocked.Exchange(ref _atConverting, null)?.Invoke();
         return Task.FromResult(stage != _cancelAt);
     }

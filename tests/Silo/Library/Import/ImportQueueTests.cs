@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using System.Reflection;
 using Instances.Operations;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -30,7 +31,7 @@ public sealed class ImportQueueTests : IDisposable
         var reports = 0;
         _grains.Answer = (method, arguments) =>
         {
-            Assert.Equal((nameof(IImageGrain.ReportImport), ImportStage.Receiving, (long)_bytes.Length), (method, (ImportStage)arguments[1]!, (long)arguments[2]!));
+            Assert.Equal((nameof(IImageGrain.ReportImport), ImportStage.Receiving, (long)BytesOf(ImageCompression.Gzip).Length), (method, (ImportStage)arguments[1]!, (long)arguments[2]!));
             return Task.FromResult(++reports < 3);
         };
         // Nothing is converted: the converter for small uploads does not take a compressed one.
@@ -67,6 +68,66 @@ public sealed class ImportQueueTests : IDisposable
         await queue.StopAsync(Token);
     }
 
+    /// <summary>As a restart in order does it. The next process converts the upload again.</summary>
+    [Theory]
+    [InlineData(ImportStage.Checking, null)]
+    [InlineData(ImportStage.Converting, null)]
+    [InlineData(ImportStage.Publishing, null)]
+    [InlineData(ImportStage.Converting, ImageCompression.Gzip)]
+    public async Task Stopped_WhileItConverts_KeepsTheUpload(ImportStage at, ImageCompression? compression)
+    {
+        var stopped = Task.CompletedTask;
+        ImportQueue? first = null;
+        _grains.Answer = (method, arguments) =>
+        {
+            // No end is told: the image stays Importing.
+            Assert.Contains(method, new[] { nameof(IImageGrain.ReportImport), nameof(IImageGrain.AcceptDisk) });
+            if (method is nameof(IImageGrain.ReportImport) && (ImportStage)arguments[1]! == at) stopped = first!.StopAsync(Token);
+            return Task.FromResult(true);
+        };
+        using (first = await Queue(converters: 1))
+        {
+            Add(first, compression);
+            await Eventually(() => _places.UnderWay.Count == 0);
+            await stopped;
+        }
+
+        _grains.Answer = (method, _) => method is nameof(IImageGrain.CompleteImport) ? Task.FromResult(View(ImageStatus.Ready))
+            : method is nameof(IImageGrain.AcceptDisk) or nameof(IImageGrain.ReportImport) ? Task.FromResult(true)
+            : throw new InvalidOperationException(method);
+        Assert.Equal(BytesOf(compression), await File.ReadAllBytesAsync(_library.Store.PartPathOf(_plan.Layer), Token));
+        using var second = await Queue(converters: 1);
+        Add(second, compression);
+        await Eventually(() => _places.UnderWay.Count == 0);
+        await second.StopAsync(Token);
+
+        Assert.True(_library.Store.IsSealed(_plan.Layer));
+        Assert.Empty(Directory.EnumerateFiles(_library.Store.Incoming));
+    }
+
+    /// <summary>A kill at this moment must leave the upload, too: what was expanded is not taken up.</summary>
+    [Fact]
+    public async Task Compressed_Upload_IsThereUntilTheImageIs()
+    {
+        var kept = new List<bool>();
+        _grains.Answer = (method, arguments) =>
+        {
+            if (method is nameof(IImageGrain.CompleteImport)) return Task.FromResult(View(ImageStatus.Ready));
+            if (method is nameof(IImageGrain.ReportImport) && (ImportStage)arguments[1]! is ImportStage.Converting or ImportStage.Publishing)
+                kept.Add(File.Exists(_library.Store.PartPathOf(_plan.Layer)));
+            return Task.FromResult(true);
+        };
+        using var queue = await Queue(converters: 1);
+
+        Add(queue, ImageCompression.Gzip);
+
+        await Eventually(() => _places.UnderWay.Count == 0);
+        await queue.StopAsync(Token);
+        Assert.NotEmpty(kept);
+        Assert.DoesNotContain(false, kept);
+        Assert.Empty(Directory.EnumerateFiles(_library.Store.Incoming));
+    }
+
     private async Task<ImportQueue> Queue(int converters)
     {
         var options = Options.Create(new ImportOptions { Converters = converters, ReportPeriod = TimeSpan.FromMilliseconds(20) });
@@ -80,8 +141,17 @@ public sealed class ImportQueueTests : IDisposable
     private void Add(ImportQueue queue, ImageCompression? compression = null)
     {
         var path = _library.Store.PartPathOf(_plan.Layer);
-        File.WriteAllBytes(path, _bytes);
-        queue.Add(_image, _plan, new(path, _bytes.Length, new string('0', 64), compression, compression is not null ? null : new(ImageFormat.Qcow2, 16 << 20)), _places.Take(_image));
+        var bytes = BytesOf(compression);
+        File.WriteAllBytes(path, bytes);
+        queue.Add(_image, _plan, new(path, bytes.Length, new string('0', 64), compression, compression is not null ? null : new(ImageFormat.Qcow2, 16 << 20)), _places.Take(_image));
+    }
+
+    private byte[] BytesOf(ImageCompression? compression)
+    {
+        if (compression is null) return _bytes;
+        using var packed = new MemoryStream();
+        using (var gzip = new GZipStream(packed, CompressionLevel.Fastest)) gzip.Write(_bytes);
+        return packed.ToArray();
     }
 
     private ImageView View(ImageStatus status) =>

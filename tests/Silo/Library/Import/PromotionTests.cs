@@ -107,6 +107,42 @@ public sealed class PromotionTests : IDisposable
         AssertOnlyTheSourceIsThere(plan);
     }
 
+    /// <summary>A device that cannot be synced stands for a disk that fails.</summary>
+    [Fact]
+    public async Task Flatten_OnADiskThatFails_SaysSoAndLeavesNothing()
+    {
+        var plan = Plan(await Disk(2));
+        Task<bool> Report(ImportStage stage, long bytes)
+        {
+            if (stage is not ImportStage.Publishing) return Task.FromResult(true);
+            File.Delete(Store.ConvertedPathOf(plan.Layer));
+            File.CreateSymbolicLink(Store.ConvertedPathOf(plan.Layer), "/dev/full");
+            return Task.FromResult(true);
+        }
+
+        var failure = await Assert.ThrowsAsync<FaultException>(() => Converter().Flatten(_image, plan, Report, Token));
+
+        Assert.Equal("disk-failed", failure.Fault.Code);
+        AssertOnlyTheSourceIsThere(plan);
+    }
+
+    /// <summary>As a restart in order does it.</summary>
+    [Fact]
+    public async Task Flatten_WhenItsProcessEnds_KeepsWhatIsMadeForTheNextOne()
+    {
+        var plan = Plan(await Disk(2));
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(Token);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Converter().Flatten(_image, plan, async (stage, _) =>
+        {
+            if (stage is ImportStage.Publishing) await stop.CancelAsync();
+            return true;
+        }, stop.Token));
+
+        Assert.True(File.Exists(Store.ConvertedPathOf(plan.Layer)));
+        await Flatten(plan);
+        Assert.True(Store.IsSealed(plan.Layer));
+    }
+
     private void AssertOnlyTheSourceIsThere(UploadPlan plan)
     {
         Assert.Empty(Directory.GetFiles(Store.Incoming));
@@ -114,12 +150,14 @@ public sealed class PromotionTests : IDisposable
         Assert.Empty(Directory.GetFiles(Store.Folder, "*.json"));
     }
 
-    private Task<ImageManifest> Flatten(UploadPlan plan, ImportStage? cancelAt = null)
+    private Task<ImageManifest> Flatten(UploadPlan plan, ImportStage? cancelAt = null) =>
+        Converter().Flatten(_image, plan, (stage, _) => Task.FromResult(stage != cancelAt), Token);
+
+    private ImageConverter Converter()
     {
         var options = Options.Create(new ImportOptions());
         var decompressor = new Decompressor(Store, _library.Confinement, options, Options.Create(new LibraryOptions()));
-        var converter = new ImageConverter(Store, _library.Tools, _library.Confinement, decompressor, options, TimeProvider.System);
-        return converter.Flatten(_image, plan, (stage, _) => Task.FromResult(stage != cancelAt), Token);
+        return new(Store, _library.Tools, _library.Confinement, decompressor, options, TimeProvider.System);
     }
 
     private UploadPlan Plan(params DiskManifest[] disks)
