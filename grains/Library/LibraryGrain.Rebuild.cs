@@ -18,6 +18,9 @@ internal sealed partial class LibraryGrain
     /// <summary>The progress of the rebuild. Only its request and its result are stored.</summary>
     private LibraryRebuild? _rebuild;
 
+    /// <summary>The images that had a record when the rebuild began: an image that got its record from an earlier attempt counts as rebuilt.</summary>
+    private IReadOnlySet<ImageId>? _knownBefore;
+
     public Task<LibraryRebuild> Rebuild(bool dryRun)
     {
         if (_rebuild is { FinishedAt: null } running)
@@ -28,6 +31,7 @@ internal sealed partial class LibraryGrain
         }
 
         _rebuild = new(time.GetUtcNow(), dryRun, FinishedAt: null, Manifests: 0, Rebuilt: 0, Known: 0, LeftOut: 0, []);
+        _knownBefore = null;
         _rebuilding!.Change(TimeSpan.Zero, Timeout.InfiniteTimeSpan);
         return Task.FromResult(_rebuild);
     }
@@ -72,6 +76,7 @@ internal sealed partial class LibraryGrain
     {
         var files = await layers.ScanManifests(cancellationToken);
         var known = await catalogue.KnownImages();
+        _knownBefore ??= known;
         var context = new RebuildContext(
             run.DryRun, known, known.Union(files.Manifests.Select(manifest => manifest.Id)).ToHashSet(), layers.List().Where(layer => !layer.IsPartial).Select(layer => layer.Id).ToHashSet(),
             [.. layers.Checks().Where(check => check.IsCorrupt).Select(check => check.Layer)], await FindStranger() is not null, await Enterprises());
@@ -95,8 +100,16 @@ internal sealed partial class LibraryGrain
         {
             // Its record may be older than its file.
             if (context is { IsStranger: true, DryRun: false }) await GrainFactory.Image(manifest.Id).Rebuild(context.Corrupt, takeLayers: missing.Count == 0);
-            Show(_rebuild! with { Known = _rebuild.Known + 1 });
-            RemarkEnterprise(manifest, context);
+            if (_knownBefore!.Contains(manifest.Id))
+            {
+                Show(_rebuild! with { Known = _rebuild.Known + 1 });
+                RemarkEnterprise(manifest, context);
+            }
+            else
+            {
+                ShowRebuilt(manifest, needed, context);
+            }
+
             return;
         }
 
@@ -123,6 +136,11 @@ internal sealed partial class LibraryGrain
             return;
         }
 
+        ShowRebuilt(manifest, needed, context);
+    }
+
+    private void ShowRebuilt(ImageManifest manifest, IReadOnlyList<LayerId> needed, RebuildContext context)
+    {
         Show(_rebuild! with { Rebuilt = _rebuild.Rebuilt + 1 });
         RemarkEnterprise(manifest, context);
         if (manifest.Master is { } master && !context.Images.Contains(master))

@@ -106,6 +106,7 @@ public sealed class RebuildTests : IAsyncLifetime
         await Eventually.Holds(async () => (await Library.GetRebuild()) is { FinishedAt: null, Problem: "The folder is read-only." }, "the rebuild meets the failure");
         _cluster.Layers.BindingFailure = null;
         await Eventually.Holds(async () => (await Library.GetRebuild()) is { FinishedAt: not null, Problem: null, LeftOut: 0 }, "the rebuild is tried again and ends");
+        Assert.Equal((4, 0), (await Library.GetRebuild()) is var rebuild ? (rebuild.Rebuilt, rebuild.Known) : default);
         Assert.Equal(before, await Look());
     }
 
