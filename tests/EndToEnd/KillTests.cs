@@ -71,11 +71,11 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
 
         internal GuestProcesses Guests => _data.Guests;
 
-        private string Marker => Path.Combine(_data, "held");
+        private string HoldFile => Path.Combine(_data, "hold");
 
         public async ValueTask InitializeAsync()
         {
-            Server = await ServerProcess.Start(_data);
+            await StartServer();
             var master = await Server.Client.ImportGuest();
             var appliance = await Server.Client.CreateAppliance(new("shop"), TestContext.Current.CancellationToken);
             _appliance = appliance.Id;
@@ -96,20 +96,21 @@ public sealed class KillTests(KillTests.Shop shop) : IClassFixture<KillTests.Sho
 
         internal async Task<OperationView> CaptureUntilHeld(string point, CreateInstanceCommand command)
         {
-            await Server.DisposeAsync();
-            File.Delete(Marker);
-            Server = await ServerProcess.Start(_data, $"--Testing:HoldSagaAt=create-instance/{point}", $"--Testing:HoldMarker={Marker}");
+            await File.WriteAllTextAsync(HoldFile, $"create-instance/{point}");
             if (command.Quiesce is Quiesce.Freeze) foreach (var machine in await Machines()) await Server.Client.WaitForBoot(machine.Id, atLeast: 1);
             var operation = await Server.Client.CreateInstance(_appliance, command, TestContext.Current.CancellationToken);
-            await Eventually.Holds(() => Task.FromResult(File.Exists(Marker)), $"the saga reaches {point}");
+            await Eventually.Holds(() => Task.FromResult(!File.Exists(HoldFile)), $"the saga reaches {point}");
             return operation;
         }
 
         internal async Task KillAndRestart()
         {
             await Server.Kill();
-            Server = await ServerProcess.Start(_data);
+            await Server.DisposeAsync();
+            await StartServer();
         }
+
+        private async Task StartServer() => Server = await ServerProcess.Start(_data, $"--Testing:HoldFile={HoldFile}");
 
         /// <summary>Reads the list only, which activates no grain: the appliance must settle without help.</summary>
         internal Task Settles(ApplianceStatus status, string when) => Eventually.Holds(async () =>

@@ -6,27 +6,29 @@ using Xunit;
 
 namespace Instances.EndToEnd.Tests;
 
-/// <summary>Two control silos, two simulated hosts and two gateways, each a process, with a master image to deploy. Each test of the collection leaves all of them running.</summary>
+/// <summary>Two control silos, simulated hosts and gateways (two of each in the collection), each a process, with a master image to deploy. Each test of the collection leaves all of them running.</summary>
 [CollectionDefinition(nameof(SimulatedDatacenter))]
 public sealed class SimulatedDatacenter : IAsyncLifetime, ICollectionFixture<SimulatedDatacenter>
 {
+    private readonly int _hosts;
+    private readonly int _gateways;
     private readonly Func<int, string[]> _control;
     private ProcessCluster? _cluster;
     private ImageView _master = null!;
 
     public SimulatedDatacenter()
-        : this(_ => [])
+        : this(hosts: 2, gateways: 2, _ => [])
     {
     }
 
     /// <param name="control">Configuration of the control silo of a number, from 1.</param>
-    internal SimulatedDatacenter(Func<int, string[]> control) => _control = control;
+    internal SimulatedDatacenter(int hosts, int gateways, Func<int, string[]> control) => (_hosts, _gateways, _control) = (hosts, gateways, control);
 
     internal ProcessCluster Cluster => _cluster!;
 
     public async ValueTask InitializeAsync()
     {
-        _cluster = await ProcessCluster.Start(controls: 2, [new("host-1"), new("host-2")], control: _control);
+        _cluster = await ProcessCluster.Start(controls: 2, [.. Enumerable.Range(1, _hosts).Select(number => new ClusterHost($"host-{number}"))], _gateways, _control);
         _master = await Cluster.Client.ImportGuest();
     }
 

@@ -18,14 +18,15 @@ public sealed class TakeoverTests(ITestOutputHelper output)
     [Fact]
     public async Task Operation_WhoseSiloIsFrozenAndThenKilled_IsResumedByTheOther()
     {
-        await using var datacenter = new SimulatedDatacenter(number => ["--Testing:HoldSagaAt=create-instance/undeploy", $"--Testing:HoldMarker={Marker(number)}"]);
+        await using var datacenter = new SimulatedDatacenter(hosts: 1, gateways: 1, number => [$"--Testing:HoldFile={HoldFile(number)}"]);
         await datacenter.InitializeAsync();
         var (cluster, client) = (datacenter.Cluster, datacenter.Cluster.Client);
         var appliance = await datacenter.Deployed("shop");
         var others = await Task.WhenAll(Enumerable.Range(0, Others).Select(number => client.CreateAppliance(new($"other-{number}"), Stop)));
+        foreach (var number in (int[])[1, 2]) await HoldIn(number);
         var operation = await client.CreateInstance(appliance, new(Quiesce: Quiesce.None), Stop);
-        await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(1)) || File.Exists(Marker(2))), "a silo has reached the step after the commit");
-        var (first, second) = File.Exists(Marker(1)) ? (1, 2) : (2, 1);
+        await Eventually.Holds(() => Task.FromResult(IsHeldIn(1) || IsHeldIn(2)), "a silo has reached the step after the commit");
+        var (first, second) = IsHeldIn(1) ? (1, 2) : (2, 1);
 
         var frozen = cluster.Controls[first - 1];
         await Resumes(second, "frozen", () =>
@@ -38,7 +39,7 @@ public sealed class TakeoverTests(ITestOutputHelper output)
         await Task.WhenAll(others.Select(other => client.GetAppliance(other.Id, Stop)));
 
         await frozen.Kill();
-        File.Delete(Marker(first));
+        await HoldIn(first);
         frozen.Start();
         await frozen.Ready();
         await Resumes(first, "killed", cluster.Controls[second - 1].Kill);
@@ -47,11 +48,16 @@ public sealed class TakeoverTests(ITestOutputHelper output)
         {
             var clock = Stopwatch.StartNew();
             await stop();
-            await Eventually.Holds(() => Task.FromResult(File.Exists(Marker(other))), "the other silo has resumed the operation");
+            await Eventually.Holds(() => Task.FromResult(IsHeldIn(other)), "the other silo has resumed the operation");
             output.WriteLine($"Resumed {clock.Elapsed.TotalSeconds:0.0} s after the silo was {how}.");
             Assert.Equal(OperationStatus.Running, (await client.GetOperation(operation.Id, Stop)).Status);
         }
     }
 
-    private string Marker(int number) => Path.Combine(Path.GetTempPath(), $"held-{Environment.ProcessId}-{GetHashCode()}-{number}");
+    /// <summary>The silo stops in the step after the commit, once.</summary>
+    private Task HoldIn(int number) => File.WriteAllTextAsync(HoldFile(number), "create-instance/undeploy", Stop);
+
+    private bool IsHeldIn(int number) => !File.Exists(HoldFile(number));
+
+    private string HoldFile(int number) => Path.Combine(Path.GetTempPath(), $"hold-{Environment.ProcessId}-{GetHashCode()}-{number}");
 }
