@@ -70,9 +70,7 @@ if $json; then exec 3>&1 1>&2; else exec 3>&1; fi
 install_missing
 if ((cluster)); then install_postgresql; fi
 say "Building (Release)"
-dotnet build --nologo -v quiet -c Release silo/Instances.Silo.csproj
-dotnet build --nologo -v quiet -c Release api-gateway/main-job/Instances.MainJob.csproj
-if ((cluster)); then dotnet build --nologo -v quiet -c Release api-gateway/server/Instances.ApiGateway.csproj; fi
+dotnet build --nologo -v quiet -c Release run.slnf
 build_guest
 
 mkdir -p "$data"
