@@ -13,8 +13,7 @@ internal static class LibraryCommand
     public const int Rebuilt = 0;
     public const int HasLeftOut = 1;
 
-    private static readonly TimeSpan LookPeriod = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan RebuildLookPeriod = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan LookPeriod = TimeSpan.FromMilliseconds(200);
 
     public static Command Create()
     {
@@ -56,7 +55,7 @@ internal static class LibraryCommand
             for (var shown = ""; rebuild.FinishedAt is null; rebuild = await GetRebuild(client, begun, cancellationToken))
             {
                 if (Progress(rebuild) is var progress && progress != shown) await errors.WriteLineAsync(shown = progress);
-                await Task.Delay(RebuildLookPeriod, cancellationToken);
+                await Task.Delay(LookPeriod, cancellationToken);
             }
 
             await output.WriteLineAsync(json ? JsonSerializer.Serialize(rebuild, InstancesJson.Options) : Text(rebuild));

@@ -11,7 +11,7 @@ namespace Instances.EndToEnd.Tests;
 public sealed class CaptureBytesTests
 {
     private const long DiskBytes = 20L << 30;
-    private const long ChangedBytes = 256L << 20;
+    private const long ChangedBytes = 64L << 20;
 
     /// <summary>Two empty layers, their metadata, a manifest and a few rows in the database, and what an idle guest writes meanwhile.</summary>
     private const long Allowance = 8L << 20;

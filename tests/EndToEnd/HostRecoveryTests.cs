@@ -1,5 +1,6 @@
 using Instances.Appliances;
 using Instances.Doctor;
+using Instances.Hosting;
 using Instances.Hosts;
 using Instances.Testing;
 using Instances.VirtualMachines;
@@ -15,7 +16,7 @@ public sealed class HostRecoveryTests
     [Fact]
     public async Task Host_WhoseDatabaseIsLost_KeepsItsGuestsAndIsAdopted()
     {
-        await using var data = new DataFolder();
+        await using var data = new Testing.DataFolder();
         var guests = data.Guests;
         ApplianceId appliance;
         VirtualMachineId web;
@@ -41,10 +42,10 @@ public sealed class HostRecoveryTests
         Assert.Contains("silo host adopt host-1", host.Problem, StringComparison.Ordinal);
         Assert.Contains("silo host adopt host-1", server.Log, StringComparison.Ordinal);
         Assert.Contains((await client.Examine(fix: true, Stop)).Findings, finding => finding is { Code: "host-unknown-to-database", Severity: FindingSeverity.Critical, Fixable: false });
-        Assert.Equal(2, (await SiloProgram.Run("host", "adopt", "host-1", "--url", url)).Code);
+        Assert.Equal(2, (await Adopt(dryRun: false)).Code);
 
         // The library comes first. A sweep after its rebuild leaves the disk of the guest alone.
-        Assert.Equal(0, (await SiloProgram.Run("library", "rebuild", "--url", url)).Code);
+        Assert.Equal(0, (await SiloProgram.RunHere((output, errors) => LibraryCommand.Rebuild(new(url), null, dryRun: false, json: false, output, errors, Stop))).Code);
         await Eventually.Holds(async () => (await client.GetLibraryUsage(1, Stop)) is not null && (await client.Examine(fix: true, Stop)).Findings.All(finding => finding.Code != "library-unknown-to-database"), "the library is known");
         Assert.Equal(running, guests.Ids());
         var (code, said) = await SiloProgram.Run("host", "discard", "host-1", "--url", url);
@@ -52,7 +53,7 @@ public sealed class HostRecoveryTests
         Assert.Contains($"shop/web ({web})", said, StringComparison.Ordinal);
         Assert.Equal(running, guests.Ids());
 
-        (code, said) = await SiloProgram.Run("host", "adopt", "host-1", "--url", url, "--dry-run");
+        (code, said) = await Adopt(dryRun: true);
         Assert.True(code == 0, said);
         Assert.Empty(await client.ListAppliances(Stop));
         (code, said) = await SiloProgram.Run("host", "adopt", "host-1", "--url", url);
@@ -73,5 +74,8 @@ public sealed class HostRecoveryTests
         Assert.Empty(guests.Ids());
         await client.Succeeds(await client.Deploy(appliance, Stop));
         await client.WaitForBoot(web, atLeast: before + 1);
+
+        Task<(int Code, string Output)> Adopt(bool dryRun) =>
+            SiloProgram.RunHere((output, errors) => HostCommand.Adopt(new(url), null, new("host-1"), dryRun, json: false, output, errors, Stop));
     }
 }

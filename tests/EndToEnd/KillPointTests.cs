@@ -37,15 +37,6 @@ public sealed partial class KillPointTests(ITestOutputHelper output)
         Assert.Equal(KillPoints.All.Order(StringComparer.Ordinal), tried.Distinct().Order(StringComparer.Ordinal));
     }
 
-    [Fact]
-    public async Task KillFile_OfAServerThatIsNoTests_IsRefused()
-    {
-        await using var data = new DataFolder();
-        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() => ServerProcess.Start(data, $"--Testing:KillFile={data}/kill"));
-
-        Assert.Contains("it needs the environment Testing, and this is Production", exception.Message, StringComparison.Ordinal);
-    }
-
     [GeneratedRegex("""(?:KillPoints\.Reach|Bind)\("([a-z.-]+)"\)""")]
     private static partial Regex ReachPattern();
 }

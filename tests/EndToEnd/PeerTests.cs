@@ -17,23 +17,24 @@ public sealed class PeerTests
     {
         await using var east = new DataFolder();
         await using var west = new DataFolder();
-        ImageView image;
-        await using (var first = await ServerProcess.Start(east, Simulated)) image = await first.Client.ImportGuest();
+        var port = Ports.Free();
+        var peer = $"http://127.0.0.1:{port}/api/v1/datacenters/local";
+
+        // The first peer does not answer.
+        await using var server = await ServerProcess.Start(
+            east, Simulated, "--Library:Peers:0:Url=http://127.0.0.1:9/api/v1/datacenters/local", $"--Library:Peers:1:Url={peer}");
+        var image = await server.Client.ImportGuest();
+        await Verified(server.Client);
+        Assert.Null((await server.Client.GetLibraryHealth(Stop)).LastHealing);
         CopyLibrary(east, west);
 
-        await using var other = await ServerProcess.Start(west, Simulated);
+        await using var other = await ServerProcess.StartAt(port, west, Simulated);
         await other.Client.RebuildLibrary(dryRun: false, Stop);
         await Eventually.Holds(async () => (await other.Client.GetLibraryRebuild(Stop)) is { FinishedAt: not null, Rebuilt: 1 }, "the other datacenter has taken the library over");
 
-        // The first peer does not answer.
-        var peer = $"{other.Http.BaseAddress}api/v1/datacenters/local";
-        await using var server = await ServerProcess.Start(
-            east, Simulated, "--Library:Peers:0:Url=http://127.0.0.1:9/api/v1/datacenters/local", $"--Library:Peers:1:Url={peer}");
         var layer = image.Disks[0].Layers[0].Id;
         var path = Path.Combine(east, "layers", $"{layer}.qcow2");
         var good = await File.ReadAllBytesAsync(path, Stop);
-        await Verified(server.Client);
-        Assert.Null((await server.Client.GetLibraryHealth(Stop)).LastHealing);
 
         var bad = (byte[])good.Clone();
         bad[bad.Length / 2] ^= 1;

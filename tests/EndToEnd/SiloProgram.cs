@@ -20,4 +20,12 @@ internal static class SiloProgram
         await process.WaitForExitAsync(stop);
         return (process.ExitCode, await output + await errors);
     }
+
+    /// <summary>A command in this process, which is quicker. Each command also runs as a program in some test.</summary>
+    /// <param name="command">Gets the writers of output and errors, and returns the exit code.</param>
+    public static async Task<(int Code, string Output)> RunHere(Func<TextWriter, TextWriter, Task<int>> command)
+    {
+        await using var said = new StringWriter();
+        return (await command(said, said), said.ToString());
+    }
 }

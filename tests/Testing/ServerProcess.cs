@@ -30,9 +30,10 @@ internal sealed class ServerProcess : IAsyncDisposable
     public TimeSpan TimeToReady { get; private set; }
 
     /// <param name="configuration">As <c>--Section:Key=value</c>.</param>
-    public static async Task<ServerProcess> Start(string dataFolder, params string[] configuration)
+    public static Task<ServerProcess> Start(string dataFolder, params string[] configuration) => StartAt(Ports.Free(), dataFolder, configuration);
+
+    public static async Task<ServerProcess> StartAt(int port, string dataFolder, params string[] configuration)
     {
-        var port = Ports.Free();
         var clock = Stopwatch.StartNew();
         var process = new Process
         {
@@ -83,9 +84,10 @@ internal sealed class ServerProcess : IAsyncDisposable
         await _process.WaitForExitAsync(bound.Token);
     }
 
+    /// <summary>Kills the process if it runs: a test that needs an orderly end stops it first.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (!_process.HasExited) await Stop();
+        if (!_process.HasExited) await Kill();
         _http.Dispose();
         _process.Dispose();
     }

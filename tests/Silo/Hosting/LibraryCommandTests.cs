@@ -50,6 +50,22 @@ public sealed class LibraryCommandTests
         Assert.Contains("A dry run is under way.", said, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Rebuild_ThatLeavesAnImageOut_NamesItAndTellsByItsExitCode()
+    {
+        var (unreadable, orphan) = (ImageId.New(), ImageId.New());
+        var (code, said) = await Run(dryRun: false, Begun, Ended with
+        {
+            LeftOut = 1,
+            Remarks = [new(unreadable, Name: null, "manifest-unreadable", "It is cut off."), new(orphan, "web", "master-missing", "Its master is not in the library.")],
+        });
+
+        Assert.Equal(LibraryCommand.HasLeftOut, code);
+        Assert.Contains($"manifest-unreadable  {unreadable} (its name cannot be read): It is cut off.", said, StringComparison.Ordinal);
+        Assert.Contains($"master-missing       {orphan} 'web': Its master is not in the library.", said, StringComparison.Ordinal);
+        Assert.Contains("1 were left out", said, StringComparison.Ordinal);
+    }
+
     private static async Task IsNotTold(params object[] answers)
     {
         var (code, said) = await Run(dryRun: false, answers);
