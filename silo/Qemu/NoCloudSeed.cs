@@ -12,7 +12,7 @@ internal static class NoCloudSeed
 {
     private const UnixFileMode OwnerFolder = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
-    /// <summary>Of an ISO 9660 volume's descriptor.</summary>
+    /// <summary>Where the descriptor of an ISO 9660 volume has its mark.</summary>
     private const int DescriptorOffset = 0x8001;
     private static readonly byte[] DescriptorMark = [.. "CD001"u8];
 
@@ -62,7 +62,7 @@ internal static class NoCloudSeed
         }
     }
 
-    /// <summary>A power cut may have left a file without its content, since earlier releases did not synchronize it.</summary>
+    /// <summary>Earlier releases did not synchronize the file, so that it may be empty after a power cut.</summary>
     private static bool IsWhole(string path)
     {
         if (!File.Exists(path)) return false;

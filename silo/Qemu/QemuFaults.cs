@@ -28,7 +28,7 @@ internal static class QemuFaults
     {
         IOException { HResult: NoSpaceErrno } => NoSpace(name),
 
-        // The words of a program that was run.
+        // Programs that the silo runs report it as text.
         CliWrapException e when e.Message.Contains(NoSpaceText, StringComparison.Ordinal) => NoSpace(name),
         QmpException { InnerException: TimeoutException } => TimedOut($"QEMU of the virtual machine '{name}' did not answer in time: {Bounded(cause.Message)}", cause),
         // QEMU's text for a failed flush.

@@ -262,7 +262,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public Task<long> CaptureBytes(VirtualMachineId machine, OperationId operation) => Get(machine).CaptureBytes(operation);
 
-    /// <remarks>A silo that is not root, and its machines, are one user.</remarks>
+    /// <remarks>Without root, the silo and its machines run as one user, who can read all layers.</remarks>
     public Task<bool> CanReplaceLayers(VirtualMachineId machine) => Task.FromResult(!Environment.IsPrivilegedProcess || Get(machine).CanReplaceLayers(_readers));
 
     public Task<bool> ReplaceLayers(VirtualMachineId machine, LayerMerge merge) => Get(machine).ReplaceLayers(merge);
@@ -357,7 +357,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         return MachineTypePattern().Match(result.StandardOutput) is { Success: true } match ? match.Groups[1].Value : null;
     }
 
-    /// <summary>A program on a disk that hangs never answers.</summary>
+    /// <summary>Runs QEMU with a bound: if its disk hangs, the program never ends.</summary>
     private async Task<BufferedCommandResult> Ask(Command command, CancellationToken cancellationToken)
     {
         using var timer = new CancellationTokenSource(_options.StartBound, _time);
@@ -368,7 +368,7 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            throw QemuFaults.TimedOut($"'{command.TargetFilePath} {command.Arguments}' did not end within {_options.StartBound.TotalSeconds:0} s: look at the host's disks.");
+            throw QemuFaults.TimedOut($"'{command.TargetFilePath} {command.Arguments}' did not end within {_options.StartBound.TotalSeconds:0} s: check the host's disks.");
         }
     }
 

@@ -35,7 +35,7 @@ internal readonly record struct QemuProcess(int Pid, ulong StartTime)
         }
     }
 
-    /// <summary>Whether it may read the files of a group. True of one that has ended.</summary>
+    /// <summary>Whether the process may read the files of a group. True if the process has ended.</summary>
     public bool ReadsFilesOf(uint group)
     {
         const int OnFiles = 3;

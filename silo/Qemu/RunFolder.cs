@@ -40,7 +40,7 @@ internal sealed class RunFolder(string path)
 
     public bool Exists => Directory.Exists(Path);
 
-    /// <summary>Whether the guest may be frozen: set before a freeze, until a thaw has succeeded or QEMU has ended.</summary>
+    /// <summary>Whether the guest may be frozen. Set before a freeze, and cleared when a thaw succeeds or QEMU ends.</summary>
     public bool MayBeFrozen => File.Exists(System.IO.Path.Combine(Path, FrozenMark));
 
     public string ConsolePath => System.IO.Path.Combine(QemuPath, ConsoleLog);
@@ -131,7 +131,7 @@ internal sealed class RunFolder(string path)
         CommitMachine();
     }
 
-    /// <summary>Writes the machine's file beside the present one: all of a change that needs space.</summary>
+    /// <summary>Writes the new file beside the current one. Only this part of the change needs disk space.</summary>
     public void PrepareMachine(MachineSpec spec) => Prepare(Path, MachineFile, spec, durable: true);
 
     public void CommitMachine() => Commit(Path, MachineFile, durable: true);
