@@ -117,8 +117,9 @@ public interface IHostGrain : IGrainWithStringKey
     [Alias("DiscardNextLayers")]
     Task DiscardNextLayers(OperationId operation, IReadOnlyList<VirtualMachineId> machines);
 
-    /// <summary>Capture: freezes file systems or shuts guests down, each within its bound. Undone by <see cref="Unquiesce"/>.</summary>
-    [Alias("Quiesce"), ResponseTimeout("00:02:00")]
+    /// <summary>Capture: writes what the host still buffers of all disks, and then freezes file systems or shuts guests down, each within its bound. Undone by
+    /// <see cref="Unquiesce"/>.</summary>
+    [Alias("Quiesce"), ResponseTimeout("00:03:00")]
     Task<IReadOnlyList<QuiesceOutcome>> Quiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines, Quiesce mode, CancellationToken cancellationToken);
 
     /// <summary>Thaws and powers on what this capture froze or shut down.</summary>

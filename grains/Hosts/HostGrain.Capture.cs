@@ -12,6 +12,10 @@ internal sealed partial class HostGrain
     /// <summary>How often the holds are checked within the bound.</summary>
     private const int ChecksPerBound = 24;
 
+    // For all machines of a call together: it leaves time for the rest of the call.
+    private static readonly TimeSpan PrepareSyncBound = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan QuiesceSyncBound = TimeSpan.FromSeconds(20);
+
     private readonly Dictionary<OperationId, HeldMachines> _holds = [];
 
     /// <summary>The machine of the last rehearsal. It has no record, and is not reconciled.</summary>
@@ -54,6 +58,7 @@ internal sealed partial class HostGrain
     {
         await Adopted();
         foreach (var machine in machines.Select(next => next.Machine).Where(machine => !_captured.ContainsKey(machine))) _captured[machine] = drain.Begin();
+        await hypervisor.SyncTops([.. machines.Select(next => next.Machine)], PrepareSyncBound, CancellationToken.None);
         await FanOut.Each(machines, async next =>
         {
             var machine = await Require(next.Machine);
@@ -77,8 +82,12 @@ internal sealed partial class HostGrain
         OperationId operation, IReadOnlyList<VirtualMachineId> machines, Quiesce mode, CancellationToken cancellationToken)
     {
         await HoldAll(operation, machines);
+
+        // No guest is frozen before all disks are synced: the frozen guests would wait for the slowest disk.
+        await hypervisor.SyncTops(machines, QuiesceSyncBound, cancellationToken);
+        if (!_holds.ContainsKey(operation)) throw HoldExpired();
         var bound = mode is Appliances.Quiesce.Shutdown ? options.Value.ShutdownBound : options.Value.FreezeBound;
-        return await Task.WhenAll(machines.Select(machine => hypervisor.Quiesce(machine, operation, mode, bound, cancellationToken)));
+        return await Task.WhenAll(machines.Select(async machine => await hypervisor.Quiesce(machine, operation, mode, bound, cancellationToken)));
     }
 
     public async Task Unquiesce(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
@@ -93,7 +102,7 @@ internal sealed partial class HostGrain
     {
         await HoldAll(operation, machines);
         RequireHeld(operation);
-        var paused = await Task.WhenAll(machines.Select(machine => hypervisor.Pause(machine, operation)));
+        var paused = await Task.WhenAll(machines.Select(async machine => await hypervisor.Pause(machine, operation)));
         return paused.MinBy(moment => moment.At) ?? new(time.GetUtcNow());
     }
 
@@ -103,7 +112,7 @@ internal sealed partial class HostGrain
     public async Task<SealOutcome> Seal(OperationId operation, IReadOnlyList<VirtualMachineId> machines)
     {
         RequireHeld(operation);
-        var moments = await Task.WhenAll(machines.Select(machine => hypervisor.Seal(machine, operation)));
+        var moments = await Task.WhenAll(machines.Select(async machine => await hypervisor.Seal(machine, operation)));
         var written = await Task.WhenAll(machines.Select(machine => hypervisor.CaptureBytes(machine, operation)));
         return new(moments.MaxBy(moment => moment.At)?.At ?? time.GetUtcNow(), written.Sum());
     }
@@ -170,9 +179,11 @@ internal sealed partial class HostGrain
 
     private void RequireHeld(OperationId operation)
     {
-        if (_expired == operation)
-            throw FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and were released: try again.");
+        if (_expired == operation) throw HoldExpired();
     }
+
+    private static FaultException HoldExpired() =>
+        FaultException.Unavailable("hold-expired", "The machines were held for longer than the bound and were released: try again.");
 
     private async Task CheckHolds(CancellationToken cancellationToken)
     {

@@ -88,11 +88,15 @@ public interface IHypervisor
     /// <returns>The layers that the machine no longer uses and never used: the caller deletes them.</returns>
     Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation);
 
+    /// <summary>Before a capture: writes what the host still buffers of the machines' disks, until little is left. The guests keep running.</summary>
+    /// <param name="bound">The call ends after this time at the latest, for any number of machines.</param>
+    Task SyncTops(IReadOnlyList<VirtualMachineId> machines, TimeSpan bound, CancellationToken cancellationToken);
+
     /// <summary>Freezes file systems or shuts the guest down. Does nothing for a Paused or Stopped machine.</summary>
     /// <param name="bound">How long it may take. After it the guest is thawed and the consistency is <see cref="ConsistencyLevel.Crash"/>.</param>
     Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken);
 
-    /// <summary>Undoes <see cref="Quiesce"/>: thaws or powers on the machine. The machine must not be paused.</summary>
+    /// <summary>Undoes <see cref="Quiesce"/>: thaws or powers on the machine. If <see cref="Resume"/> has failed for the machine, resumes it first.</summary>
     Task Unquiesce(VirtualMachineId machine, OperationId operation);
 
     /// <summary>Pauses the machine, and records whether it was running.</summary>

@@ -18,6 +18,8 @@ internal sealed record QemuHost(
     ILogger Logger,
     ChannelWriter<MachineObservation> Changes)
 {
+    public DiskSync Disks { get; init; } = new(UnixFiles.SyncData, Time);
+
     /// <summary>A token that is cancelled after a bound, or with the caller's token.</summary>
     public CancellationTokenSource Bound(TimeSpan bound, CancellationToken cancellationToken, out CancellationTokenSource timer)
     {

@@ -249,6 +249,9 @@ internal sealed partial class QemuHypervisor : IHypervisor, IHostedService, IAsy
 
     public Task<IReadOnlyList<LayerId>> RemoveNextLayers(VirtualMachineId machine, OperationId operation) => Get(machine).RemoveNextLayers(operation);
 
+    public Task SyncTops(IReadOnlyList<VirtualMachineId> machines, TimeSpan bound, CancellationToken cancellationToken) =>
+        QemuMachine.SyncTops([.. machines.Select(Get)], bound, _time, cancellationToken);
+
     public Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken) =>
         Get(machine).Quiesce(operation, mode, bound, cancellationToken);
 

@@ -23,10 +23,9 @@ internal sealed partial class QemuMachine
     /// <summary>If a pass over all tops is shorter than this, QEMU's flush has little to write.</summary>
     private static readonly TimeSpan QuickSync = TimeSpan.FromMilliseconds(20);
 
-    // If a guest writes faster than the disk, no pass is quick. The capture continues all the same, and reports the stall.
-    private static readonly TimeSpan PrepareSyncBound = TimeSpan.FromMinutes(3);
-    private static readonly TimeSpan QuiesceSyncBound = TimeSpan.FromSeconds(20);
+    // A frozen guest writes no more, so that the second pass is quick. If the first one is not, waiting for it is better than a flush that stops the guest for as long.
     private static readonly TimeSpan FrozenSyncBound = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan SyncPatience = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan LateThawPause = TimeSpan.FromSeconds(1);
 
     /// <summary>How long a guest may still shut down after a capture gave up waiting for it.</summary>
@@ -53,14 +52,7 @@ internal sealed partial class QemuMachine
     /// <summary>Why the capture could not thaw the guest's file systems.</summary>
     private string? _thawFailure;
 
-    public async Task AddNextLayers(OperationId operation, IReadOnlyList<LayerId> next)
-    {
-        // This takes no turn, so that the machine can be powered off meanwhile.
-        await SyncTops(PrepareSyncBound);
-        await AddNextLayersNow(operation, next);
-    }
-
-    private Task AddNextLayersNow(OperationId operation, IReadOnlyList<LayerId> next) => Turn(async () =>
+    public Task AddNextLayers(OperationId operation, IReadOnlyList<LayerId> next) => Turn(async () =>
     {
         if (_hold is { } other && other.Operation != operation) throw QemuFaults.Busy(_spec.Name);
         if (next.Count != _spec.Disks.Count)
@@ -90,14 +82,7 @@ internal sealed partial class QemuMachine
         return hold.Next;
     });
 
-    public async Task<QuiesceOutcome> Quiesce(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken)
-    {
-        // Do this before the freeze: a frozen guest's programs cannot write.
-        await SyncTops(QuiesceSyncBound, cancellationToken);
-        return await QuiesceNow(operation, mode, bound, cancellationToken);
-    }
-
-    private Task<QuiesceOutcome> QuiesceNow(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken) => Turn(
+    public Task<QuiesceOutcome> Quiesce(OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken) => Turn(
         async () =>
         {
             var hold = RequireHold(operation);
@@ -113,7 +98,7 @@ internal sealed partial class QemuMachine
             };
             if (_status is VirtualMachineStatus.Running)
             {
-                await SyncTops(FrozenSyncBound, cancellationToken);
+                await UntilQuick.Repeat(SyncTops, QuickSync, FrozenSyncBound, SyncPatience, _host.Time, cancellationToken);
                 await FlushTops();
             }
 
@@ -125,6 +110,9 @@ internal sealed partial class QemuMachine
     public Task Unquiesce(OperationId operation) => Turn(async () =>
     {
         if (_hold is not { } hold || hold.Operation != operation) return;
+
+        // Its resume may have failed. A guest that is paused cannot thaw: if it still cannot be resumed, the hold remembers the freeze.
+        if (hold.WasRunning && _status == VirtualMachineStatus.Paused && _trouble is null or Silent) await ResumePaused();
         if (hold.ShutDown && _status == VirtualMachineStatus.Stopped) await StartQemu(CancellationToken.None);
         else if (hold.ShutDown) _startAgainUntil = _host.Time.GetUtcNow() + LateShutdownBound;
         if (hold.Freeze == FreezeState.Frozen && _status != VirtualMachineStatus.Stopped) await Thaw();
@@ -135,7 +123,7 @@ internal sealed partial class QemuMachine
 
     /// <summary>QEMU writes its tables and flushes when it pauses and when it switches. This flush comes earlier, while the guest still runs, so that the consistency
     /// window does not wait for the disk.</summary>
-    /// <remarks>QEMU's main loop waits for the flush, and the guest with it: <see cref="SyncTops"/> comes first, so that the flush finds little to write.</remarks>
+    /// <remarks>QEMU's main loop waits for the flush, and the guest with it: a pass over the tops comes first, so that the flush finds little to write.</remarks>
     private async Task FlushTops()
     {
         foreach (var chain in _chains)
@@ -148,15 +136,20 @@ internal sealed partial class QemuMachine
         }
     }
 
-    /// <summary>Writes the kernel's buffers of the tops to disk, through the silo's own descriptors, until a pass over all tops is quick or the bound has passed. QEMU does not wait
-    /// for it, and the guest keeps running.</summary>
-    private async Task SyncTops(TimeSpan bound, CancellationToken cancellationToken = default)
+    /// <summary>Syncs the tops of all these machines until a pass over all is quick, or the bound has passed: if a guest writes faster than its disk, no pass is quick. The
+    /// capture continues all the same, and reports the stall.</summary>
+    /// <remarks>Takes no turn, so that a machine can be powered off meanwhile.</remarks>
+    public static Task SyncTops(IReadOnlyList<QemuMachine> machines, TimeSpan bound, TimeProvider time, CancellationToken cancellationToken) => UntilQuick.Repeat(
+        async token => (await Task.WhenAll(machines.Select(machine => machine.SyncTops(token)))).DefaultIfEmpty().Max(), QuickSync, bound, patience: bound, time, cancellationToken);
+
+    /// <summary>Writes the kernel's buffers of a running machine's tops to disk, through the silo's own descriptors. QEMU does not wait for it, and the guest keeps running.</summary>
+    /// <returns>How long the disk took.</returns>
+    private async Task<TimeSpan> SyncTops(CancellationToken cancellationToken)
     {
-        if (_observation is not { Status: VirtualMachineStatus.Running } seen) return;
-        var paths = seen.Disks.Select(chain => _host.PathOf(chain.Layers[^1])).ToList();
+        if (_observation is not { Status: VirtualMachineStatus.Running } seen) return TimeSpan.Zero;
         try
         {
-            await UntilQuick.Repeat(() => Task.Run(() => paths.ForEach(UnixFiles.SyncData), cancellationToken), QuickSync, bound, _host.Time, cancellationToken);
+            return await _host.Disks.Pass([.. seen.Disks.Select(chain => _host.PathOf(chain.Layers[^1]))], cancellationToken);
         }
         catch (IOException e)
         {

@@ -18,7 +18,7 @@ internal sealed partial class QemuMachine
     public async Task<bool> ReplaceLayers(LayerMerge merge)
     {
         // QEMU flushes the top when it is reopened.
-        await SyncTops(ReplaceSyncBound);
+        await UntilQuick.Repeat(SyncTops, QuickSync, ReplaceSyncBound, SyncPatience, _host.Time, CancellationToken.None);
         return await Turn(async () =>
         {
             if (_hold is not null || _chains.FirstOrDefault(chain => chain.Layers.SkipLast(1).SequenceEqual(merge.Chain)) is not { } before) return false;

@@ -18,6 +18,7 @@ internal enum SimulatedCall
     Power,
     AddNextLayers,
     RemoveNextLayers,
+    SyncTops,
     Quiesce,
     Unquiesce,
     Pause,
@@ -73,11 +74,12 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
 
     /// <summary>Calls of this kind wait until <see cref="Release"/>.</summary>
     /// <param name="isDeaf">They cannot be cancelled while they wait.</param>
+    /// <param name="machine">Only calls on this machine wait; null for all machines.</param>
     /// <returns>Completes when the first call waits.</returns>
-    public Task HoldNext(SimulatedCall call, bool isDeaf = false)
+    public Task HoldNext(SimulatedCall call, bool isDeaf = false, VirtualMachineId? machine = null)
     {
         var control = ControlOf(call);
-        control.IsDeaf = isDeaf;
+        (control.IsDeaf, control.WaitingMachine) = (isDeaf, machine);
         control.Gate = new(TaskCreationOptions.RunContinuationsAsynchronously);
         control.Arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
         return control.Arrived.Task;
@@ -149,8 +151,12 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
     {
         var control = ControlOf(call);
         using var underWay = control.Enter();
-        control.Arrived?.TrySetResult();
-        if (control.Gate is { } gate) await gate.Task.WaitAsync(control.IsDeaf ? CancellationToken.None : cancellationToken);
+        if ((control.WaitingMachine ?? machine) == machine)
+        {
+            control.Arrived?.TrySetResult();
+            if (control.Gate is { } gate) await gate.Task.WaitAsync(control.IsDeaf ? CancellationToken.None : cancellationToken);
+        }
+
         if (control.Latency > TimeSpan.Zero) await Task.Delay(control.Latency, time, cancellationToken);
         if (control.TakeException() is { } exception) throw exception;
         if (control.TakeFailure(machine)) throw Failed(call);
@@ -205,6 +211,8 @@ internal sealed class SimulatedHost(TimeProvider time, SimulatedFiles? files = n
         public TimeSpan Latency { get; set; }
 
         public bool IsDeaf { get; set; }
+
+        public VirtualMachineId? WaitingMachine { get; set; }
 
         public TaskCompletionSource? Gate { get; set; }
 

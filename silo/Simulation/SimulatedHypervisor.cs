@@ -110,6 +110,9 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
         return removed;
     }
 
+    public Task SyncTops(IReadOnlyList<VirtualMachineId> machines, TimeSpan bound, CancellationToken cancellationToken) =>
+        Task.WhenAll(machines.Select(machine => host.Call(SimulatedCall.SyncTops, machine, () => Require(machine), cancellationToken)).ToList());
+
     public async Task<QuiesceOutcome> Quiesce(VirtualMachineId machine, OperationId operation, Quiesce mode, TimeSpan bound, CancellationToken cancellationToken)
     {
         var simulated = Require(machine);
@@ -130,6 +133,7 @@ internal sealed class SimulatedHypervisor(SimulatedHost host, TimeProvider time)
 
     public Task Unquiesce(VirtualMachineId machine, OperationId operation) => Held(SimulatedCall.Unquiesce, machine, operation, simulated =>
     {
+        if (simulated.WasPaused) (simulated.Status, simulated.WasPaused) = (VirtualMachineStatus.Running, false);
         simulated.IsFrozen = false;
         if (simulated.WasShutDown) (simulated.Status, simulated.WasShutDown) = (VirtualMachineStatus.Running, false);
     });

@@ -1,4 +1,5 @@
 using Instances.Appliances;
+using Instances.Faults;
 using Instances.Hosts;
 using Instances.Operations;
 using Instances.Simulation;
@@ -60,6 +61,50 @@ public sealed class HoldTests : IClassFixture<QuickHoldFixture>
         Assert.Equal(before, await scene.LookWithoutDisks());
         await scene.AssertRestsDeployed();
         await scene.AssertInstances(await scene.CreateInstance(new()), 3);
+    }
+
+    [Fact]
+    public async Task Quiesce_DiskOfOneMachineIsStillSynced_FreezesNoGuest()
+    {
+        var scene = await Scene.Deployed(_cluster, machines: 2);
+        var machines = (await scene.Machines()).Select(machine => _cluster.Host.Machines[machine.Id]).ToList();
+        _cluster.Probe.HoldBefore = "quiesce";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new(Undeploy: false));
+        await _cluster.Probe.Arrived;
+        _cluster.Host.Journal.Clear();
+        var busy = _cluster.Host.HoldNext(SimulatedCall.SyncTops, machine: machines[0].Spec.Id);
+        _cluster.Probe.Release();
+        await busy.WaitAsync(Bounds.Wait, TestContext.Current.CancellationToken);
+        await Eventually.Holds(() => Task.FromResult(_cluster.Host.Journal.Contains((SimulatedCall.SyncTops, machines[1].Spec.Id))), "the idle machine is synced");
+
+        // The host's grain has done by then what it does without waiting.
+        await _cluster.Grains.Host(new(_cluster.HostOptions.Name)).Get();
+        Assert.DoesNotContain(_cluster.Host.Journal, call => call.Call is SimulatedCall.Quiesce);
+        Assert.All(machines, machine => Assert.False(machine.IsFrozen));
+        _cluster.Host.Release(SimulatedCall.SyncTops);
+        await scene.AssertInstances(await _cluster.End(operation), 2);
+        await scene.AssertRestsDeployed();
+    }
+
+    [Fact]
+    public async Task Quiesce_UndoneWhileDisksAreSynced_FreezesNoGuest()
+    {
+        var scene = await Scene.Deployed(_cluster, machines: 1);
+        var machine = _cluster.Host.Machines[(await scene.Machines())[0].Id];
+        _cluster.Probe.HoldBefore = "quiesce";
+        var operation = await scene.Appliance.CreateInstance(OperationId.New(), new());
+        await _cluster.Probe.Arrived;
+        var host = _cluster.Grains.Host(new(_cluster.HostOptions.Name));
+        var synced = _cluster.Host.HoldNext(SimulatedCall.SyncTops, isDeaf: true);
+        var late = host.Quiesce(operation.Id, [machine.Spec.Id], Quiesce.Freeze, TestContext.Current.CancellationToken);
+        await synced.WaitAsync(Bounds.Wait, TestContext.Current.CancellationToken);
+        await host.Unquiesce(operation.Id, [machine.Spec.Id]);
+        _cluster.Host.Release(SimulatedCall.SyncTops);
+
+        Assert.Equal("hold-expired", (await Assert.ThrowsAsync<FaultException>(() => late)).Fault.Code);
+        Assert.False(machine.IsFrozen);
+        _cluster.Probe.Release();
+        await scene.AssertInstances(await _cluster.End(operation), 1);
     }
 
     [Fact]

@@ -10,6 +10,7 @@ using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using Xunit;
 
 namespace Instances.Qemu;
@@ -36,7 +37,7 @@ internal sealed class FakeQemu : IAsyncDisposable
         Spec = new(VirtualMachineId.New(), ApplianceId.New(), OperationId.New(), "fake", 1, 128L << 20, [new([top], 1L << 20)], [], [], null);
         var options = new QemuOptions { RunFolder = _folder, StartBound = QemuLab.Patience, CommandBound = Short, StopBound = Short, ThawBound = QemuLab.Patience };
         var changes = Channel.CreateUnbounded<MachineObservation>();
-        _host = new(options, QemuUsers.SiloUser, MachineCgroups.Find(_folder, []), "tcg", MachineType: null, PathOf, TimeProvider.System, NullLogger.Instance, changes.Writer);
+        _host = new(options, QemuUsers.SiloUser, MachineCgroups.Find(_folder, []), "tcg", MachineType: null, PathOf, TimeProvider.System, NullLogger.Instance, changes.Writer) { Disks = new(path => Sync(path), DiskTime) };
         Machine = new(_host, Spec);
         Folder = RunFolder.For(_folder, Spec.Id);
         RunFolder.CreateRoot(_folder);
@@ -61,6 +62,12 @@ internal sealed class FakeQemu : IAsyncDisposable
     public bool HangsUp { get; set; }
 
     public bool IsPaused { get; private set; }
+
+    /// <summary>How the host's disk is synced.</summary>
+    public Action<string> Sync { get; set; } = UnixFiles.SyncData;
+
+    /// <summary>By this clock a sync of the disk takes no time.</summary>
+    public FakeTimeProvider DiskTime { get; } = new();
 
     /// <summary>Every command on the control socket, in order.</summary>
     public ConcurrentQueue<string> Commands { get; } = new();

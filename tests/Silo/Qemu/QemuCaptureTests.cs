@@ -227,6 +227,54 @@ public sealed class QemuCaptureTests
         Assert.Equal(Hosts.StopReason.Died, qemu.Folder.ReadProcess()!.EndedBy);
     }
 
+    [Fact]
+    public async Task Unquiesce_ResumeHasFailed_ResumesTheGuestAndThenThaws()
+    {
+        await using var qemu = await FakeQemu.Create();
+        var operation = await Prepared(qemu);
+        (qemu.Agent["guest-fsfreeze-status"], qemu.Agent["guest-fsfreeze-freeze"], qemu.Agent["guest-fsfreeze-thaw"]) = (Thawed, "{\"return\": 2}", "{\"return\": 2}");
+        await qemu.Machine.Quiesce(operation, Quiesce.Freeze, QemuLab.Patience, Stop);
+        await qemu.Machine.Pause(operation);
+        await qemu.Machine.Unquiesce(operation);
+        Assert.False(qemu.IsPaused);
+        Assert.Equal((VirtualMachineStatus.Running, null), (qemu.Machine.Observation.Status, qemu.Machine.Observation.Hold!.ThawFailure));
+    }
+
+    [Fact]
+    public async Task SyncTops_OneMachineIsBusy_EndsWhenAPassOverAllIsQuick()
+    {
+        await using var idle = await FakeQemu.Create();
+        await using var busy = await FakeQemu.Create();
+        using var works = new ManualResetEventSlim();
+        var (idlePasses, busyPasses) = (0, 0);
+        idle.Sync = _ => Interlocked.Increment(ref idlePasses);
+        busy.Sync = _ =>
+        {
+            if (Interlocked.Increment(ref busyPasses) > 1) return;
+            works.Wait(Stop);
+            busy.DiskTime.Advance(TimeSpan.FromSeconds(1));
+        };
+        var synced = QemuMachine.SyncTops([idle.Machine, busy.Machine], QemuLab.Patience, TimeProvider.System, Stop);
+        await QemuLab.Until(() => Task.FromResult((idlePasses, busyPasses) == (1, 1)), () => $"{idlePasses} and {busyPasses} passes");
+        Assert.False(synced.IsCompleted);
+
+        // What the idle machine has written meanwhile is synced, too.
+        works.Set();
+        await synced;
+        Assert.True(idlePasses >= 2);
+        Assert.Equal(idlePasses, busyPasses);
+    }
+
+    [Fact]
+    public async Task SyncTops_DiskHangs_EndsAfterTheBound()
+    {
+        await using var qemu = await FakeQemu.Create();
+        using var works = new ManualResetEventSlim();
+        qemu.Sync = _ => works.Wait(Stop);
+        await QemuMachine.SyncTops([qemu.Machine], TimeSpan.FromMilliseconds(50), TimeProvider.System, Stop).WaitAsync(QemuLab.Patience, Stop);
+        works.Set();
+    }
+
     private static async Task<OperationId> Prepared(FakeQemu qemu)
     {
         var operation = OperationId.New();

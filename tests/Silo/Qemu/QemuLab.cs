@@ -128,6 +128,7 @@ internal sealed class QemuLab : IAsyncDisposable
         var operation = OperationId.New();
         var tops = (await Observe(machine)).Disks.Select(chain => chain.Layers[^1]).ToList();
         await Driver.AddNextLayers(machine, operation, await NextLayers(machine));
+        await Driver.SyncTops([machine], Patience, Stop);
         await Driver.Quiesce(machine, operation, mode, TimeSpan.FromSeconds(20), Stop);
         var clock = Stopwatch.StartNew();
         await Driver.Pause(machine, operation);

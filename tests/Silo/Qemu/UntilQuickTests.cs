@@ -14,12 +14,30 @@ public sealed class UntilQuickTests
         var time = new FakeTimeProvider();
         var pass = 0;
         await UntilQuick.Repeat(
-            () =>
+            _ =>
             {
-                time.Advance(TimeSpan.FromMilliseconds(milliseconds[pass++]));
-                return Task.CompletedTask;
+                var took = TimeSpan.FromMilliseconds(milliseconds[pass++]);
+                time.Advance(took);
+                return Task.FromResult(took);
             },
-            quick: TimeSpan.FromMilliseconds(20), bound: TimeSpan.FromSeconds(10), time, TestContext.Current.CancellationToken);
+            quick: TimeSpan.FromMilliseconds(20), bound: TimeSpan.FromSeconds(10), patience: TimeSpan.FromMinutes(1), time, TestContext.Current.CancellationToken);
         Assert.Equal(passes, pass);
+    }
+
+    [Fact]
+    public async Task Repeat_PassThatDoesNotEnd_IsNotWaitedForAfterThePatience()
+    {
+        var time = new FakeTimeProvider();
+        var bound = TimeSpan.FromSeconds(10);
+        var repeated = UntilQuick.Repeat(
+            async token =>
+            {
+                await Task.Delay(Timeout.Infinite, token);
+                return TimeSpan.Zero;
+            },
+            quick: TimeSpan.FromMilliseconds(20), bound, patience: bound, time, TestContext.Current.CancellationToken);
+        Assert.False(repeated.IsCompleted);
+        time.Advance(bound);
+        await repeated.WaitAsync(QemuLab.Patience, TestContext.Current.CancellationToken);
     }
 }
