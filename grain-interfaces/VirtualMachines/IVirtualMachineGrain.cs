@@ -40,8 +40,8 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
     /// <summary>Allowed when Running, Paused or Stopped, if the action fits the power state. An action whose result is already reached does nothing. Off is also allowed when Unknown.</summary>
     /// <remarks>The last requested power state becomes the wished status. The host restores it if the machine dies.</remarks>
     /// <param name="request">A repeated call with the same id acts once. Null: each call acts.</param>
-    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable; power-uncertain: the silo stopped during a reset,
-    /// and the reset may or may not have happened.</exception>
+    /// <exception cref="FaultException">virtual-machine-not-found; virtual-machine-not-deployed; virtual-machine-busy; power-conflict; host-unavailable; power-uncertain: the host did not confirm
+    /// the reset of an earlier call, and the reset may or may not have happened.</exception>
     [Alias("Power"), ResponseTimeout("00:01:00")]
     Task<VirtualMachineView> Power(PowerAction action, RequestId? request = null);
 
@@ -71,7 +71,7 @@ public interface IVirtualMachineGrain : IGrainWithGuidKey
 
     /// <summary>Called by the machine's host before it merges layers of the machine: from now on the merged layers are referenced.</summary>
     /// <param name="made">All merged layers of the current merge. Layers of an earlier, interrupted merge are no longer referenced.</param>
-    /// <returns>False if the machine does not have this deployment on this host.</returns>
+    /// <returns>False if the machine does not have this deployment on this host, or its status is Unknown.</returns>
     [Alias("BeginMerge")]
     Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made);
 
@@ -154,6 +154,6 @@ public enum MergeVerdict
     /// <summary>No disk has the chain that was merged: a capture has changed it meanwhile.</summary>
     Changed,
 
-    /// <summary>The machine does not have this deployment, or this merge, any more.</summary>
+    /// <summary>The machine does not have this deployment, or this merge, any more, or its status is Unknown.</summary>
     Gone,
 }

@@ -97,14 +97,14 @@ internal sealed partial class ApplianceGrain
     {
         var spec = machine.Spec;
         if (spec.Origin is { VirtualMachine: var kept } && images.Any(image => image.Id == kept.Image && IsThere(image)))
-            return kept with { SshAuthorizedKeys = spec.SshAuthorizedKeys, UserData = spec.UserData };
+            return kept with { SshAuthorizedKeys = spec.SshAuthorizedKeys, UserData = spec.UserData, UserDataBase64 = spec.UserDataBase64 };
         foreach (var layer in machine.Seen.Disks[0].Layers.Reverse())
         {
             foreach (var candidate in images.Where(image => IsThere(image) && image.Layers.Contains(layer)))
             {
                 if (await catalogue.FindImage(candidate.Id) is not { } image || image.Disks[0].Layers[^1].Id != layer) continue;
                 var blank = machine.Seen.Disks.Skip(image.Disks.Count).Select(disk => disk.VirtualSizeBytes).ToList();
-                return new(spec.Name, image.Id, spec.Cpus, spec.MemoryBytes, blank.Count > 0 ? blank : null, spec.PortForwards, spec.SshAuthorizedKeys, spec.UserData);
+                return new(spec.Name, image.Id, spec.Cpus, spec.MemoryBytes, blank.Count > 0 ? blank : null, spec.PortForwards, spec.SshAuthorizedKeys, spec.UserData, UserDataBase64: spec.UserDataBase64);
             }
         }
 

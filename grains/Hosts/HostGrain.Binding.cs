@@ -12,30 +12,28 @@ internal sealed partial class HostGrain
 
     private readonly SemaphoreSlim _raising = new(1);
 
-    /// <summary>Machines that are on the host although their records do not place them there.</summary>
-    private readonly Dictionary<VirtualMachineId, MachineObservation> _unowned = [];
-
-    /// <summary>When this host removed machines without the operator.</summary>
-    private readonly List<long> _removals = [];
+    private readonly UnownedMachines _unowned = new(time);
 
     /// <summary>Why the machines are another database's; null if they are not.</summary>
     private string? _stranger;
 
-    /// <summary>Why machines that have no record wait for the operator; null if none do.</summary>
-    private string? _held;
+    /// <summary>The rounds in progress that ask several records. Removals are judged together when the last round has ended.</summary>
+    private int _rounds;
 
-    /// <summary>At start, removals are collected while all records are asked, so that they can be judged together.</summary>
-    private bool _isCollecting;
-
-    private string? Problem => _stranger is null ? _held
+    private string? Problem => _stranger is null ? Held
         : $"{_stranger} Its machines keep running, nothing is removed, and it takes no new ones. Run 'silo host adopt {Id}' to create their records again, or 'silo host discard {Id}' to remove them.";
+
+    /// <summary>Why machines that have no record wait for the operator; null if none do.</summary>
+    private string? Held => !_unowned.IsHeld ? null
+        : $"{_unowned.Count} virtual machines here have no record that places them on this host, which are too many to remove without the operator. They keep running. "
+            + $"Run 'silo host adopt {Id}' to create their records again, or 'silo host discard {Id}' to remove them.";
 
     /// <summary>Part of the start: no call is answered before this is known.</summary>
     private async Task FindStranger(IReadOnlyList<MachineObservation> found)
     {
         var (mine, theirs) = (hypervisor.ReadBinding(), await bindings.Find(Id));
-        var machines = found.Count + (await hypervisor.ListLeftovers()).Count;
-        _stranger = HostBinding.FindStranger(mine, theirs, machines, mine is null && machines > 0 && await IsAnyKnown(found));
+        var leftovers = await hypervisor.ListLeftovers();
+        _stranger = HostBinding.FindStranger(mine, theirs, found.Count + leftovers.Count, mine is null && await IsAnyKnown(found, leftovers));
         if (_stranger is not null)
         {
             LogStranger(Id.Name, Problem!);
@@ -53,8 +51,13 @@ internal sealed partial class HostGrain
         }
     }
 
-    private async Task<bool> IsAnyKnown(IReadOnlyList<MachineObservation> found)
+    private async Task<bool> IsAnyKnown(IReadOnlyList<MachineObservation> found, IReadOnlyList<MachineLeftover> leftovers)
     {
+        foreach (var leftover in leftovers)
+        {
+            if (await FindRecord(leftover.Machine) is not null) return true;
+        }
+
         foreach (var machine in found)
         {
             if (await FindRecord(machine.Id) is not null || await GrainFactory.Operation(machine.Deployment).Find() is not null) return true;
@@ -116,25 +119,17 @@ internal sealed partial class HostGrain
     /// <summary>Removes the machines without a record, unless there are so many that the records may be wrong.</summary>
     private async Task RemoveUnowned()
     {
-        if (_isCollecting || _stranger is not null) return;
-        // Once the host waits for the operator, it waits until the operator has decided about all of them.
-        _held = _unowned.Count > 0 && (_held is not null || await IsTooMany(_unowned.Count))
-            ? $"{_unowned.Count} virtual machines here have no record that places them on this host, which are too many to remove without the operator. They keep running. "
-                + $"Run 'silo host adopt {Id}' to create their records again, or 'silo host discard {Id}' to remove them."
-            : null;
-        if (_held is not null)
+        if (_unowned.Count == 0) return;
+        var present = await Present();
+        if (_rounds > 0 || _stranger is not null) return;
+        var orphans = _unowned.Take(present);
+        if (Held is { } held) LogHeld(Id.Name, held);
+        foreach (var orphan in orphans)
         {
-            LogHeld(Id.Name, _held);
-            return;
-        }
-
-        foreach (var orphan in _unowned.Values.ToList())
-        {
-            if (!_unowned.Remove(orphan.Id)) continue;
             try
             {
-                await RemoveOrphan(orphan);
-                _removals.Add(time.GetTimestamp());
+                // The verdict may be old: the machine may have been adopted while others were removed.
+                if (!await GrainFactory.VirtualMachine(orphan.Id).IsDeployed(Id, orphan.Deployment)) await RemoveOrphan(orphan);
             }
             catch (Exception exception) when (exception is FaultException or TimeoutException or Orleans.Runtime.OrleansException)
             {
@@ -144,12 +139,7 @@ internal sealed partial class HostGrain
         }
     }
 
-    private async Task<bool> IsTooMany(int wanted)
-    {
-        _removals.RemoveAll(removal => time.GetElapsedTime(removal) > RemovalRule.Window);
-        var machines = (await hypervisor.List()).Count(machine => machine.Id != _rehearsed);
-        return RemovalRule.IsTooMany(wanted + _removals.Count, machines + _removals.Count);
-    }
+    private async Task<IReadOnlyList<MachineObservation>> Present() => [.. (await hypervisor.List()).Where(machine => machine.Id != _rehearsed)];
 
     /// <summary>The machine's record, or null if it has none.</summary>
     private async Task<VirtualMachineView?> FindRecord(VirtualMachineId machine)

@@ -10,27 +10,24 @@ internal sealed partial class HostGrain
     public async Task<HostInventory> Inventory()
     {
         await Adopted();
-        var machines = (await hypervisor.List()).Where(machine => machine.Id != _rehearsed).ToList();
-        return new(machines, await hypervisor.ListLeftovers(), [.. layers.List().Select(layer => layer.Id)], CorruptCopies(), await FindUsed(), Problem);
+        return new(await Present(), await hypervisor.ListLeftovers(), [.. layers.List().Select(layer => layer.Id)], CorruptCopies(), await FindUsed(), Problem);
     }
 
     public async Task RemoveOrphan(VirtualMachineId machine, IReadOnlyList<LayerId> ownLayers)
     {
         await Adopted();
         await Started(machine);
-        await RequireRemovable();
+        RequireOurs();
 
-        // A machine's record places it before the host starts it: a machine that is not placed here now has no owner.
+        // A machine's record places it before the host starts it: a machine that is on the host before, and not placed here after, has no owner.
+        var orphan = await hypervisor.Find(machine);
         if ((await FindRecord(machine))?.Host == Id)
             throw FaultException.Conflict("virtual-machine-known", $"The record of the virtual machine {machine} places it on the host {Id}: undeploy its appliance instead.");
+        await BeginRemoval(machine);
         LogOrphan(Id.Name, machine.Value);
-        if (await hypervisor.Find(machine) is { } orphan) await hypervisor.Remove(machine, orphan.Deployment);
+        if (orphan is not null) await hypervisor.Remove(machine, orphan.Deployment);
         else await hypervisor.RemoveLeftover(machine);
-        LetGo(machine);
-        CaptureEnded(machine);
-        _restarts.Forget(machine);
-        _unowned.Remove(machine);
-        _removals.Add(time.GetTimestamp());
+        Forget(machine);
         await SweepNow();
     }
 
@@ -42,11 +39,10 @@ internal sealed partial class HostGrain
     }
 
     /// <summary>The doctor must follow the same rule as the host itself.</summary>
-    /// <exception cref="FaultException">host-unknown-to-database; removal-held.</exception>
-    private async Task RequireRemovable()
+    /// <exception cref="FaultException">removal-held.</exception>
+    private async Task BeginRemoval(VirtualMachineId machine)
     {
-        RequireOurs();
-        if (_held is not null || await IsTooMany(1))
+        if (!_unowned.TryBegin(machine, await Present()))
             throw FaultException.Conflict("removal-held", $"Too many virtual machines would be removed from the host {Id} without the operator: list them with 'silo host discard {Id} --dry-run'.");
     }
 

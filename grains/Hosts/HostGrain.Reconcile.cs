@@ -62,17 +62,17 @@ internal sealed partial class HostGrain : IRestartedHost
     {
         try
         {
-            switch (await GrainFactory.VirtualMachine(observation.Id).Observe(Id, observation))
+            var verdict = await GrainFactory.VirtualMachine(observation.Id).Observe(Id, observation);
+            if (verdict is not ObserveVerdict.Remove) _unowned.Drop(observation.Id);
+            switch (verdict)
             {
                 case ObserveVerdict.Keep:
-                    _unowned.Remove(observation.Id);
                     break;
                 case ObserveVerdict.Remove:
-                    _unowned[observation.Id] = observation;
+                    _unowned.Add(observation);
                     await RemoveUnowned();
                     break;
                 case ObserveVerdict.PowerOn:
-                    _unowned.Remove(observation.Id);
                     // The current restart may be about to end, and the machine may die again after it.
                     if (!_restarts.Begin(observation.Id, _stop.Token)) _unheard.Add(observation.Id);
                     break;
@@ -95,14 +95,14 @@ internal sealed partial class HostGrain : IRestartedHost
     /// <summary>Asks all records before it removes a machine.</summary>
     private async Task ReconcileAll(IReadOnlyList<MachineObservation> found)
     {
-        _isCollecting = true;
+        _rounds++;
         try
         {
             await FanOut.All(found, Reconcile);
         }
         finally
         {
-            _isCollecting = false;
+            _rounds--;
         }
 
         await RemoveUnowned();
@@ -112,9 +112,7 @@ internal sealed partial class HostGrain : IRestartedHost
     {
         LogOrphan(Id.Name, orphan.Id.Value);
         await hypervisor.Remove(orphan.Id, orphan.Deployment);
-        _unowned.Remove(orphan.Id);
-        _restarts.Forget(orphan.Id);
-        CaptureEnded(orphan.Id);
+        Forget(orphan.Id);
         ScheduleSweep();
         await GrainFactory.Library().SweepSoon();
     }
@@ -125,10 +123,7 @@ internal sealed partial class HostGrain : IRestartedHost
         await Adopted();
         var machines = _unheard.ToList();
         _unheard.ExceptWith(machines);
-        await FanOut.All(machines, async machine =>
-        {
-            if (await See(machine) is { } observation) await Reconcile(observation);
-        });
+        await ReconcileAll([.. (await Task.WhenAll(machines.Select(See))).OfType<MachineObservation>()]);
         if (_lostUntold) await TellLost();
     }
 

@@ -128,12 +128,15 @@ internal sealed partial class HostGrain
         }
     }
 
+    /// <summary>Called when the host has removed the machine.</summary>
     private void Forget(VirtualMachineId machine)
     {
         LetGo(machine);
         CaptureEnded(machine);
         _restarts.Forget(machine);
-        _unowned.Remove(machine);
+        _unowned.Drop(machine);
+        _onBadCopy.Remove(machine);
+        _heldBack.Remove(machine);
     }
 
     /// <summary>Binds the host to the database when the operator has decided about every machine.</summary>
@@ -141,7 +144,8 @@ internal sealed partial class HostGrain
     {
         if (_recovery!.Machines.Any(machine => machine.Outcome is RecoveryOutcome.LeftOut)) return;
         await Raise();
-        (_stranger, _held) = (null, null);
+        _stranger = null;
+        _unowned.Clear();
         await GrainFactory.Datacenter().Register(await Get());
         await ReconcileAll(await hypervisor.List());
         await TellLost();
@@ -152,7 +156,7 @@ internal sealed partial class HostGrain
     private async Task<(IReadOnlyList<FoundMachine> Found, IReadOnlyList<VirtualMachineId> Leftovers)> FindAll()
     {
         var found = new List<FoundMachine>();
-        foreach (var seen in (await hypervisor.List()).Where(machine => machine.Id != _rehearsed))
+        foreach (var seen in await Present())
         {
             if (await hypervisor.FindSpec(seen.Id) is { } spec) found.Add(new(spec, seen));
         }

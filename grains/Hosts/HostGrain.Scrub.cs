@@ -42,7 +42,13 @@ internal sealed partial class HostGrain
         using var end = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stop.Token);
         try
         {
-            if (await IsLibrarys()) return;
+            if (await IsLibrarys())
+            {
+                // The library's scrub has read the files.
+                await ReleaseHeldBack();
+                return;
+            }
+
             _hasDoubts = false;
             var known = await DoubtWhatTheLibraryReplaced();
             foreach (var due in await ToRead(known))
@@ -105,7 +111,12 @@ internal sealed partial class HostGrain
         try
         {
             var check = await layers.Check(layer.Layer, layer.Sha256, bytesPerSecond, cancellationToken);
-            if (!check.IsCorrupt) return;
+            if (!check.IsCorrupt)
+            {
+                await ReleaseHeldBack();
+                return;
+            }
+
             LogCorruptCopy(Id.Name, layer.Layer.Value, check.Found);
             if (layer.IsCorrupt) await MarkRunning(layer.Layer);
             else await Replace(layer.Layer, cancellationToken);
@@ -123,17 +134,23 @@ internal sealed partial class HostGrain
         await MarkRunning(layer);
         if (!await layers.Heal(layer, "library", async () => (await GrainFactory.Library().Offer([layer]))[0], cancellationToken)) return false;
         LogCopyReplaced(Id.Name, layer.Value);
+        await ReleaseHeldBack();
+        return true;
+    }
 
-        // Machines that could not start on the copy can start now.
+    /// <summary>Restarts the machines whose layers are all sound now: a copy was replaced, or the operator has restored a file.</summary>
+    private async Task ReleaseHeldBack()
+    {
         foreach (var machine in _heldBack.Keys.ToList())
         {
+            if (await hypervisor.Find(machine) is { } found && found.Disks.SelectMany(disk => disk.Layers).Any(IsSuspect)) continue;
             _heldBack.Remove(machine);
             _restarts.Forget(machine);
             _unheard.Add(machine);
         }
-
-        return true;
     }
+
+    private bool IsSuspect(LayerId layer) => layers.FindCheck(layer) is { IsCorrupt: true } or { IsDoubted: true };
 
     private async Task MarkRunning(LayerId layer)
     {
@@ -150,7 +167,7 @@ internal sealed partial class HostGrain
     {
         foreach (var layer in chain)
         {
-            if (layers.FindCheck(layer) is not ({ IsCorrupt: true } or { IsDoubted: true })) continue;
+            if (!IsSuspect(layer)) continue;
             if (!_mending.TryGetValue(layer, out var mending) || mending.IsCompleted) _mending[layer] = mending = Mend(layer);
             try
             {

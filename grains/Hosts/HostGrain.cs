@@ -125,13 +125,8 @@ internal sealed partial class HostGrain(
             throw;
         }
 
-        _unowned.Remove(machine);
-        LetGo(machine);
-        _onBadCopy.Remove(machine);
-        _heldBack.Remove(machine);
-        CaptureEnded(machine);
+        Forget(machine);
         ScheduleSweep();
-        _restarts.Forget(machine);
     }
 
     public async Task<MachineObservation?> Observe(VirtualMachineId machine)

@@ -9,14 +9,14 @@ internal sealed partial class VirtualMachineGrain
 {
     public async Task<bool> BeginMerge(HostId host, OperationId deployment, IReadOnlyList<LayerId> made)
     {
-        if (!Owns(host, deployment)) return false;
+        if (!Owns(host, deployment) || Status is VirtualMachineStatus.Unknown) return false;
         await SaveListed(State with { Deployment = State.Deployment! with { Merging = made } });
         return true;
     }
 
     public async Task<MergeVerdict> CompleteMerge(HostId host, OperationId deployment, LayerMerge merge)
     {
-        if (!Owns(host, deployment) || State.Deployment!.Merging?.Contains(merge.Merged) is not true) return MergeVerdict.Gone;
+        if (!Owns(host, deployment) || Status is VirtualMachineStatus.Unknown || State.Deployment!.Merging?.Contains(merge.Merged) is not true) return MergeVerdict.Gone;
 
         // A capture has already recorded the chain in its image, and an undeployment the layers that are released with the machine.
         if (Status is not (VirtualMachineStatus.Running or VirtualMachineStatus.Paused or VirtualMachineStatus.Stopped)) return MergeVerdict.Busy;

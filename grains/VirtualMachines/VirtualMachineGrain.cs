@@ -88,7 +88,7 @@ internal sealed partial class VirtualMachineGrain(
         {
             if (last.IsDone) return View();
             throw FaultException.Conflict(
-                "power-uncertain", "The server stopped while it reset the machine: the reset may have happened. Check the machine's console. If it was not reset, repeat the reset with a new Idempotency-Key.");
+                "power-uncertain", "The outcome of this reset is unknown: its host did not confirm it, and it may have happened. Check the machine's console. If it was not reset, repeat the reset with a new Idempotency-Key.");
         }
 
         var wished = WishedBy(action);
@@ -167,8 +167,9 @@ internal sealed partial class VirtualMachineGrain(
                 return true;
             }, force);
             await SaveListed(State with { Status = VirtualMachineStatus.Undeployed, Deployment = null, Spec = Using(end) });
-            await GrainFactory.Host(deployment.Host).SweepSoon();
-            return removal.Failure is null;
+            if (removal.Failure is not null) return false;
+            await SweepSoon(deployment.Host);
+            return true;
         }
         finally
         {
@@ -228,7 +229,7 @@ internal sealed partial class VirtualMachineGrain(
                 Capture = null,
             },
         });
-        if (!end.Captured) await Host.SweepSoon();
+        if (!end.Captured) await SweepSoon(host);
         if (end.NewImage is not null) await Describe();
     }
 
@@ -350,6 +351,19 @@ internal sealed partial class VirtualMachineGrain(
         catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
         {
             return (default, exception is FaultException ? exception.Message : "The host did not answer in time.");
+        }
+    }
+
+    /// <summary>Best effort, because the record is already saved: the host also sweeps periodically.</summary>
+    private async Task SweepSoon(HostId host)
+    {
+        try
+        {
+            await GrainFactory.Host(host).SweepSoon();
+        }
+        catch (Exception exception) when (exception is FaultException or TimeoutException or OrleansException)
+        {
+            // The host is unreachable.
         }
     }
 

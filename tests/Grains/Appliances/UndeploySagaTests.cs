@@ -1,5 +1,6 @@
 using Instances.Operations;
 using Instances.Simulation;
+using Instances.VirtualMachines;
 using Xunit;
 
 namespace Instances.Grains.Tests.Appliances;
@@ -30,6 +31,18 @@ public sealed class UndeploySagaTests(ClusterFixture fixture) : ClusterTest(fixt
 
     [Fact]
     public Task Undeploy_WhenTheAnswerOfARemovalIsLost_RepeatsIt() => AssertForward(() => Cluster.Host.LoseNextAnswer(SimulatedCall.Remove));
+
+    /// <summary>The record is saved by then, and the host sweeps by itself, too.</summary>
+    [Fact]
+    public async Task Undeploy_WhenTheSweepCannotBeRequested_IsDoneAtTheFirstAttempt()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        Cluster.AfterNext("Instances.Hosts.IHostGrain.SweepSoon", () => throw new TimeoutException("lost"));
+
+        Assert.True(await scene.Machine((await scene.Machines())[0].Id).Undeploy(CaptureEnd.None, force: false));
+
+        await scene.Undeploy();
+    }
 
     private async Task AssertForward(Action trouble)
     {

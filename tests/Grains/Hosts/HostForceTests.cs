@@ -38,7 +38,9 @@ public sealed class HostForceTests : IAsyncLifetime
             await _cluster.Grains.Operation(operation.Id).Force();
         }
 
-        Assert.Equal(OperationStatus.Succeeded, (await _cluster.End(operation)).Status);
+        var end = await _cluster.End(operation);
+        Assert.Equal(OperationStatus.Succeeded, end.Status);
+        Assert.All(end.VirtualMachines, machine => Assert.Contains("given up", machine.Activity, StringComparison.Ordinal));
         Assert.Equal(ApplianceStatus.Undeployed, (await appliance.Get()).Status);
     }
 

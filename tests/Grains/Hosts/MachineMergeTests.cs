@@ -1,3 +1,5 @@
+using Instances.Hosts;
+using Instances.Library;
 using Instances.Operations;
 using Instances.Simulation;
 using Instances.Testing;
@@ -83,6 +85,24 @@ public sealed class MachineMergeTests(ClusterFixture fixture) : ClusterTest(fixt
         await scene.AssertRestsDeployed();
         await scene.Undeploy();
         await scene.AssertRestsUndeployed();
+    }
+
+    [Fact]
+    public async Task Merge_MachineIsLost_IsGivenUpAtOnce()
+    {
+        var scene = await Scene.Deployed(Cluster, machines: 1);
+        var host = new HostId(Cluster.HostOptions.Name);
+        var machine = Assert.Single(await scene.Machines());
+        Cluster.Host.Machines.TryGetValue(machine.Id, out var simulated);
+        var merge = new LayerMerge(LayerId.New(), [.. machine.Disks[0].Layers.SkipLast(1)], 0);
+        Assert.True(await scene.Machine(machine.Id).BeginMerge(host, simulated!.Spec.Deployment, [merge.Merged]));
+        Cluster.Host.Machines.TryRemove(machine.Id, out _);
+        await scene.Machine(machine.Id).LoseSight(host);
+
+        Assert.Equal(MergeVerdict.Gone, await scene.Machine(machine.Id).CompleteMerge(host, simulated.Spec.Deployment, merge));
+
+        Assert.False(await scene.Machine(machine.Id).BeginMerge(host, simulated.Spec.Deployment, [merge.Merged]));
+        await scene.Undeploy();
     }
 
     private static async Task Capture(Scene scene, int machines) => await scene.AssertInstances(await scene.CreateInstance(new(Undeploy: false)), machines);

@@ -64,6 +64,23 @@ public sealed class HostScrubTests : IAsyncLifetime
         Assert.Equal(VirtualMachineStatus.Running, (await Power(PowerAction.On)).Status);
     }
 
+    [Fact]
+    public async Task CorruptCopy_FileIsRestored_TheMachineThatDiedIsStartedAgain()
+    {
+        await _stores.Grains.Scrub().Verify();
+        await Eventually.Holds(() => Task.FromResult(Host.FindCheck(_layer) is { IsCorrupt: true }), "the host has read its copy");
+        _stores.Machines[0].Dies(_machine);
+        await Eventually.Holds(
+            async () => await _stores.Grains.VirtualMachine(_machine).Get() is { Status: VirtualMachineStatus.Stopped, Problem: { } problem } && problem.Contains("is corrupt", StringComparison.Ordinal),
+            "the machine is not started, and its record says why");
+
+        (_stores.Library.Digests[_layer], Host.Digests[_layer]) = (SimulatedLayerStore.Sound, SimulatedLayerStore.Sound);
+        await Verify();
+        await _stores.Host(0).Doubt(_layer, SimulatedLayerStore.Sound);
+
+        await Eventually.Holds(async () => await _stores.Grains.VirtualMachine(_machine).Get() is { Status: VirtualMachineStatus.Running, Problem: null }, "the machine runs again");
+    }
+
     private Task<VirtualMachineView> Power(PowerAction action) => _stores.Grains.VirtualMachine(_machine).Power(action);
 
     private async Task Verify()

@@ -30,7 +30,7 @@ internal sealed class SeveralStores : IAsyncDisposable
 
     private SeveralStores()
     {
-        _options = [.. Enumerable.Range(1, 2).Select(number => new HostOptions { Name = $"host-{number}", MemoryBytes = Room, HoldBound = Quick })];
+        _options = [.. Enumerable.Range(1, 2).Select(number => new HostOptions { Name = $"host-{number}", MemoryBytes = Room, HoldBound = Quick, RestartPause = TimeSpan.FromMilliseconds(10) })];
         var started = -1;
         MigratedDatabase.CopyTo(Path.Combine(_folder, "instances.db"));
         var builder = new InProcessTestClusterBuilder((short)_options.Length);

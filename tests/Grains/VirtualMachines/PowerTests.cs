@@ -232,18 +232,21 @@ public sealed class PowerTests(ClusterFixture fixture) : ClusterTest(fixture)
         Assert.Equal("power-conflict", (await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Reset, RequestId.New()))).Fault.Code);
     }
 
-    /// <summary>It is not known whether the reset happened.</summary>
-    [Fact]
-    public async Task Reset_WhoseAnswerWasLost_IsNotRepeated()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Reset_WhoseOutcomeIsUnknown_IsNotRepeated(bool hostAnswers)
     {
         var (scene, id) = await Machine();
         var request = RequestId.New();
-        Cluster.AfterNext("Instances.Hosts.IHostGrain.Power", () => throw new TimeoutException("lost"));
+        if (hostAnswers) Cluster.Host.LoseNextAnswer(SimulatedCall.Power);
+        else Cluster.AfterNext("Instances.Hosts.IHostGrain.Power", () => throw new TimeoutException("lost"));
         await Assert.ThrowsAnyAsync<Exception>(() => scene.Machine(id).Power(PowerAction.Reset, request));
 
         var refusal = (await Assert.ThrowsAsync<FaultException>(() => scene.Machine(id).Power(PowerAction.Reset, request))).Fault;
 
         Assert.Equal("power-uncertain", refusal.Code);
+        Assert.Contains("did not confirm", refusal.Message, StringComparison.Ordinal);
         await scene.Machine(id).Power(PowerAction.Reset, RequestId.New());
     }
 
