@@ -60,7 +60,10 @@ clean_up() {
   trap '' INT TERM
   trap - EXIT
   local lane ids
-  for lane in $(jobs -p); do kill -KILL "$lane" 2>/dev/null || true; done
+  for lane in $(jobs -p); do
+    kill -KILL "$lane" 2>/dev/null || true
+    wait "$lane" 2>/dev/null || true
+  done
   while ids=$(test_processes) && [[ -n $ids ]]; do
     # shellcheck disable=SC2086
     kill -KILL $ids 2>/dev/null || true
