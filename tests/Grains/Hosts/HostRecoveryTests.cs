@@ -35,7 +35,7 @@ public sealed class HostRecoveryTests : IAsyncLifetime
         await scene.Machine(ids[2]).Power(PowerAction.Off);
         var (awaitsDisk, held) = (_cluster.Host.Machines[ids[3]], _cluster.Host.Machines[ids[4]]);
         (awaitsDisk.Status, awaitsDisk.Trouble, awaitsDisk.AwaitsDisk) = (VirtualMachineStatus.Paused, "The disk is full.", true);
-        (held.Status, held.Hold, held.WasPaused) = (VirtualMachineStatus.Paused, new(OperationId.New(), DateTimeOffset.UtcNow), true);
+        (held.Status, held.Hold, held.WasPaused) = (VirtualMachineStatus.Paused, new(OperationId.New(), TimeProvider.System.GetUtcNow()), true);
 
         await IsStranger();
         await Adopt();
