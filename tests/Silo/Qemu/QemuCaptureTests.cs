@@ -192,7 +192,8 @@ public sealed class QemuCaptureTests
         };
         await Record.ExceptionAsync(() => qemu.Machine.Quiesce(operation, Quiesce.Shutdown, TimeSpan.FromMilliseconds(500), Stop));
         Assert.True(qemu.Process.IsAlive);
-        await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation.Trouble is null), () => "QEMU is not asked again.");
+        await QemuLab.Until(
+            () => Task.FromResult(qemu.Commands.Count(command => command == "query-status") > 1 && qemu.Machine.Observation.Trouble is null), () => "QEMU is not asked again.");
         await qemu.Machine.RemoveNextLayers(operation);
         await qemu.Machine.Unquiesce(operation);
         await qemu.Machine.EndHold(operation);
@@ -216,6 +217,7 @@ public sealed class QemuCaptureTests
         }
 
         await Record.ExceptionAsync(() => qemu.Machine.Quiesce(operation, Quiesce.Shutdown, isLate ? TimeSpan.FromMilliseconds(1) : QemuLab.Patience, Stop));
+        if (!isLate) await QemuLab.Until(() => Task.FromResult(qemu.Machine.Observation.Status is VirtualMachineStatus.Stopped), () => "The end is not seen.");
         Directory.CreateDirectory(Path.Combine(qemu.Folder.Path, "seed.iso.tmp"));
         await qemu.Machine.RemoveNextLayers(operation);
         var failure = await Record.ExceptionAsync(() => qemu.Machine.Unquiesce(operation));
