@@ -20,6 +20,16 @@ internal sealed partial class FolderLibraryStore : FolderLayerStore, ILibrarySto
         EmptyCopies();
         CheckFiles.Clean();
         foreach (var unfinished in Directory.EnumerateFiles(Folder, "*.json.new").Append($"{BindingPath}.new")) File.Delete(unfinished);
+        DeleteSources();
+    }
+
+    /// <summary>Deletes uploads whose layers are complete. The process before this one ended between the manifest of an image and the end of its upload.</summary>
+    private void DeleteSources()
+    {
+        foreach (var path in Directory.EnumerateFiles(Incoming, "*.part").Concat(Directory.EnumerateFiles(Incoming, "*.image")))
+        {
+            if (LayerId.TryParse(Path.GetFileNameWithoutExtension(path), null, out var layer) && IsSealed(layer)) File.Delete(path);
+        }
     }
 
     public long MergedBytes(LayerId layer) => Math.Max(BytesOf(layer), BytesOf(ConvertedPathOf(layer)));

@@ -231,6 +231,16 @@ public sealed class LayerCheckTests : IDisposable
         AssertNothingIsLeft(store);
     }
 
+    /// <summary>Killed between the manifest of an imported image and the end of its upload.</summary>
+    [Fact]
+    public async Task Start_WithUploads_RemovesThoseWhoseLayersAreComplete()
+    {
+        var (complete, awaited) = (await Sealed(), LayerId.New());
+        foreach (var path in (string[])[Store.PartPathOf(complete), Store.ExpandedPathOf(complete), Store.PartPathOf(awaited)]) await File.WriteAllTextAsync(path, "bytes", Token);
+
+        Assert.Equal([Store.PartPathOf(awaited)], Directory.GetFiles(Reopened().Incoming));
+    }
+
     // Killed while a layer was read that was deleted meanwhile.
     [Fact]
     public async Task Start_WithWhatIsKnownOfALayerThatIsGone_RemovesIt()
