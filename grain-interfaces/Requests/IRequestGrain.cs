@@ -64,12 +64,14 @@ public sealed record RequestTurn([property: Id(0)] RequestTurnKind Kind, [proper
 /// <summary>A recorded HTTP answer.</summary>
 /// <param name="Body">UTF-8 text.</param>
 /// <param name="RequestSha256">For a complete upload: the SHA-256 of its bytes in hex; else null.</param>
+/// <param name="RequestBytes">For a complete upload: the number of its bytes. Null also for an answer that an earlier release recorded.</param>
 [GenerateSerializer, Immutable, Alias("instances.RequestAnswer")]
 public sealed record RequestAnswer(
     [property: Id(0)] int Status,
     [property: Id(1)] IReadOnlyDictionary<string, string> Headers,
     [property: Id(2)] string Body,
-    [property: Id(3)] string? RequestSha256 = null)
+    [property: Id(3)] string? RequestSha256 = null,
+    [property: Id(4)] long? RequestBytes = null)
 {
     /// <inheritdoc cref="UnknownMembers"/>
     [JsonExtensionData, Id(UnknownMembers.Id)]

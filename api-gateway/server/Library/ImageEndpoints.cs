@@ -79,8 +79,9 @@ internal static partial class ImageEndpoints
         var command = new ImportCommand(name, format?.Value, request.ContentLength, Checked(sha256), details.ToDetails(), enterprise ?? EnterpriseId.Default, acceptSignature ?? false);
         var attempt = request.HttpContext.Features.Get<RequestAttempt>();
         var upload = new ImageUpload(datacenter, client);
-        if (attempt is not null && await upload.FindEarlier(key, attempt.Number) is { } earlier) return datacenter.Accepted(await datacenter.GetOperation(earlier));
-        var (image, operation) = upload.IdsOf(key, attempt?.Number ?? 1);
+        var (earlier, number) = attempt is null ? (null, 1) : await upload.FindEarlier(key, attempt.Number);
+        if (earlier is { } whole) return datacenter.Accepted(await datacenter.GetOperation(whole));
+        var (image, operation) = upload.IdsOf(key, number);
         var ticket = await datacenter.Image(image).BeginImport(operation, command);
         var refusal = await upload.Send(ticket, operation, request, attempt);
         return refusal ?? datacenter.Accepted(await datacenter.GetOperation(operation));

@@ -15,17 +15,16 @@ internal sealed class ImageUpload(Datacenter datacenter, UploadClient client)
     public (ImageId Image, OperationId Operation) IdsOf(RequestKey key, int attempt) => (key.OfAttempt(attempt).NewId<ImageId>(), key.OfAttempt(attempt).NewId<OperationId>());
 
     /// <summary>Ends the imports that earlier attempts with the same key began, so that there is never more than one.</summary>
-    /// <param name="attempt">The number of the current attempt. Its own import is checked too, because a key can be used again after its record was pruned.</param>
-    /// <returns>The operation of an earlier import that stands because all its bytes have arrived; null if there is none.</returns>
-    public async Task<OperationId?> FindEarlier(RequestKey key, int attempt)
+    /// <param name="attempt">The number of the current attempt. A key can be used again after its record was pruned: then imports of its earlier use may have this number and higher ones.</param>
+    /// <returns>The operation of an earlier import that stands because all its bytes have arrived, or null; and the number whose ids a new import takes.</returns>
+    public async Task<(OperationId? Earlier, int Number)> FindEarlier(RequestKey key, int attempt)
     {
-        for (var number = 1; number <= attempt; number++)
+        for (var number = 1; ; number++)
         {
             var (image, operation) = IdsOf(key, number);
-            if (await datacenter.Image(image).Supersede(operation)) return operation;
+            if (await datacenter.Image(image).Supersede(operation)) return (operation, number);
+            if (number >= attempt && await datacenter.Operation(operation).Find() is null) return (null, number);
         }
-
-        return null;
     }
 
     /// <returns>The unchanged refusal of the data plane, or null if it accepted the bytes.</returns>

@@ -14,6 +14,14 @@ internal static class Idempotency
     /// <summary>How often a repeat checks whether the attempt before it has ended.</summary>
     private static readonly TimeSpan WaitPeriod = TimeSpan.FromMilliseconds(250);
 
+    /// <summary>How long a repeated upload waits for the attempt before it. While the body of an upload waits unread, the server cannot see that its client has disconnected.</summary>
+    private static readonly TimeSpan WaitBound = TimeSpan.FromMinutes(2);
+
+    /// <summary>How long the client of a repeated upload may be silent while its bytes are compared.</summary>
+    private static readonly TimeSpan IdleBound = TimeSpan.FromMinutes(1);
+
+    private const int CompareBytes = 64 << 10;
+
     private static readonly string[] NotReplayed = ["Content-Length", "Transfer-Encoding", "Date", "Server"];
 
     /// <summary>Marks a POST that is idempotent without a record: none is kept.</summary>
@@ -32,6 +40,8 @@ internal static class Idempotency
     private static async Task Answer(HttpContext context, RequestKey key, RequestDelegate next)
     {
         var clock = context.RequestServices.GetRequiredService<TimeProvider>();
+        var stopping = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+        var waitingSince = clock.GetTimestamp();
         var record = (await Datacenter.BindAsync(context)).Request(key.NewId<RequestId>());
         using var upload = context.GetEndpoint()?.Metadata.GetMetadata<UploadRequest>() is null ? null : new UploadBody(context.Request.Body);
         var fingerprint = upload is null ? Fingerprint(context.Request, await KeepBody(context)) : Fingerprint(context.Request, Encoding.ASCII.GetBytes($"{context.Request.ContentLength}"));
@@ -43,7 +53,7 @@ internal static class Idempotency
             if (turn.Kind is RequestTurnKind.Reused) throw RequestKey.Reused();
             if (turn.Kind is RequestTurnKind.Answered)
             {
-                await RequireSameBytes(turn.Answer!, context, upload, isSpent);
+                await RequireSameBytes(turn.Answer!, context, upload, isSpent, clock);
                 await Replay(turn.Answer!, context);
                 return;
             }
@@ -58,9 +68,11 @@ internal static class Idempotency
 
                 await using var attempt = new RequestAttempt(record, id, turn.Number, upload, clock);
                 if (await TryAnswer(context, record, id, fingerprint, attempt, upload, next)) return;
-                isSpent = true;
+                (isSpent, waitingSince) = (true, clock.GetTimestamp());
             }
 
+            if ((upload is not null && clock.GetElapsedTime(waitingSince) > WaitBound) || stopping.IsCancellationRequested)
+                throw FaultException.Unavailable("request-running", $"Another request with the same {RequestKey.Header} is still running. Repeat this one later.");
             await Task.Delay(WaitPeriod, clock, context.RequestAborted);
         }
     }
@@ -101,7 +113,8 @@ internal static class Idempotency
                 response.StatusCode,
                 response.Headers.Where(header => !NotReplayed.Contains(header.Key, StringComparer.OrdinalIgnoreCase)).ToDictionary(header => header.Key, header => header.Value.ToString()),
                 Encoding.UTF8.GetString(captured.ToArray()),
-                upload?.Sha256);
+                upload?.Sha256,
+                upload is { Sha256: not null } ? upload.Count : null);
             if (await record.Answer(id, fingerprint, answer) is not { } first) return Reset(response);
             await Replay(first, context);
             return true;
@@ -142,10 +155,24 @@ internal static class Idempotency
     }
 
     /// <summary>For an upload that was answered before: unless the query has the digest of the bytes, they are read and compared.</summary>
-    private static async Task RequireSameBytes(RequestAnswer answer, HttpContext context, UploadBody? upload, bool isSpent)
+    private static async Task RequireSameBytes(RequestAnswer answer, HttpContext context, UploadBody? upload, bool isSpent, TimeProvider clock)
     {
         if (upload is null || isSpent || answer.RequestSha256 is not { } sha256 || context.Request.Query.ContainsKey("sha256")) return;
-        await upload.CopyToAsync(Stream.Null, context.RequestAborted);
+        using var silence = new CancellationTokenSource(IdleBound, clock);
+        var buffer = new byte[CompareBytes];
+        try
+        {
+            while (await upload.ReadAsync(buffer, silence.Token) > 0)
+            {
+                if (upload.Count > answer.RequestBytes) throw RequestKey.Reused();
+                silence.CancelAfter(IdleBound);
+            }
+        }
+        catch (OperationCanceledException exception) when (silence.IsCancellationRequested)
+        {
+            throw new BadHttpRequestException("The body stopped.", StatusCodes.Status408RequestTimeout, exception);
+        }
+
         if (upload.Sha256 != sha256) throw RequestKey.Reused();
     }
 

@@ -1,10 +1,15 @@
+using System.Globalization;
 using System.Net;
+using System.Net.Sockets;
 using System.Security.Cryptography;
+using System.Text;
 using Instances.Appliances;
 using Instances.Faults;
 using Instances.Library;
 using Instances.Operations;
 using Instances.VirtualMachines;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
 using Xunit;
 
 namespace Instances.Requests;
@@ -163,7 +168,7 @@ public sealed class IdempotencyTests(Gateway gateway)
 
         var operation = (await second.Read<OperationView>()).Id;
         Assert.Equal(operation, (await first.Read<OperationView>()).Id);
-        var imports = gateway.Datacenter.Imports.Values.Where(import => import.Command.Name == _key).Select(import => gateway.Datacenter.Operations[import.Operation].Newest).ToList();
+        var imports = Imports();
         Assert.Equal(2, imports.Count);
         Assert.Equal(OperationStatus.Cancelled, imports.Single(import => import.Id != operation).Status);
         Assert.Equal(OperationStatus.Running, imports.Single(import => import.Id == operation).Status);
@@ -196,7 +201,78 @@ public sealed class IdempotencyTests(Gateway gateway)
 
         using var repeat = await Upload(new ByteArrayContent(new byte[HangingContent.Length]));
 
-        Assert.Equal(OperationStatus.Running, (await repeat.Read<OperationView>()).Status);
+        var operation = (await repeat.Read<OperationView>()).Id;
+        var imports = Imports();
+        Assert.Equal(OperationStatus.Running, imports.Single(import => import.Id == operation).Status);
+        Assert.All(imports.Where(import => import.Id != operation), import => Assert.True(import.Status is OperationStatus.Cancelled or OperationStatus.Failed, $"{import.Status}"));
+        Assert.Equal(2, imports.Count);
+    }
+
+    /// <summary>The first attempt hangs. The gateway cannot see whether the client of the repeat has left.</summary>
+    [Fact]
+    public async Task Upload_ThatWaitsForAnotherAttempt_IsAnsweredWithinABound()
+    {
+        var arrived = new TaskCompletionSource();
+        gateway.DataPlane.Arrived += (name, _) =>
+        {
+            if (name == _key) arrived.TrySetResult();
+        };
+        var rest = new TaskCompletionSource();
+        var hanging = Upload(new HangingContent(rest.Task));
+        await arrived.Task.WaitAsync(Gateway.Bound, Cancelled);
+        var clock = new FakeTimeProvider();
+        await using var second = await gateway.Start(services => services.AddSingleton<TimeProvider>(clock));
+        using var http = Gateway.ClientOf(second);
+
+        var waiting = Upload(new ByteArrayContent(new byte[HangingContent.Length]), http: http);
+        using var repeat = await Ended(waiting, clock);
+        rest.SetResult();
+        using var first = await hanging;
+
+        await repeat.AssertProblem(503, "request-running");
+        Assert.Equal(HttpStatusCode.Accepted, first.StatusCode);
+        Assert.Single(Imports());
+    }
+
+    [Fact]
+    public async Task Upload_RepeatedByAClientThatFallsSilent_EndsWithinABound()
+    {
+        using var first = await Upload(new ByteArrayContent(new byte[HangingContent.Length]));
+        var clock = new FakeTimeProvider();
+        await using var second = await gateway.Start(services => services.AddSingleton<TimeProvider>(clock));
+
+        Assert.Equal(HttpStatusCode.RequestTimeout, await Ended(UnfinishedUpload(new(second.Urls.First()), $"Content-Length: {HangingContent.Length}", new byte[100]), clock));
+    }
+
+    /// <summary>Without a length, the body shows only in the end how long it is.</summary>
+    [Fact]
+    public async Task Upload_RepeatedWithMoreBytesThanItHad_IsRefusedBeforeItsEnd()
+    {
+        using var first = await Upload(new HangingContent(Task.CompletedTask, isChunked: true));
+        Assert.Equal(HttpStatusCode.Accepted, first.StatusCode);
+
+        byte[] more = [.. Encoding.ASCII.GetBytes($"{HangingContent.Length + 1:x}\r\n"), .. new byte[HangingContent.Length + 1]];
+        Assert.Equal(HttpStatusCode.UnprocessableEntity, await UnfinishedUpload(gateway.Http.BaseAddress!, "Transfer-Encoding: chunked", more));
+    }
+
+    /// <summary>The record of the key was pruned, but the operation of the failed import is kept.</summary>
+    [Theory]
+    [InlineData(OperationStatus.Failed, true)]
+    [InlineData(OperationStatus.Succeeded, false)]
+    public async Task Upload_WithAKeyWhoseRecordWasPruned_TakesIdsThatWereNotUsed(OperationStatus earlier, bool isImported)
+    {
+        var key = RequestKey.From("local", "POST", $"{HttpExtensions.Local}/images", _key);
+        var used = new[] { key.NewId<OperationId>(), key.OfAttempt(2).NewId<OperationId>() };
+        foreach (var operation in used) gateway.Datacenter.Begin(operation, OperationKind.Import);
+        gateway.Datacenter.Operations[used[0]].Publish(2, OperationStatus.Failed);
+        gateway.Datacenter.Operations[used[1]].Publish(2, earlier);
+
+        using var upload = await Upload(new ByteArrayContent([1, 2, 3]));
+
+        var answer = await upload.Read<OperationView>();
+        Assert.Equal(isImported, !used.Contains(answer.Id));
+        Assert.Equal(isImported ? OperationStatus.Running : OperationStatus.Succeeded, answer.Status);
+        Assert.Equal(isImported ? 1 : 0, Imports().Count);
     }
 
     [Theory, InlineData("has space"), InlineData("ümlaut"), InlineData("")]
@@ -219,14 +295,46 @@ public sealed class IdempotencyTests(Gateway gateway)
         Assert.Equal(status, (int)response.StatusCode);
     }
 
-    private async Task<HttpResponseMessage> Upload(HttpContent content, string query = "", CancellationToken? cancellationToken = null)
+    /// <summary>The operations of all imports of this test.</summary>
+    private List<OperationView> Imports() =>
+        [.. gateway.Datacenter.Imports.Values.Where(import => import.Command.Name == _key).Select(import => gateway.Datacenter.Operations[import.Operation].Newest)];
+
+    /// <summary>Sends a body without its end, and reads the status. HttpClient reads no answer before it has sent the body.</summary>
+    private async Task<HttpStatusCode> UnfinishedUpload(Uri address, string header, byte[] body)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(address.Host, address.Port, Cancelled);
+        await using var stream = client.GetStream();
+        var head = $"POST {HttpExtensions.Local}/images?name={_key}&format=raw HTTP/1.1\r\nHost: {address.Authority}\r\n{RequestKey.Header}: {_key}\r\n{header}\r\n\r\n";
+        await stream.WriteAsync(Encoding.ASCII.GetBytes(head), Cancelled);
+        await stream.WriteAsync(body, Cancelled);
+        using var reader = new StreamReader(stream);
+        var line = await reader.ReadLineAsync(Cancelled) ?? throw new InvalidOperationException("The server has closed the connection without an answer.");
+        return (HttpStatusCode)int.Parse(line.Split(' ')[1], CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>The answer of a gateway whose clock runs until it answers.</summary>
+    private static async Task<T> Ended<T>(Task<T> request, FakeTimeProvider clock)
+    {
+        using var bound = new CancellationTokenSource(Gateway.Bound);
+        while (!request.IsCompleted && !bound.IsCancellationRequested)
+        {
+            clock.Advance(TimeSpan.FromSeconds(10));
+            await Task.WhenAny(request, Task.Delay(TimeSpan.FromMilliseconds(20), Cancelled));
+        }
+
+        Assert.True(request.IsCompleted, "The request is not answered.");
+        return await request;
+    }
+
+    private async Task<HttpResponseMessage> Upload(HttpContent content, string query = "", CancellationToken? cancellationToken = null, HttpClient? http = null)
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, $"{HttpExtensions.Local}/images?name={_key}&format=raw{query}") { Content = content, Headers = { { RequestKey.Header, _key } } };
-        return await gateway.Http.SendAsync(request, cancellationToken ?? Cancelled);
+        return await (http ?? gateway.Http).SendAsync(request, cancellationToken ?? Cancelled);
     }
 
     /// <summary>Sends the first half, and the rest when the test allows it.</summary>
-    private sealed class HangingContent(Task rest) : HttpContent
+    private sealed class HangingContent(Task rest, bool isChunked = false) : HttpContent
     {
         public const int Length = 2 << 20;
 
@@ -243,7 +351,7 @@ public sealed class IdempotencyTests(Gateway gateway)
         protected override bool TryComputeLength(out long length)
         {
             length = Length;
-            return true;
+            return !isChunked;
         }
     }
 }
