@@ -94,15 +94,14 @@ internal sealed class Decompressor(FolderLibraryStore store, ProcessConfinement 
             {
                 if (total + read > bound)
                     throw ImportFaults.ExpandsTooFar(bound);
-                if (store.FreeBytes - read < store.MinimumFreeBytes)
-                    throw FileFaults.NoSpaceLeft(store.Folder);
-
                 // Zeros become holes, because most of a raw disk is zeros.
                 if (DataIn(buffer.AsSpan(0, read)) is > 0 and var more)
                 {
                     data += more;
                     if (data > dataBound)
                         throw ImportFaults.ExpandsTooMuch(options.Value.MaxExpansion);
+                    if (store.FreeBytes - read < store.MinimumFreeBytes)
+                        throw FileFaults.NoSpaceLeft(store.Folder);
                     await RandomAccess.WriteAsync(file, buffer.AsMemory(0, read), total, cancellationToken);
                 }
 

@@ -136,6 +136,8 @@ public sealed class RequestTests(ClusterFixture fixture) : ClusterTest(fixture)
     [Fact]
     public async Task Prune_WithARecordThatFails_ForgetsTheOthers()
     {
+        // Records of other tests.
+        await Pruning().Prune(TestContext.Current.CancellationToken);
         var ids = await Answered(count: 3);
         Cluster.FailNext["Expire"] = FaultException.Unavailable("told-to-fail", "The record was told to fail.");
 
