@@ -150,8 +150,9 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
     [Fact]
     public async Task Export_OfAnImageThatIsDeletedMeanwhile_GoesOnToItsEnd()
     {
-        await SweepAtOnce();
+        await WithoutGracePeriod();
         var (image, chains) = await AddLongImage();
+        _plane.SweepAfter(TimeSpan.Zero);
         var before = await HashOf(chains[0]);
         using var begun = await Get(image, ExportFormat.Raw);
 
@@ -166,7 +167,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
     [Fact]
     public async Task Export_AgainstADeletion_IsWholeOrRefused()
     {
-        await SweepAtOnce();
+        await WithoutGracePeriod();
 
         // Create all of them before the first deletion, because its sweep deletes files that have no image at that time.
         var images = new List<ImageId>();
@@ -180,6 +181,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
             if (images.Count == 1) before = await HashOf(chain);
         }
 
+        _plane.SweepAfter(TimeSpan.Zero);
         var (whole, refused) = (0, 0);
         foreach (var (round, image) in images.Index())
         {
@@ -249,7 +251,7 @@ public sealed class ExportTests(ExportTests.Shared shared) : IClassFixture<Expor
         Assert.Equal(("zstd-missing", 0), (exception.Fault.Code, (int)target.Length));
     }
 
-    private async Task SweepAtOnce() => _plane = await TestDataPlane.Start(OneExport, ("Library:GracePeriod", "00:00:00"));
+    private async Task WithoutGracePeriod() => _plane = await TestDataPlane.Start(sweepsByHand: true, OneExport, ("Library:GracePeriod", "00:00:00"));
 
     private IImageGrain Grain(ImageId image) => _plane.Grains.GetGrain<IImageGrain>(image.Value);
 

@@ -10,6 +10,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans;
 using Orleans.Configuration;
 using Orleans.Hosting;
@@ -52,11 +53,15 @@ internal sealed class TestDataPlane : IAsyncDisposable
 
     public IGrainFactory Grains => _app.Services.GetRequiredService<IGrainFactory>();
 
-    public static async Task<TestDataPlane> Start(params (string Key, string Value)[] settings)
+    public static Task<TestDataPlane> Start(params (string Key, string Value)[] settings) => Start(sweepsByHand: false, settings);
+
+    /// <param name="sweepsByHand">Only the test sweeps: for tests that add layers before their records.</param>
+    public static async Task<TestDataPlane> Start(bool sweepsByHand, params (string Key, string Value)[] settings)
     {
         var folder = MemoryFolder.Create("data-plane-");
         MigratedDatabase.CopyTo(Path.Combine(folder, "instances.db"));
         var plane = new TestDataPlane(folder, settings);
+        if (sweepsByHand) plane.SweepAfter(TimeSpan.FromDays(1));
         await plane._app.StartAsync();
         return plane;
     }
@@ -109,6 +114,9 @@ internal sealed class TestDataPlane : IAsyncDisposable
         await next._app.StartAsync();
         return next;
     }
+
+    /// <summary>How long after a deletion from now on the library sweeps by itself.</summary>
+    public void SweepAfter(TimeSpan delay) => Service<IOptions<LibraryOptions>>().Value.SweepDelay = delay;
 
     public Task<SweepReport> Sweep() => Grains.GetGrain<ILibraryGrain>(ILibraryGrain.Key).Sweep();
 
@@ -167,7 +175,7 @@ public abstract class DataPlaneFixture(params (string Key, string Value)[] setti
 {
     internal TestDataPlane Plane { get; private set; } = null!;
 
-    public async ValueTask InitializeAsync() => Plane = await TestDataPlane.Start(settings);
+    public async ValueTask InitializeAsync() => Plane = await TestDataPlane.Start(sweepsByHand: true, settings);
 
     public async ValueTask DisposeAsync()
     {
