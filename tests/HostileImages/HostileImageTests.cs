@@ -33,12 +33,12 @@ public sealed class HostileImageTests : IDisposable
         var bytes = image.Make();
         using var memory = new PeakMemory();
         _canary.WasOpened(); // Opens during the creation of the image do not count.
-        var allocated = GC.GetTotalAllocatedBytes();
+        var allocated = GC.GetTotalAllocatedBytes(precise: true);
         var clock = Stopwatch.StartNew();
 
         var refusal = await Assert.ThrowsAsync<FaultException>(() => _scene.Import(bytes, image.Declared, Token).WaitAsync(s_bound, Token));
 
-        var (time, own, children) = (clock.Elapsed, GC.GetTotalAllocatedBytes() - allocated, memory.Bytes);
+        var (time, own, children) = (clock.Elapsed, Math.Max(0, GC.GetTotalAllocatedBytes(precise: true) - allocated - memory.AllocatedByWatching), memory.Bytes);
         TestContext.Current.SendDiagnosticMessage($"{name}: {refusal.Fault.Code} after {time.TotalMilliseconds:0} ms, {own >> 20} MiB allocated, children at most {children >> 20} MiB");
         Assert.Equal(image.Code, refusal.Fault.Code);
         Assert.False(_canary.WasOpened());

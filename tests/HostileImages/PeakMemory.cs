@@ -15,10 +15,14 @@ internal sealed class PeakMemory : IDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _watch;
     private long _bytes;
+    private long _allocated;
 
     public PeakMemory() => _watch = Task.Factory.StartNew(Watch, TaskCreationOptions.LongRunning);
 
     public long Bytes => Interlocked.Read(ref _bytes);
+
+    /// <summary>What the watching itself has allocated in this process: the more, the longer it watches.</summary>
+    public long AllocatedByWatching => Interlocked.Read(ref _allocated);
 
     public void Dispose()
     {
@@ -33,6 +37,7 @@ internal sealed class PeakMemory : IDisposable
         {
             foreach (var child in Directory.EnumerateDirectories("/proc/self/task").SelectMany(task => Read($"{task}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)))
                 _bytes = Math.Max(_bytes, PeakOf(Read($"/proc/{child}/status").Split('\n')));
+            _allocated = GC.GetAllocatedBytesForCurrentThread();
         }
     }
 

@@ -81,16 +81,24 @@ public sealed class RebuildTests : IAsyncLifetime
         await Filled();
         var before = await Look();
         await _cluster.LoseDatabase();
-        _cluster.FailNext["FindManifest"] = new TimeoutException("The library does not answer.");
+        Fail();
         await Library.Rebuild(dryRun: false);
-        await Eventually.Holds(async () => (await Library.GetRebuild()).Problem is not null, "the rebuild meets the failure");
+        await Eventually.Holds(async () =>
+        {
+            Fail();
+            return (await Library.GetRebuild()).Problem is not null;
+        }, "the rebuild meets the failure");
         Assert.Equal(new SweepReport(0, 0, 0), await Library.Sweep());
 
         await _cluster.Crash();
+        _cluster.FailNext.Clear();
         await Library.SweepSoon(); // As a silo does that starts.
 
         await Eventually.Holds(async () => (await Library.GetRebuild()).FinishedAt is not null, "the next silo ends the rebuild");
         Assert.Equal(before, await Look());
+
+        // Each time, because the rebuild is tried again by itself.
+        void Fail() => _cluster.FailNext["FindManifest"] = new TimeoutException("The library does not answer.");
     }
 
     [Fact]
